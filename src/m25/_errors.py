@@ -1,0 +1,195 @@
+"""The exception tree: everything m25 raises on its own account is an `M25Error`.
+
+The names below `JobRecordFetchError`, `JobRecordDecodeError` and `JobCancelError` are those of the
+original m25. A database error is never replaced: it is the `__cause__` of the one raised here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._job import JobId, JobStatus
+
+
+class M25Error(Exception):
+    """Base of every error m25 raises on its own account."""
+
+
+class InvalidQueue(M25Error, ValueError):
+    """A queue cannot be declared like this; raised when it is declared, never later.
+
+    The message names the queue, what is wrong, and the file and line of the handler.
+    """
+
+
+class InvalidJob(M25Error, ValueError):
+    """A job's options are out of range; raised when the job is made. Nothing was written."""
+
+
+class DuplicateQueue(M25Error):
+    """A queue of this name is already registered with the client.
+
+    From the original's `add_queue`, which returns an error for the same.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"queue {name!r} is already registered; queue names are unique within one m25.open()"
+        )
+        self.name = name
+
+
+class ClientClosed(M25Error):
+    """The client was used after its `async with m25.open(...)` block had been left."""
+
+
+class AlreadyStarted(M25Error):
+    """`start` or `run` was called on a client whose queues are already running."""
+
+
+class QueueStartError(M25Error):
+    """A queue's manager did not initialise within `queue_init_timeout`."""
+
+    def __init__(self, queue_name: str, reason: str) -> None:
+        super().__init__(f"queue {queue_name!r} did not start: {reason}")
+        self.queue_name = queue_name
+
+
+class DatabaseUnavailable(M25Error):
+    """The database could not be reached, or refused the connection.
+
+    The psycopg error is the `__cause__`. The message names host, port and database, and never the
+    password.
+    """
+
+
+class MigrationError(M25Error):
+    """The schema in the database and the one this version of m25 works with do not fit."""
+
+
+class DatabaseNotMigrated(MigrationError):
+    """The schema is missing or behind; `m25 migrate --apply` brings it up to date."""
+
+
+class DatabaseTooNew(MigrationError):
+    """The schema was migrated by a newer m25 than this one; nothing was touched."""
+
+
+class NotInJob(M25Error):
+    """`current_job()` was called outside a handler."""
+
+
+class ValueRefused(M25Error, ValueError):
+    """A value cannot be kept as JSON; nothing was written.
+
+    `path` says where in the value, as Python would write it after the value's name:
+    `.lines[3].price`; it is empty when the value itself is at fault.
+    """
+
+    def __init__(self, what: str, path: str, reason: str) -> None:
+        super().__init__(f"{what}{path}: {reason}")
+        self.what = what
+        self.path = path
+        self.reason = reason
+
+
+class UniqueKeyConflict(M25Error):
+    """The unique key is held by a job that is neither failed nor cancelled; nothing was written.
+
+    `job_id` is the id of the job that holds the key.
+    """
+
+    def __init__(self, unique_key: str, job_id: JobId) -> None:
+        super().__init__(
+            f"unique key {unique_key!r} is held by job {job_id}; it is free again once that job "
+            "has failed or been cancelled"
+        )
+        self.unique_key = unique_key
+        self.job_id = job_id
+
+
+class JobRecordFetchError(M25Error):
+    """A job record could not be fetched from the database."""
+
+
+class JobRecordFetchQueryError(JobRecordFetchError):
+    """The database refused or lost the statement; its error is the `__cause__`."""
+
+
+class NoJobRecordFound(JobRecordFetchError):
+    """No job of this id is in this queue."""
+
+    def __init__(self, job_id: JobId, queue_name: str) -> None:
+        super().__init__(f"queue {queue_name!r} has no job {job_id}")
+        self.job_id = job_id
+        self.queue_name = queue_name
+
+
+class JobRecordDecodeError(M25Error):
+    """One field of a stored job cannot be read as what it should be."""
+
+    def __init__(self, job_id: JobId, field: str, reason: str) -> None:
+        super().__init__(f"job {job_id}: {field}: {reason}")
+        self.job_id = job_id
+        self.field = field
+        self.reason = reason
+
+
+class JobRecordFetchInvalidStatusError(JobRecordDecodeError):
+    """The row's status is none of `JobStatus`."""
+
+    def __init__(self, job_id: JobId, status: str) -> None:
+        super().__init__(job_id, "status", f"unknown status {status!r}")
+        self.status = status
+
+
+class JobRecordFetchInvalidFailureReason(JobRecordDecodeError):
+    """The row's failure reason is none of `FailureReason`."""
+
+    def __init__(self, job_id: JobId, failure_reason: str) -> None:
+        super().__init__(job_id, "failure_reason", f"unknown reason {failure_reason!r}")
+        self.failure_reason = failure_reason
+
+
+class JobRecordFetchJsonDecodeError(JobRecordDecodeError):
+    """The row's input, output, error or meta is not of the queue's type; why is the `__cause__`.
+
+    `path` says where in the value, as in `ValueRefused`.
+    """
+
+    def __init__(self, job_id: JobId, field: str, path: str, reason: str) -> None:
+        super().__init__(job_id, f"{field}{path}", reason)
+        self.field = field
+        self.path = path
+
+
+class JobRecordFetchDecodeErrors(JobRecordFetchError):
+    """The row was found, and `errors` says which of its fields cannot be read."""
+
+    def __init__(self, errors: Sequence[JobRecordDecodeError]) -> None:
+        super().__init__("; ".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+class JobCancelError(M25Error):
+    """A job could not be cancelled."""
+
+
+class JobCancelFetchError(JobCancelError):
+    """The job to cancel could not be fetched; `error` says why, and is the `__cause__`."""
+
+    def __init__(self, error: JobRecordFetchError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class InvalidState(JobCancelError):
+    """Only a pending job can be cancelled; `status` is what this one is."""
+
+    def __init__(self, job_id: JobId, status: JobStatus) -> None:
+        super().__init__(f"job {job_id} is {status.value}; only a pending job can be cancelled")
+        self.job_id = job_id
+        self.status = status

@@ -1,0 +1,2 @@
+-- The newest migration in this database.
+select max(version) from {schema}.version
