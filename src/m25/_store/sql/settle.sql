@@ -4,6 +4,7 @@
 -- is executing under the outcome's own claim token is written, so a worker that lost its claim
 -- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
 -- inserts nothing twice. The ids that come back are those settled by this very statement.
+-- Numbers and delays are kept within what their types can hold: a row may hold any.
 -- The retry rule: an attempt lost with its process is followed by another up to `allowed_losses`
 -- times in a chain; any other failure while attempt - losses < max_attempts.
 with outcome as (
@@ -41,7 +42,8 @@ settled as (
         crash_type = outcome.crash_type,
         crash_message = outcome.crash_message,
         crash_traceback = outcome.crash_traceback,
-        losses = job.losses + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
+        losses = least(job.losses, 2147483646)
+            + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
     where job.id = any(array(select id from held))
         and outcome.id = job.id
@@ -56,14 +58,16 @@ next_attempt as (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority, losses, meta
     )
     select
-        next_attempt_id, queue_name, now() + retry_delay, input, timeout, attempt + 1,
+        next_attempt_id, queue_name,
+        now() + greatest(least(retry_delay, interval '1000 years'), interval '0'),
+        input, timeout, least(attempt, 2147483646) + 1,
         max_attempts, coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority,
         losses, meta
     from settled
     where case
         when failure_reason is null then false
         when failure_reason = 'heartbeat_timeout' then losses <= %(allowed_losses)s
-        else attempt - losses < max_attempts
+        else attempt::bigint - losses < max_attempts
     end
     on conflict (id) do nothing
     returning previous_attempt_id

@@ -7,6 +7,8 @@
 -- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
 -- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or handed
 -- back loses its claim token, so its late owner can write nothing.
+-- Numbers and delays are kept within what their types can hold: a row may hold any.
+-- Numbers and delays are kept within what their types can hold: a row may hold any.
 -- The retry rule is that of settle.sql.
 with queue as (
     select *
@@ -32,7 +34,7 @@ failed as (
     set
         finished_at = now(),
         failure_reason = case when dead.ours then 'heartbeat_timeout' else 'job_timeout' end,
-        losses = losses + dead.ours::int,
+        losses = least(losses, 2147483646) + dead.ours::int,
         claim_token = null,
         lease_expires_at = null
     from dead
@@ -49,13 +51,15 @@ next_attempt as (
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta
     )
     select
-        failed.queue_name, now() + retry_delay, input, timeout, attempt + 1, max_attempts,
+        failed.queue_name,
+        now() + greatest(least(retry_delay, interval '1000 years'), interval '0'),
+        input, timeout, least(attempt, 2147483646) + 1, max_attempts,
         coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority, losses, meta
     from failed
     join queue on queue.name = failed.queue_name
     where case
         when failure_reason = 'heartbeat_timeout' then losses <= queue.allowed_losses
-        else attempt - losses < max_attempts
+        else attempt::bigint - losses < max_attempts
     end
     returning previous_attempt_id
 ),

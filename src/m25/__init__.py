@@ -1,0 +1,86 @@
+"""m25: background jobs for Trio, with PostgreSQL as the only infrastructure.
+
+A job is a typed value put on a queue inside your own database; a handler, an ordinary `async def`,
+turns it into a typed output or a typed error, later and surely:
+
+    @m25.queue("emails")
+    async def emails(email: Email) -> None: ...
+
+    async with m25.open(conn) as m:
+        m.add_queue(emails)
+        await m.start()
+        await m.enqueue(emails, Email(to="ada@example.org"))
+"""
+
+from . import pg
+from ._client import M25, open  # noqa: A004 - `m25.open` is the name
+from ._errors import (
+    AlreadyStarted,
+    ClientClosed,
+    DatabaseNotMigrated,
+    DatabaseTooNew,
+    DatabaseUnavailable,
+    DuplicateQueue,
+    InvalidJob,
+    InvalidQueue,
+    InvalidState,
+    JobCancelError,
+    JobCancelFetchError,
+    JobRecordDecodeError,
+    JobRecordFetchDecodeErrors,
+    JobRecordFetchError,
+    JobRecordFetchInvalidFailureReason,
+    JobRecordFetchInvalidStatusError,
+    JobRecordFetchJsonDecodeError,
+    JobRecordFetchQueryError,
+    M25Error,
+    MigrationError,
+    NoJobRecordFound,
+    NotInJob,
+    QueueStartError,
+    UniqueKeyConflict,
+    ValueRefused,
+)
+from ._executor import current_job
+from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
+from ._queue import Queue, QueueOptions, queue
+
+__all__ = [
+    "M25",
+    "AlreadyStarted",
+    "ClientClosed",
+    "DatabaseNotMigrated",
+    "DatabaseTooNew",
+    "DatabaseUnavailable",
+    "DuplicateQueue",
+    "FailureReason",
+    "InvalidJob",
+    "InvalidQueue",
+    "InvalidState",
+    "Job",
+    "JobCancelError",
+    "JobCancelFetchError",
+    "JobId",
+    "JobRecord",
+    "JobRecordDecodeError",
+    "JobRecordFetchDecodeErrors",
+    "JobRecordFetchError",
+    "JobRecordFetchInvalidFailureReason",
+    "JobRecordFetchInvalidStatusError",
+    "JobRecordFetchJsonDecodeError",
+    "JobRecordFetchQueryError",
+    "JobStatus",
+    "M25Error",
+    "MigrationError",
+    "NoJobRecordFound",
+    "NotInJob",
+    "Queue",
+    "QueueOptions",
+    "QueueStartError",
+    "UniqueKeyConflict",
+    "ValueRefused",
+    "current_job",
+    "open",
+    "pg",
+    "queue",
+]

@@ -1,0 +1,498 @@
+"""The client: what a program holds while its `async with m25.open(...)` block lasts.
+
+caller's nursery
+└─ m25.open(conn)        the pool, and one nursery
+   ├─ enqueuing          concurrent enqueues share a statement and a commit
+   ├─ telling            workers are told of new work, coalesced
+   └─ run                once started: a manager for each queue, the poller, the listener
+      └─ queue manager …
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final, NoReturn
+
+import psycopg
+import trio
+
+from . import pg
+from ._batcher import Batcher
+from ._duration import Duration, as_timedelta
+from ._errors import (
+    AlreadyStarted,
+    ClientClosed,
+    DatabaseUnavailable,
+    DuplicateQueue,
+    InvalidJob,
+    InvalidState,
+    JobCancelFetchError,
+    JobRecordFetchError,
+    JobRecordFetchQueryError,
+    NoJobRecordFound,
+    QueueStartError,
+    UniqueKeyConflict,
+)
+from ._ids import IdSource
+from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
+from ._manager import CLEAN_UP, Manager
+from ._outage import Outage, brief
+from ._poller import Poller
+from ._queue import Queue
+from ._record import META, decode_record, point_in_time
+from ._store.postgres import PostgresStore
+from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
+from ._teller import Teller
+
+#: How often a cancellation is tried on a job that keeps changing between two looks at it.
+_TRIES: Final = 5
+
+
+class M25:
+    """A client of one job table, made by `open`.
+
+    It enqueues, reads and cancels jobs; and, once queues were added and it was started, runs them.
+    """
+
+    def __init__(self, store: Store, nursery: trio.Nursery, *, shutdown_grace: float) -> None:
+        self._store = store
+        self._nursery = nursery
+        self._shutdown_grace = shutdown_grace
+        self._closed = False
+        self._queues: dict[str, Queue[Any, Any, Any]] = {}
+        self._managers: dict[str, Manager] = {}
+        self._poller: Poller | None = None
+        self._stop_asked = trio.Event()
+        self._run_ended: trio.Event | None = None
+        self._run_scope = trio.CancelScope()
+        self._make_id = IdSource()
+        self._outage = Outage()
+        self._chance = random.Random()  # noqa: S311 - it spreads load, and guards nothing
+        self._teller = Teller(store)
+        self._enqueuer: Batcher[NewJob, Enqueued | Exists | Held] = Batcher(
+            self._enqueue_batch, self._closed_error
+        )
+
+    def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
+        """Register a queue, to be run by `start` or `run`. Enqueueing does not need it.
+
+        Raises:
+            DuplicateQueue: a queue of that name is registered already.
+            AlreadyStarted: the queues are running already.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        if self._run_ended is not None:
+            raise AlreadyStarted(
+                f"queue {queue.name!r} must be added before the queues are started"
+            )
+        if queue.name in self._queues:
+            raise DuplicateQueue(queue.name)
+        self._queues[queue.name] = queue
+
+    async def start(self, queue_init_timeout: Duration = 5.0) -> None:
+        """Run every registered queue in the client's own nursery; return when each has initialised.
+
+        Each has once the database has answered its first claim; `queue_init_timeout`, in seconds or
+        as a `timedelta`, bounds the wait for all.
+
+        Raises:
+            QueueStartError: a queue did not initialise in time; none is left running.
+            AlreadyStarted: the queues are running already.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        await self._nursery.start(self.run, queue_init_timeout)
+
+    async def run(
+        self,
+        queue_init_timeout: Duration = 5.0,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run every registered queue as a child of the caller's: `await nursery.start(m.run)`.
+
+        It returns when the client's block is left, and has started when each queue has initialised.
+        Cancelled, it cancels the handlers at once and hands their jobs back.
+
+        Raises:
+            QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
+        """
+        self._check_open()
+        if self._run_ended is not None:
+            raise AlreadyStarted("the queues of this client are running already")
+        patience = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        self._run_ended = ended = trio.Event()
+        self._run_scope = trio.CancelScope()
+        try:
+            with _unwrapped(), self._run_scope:
+                await self._run(patience.total_seconds(), task_status)
+        finally:
+            self._managers = {}
+            self._poller = None
+            self._run_ended = None
+            ended.set()
+
+    async def enqueue(
+        self,
+        queue: Queue[Input, Output, Error],
+        job: Input | Job[Input],
+        *,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Put a job on a queue: an input as it is, or a `Job` that says how it is to be run.
+
+        With `connection` the job is part of that connection's transaction: it exists if and only if
+        that commits, and a refusal leaves the transaction usable.
+
+        Raises:
+            ValueRefused: the input cannot be kept as JSON; nothing was written.
+            UniqueKeyConflict: another job holds the unique key; nothing was written.
+            InvalidJob: the job's id is that of a job on another queue; nothing was written.
+            JobRecordFetchQueryError: the database failed. Where the connection died at the commit
+                the job may exist: with an id of your own on the job it is safe to repeat.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        asked: Job[Input] = job if isinstance(job, Job) else Job(job)
+        new = self._new_job(queue, asked)
+        try:
+            if connection is None:
+                answer = await self._enqueuer.ask(new)
+            else:
+                _check_connection(connection)
+                (answer,) = await self._store.enqueue([new], [queue.name], connection)
+        except (psycopg.Error, OSError, RowRefused) as error:
+            _raise_query_error(error)
+        match answer:
+            case Held(id):
+                assert new.unique_key is not None
+                raise UniqueKeyConflict(new.unique_key, JobId(id))
+            case Exists(row):
+                if row.queue_name != queue.name:
+                    raise InvalidJob(f"job {row.id} exists, and is on queue {row.queue_name!r}")
+                return decode_record(row, queue)
+            case Enqueued(created_at):
+                return _new_record(new, asked, point_in_time(created_at))
+
+    async def get_job(
+        self,
+        queue: Queue[Input, Output, Error],
+        id: JobId,
+        *,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Read a job of this queue.
+
+        Raises:
+            NoJobRecordFound: the queue has no such job.
+            JobRecordFetchDecodeErrors: the row holds what is not of the queue's types.
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        _check_id(id)
+        _check_connection(connection)
+        try:
+            rows = await self._store.get([str(id)], connection)
+        except (psycopg.Error, OSError) as error:
+            _raise_query_error(error)
+        row = rows.get(str(id))
+        if row is None or row.queue_name != queue.name:
+            raise NoJobRecordFound(id, queue.name)
+        return decode_record(row, queue)
+
+    async def cancel_job(
+        self,
+        queue: Queue[Input, Output, Error],
+        id: JobId,
+        *,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Cancel a job that is still pending, and return it.
+
+        Raises:
+            InvalidState: it is not pending; its `status` says what it is.
+            JobCancelFetchError: there is no such job, its row cannot be read, or the database
+                failed; its `error` says which.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        _check_id(id)
+        _check_connection(connection)
+        try:
+            for _ in range(_TRIES):
+                try:
+                    row = await self._store.cancel(str(id), queue.name, connection)
+                except (psycopg.Error, OSError) as error:
+                    _raise_query_error(error)
+                if row is not None:
+                    return decode_record(row, queue)
+                record = await self.get_job(queue, id, connection=connection)
+                if record.status is not JobStatus.PENDING:
+                    raise InvalidState(id, record.status)
+            raise InvalidState(id, record.status)
+        except JobRecordFetchError as error:
+            raise JobCancelFetchError(error) from error
+
+    # The tree
+
+    async def _run(self, patience: float, task_status: trio.TaskStatus[None]) -> None:
+        self._managers = {
+            queue.name: Manager(
+                queue,
+                self._store,
+                make_id=self._make_id,
+                outage=self._outage,
+                chance=self._chance,
+                look_soon=self._look_soon,
+            )
+            for queue in self._queues.values()
+        }
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as managers:
+                await self._start_managers(managers, patience)
+                if self._managers:
+                    self._poller = Poller(
+                        list(self._managers.values()), self._store, self._outage, self._chance
+                    )
+                    nursery.start_soon(self._poller.run)
+                    await nursery.start(self._listen)
+                task_status.started()
+                await self._stop_asked.wait()
+                for manager in self._managers.values():
+                    manager.stop(self._shutdown_grace)
+            nursery.cancel_scope.cancel()
+
+    async def _start_managers(self, managers: trio.Nursery, patience: float) -> None:
+        waiting = dict(self._managers)
+
+        async def start(manager: Manager) -> None:
+            await managers.start(manager.run)
+            del waiting[manager.queue.name]
+
+        with trio.move_on_after(patience):
+            async with trio.open_nursery() as starting:
+                for manager in self._managers.values():
+                    starting.start_soon(start, manager)
+        for name, manager in waiting.items():
+            raise QueueStartError(
+                name, f"its first claim was not answered within {patience:g} s"
+            ) from manager.latest_failure
+
+    async def _listen(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with self._store.listen(list(self._managers)) as told:
+            task_status.started()
+            async for name in told:
+                for manager in self._managers.values():
+                    if name is None or name == manager.queue.name:
+                        manager.wake()
+                self._look_soon()
+
+    def _look_soon(self) -> None:
+        if self._poller is not None:
+            self._poller.look_soon()
+
+    async def _serve(self) -> None:
+        """What every client runs, whether or not it runs queues."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._enqueuer.run)
+            nursery.start_soon(self._teller.run)
+
+    async def _stop(self) -> None:
+        """Stop the queues with grace, and wait until they have stopped.
+
+        Until then the client can be used: a handler that is finishing may enqueue.
+        """
+        self._stop_asked.set()
+        if self._run_ended is not None:
+            await self._run_ended.wait()
+
+    async def _close(self) -> None:
+        """End what still runs, in whoever's nursery, and refuse further use."""
+        if self._run_ended is not None:
+            self._run_scope.cancel()
+            with trio.move_on_after(2 * CLEAN_UP, shield=True):
+                await self._run_ended.wait()
+        self._closed = True
+
+    # Enqueueing
+
+    def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
+        return NewJob(
+            id=self._make_id() if job.id is None else str(job.id),
+            queue_name=queue.name,
+            input=queue.input_codec.encode(job.input, "input"),
+            scheduled_at=job.scheduled_at,
+            timeout=queue.default_job_timeout if job.timeout is None else job.timeout,
+            max_attempts=job.max_attempts,
+            retry_delay=job.retry_delay,
+            unique_key=job.unique_key,
+            priority=job.priority,
+            meta=None if job.meta is None else META.encode(job.meta, "meta"),
+        )
+
+    async def _enqueue_batch(
+        self, jobs: Sequence[NewJob]
+    ) -> Sequence[Enqueued | Exists | Held | Exception]:
+        names = {job.queue_name for job in jobs}
+        answers: Sequence[Enqueued | Exists | Held | Exception]
+        try:
+            answers = await self._store.enqueue(jobs, self._teller.tell_now(names))
+        except RowRefused as error:
+            if len(jobs) == 1:
+                return [error]
+            # One of them is at fault, and the others must not suffer for it.
+            answers = [(await self._enqueue_batch([job]))[0] for job in jobs]
+        # The workers of this process need not wait to be told by the database.
+        for name in names:
+            if name in self._managers:
+                self._managers[name].wake()
+        if any(job.scheduled_at is not None for job in jobs):
+            self._look_soon()
+        return answers
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClientClosed:
+        return ClientClosed(
+            "this client's `async with m25.open(...)` block has been left; open another"
+        )
+
+
+@asynccontextmanager
+async def open(  # noqa: A001 - `m25.open` is the name
+    conn: str | pg.Pool | None = None,
+    *,
+    schema: str = "m25",
+    pool_size: int = 4,
+    shutdown_grace: Duration = 10.0,
+) -> AsyncGenerator[M25]:
+    """Open a client: `async with m25.open(conn) as m:`.
+
+    Args:
+        conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
+            nothing, and then libpq's environment decides.
+        schema: the schema of the job table, as it was migrated.
+        pool_size: how many connections the client opens at most, for all its queues; one more
+            listens, once queues are started. Not used where `conn` is a pool.
+        shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
+            a `timedelta`. The rest are cancelled, and their jobs go back to pending, the attempt not
+            counted. Where the block is left by an exception or a cancellation, that is at once.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached, or refuses the connection.
+        DatabaseNotMigrated, DatabaseTooNew: its schema is of another version.
+    """
+    grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
+    check_text(schema, "schema", ValueError)
+    if isinstance(conn, pg.Pool):
+        async with open_on(await _checked_store(conn, schema), grace=grace) as m:
+            yield m
+        return
+    if conn is not None and not isinstance(conn, str):
+        raise TypeError(
+            f"conn must be a conninfo string, a URL, a m25.pg.Pool or None, not {conn!r}"
+        )
+    with _unwrapped():
+        async with pg.Pool(conn or "", max_size=pool_size, kwargs={"autocommit": True}) as pool:
+            async with open_on(await _checked_store(pool, schema), grace=grace) as m:
+                yield m
+
+
+@asynccontextmanager
+async def open_on(store: Store, *, grace: timedelta) -> AsyncGenerator[M25]:
+    """Open a client on any store; what `open` and `m25.testing` share."""
+    with _unwrapped():
+        async with trio.open_nursery() as nursery:
+            m = M25(store, nursery, shutdown_grace=grace.total_seconds())
+            nursery.start_soon(m._serve)  # noqa: SLF001 - they are one module
+            try:
+                yield m
+                await m._stop()  # noqa: SLF001
+            finally:
+                await m._close()  # noqa: SLF001
+            nursery.cancel_scope.cancel()
+
+
+async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
+    store = PostgresStore(pool, schema)
+    try:
+        await store.check_version()
+    except (psycopg.Error, OSError) as error:
+        raise DatabaseUnavailable(
+            f"the database at {pg.describe(pool.conninfo)} cannot be used: {brief(error)}"
+        ) from error
+    return store
+
+
+@contextmanager
+def _unwrapped() -> Generator[None]:
+    """Raise the only exception of a group by itself: that a nursery is behind it is our business."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, BaseExceptionGroup):
+            raise
+        # The group says nothing that the exception itself does not.
+        raise error from error.__cause__
+
+
+def _check_id(id: object) -> None:
+    if not isinstance(id, JobId):
+        raise TypeError(f"a job's id must be a m25.JobId, not {id!r}")
+
+
+def _check_connection(connection: object) -> None:
+    if connection is not None and not isinstance(connection, pg.AsyncConnection):
+        raise TypeError(
+            f"connection must be a m25.pg.AsyncConnection, not {connection!r}: psycopg's own needs "
+            "asyncio, which a Trio program does not run"
+        )
+
+
+def _raise_query_error(error: Exception) -> NoReturn:
+    cause = error.__cause__ if isinstance(error, RowRefused) else error
+    raise JobRecordFetchQueryError(brief(cause or error)) from cause
+
+
+def _new_record(new: NewJob, job: Job[Input], created_at: datetime) -> JobRecord[Input, Any, Any]:
+    """The record of a job that has just been inserted."""
+    return JobRecord(
+        id=JobId(new.id),
+        queue_name=new.queue_name,
+        created_at=created_at,
+        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(timezone.utc),
+        input=job.input,
+        reserved_at=None,
+        started_at=None,
+        cancelled_at=None,
+        finished_at=None,
+        timeout=new.timeout,
+        status=JobStatus.PENDING,
+        output=None,
+        deadline=None,
+        latest_heartbeat_at=None,
+        failure_reason=None,
+        error_data=None,
+        attempt=1,
+        max_attempts=new.max_attempts,
+        original_attempt_id=None,
+        previous_attempt_id=None,
+        retry_delay=new.retry_delay,
+        unique_key=new.unique_key,
+        priority=new.priority,
+        losses=0,
+        crash_type=None,
+        crash_message=None,
+        crash_traceback=None,
+        meta=job.meta,
+    )

@@ -1,0 +1,47 @@
+"""What is kept of an exception that nobody declared: its type, its message, and its traceback."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final, NamedTuple
+
+#: In characters. The beginning of a message, and the end of a traceback, say most.
+_LONGEST_MESSAGE: Final = 10_000
+_LONGEST_TRACEBACK: Final = 50_000
+
+
+class Crash(NamedTuple):
+    """The crash columns of a row."""
+
+    type: str
+    message: str
+    traceback: str | None
+
+
+def describe_crash(error: BaseException) -> Crash:
+    """Describe an exception, whatever it is: one that cannot be printed is described all the same."""
+    try:
+        message = str(error)
+    except Exception as failure:  # noqa: BLE001 - any code can be behind str()
+        message = f"<str() of it raised {type(failure).__name__}>"
+    try:
+        # The first frame is ours, and says nothing.
+        below = error.__traceback__ and error.__traceback__.tb_next
+        trace = "".join(traceback.format_exception(type(error), error, below))
+    except Exception as failure:  # noqa: BLE001 - the same
+        trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
+    if len(trace) > _LONGEST_TRACEBACK:
+        trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
+    return Crash(type_name(type(error)), _storable(message[:_LONGEST_MESSAGE]), _storable(trace))
+
+
+def type_name(cls: type) -> str:
+    """The name of a class with its module, which builtins do without."""
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+def _storable(text: str) -> str:
+    """Text without what PostgreSQL's cannot hold: NUL, and lone surrogates."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

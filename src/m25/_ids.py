@@ -1,0 +1,33 @@
+"""Job ids made by the client: UUIDs of version 7 (RFC 9562), in the order they were made.
+
+Made by the client, so that an insert whose answer was lost can be repeated; in order, so that the
+primary key's index grows at one end and jobs inserted in one statement keep their order.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+_MILLISECONDS: Final = 1_000_000
+_COUNTER_BITS: Final = 12
+_VERSION: Final = 0x7 << 76
+_VARIANT: Final = 0b10 << 62
+
+
+class IdSource:
+    """Makes ids, each greater than the one before, as text."""
+
+    def __init__(self) -> None:
+        # Milliseconds since the epoch and, in the lowest 12 bits, a counter within each.
+        self._latest = 0
+
+    def __call__(self) -> str:
+        now = (time.time_ns() // _MILLISECONDS) << _COUNTER_BITS
+        # A clock that stands still, or is set back, only makes the counter run on.
+        self._latest = latest = now if now > self._latest else self._latest + 1
+        milliseconds, counter = latest >> _COUNTER_BITS, latest & ((1 << _COUNTER_BITS) - 1)
+        random = int.from_bytes(os.urandom(8)) >> 2
+        digits = f"{milliseconds << 80 | _VERSION | counter << 64 | _VARIANT | random:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,428 @@
+"""A queue's manager: claims jobs while slots are free, runs each in an executor, sends heartbeats,
+and writes what became of them.
+
+    manager.run                       restarts what follows, with a pause, should it fail
+    └─ services                       cancelled once the executors are done
+       ├─ settling                    one statement at a time, for all that ended meanwhile
+       ├─ promoting                   reserved → executing, for a queue with `setup`; the same way
+       ├─ beating                     every heartbeat_interval
+       └─ executors                   what a stop's grace ends
+          ├─ claiming
+          └─ executor …               one per running job
+
+Whatever way it is left, it ends with a shielded, bounded clean-up: results that are still waiting are
+written, and jobs that were cut short are handed back.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+import trio
+
+from . import _plan
+from ._batcher import Batcher
+from ._crash import describe_crash
+from ._errors import ClientClosed
+from ._executor import Ending, Executor, Lost, Verdict
+from ._job import FailureReason
+from ._outage import Outage
+from ._queue import Queue
+from ._store.protocol import Claimed, Fate, RowRefused, Settlement, Started, Store
+
+_logger = logging.getLogger("m25.manager")
+
+#: How long the clean-up may take, in seconds: what it cannot write by then, the leases take care of.
+CLEAN_UP: Final = 5.0
+#: The same where not one claim was answered: there is next to nothing to write.
+CLEAN_UP_UNSTARTED: Final = 1.0
+
+#: The most that one settle statement carries.
+_LARGEST_SETTLE: Final = 500
+
+
+class Manager:
+    """Runs the jobs of one queue, in this process.
+
+    `look_soon` asks for a survey: there may be a scheduled job to wait for.
+    """
+
+    def __init__(
+        self,
+        queue: Queue[Any, Any, Any],
+        store: Store,
+        *,
+        make_id: Callable[[], str],
+        outage: Outage,
+        chance: random.Random,
+        look_soon: Callable[[], None],
+    ) -> None:
+        self.queue = queue
+        self._store = store
+        self._make_id = make_id
+        self._outage = outage
+        self._chance = chance
+        self._look_soon = look_soon
+        self._stopping = False
+        #: Work may be due.
+        self._due = True
+        #: Why the last claim failed, if it did.
+        self.latest_failure: Exception | None = None
+        self._rung = trio.Event()
+        self._ended = trio.Event()
+        self._executors = trio.CancelScope()
+        self._running: dict[str, Executor] = {}
+        self._unsettled: list[Settlement] = []
+        self._to_release: list[Claimed] = []
+        #: Tokens of claims whose answers have not come, or were lost.
+        self._unanswered: list[str] = []
+        self._init_failures = 0
+        self._has_started = False
+        self._answers = trio.open_memory_channel[Executor](math.inf)
+
+    # What others call
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the queue until it is stopped or cancelled; it has started once a claim was answered."""
+        failures = 0
+        while True:
+            began = trio.current_time()
+            try:
+                await self._serve(task_status)
+                return
+            except Exception:
+                if trio.current_time() - began > 10 * _plan.LONGEST_PAUSE:
+                    failures = 0
+                failures += 1
+                _logger.exception("manager failed; restarting", extra={"queue": self.queue.name})
+                await trio.sleep(_plan.pause(failures, self._chance))
+
+    def wake(self) -> None:
+        """There may be work to claim."""
+        self._due = True
+        #: Why the last claim failed, if it did.
+        self.latest_failure: Exception | None = None
+        self._rung.set()
+
+    def stop(self, grace: float) -> None:
+        """Claim no more; handlers have `grace` seconds to finish, and the rest are cancelled."""
+        self._stopping = True
+        self._executors.deadline = trio.current_time() + grace
+        self._rung.set()
+
+    # The tree
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        self._executors = trio.CancelScope(deadline=self._executors.deadline)
+        promoter = Batcher(self._promote, ClientClosed)
+        try:
+            async with trio.open_nursery() as services:
+                services.start_soon(self._settle_what_ends)
+                services.start_soon(self._send_heartbeats)
+                if self.queue.setup is not None:
+                    services.start_soon(promoter.run)
+                with self._executors:
+                    async with trio.open_nursery() as executors:
+                        await self._claim_while_running(executors, promoter, task_status)
+                services.cancel_scope.cancel()
+        finally:
+            bound = CLEAN_UP if self._has_started else CLEAN_UP_UNSTARTED
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
+                await self._clean_up()
+            self._report_unwritten()
+
+    async def _claim_while_running(
+        self,
+        executors: trio.Nursery,
+        promoter: Batcher[Claimed, Started | Lost],
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        failures = 0
+        while not self._stopping:
+            if self._init_failures:
+                await self._pause(_plan.pause(self._init_failures, self._chance))
+            size = self._claim_size()
+            if not (self._due and size):
+                self._rung = trio.Event()
+                await self._rung.wait()
+                continue
+            self._due = False
+            try:
+                claimed = await self._claim(size, executors, promoter)
+            except (psycopg.Error, OSError) as error:
+                self._outage.failed(error)
+                self.latest_failure = error
+                self._due = True
+                failures += 1
+                await self._pause(_plan.pause(failures, self._chance))
+            else:
+                failures = 0
+                # A full claim may have left something behind.
+                self._due = self._due or claimed == size
+                if not self._has_started:
+                    self._has_started = True
+                    task_status.started()
+
+    def _claim_size(self) -> int:
+        return _plan.claim_size(
+            max_concurrency=self.queue.max_concurrency,
+            running=len(self._running),
+            unsettled=len(self._unsettled),
+        )
+
+    async def _claim(
+        self, size: int, executors: trio.Nursery, promoter: Batcher[Claimed, Started | Lost]
+    ) -> int:
+        queue = self.queue
+        await self._recover()
+        starts = queue.setup is None
+        lease = queue.lease if starts else min(queue.lease, queue.reserved_timeout)
+        token = str(uuid4())
+        self._unanswered.append(token)
+        rows = await self._store.claim(
+            queue.name, token=token, limit=size, lease=lease, start=starts
+        )
+        self._unanswered.remove(token)
+        self._outage.worked()
+        now = trio.current_time()
+        for row in rows:
+            executor = Executor(
+                queue=queue,
+                row=row,
+                claim=Claimed(row.id, token),
+                deadline=now + float(row.timeout),
+                promote=promoter.ask,
+                make_id=self._make_id,
+                started=starts,
+            )
+            self._running[row.id] = executor
+            executors.start_soon(self._execute, executor)
+        return len(rows)
+
+    async def _recover(self) -> None:
+        """Hand back what claims took whose answers were lost: nobody runs it."""
+        if self._unanswered:
+            await self._store.recover(self.queue.name, self._unanswered)
+            self._unanswered.clear()
+
+    async def _execute(self, executor: Executor) -> None:
+        try:
+            await executor.run()
+        finally:
+            del self._running[executor.claim.id]
+            if executor.misses:
+                # Whoever waits for its answer need not.
+                self._answers[0].send_nowait(executor)
+            self._take_ending(executor)
+            self._rung.set()
+
+    def _take_ending(self, executor: Executor) -> None:
+        ending = executor.ending
+        if isinstance(ending, Settlement):
+            self._unsettled.append(ending)
+            self._init_failures = 0
+        elif ending is Ending.LOST:
+            _logger.warning("late result dropped; the claim was lost", extra=executor.facts)
+        else:
+            self._to_release.append(executor.claim)
+            if ending is Ending.NOT_INITIALISED:
+                self._init_failures += 1
+        self._ended.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next try; a stop ends the wait."""
+        with trio.move_on_after(seconds):
+            while not self._stopping:
+                self._rung = trio.Event()
+                await self._rung.wait()
+
+    # Settling
+
+    async def _settle_what_ends(self) -> None:
+        failures = 0
+        while True:
+            if not (self._unsettled or self._to_release):
+                self._ended = trio.Event()
+                await self._ended.wait()
+                continue
+            try:
+                await self._write_endings()
+            except (psycopg.Error, OSError) as error:
+                self._outage.failed(error)
+                failures += 1
+                await trio.sleep(_plan.pause(failures, self._chance))
+            else:
+                self._outage.worked()
+                failures = 0
+
+    async def _write_endings(self) -> None:
+        # What is being written stays in its list until the answer is there: a write that is
+        # cancelled, or whose answer is lost, is repeated, and changes nothing twice.
+        if settlements := self._unsettled[:_LARGEST_SETTLE]:
+            fates = await self._settle(settlements)
+            del self._unsettled[: len(settlements)]
+            for settlement in settlements:
+                if fates.get(settlement.id) is Fate.FENCED:
+                    _logger.warning(
+                        "late result dropped; the claim was lost",
+                        extra={"job_id": settlement.id, "queue": self.queue.name},
+                    )
+            if Fate.RETRIED in fates.values():
+                self.wake()
+                self._look_soon()
+        if claims := list(self._to_release):
+            await self._store.release(claims, [self.queue.name])
+            del self._to_release[: len(claims)]
+            self.wake()
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> dict[str, Fate]:
+        try:
+            return await self._store.settle(settlements, self.queue.allowed_losses)
+        except RowRefused as error:
+            if len(settlements) == 1:
+                return await self._settle_refused(settlements[0], error)
+        # One of them is at fault, and the others must not suffer for it.
+        fates: dict[str, Fate] = {}
+        for settlement in settlements:
+            fates.update(await self._settle([settlement]))
+        return fates
+
+    async def _settle_refused(self, settlement: Settlement, error: RowRefused) -> dict[str, Fate]:
+        """What an attempt left cannot be stored: then that is how it failed."""
+        extra = {"job_id": settlement.id, "queue": self.queue.name}
+        crash = describe_crash(error)
+        failed = settlement._replace(
+            failure_reason=FailureReason.CRASH.value,
+            output=None,
+            error_data=None,
+            crash_type=crash.type,
+            crash_message=crash.message,
+            crash_traceback=None,
+            next_attempt_id=settlement.next_attempt_id or self._make_id(),
+        )
+        try:
+            fates = await self._store.settle([failed], self.queue.allowed_losses)
+        except RowRefused:
+            _logger.exception("outcome cannot be stored; its lease will end it", extra=extra)
+            return {}
+        _logger.error("outcome cannot be stored; failed as a crash", extra=extra, exc_info=error)
+        return fates
+
+    # Promoting
+
+    async def _promote(self, claims: Sequence[Claimed]) -> Sequence[Started | Lost]:
+        failures = 0
+        while True:
+            try:
+                started = await self._store.start(claims, self.queue.lease)
+            except (psycopg.Error, OSError) as error:
+                self._outage.failed(error)
+                failures += 1
+                await trio.sleep(_plan.pause(failures, self._chance))
+            else:
+                by_id = {row.id: row for row in started}
+                return [by_id.get(claim.id, Lost()) for claim in claims]
+
+    # Beating
+
+    async def _send_heartbeats(self) -> None:
+        interval = self.queue.heartbeat_interval.total_seconds()
+        failures = 0
+        async with trio.open_nursery() as responders:
+            beat_at = trio.current_time() + interval
+            while True:
+                await trio.sleep_until(beat_at)
+                beat_at = trio.current_time() + interval
+                self._judge(interval)
+                answered = await self._exchange_heartbeats(responders, interval / 2)
+                if not answered:
+                    continue
+                try:
+                    await self._record_heartbeats(answered)
+                except (psycopg.Error, OSError) as error:
+                    self._outage.failed(error)
+                    failures += 1
+                    # The leases run on: sooner than the next heartbeat would be.
+                    pause = _plan.pause(failures, self._chance)
+                    beat_at = min(beat_at, trio.current_time() + pause)
+                else:
+                    self._outage.worked()
+                    failures = 0
+
+    def _judge(self, interval: float) -> None:
+        """Cancel the executors that do not answer, and settle those that do not end."""
+        running = list(self._running.values())
+        for executor in _plan.stale(running, self.queue.allowed_heartbeat_misses):
+            if executor.verdict is None:
+                _logger.warning(
+                    "executor left too many heartbeats unanswered", extra=executor.facts
+                )
+                executor.cancel(Verdict.UNRESPONSIVE)
+        for executor in _plan.overdue(running, trio.current_time(), interval):
+            if executor.verdict is None and executor.started:
+                _logger.warning("handler does not end at its deadline", extra=executor.facts)
+                self._unsettled.append(executor.give_up())
+                self._ended.set()
+
+    async def _exchange_heartbeats(
+        self, responders: trio.Nursery, patience: float
+    ) -> list[Executor]:
+        """Send each executor a heartbeat, and return those that answered within `patience` seconds."""
+        waiting: set[Executor] = set()
+        answered: list[Executor] = []
+        for executor in self._running.values():
+            if executor.verdict is None:
+                executor.misses += 1
+                waiting.add(executor)
+                if first := executor.beat():
+                    responders.start_soon(executor.respond, first, self._answers[0])
+        with trio.move_on_after(patience):
+            while waiting:
+                executor = await self._answers[1].receive()
+                executor.misses = 0
+                if executor in waiting:
+                    waiting.remove(executor)
+                    answered.append(executor)
+        return answered
+
+    async def _record_heartbeats(self, executors: Sequence[Executor]) -> None:
+        held = await self._store.beat(
+            [executor.claim for executor in executors],
+            self.queue.lease,
+            self.queue.reserved_timeout,
+        )
+        for executor in executors:
+            if executor.claim.id not in held and executor.claim.id in self._running:
+                _logger.warning("claim lost; cancelling its handler", extra=executor.facts)
+                executor.cancel(Verdict.LOST)
+
+    # Leaving
+
+    async def _clean_up(self) -> None:
+        failures = 0
+        while self._unanswered or self._unsettled or self._to_release:
+            try:
+                await self._recover()
+                await self._write_endings()
+            except (psycopg.Error, OSError) as error:
+                self._outage.failed(error)
+                failures += 1
+                await trio.sleep(_plan.pause(failures, self._chance))
+
+    def _report_unwritten(self) -> None:
+        jobs = [settlement.id for settlement in self._unsettled]
+        jobs += [claim.id for claim in self._to_release]
+        if jobs or self._unanswered:
+            _logger.error(
+                "the database did not take what was left; the leases of these jobs will end them",
+                extra={"queue": self.queue.name, "job_ids": jobs},
+            )
+            self._unsettled.clear()
+            self._to_release.clear()
+            self._unanswered.clear()

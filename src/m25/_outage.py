@@ -1,0 +1,67 @@
+"""What the log says of a database that goes away: when it went, now and then that it is still away,
+and when it is back; however many calls fail meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import psycopg
+import trio
+
+_logger = logging.getLogger("m25.database")
+
+_FIRST_REMINDER: Final = 10.0  # seconds
+_LONGEST_REMINDER: Final = 300.0  # seconds
+
+
+def brief(error: BaseException) -> str:
+    """An error in a line, without what PostgreSQL adds of the rows concerned: they are private."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return f"{type(error).__name__}: {error.diag.message_primary}"
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Outage:
+    """One for each client: all that use the database tell it how they fared."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._failures = 0
+        self._reminder = _FIRST_REMINDER
+        self._remind_at = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """A call failed, and will be repeated."""
+        now = trio.current_time()
+        self._failures += 1
+        if self._began is None:
+            self._began = now
+            self._reminder = _FIRST_REMINDER
+            self._remind_at = now + self._reminder
+            _logger.warning("database call failed; will be repeated", extra={"error": brief(error)})
+        elif now >= self._remind_at:
+            self._reminder = min(self._reminder * 2, _LONGEST_REMINDER)
+            self._remind_at = now + self._reminder
+            _logger.warning(
+                "database calls still fail",
+                extra={
+                    "error": brief(error),
+                    "failures": self._failures,
+                    "seconds": now - self._began,
+                },
+            )
+
+    def worked(self) -> None:
+        """A call was answered."""
+        if self._began is not None:
+            _logger.info(
+                "database answers again",
+                extra={
+                    "failures": self._failures,
+                    "seconds": trio.current_time() - self._began,
+                },
+            )
+            self._began = None
+            self._failures = 0

@@ -1,0 +1,227 @@
+"""`Store` over PostgreSQL: one statement a call, each in a file of `sql/`, on a pooled connection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib import resources
+from typing import Any
+
+import attrs
+import psycopg
+import trio
+from psycopg.rows import tuple_row
+
+from .. import migrations, pg
+from .._outage import brief
+from .protocol import (
+    Claimed,
+    Enqueued,
+    Exists,
+    Fate,
+    Held,
+    JobRow,
+    NewJob,
+    RowRefused,
+    Settlement,
+    Started,
+    Store,
+    Swept,
+    SweptQueue,
+)
+
+#: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
+_TRIES = 5
+
+
+#: Classes of SQLSTATE: data exception, constraint violation, program limit exceeded.
+_ROW_AT_FAULT = frozenset({"22", "23", "54"})
+
+
+def load_statements(schema: str) -> Mapping[str, bytes]:
+    """Read every statement, for this schema, by the name of its file."""
+    quoted = migrations.quote(schema)
+    statements: dict[str, bytes] = {}
+    for file in resources.files(__package__).joinpath("sql").iterdir():
+        if file.name.endswith(".sql"):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            # The comments are for readers; the server would parse them again and again.
+            text = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+            statements[file.name.removesuffix(".sql")] = text.replace("{schema}", quoted).encode()
+    return statements
+
+
+class PostgresStore(Store):
+    """The job table of one schema, by way of a pool.
+
+    `application_name`s, timeouts and the like are the pool's. A `connection` that a caller passes
+    along is used as it is, and its transaction is the caller's.
+    """
+
+    def __init__(self, pool: pg.Pool, schema: str) -> None:
+        self._pool = pool
+        self._schema = schema
+        self._sql = load_statements(schema)
+
+    async def _run(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> list[tuple[Any, ...]]:
+        if connection is None:
+            async with self._pool.connection() as pooled:
+                return await self._run(statement, parameters, pooled)
+        cursor = connection.cursor(row_factory=tuple_row)
+        try:
+            await cursor.execute(self._sql[statement], parameters)
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
+                raise RowRefused(brief(error)) from error
+            raise
+        return await cursor.fetchall()
+
+    def _channel(self, queue_name: str) -> str:
+        # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
+        digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
+        return f"m25_{digest[:32]}"
+
+    def _channels(self, queue_names: Sequence[str]) -> list[str]:
+        return [self._channel(name) for name in queue_names]
+
+    async def check_version(self) -> None:
+        async with self._pool.connection() as connection:
+            version = await migrations.read_version(connection, self._schema)
+        migrations.check_version(version, self._schema)
+
+    async def enqueue(
+        self,
+        jobs: Sequence[NewJob],
+        tell: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> list[Enqueued | Exists | Held]:
+        answers: dict[str, Enqueued | Exists | Held] = {}
+        left = list(jobs)
+        for _ in range(_TRIES):
+            parameters: dict[str, Any] = {
+                field.name: [getattr(job, field.name) for job in left]
+                for field in attrs.fields(NewJob)
+            }
+            parameters["channels"] = self._channels(tell)
+            rows = await self._run("enqueue", parameters, connection)
+            answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
+            left = [job for job in left if job.id not in answers]
+            if not left:
+                break
+            existing = await self.get([job.id for job in left], connection)
+            answers.update((id, Exists(row)) for id, row in existing.items())
+            keys = [job.unique_key for job in left if job.unique_key is not None]
+            held = await self._run("holders", {"unique_key": keys}, connection)
+            holders = {key: Held(id) for key, id in held}
+            for job in left:
+                if job.unique_key in holders:
+                    answers.setdefault(job.id, holders[job.unique_key])
+            left = [job for job in left if job.id not in answers]
+            if not left:
+                break
+        else:
+            raise psycopg.OperationalError(
+                f"{len(left)} jobs could not be inserted in {_TRIES} tries: their unique keys are "
+                "taken and given up faster than they can be looked up"
+            )
+        return [answers[job.id] for job in jobs]
+
+    async def get(
+        self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
+    ) -> dict[str, JobRow]:
+        rows = await self._run("get", {"id": ids}, connection)
+        return {row[0]: JobRow._make(row) for row in rows}
+
+    async def cancel(
+        self, id: str, queue_name: str, connection: pg.AsyncConnection[Any] | None = None
+    ) -> JobRow | None:
+        rows = await self._run("cancel", {"id": id, "queue_name": queue_name}, connection)
+        return JobRow._make(rows[0]) if rows else None
+
+    async def claim(
+        self, queue_name: str, *, token: str, limit: int, lease: timedelta, start: bool
+    ) -> list[JobRow]:
+        parameters = {
+            "queue_name": queue_name,
+            "claim_token": token,
+            "limit": limit,
+            "lease": lease,
+            "start": start,
+        }
+        return [JobRow._make(row) for row in await self._run("claim", parameters)]
+
+    async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+        parameters = {"queue_name": queue_name, "claim_token": tokens}
+        return [id for (id,) in await self._run("recover", parameters)]
+
+    async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
+        rows = await self._run("start", {**_columns(claims), "lease": lease})
+        return [Started._make(row) for row in rows]
+
+    async def beat(
+        self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
+    ) -> set[str]:
+        parameters = {**_columns(claims), "lease": lease, "reserved_timeout": reserved_timeout}
+        return {id for (id,) in await self._run("beat", parameters)}
+
+    async def settle(
+        self, settlements: Sequence[Settlement], allowed_losses: int
+    ) -> dict[str, Fate]:
+        columns = zip(*settlements, strict=True)
+        parameters: dict[str, Any] = dict(zip(_SETTLEMENT_COLUMNS, map(list, columns), strict=True))
+        rows = await self._run("settle", {**parameters, "allowed_losses": allowed_losses})
+        fates = {
+            id: Fate.RETRIED if has_next_attempt else Fate.SETTLED for id, has_next_attempt in rows
+        }
+        if len(fates) < len(settlements):
+            others = [Claimed(s.id, s.token) for s in settlements if s.id not in fates]
+            rows = await self._run("fates", _columns(others))
+            fates.update((id, Fate.REPEATED if repeated else Fate.FENCED) for id, repeated in rows)
+        return fates
+
+    async def release(self, claims: Sequence[Claimed], tell: Sequence[str]) -> set[str]:
+        parameters = {**_columns(claims), "channels": self._channels(tell)}
+        return {id for id, _ in await self._run("release", parameters)}
+
+    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
+        parameters = {
+            "queue_name": [queue.name for queue in queues],
+            "allowed_losses": [queue.allowed_losses for queue in queues],
+            "reserved_timeout": [queue.reserved_timeout for queue in queues],
+            "limit": limit,
+        }
+        return [Swept._make(row) for row in await self._run("sweep", parameters)]
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+        rows = await self._run("survey", {"queue_name": queue_names})
+        return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+
+    async def tell(self, queue_names: Sequence[str]) -> None:
+        await self._run("notify", {"channels": self._channels(queue_names)})
+
+
+_SETTLEMENT_COLUMNS = (
+    "id",
+    "claim_token",
+    "failure_reason",
+    "output",
+    "error_data",
+    "crash_type",
+    "crash_message",
+    "crash_traceback",
+    "next_attempt_id",
+)
+
+
+def _columns(claims: Sequence[Claimed]) -> dict[str, list[str]]:
+    return {
+        "id": [claim.id for claim in claims],
+        "claim_token": [claim.token for claim in claims],
+    }

@@ -1,0 +1,256 @@
+"""`Store`: everything m25 asks of a database, in plain values.
+
+Each call is one statement, or a transaction of its own, and each transition in it is guarded by the
+status it expects and, once a job is claimed, by the claim's token. All may be repeated after an
+answer was lost: a repeat changes nothing twice. Times that decide anything are the database's.
+
+Ids and tokens are UUIDs as text, JSON is text, and in a `JobRow` times are seconds since the epoch as
+decimal text: what the database holds may be more than Python's own types can, and that is to be the
+trouble of whoever reads that row, not of the batch it came in.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+import trio
+
+
+class RowRefused(Exception):
+    """The database refuses a row for what it holds; to repeat the call would not help.
+
+    Of several rows in one call any may be at fault, and none was written. The psycopg error is the
+    `__cause__`.
+    """
+
+
+class JobRow(NamedTuple):
+    """A row of the job table, as `get`, `cancel` and `claim` return it."""
+
+    id: str
+    queue_name: str
+    created_at: str
+    scheduled_at: str | None
+    input: str
+    reserved_at: str | None
+    started_at: str | None
+    cancelled_at: str | None
+    finished_at: str | None
+    timeout: str
+    status: str
+    output: str | None
+    deadline: str | None
+    latest_heartbeat_at: str | None
+    failure_reason: str | None
+    error_data: str | None
+    attempt: int
+    max_attempts: int
+    original_attempt_id: str | None
+    previous_attempt_id: str | None
+    retry_delay: str
+    unique_key: str | None
+    priority: int
+    losses: int
+    crash_type: str | None
+    crash_message: str | None
+    crash_traceback: str | None
+    meta: str | None
+
+
+@attrs.frozen
+class NewJob:
+    """A job to be inserted."""
+
+    id: str
+    queue_name: str
+    input: str
+    scheduled_at: datetime | None
+    timeout: timedelta
+    max_attempts: int
+    retry_delay: timedelta
+    unique_key: str | None
+    priority: int
+    meta: str | None
+
+
+@attrs.frozen
+class Enqueued:
+    """The job was inserted."""
+
+    created_at: str
+
+
+@attrs.frozen
+class Exists:
+    """A job of this id was there already; nothing was inserted."""
+
+    row: JobRow
+
+
+@attrs.frozen
+class Held:
+    """Another job holds the unique key; nothing was inserted."""
+
+    id: str
+
+
+class Claimed(NamedTuple):
+    """One claim on one job; every later write of the attempt names both."""
+
+    id: str
+    token: str
+
+
+class Started(NamedTuple):
+    """A job that is executing now."""
+
+    id: str
+    started_at: str
+    deadline: str
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended."""
+
+    id: str
+    token: str
+    #: As stored; `None` for success.
+    failure_reason: str | None
+    output: str | None
+    error_data: str | None
+    crash_type: str | None
+    crash_message: str | None
+    crash_traceback: str | None
+    #: The id that the next attempt will have, if there is to be one; `None` for success.
+    next_attempt_id: str | None
+
+
+class Fate(enum.Enum):
+    """What became of a settlement."""
+
+    #: It was written now, and ended the chain.
+    SETTLED = "settled"
+    #: It was written now, and a next attempt inserted.
+    RETRIED = "retried"
+    #: It had been written before, by a call whose answer was lost.
+    REPEATED = "repeated"
+    #: The claim was lost: somebody else has the attempt, or has ended it. Nothing was written.
+    FENCED = "fenced"
+
+
+@attrs.frozen
+class SweptQueue:
+    """By which options a queue's dead work is judged."""
+
+    name: str
+    allowed_losses: int
+    reserved_timeout: timedelta
+
+
+class Swept(NamedTuple):
+    """A job that was taken from whoever stopped looking after it."""
+
+    queue_name: str
+    id: str
+    #: As stored; `None` for a reserved job that went back to pending.
+    failure_reason: str | None
+    has_next_attempt: bool
+
+
+class Store(Protocol):
+    """Everything m25 asks of a database.
+
+    Where the database cannot be reached, or fails, calls raise `psycopg.Error`; where it refuses a
+    row, `RowRefused`.
+    """
+
+    async def check_version(self) -> None:
+        """Refuse a schema of another version.
+
+        Raises:
+            DatabaseNotMigrated, DatabaseTooNew: as they say.
+        """
+        ...
+
+    async def enqueue(
+        self, jobs: Sequence[NewJob], tell: Sequence[str], connection: Any = None
+    ) -> list[Enqueued | Exists | Held]:
+        """Insert jobs, and answer for each, in order.
+
+        `tell` names the queues whose workers are told in the same commit. With `connection`, it is
+        part of that connection's transaction.
+        """
+        ...
+
+    async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
+        """Read jobs, by id; an unknown id is left out."""
+        ...
+
+    async def cancel(self, id: str, queue_name: str, connection: Any = None) -> JobRow | None:
+        """Cancel a job if it is pending, and return it; else `None`."""
+        ...
+
+    async def claim(
+        self, queue_name: str, *, token: str, limit: int, lease: timedelta, start: bool
+    ) -> list[JobRow]:
+        """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
+
+        With `start` they are executing at once. Their leases end after `lease`.
+        """
+        ...
+
+    async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+        """Hand back what claims took whose answers were lost; return the ids."""
+        ...
+
+    async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
+        """Promote reserved jobs to executing; those that are not returned were lost."""
+        ...
+
+    async def beat(
+        self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
+    ) -> set[str]:
+        """Record heartbeats and renew leases; return the ids of those still held."""
+        ...
+
+    async def settle(
+        self, settlements: Sequence[Settlement], allowed_losses: int
+    ) -> dict[str, Fate]:
+        """End attempts, and insert the next where the retry rule says so, in one transaction."""
+        ...
+
+    async def release(self, claims: Sequence[Claimed], tell: Sequence[str]) -> set[str]:
+        """Hand claimed jobs back, their attempts not counted; return the ids of those that were.
+
+        `tell` names the queues whose workers are told in the same commit.
+        """
+        ...
+
+    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
+        """End or hand back up to `limit` jobs whose owners are gone."""
+        ...
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+        """In how many seconds each queue's next pending job is due; zero is now.
+
+        A queue without pending jobs is left out.
+        """
+        ...
+
+    async def tell(self, queue_names: Sequence[str]) -> None:
+        """Tell the workers of these queues, in whatever process, that there may be work."""
+        ...
+
+    def listen(
+        self, queue_names: Sequence[str]
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[str | None]]:
+        """Receive the name of each queue whose workers are told that there may be work.
+
+        `None` says that something may have been missed: any queue may have work.
+        """
+        ...

@@ -1,0 +1,58 @@
+"""Tells workers that there is work, seldom enough not to slow those who enqueue.
+
+Every transaction that notifies waits for every other at its commit. So the first enqueue on a queue
+tells at once, in its own statement; those that follow within a few milliseconds are told of together,
+after their commits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import psycopg
+import trio
+
+from ._store.protocol import Store
+
+#: Workers of a queue are told at most once in so many seconds.
+_GAP: Final = 0.01
+
+
+class Teller:
+    """One for each client."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._told_at: dict[str, float] = {}
+        self._untold: set[str] = set()
+        self._rung = trio.Event()
+
+    def tell_now(self, queue_names: Iterable[str]) -> list[str]:
+        """The queues to tell in the statement at hand; `run` tells of the others in a moment."""
+        now = trio.current_time()
+        told: list[str] = []
+        for name in set(queue_names):
+            if now - self._told_at.get(name, -math.inf) >= _GAP:
+                self._told_at[name] = now
+                told.append(name)
+            else:
+                self._untold.add(name)
+                self._rung.set()
+        return told
+
+    async def run(self) -> None:
+        """Tell of what was not told at once, until cancelled."""
+        while True:
+            await self._rung.wait()
+            self._rung = trio.Event()
+            await trio.sleep(_GAP)
+            names, self._untold = sorted(self._untold), set[str]()
+            now = trio.current_time()
+            self._told_at.update((name, now) for name in names)
+            try:
+                await self._store.tell(names)
+            except (psycopg.Error, OSError):
+                # A hint that was lost costs a poll interval, and nothing else.
+                continue
