@@ -13,7 +13,7 @@ turns it into a typed output or a typed error, later and surely:
 """
 
 from . import pg
-from ._client import M25, open  # noqa: A004 - `m25.open` is the name
+from ._client import M25, open
 from ._errors import (
     AlreadyStarted,
     ClientClosed,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
 import psycopg
@@ -42,7 +42,8 @@ from ._manager import CLEAN_UP, Manager
 from ._outage import Outage, brief
 from ._poller import Poller
 from ._queue import Queue
-from ._record import META, decode_record, point_in_time
+from ._moments import moment_from_text
+from ._record import META, decode_record
 from ._store.postgres import PostgresStore
 from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
 from ._teller import Teller
@@ -176,7 +177,7 @@ class M25:
                     raise InvalidJob(f"job {row.id} exists, and is on queue {row.queue_name!r}")
                 return decode_record(row, queue)
             case Enqueued(created_at):
-                return _new_record(new, asked, point_in_time(created_at))
+                return _new_record(new, asked, moment_from_text(created_at))
 
     async def get_job(
         self,
@@ -366,7 +367,7 @@ class M25:
 
 
 @asynccontextmanager
-async def open(  # noqa: A001 - `m25.open` is the name
+async def open(
     conn: str | pg.Pool | None = None,
     *,
     schema: str = "m25",
@@ -382,8 +383,8 @@ async def open(  # noqa: A001 - `m25.open` is the name
         pool_size: how many connections the client opens at most, for all its queues; one more
             listens, once queues are started. Not used where `conn` is a pool.
         shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
-            a `timedelta`. The rest are cancelled, and their jobs go back to pending, the attempt not
-            counted. Where the block is left by an exception or a cancellation, that is at once.
+            a `timedelta`. The rest are cancelled, and their jobs go back to pending, the attempt
+            not counted. Where the block is left by an exception or a cancellation, that is at once.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
@@ -400,9 +401,11 @@ async def open(  # noqa: A001 - `m25.open` is the name
             f"conn must be a conninfo string, a URL, a m25.pg.Pool or None, not {conn!r}"
         )
     with _unwrapped():
-        async with pg.Pool(conn or "", max_size=pool_size, kwargs={"autocommit": True}) as pool:
-            async with open_on(await _checked_store(pool, schema), grace=grace) as m:
-                yield m
+        async with (
+            pg.Pool(conn or "", max_size=pool_size, kwargs={"autocommit": True}) as pool,
+            open_on(await _checked_store(pool, schema), grace=grace) as m,
+        ):
+            yield m
 
 
 @asynccontextmanager
@@ -411,12 +414,12 @@ async def open_on(store: Store, *, grace: timedelta) -> AsyncGenerator[M25]:
     with _unwrapped():
         async with trio.open_nursery() as nursery:
             m = M25(store, nursery, shutdown_grace=grace.total_seconds())
-            nursery.start_soon(m._serve)  # noqa: SLF001 - they are one module
+            nursery.start_soon(m._serve)
             try:
                 yield m
-                await m._stop()  # noqa: SLF001
+                await m._stop()
             finally:
-                await m._close()  # noqa: SLF001
+                await m._close()
             nursery.cancel_scope.cancel()
 
 
@@ -433,7 +436,7 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
 
 @contextmanager
 def _unwrapped() -> Generator[None]:
-    """Raise the only exception of a group by itself: that a nursery is behind it is our business."""
+    """Raise the only exception of a group by itself: the nursery behind it is our business."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -470,7 +473,7 @@ def _new_record(new: NewJob, job: Job[Input], created_at: datetime) -> JobRecord
         id=JobId(new.id),
         queue_name=new.queue_name,
         created_at=created_at,
-        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(timezone.utc),
+        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
         input=job.input,
         reserved_at=None,
         started_at=None,

@@ -19,7 +19,7 @@ class Crash(NamedTuple):
 
 
 def describe_crash(error: BaseException) -> Crash:
-    """Describe an exception, whatever it is: one that cannot be printed is described all the same."""
+    """Describe an exception, whatever it is: even one that cannot be printed."""
     try:
         message = str(error)
     except Exception as failure:  # noqa: BLE001 - any code can be behind str()

@@ -1,5 +1,5 @@
-"""An executor: one running job. A cancel scope with the job's deadline, the answers to its manager's
-heartbeats, the user's handler, and what became of it.
+"""An executor: one running job. A cancel scope with the job's deadline, the answers to its
+manager's heartbeats, the user's handler, and what became of it.
 
     executor
     ├─ handler      inside the scope, with its own nursery if it asks
@@ -97,12 +97,12 @@ class Executor:
             self._scope.cancel()
 
     def give_up(self) -> Settlement:
-        """Settle the job as timed out although its handler goes on: it does not heed its deadline."""
+        """Settle the job as timed out, although its handler goes on past the deadline."""
         self.verdict = Verdict.OVERDUE
         return self._failure(FailureReason.JOB_TIMEOUT)
 
     def beat(self) -> trio.MemoryReceiveChannel[None] | None:
-        """Send a heartbeat. For the first, return the channel that a responder must be started on."""
+        """Send a heartbeat; for the first, return the channel for a responder to be started on."""
         first: trio.MemoryReceiveChannel[None] | None = None
         if self._heartbeats is None:
             self._heartbeats, first = trio.open_memory_channel[None](1)
@@ -158,8 +158,8 @@ class Executor:
         if raised is None:
             return self._success(output)
         if _being_cancelled() and declared(raised, queue.errors) is None:
-            # It turned its cancellation into an error of its own. The attempt was cut short by us and
-            # is not spent; only an error that the queue declares is an outcome all the same.
+            # It turned its cancellation into an error of its own. The attempt was cut short by us
+            # and is not spent; only an error that the queue declares is an outcome all the same.
             self._log(logging.WARNING, "handler raised while being cancelled", raised)
             return Ending.HANDED_BACK
         if not self.started:

@@ -10,8 +10,8 @@ and writes what became of them.
           ├─ claiming
           └─ executor …               one per running job
 
-Whatever way it is left, it ends with a shielded, bounded clean-up: results that are still waiting are
-written, and jobs that were cut short are handed back.
+Whatever way it is left, it ends with a shielded, bounded clean-up: results that are still waiting
+are written, and jobs that were cut short are handed back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ._store.protocol import Claimed, Fate, RowRefused, Settlement, Started, Sto
 
 _logger = logging.getLogger("m25.manager")
 
-#: How long the clean-up may take, in seconds: what it cannot write by then, the leases take care of.
+#: How long the clean-up may take, in seconds: what it cannot write by then, the leases will end.
 CLEAN_UP: Final = 5.0
 #: The same where not one claim was answered: there is next to nothing to write.
 CLEAN_UP_UNSTARTED: Final = 1.0
@@ -89,7 +89,7 @@ class Manager:
     # What others call
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the queue until it is stopped or cancelled; it has started once a claim was answered."""
+        """Run the queue until stopped or cancelled; it has started once a claim was answered."""
         failures = 0
         while True:
             began = trio.current_time()
@@ -373,7 +373,7 @@ class Manager:
     async def _exchange_heartbeats(
         self, responders: trio.Nursery, patience: float
     ) -> list[Executor]:
-        """Send each executor a heartbeat, and return those that answered within `patience` seconds."""
+        """Send each executor a heartbeat; return those that answered within `patience` seconds."""
         waiting: set[Executor] = set()
         answered: list[Executor] = []
         for executor in self._running.values():

@@ -1,4 +1,4 @@
-"""What the managers decide, as plain functions over plain values: no I/O, and no clock of their own."""
+"""What the managers decide, as plain functions over plain values: no I/O, no clock of their own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
-#: The longest pause before something that failed is tried again, in seconds; it bounds how long after
-#: the database's return work goes on.
+#: The longest pause before something that failed is tried again, in seconds; it bounds how long
+#: after the database's return work goes on.
 LONGEST_PAUSE: Final = 2.5
 _FIRST_PAUSE: Final = 0.1
 
@@ -19,8 +19,8 @@ LARGEST_CLAIM: Final = 500
 def pause(failures: int, chance: random.Random) -> float:
     """How long to wait before the next try, in seconds, after so many failures in a row.
 
-    It doubles, up to `LONGEST_PAUSE`, and is spread over its upper half by chance, so that those who
-    failed together do not come back together.
+    It doubles, up to `LONGEST_PAUSE`, and is spread over its upper half by chance, so that those
+    who failed together do not come back together.
     """
     full = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
     return full * chance.uniform(0.5, 1.0)
@@ -59,7 +59,7 @@ def stale(executors: Iterable[E], allowed_misses: int) -> Sequence[E]:
 
 
 def overdue(executors: Iterable[E], now: float, grace: float) -> Sequence[E]:
-    """The executors that were cancelled at their deadline, and `grace` seconds later have not ended."""
+    """The executors that have not ended `grace` seconds after their deadlines."""
     return [executor for executor in executors if executor.deadline + grace < now]
 
 

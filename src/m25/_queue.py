@@ -137,8 +137,8 @@ def _input_annotation(handler: Any, *, has_setup: bool) -> Any:
     hints = _hints(handler)
     if first not in hints:
         raise InvalidQueue(
-            f"the parameter {first!r} of the handler {_describe(handler)} needs an annotation, which "
-            "says how its input is kept as JSON; or give input_to_json and input_decoder"
+            f"the parameter {first!r} of the handler {_describe(handler)} needs an annotation, "
+            "which says how its input is kept as JSON; or give input_to_json and input_decoder"
         )
     return hints[first]
 
@@ -147,8 +147,8 @@ def _output_annotation(handler: Any) -> Any:
     hints = _hints(handler)
     if "return" not in hints:
         raise InvalidQueue(
-            f"the handler {_describe(handler)} needs a return annotation, which says how its output "
-            "is kept as JSON; or give output_to_json and output_decoder"
+            f"the handler {_describe(handler)} needs a return annotation, which says how its "
+            "output is kept as JSON; or give output_to_json and output_decoder"
         )
     return hints["return"]
 
@@ -176,8 +176,8 @@ class Queue(Generic[Input, Output, Error]):
 
     #: Unique within one client; in the database, what ties jobs to their queue.
     name: str = attrs.field(validator=_check_name)
-    #: Turns an input into an output, or raises one of `errors`. With `setup`, its second argument is
-    #: what that yields.
+    #: Turns an input into an output, or raises one of `errors`. With `setup`, its second argument
+    #: is what that yields.
     handler_function: (
         Callable[[Input], Awaitable[Output]] | Callable[[Input, Any], Awaitable[Output]]
     ) = attrs.field(kw_only=True, validator=_check_handler)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
 from typing import Any, Final, TypeVar, cast
-
 
 from ._codec import Codec, Undecodable, value_codec
 from ._errors import (
@@ -16,6 +14,7 @@ from ._errors import (
     JobRecordFetchJsonDecodeError,
 )
 from ._job import Error, FailureReason, Input, JobId, JobRecord, JobStatus, Output
+from ._moments import duration_from_text, moment_from_text
 from ._queue import Queue
 from ._store.protocol import JobRow
 
@@ -23,31 +22,6 @@ T = TypeVar("T")
 
 #: The codec of `meta`, which is a JSON object whatever the queue.
 META: Final[Codec[Mapping[str, Any]]] = value_codec(dict[str, Any], "meta")
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_DIGITS_OF_A_MICROSECOND: Final = 6
-
-
-def duration(seconds: str) -> timedelta:
-    """Read a number of seconds, as `extract(epoch from …)` writes it, to the microsecond.
-
-    Raises:
-        ValueError: it is no number, or infinite.
-        OverflowError: it is more than a `timedelta` can hold.
-    """
-    whole, _, fraction = seconds.partition(".")
-    microseconds = int(whole + fraction[:_DIGITS_OF_A_MICROSECOND].ljust(6, "0"))
-    return timedelta(microseconds=microseconds)
-
-
-def point_in_time(seconds: str) -> datetime:
-    """Read a number of seconds since the epoch as an aware datetime in UTC.
-
-    Raises:
-        ValueError: it is no number, or infinite.
-        OverflowError: it lies outside the years 1 to 9999.
-    """
-    return _EPOCH + duration(seconds)
 
 
 def decode_record(
@@ -100,25 +74,27 @@ def decode_record(
     fields: dict[str, Any] = {
         "id": job_id,
         "queue_name": row.queue_name,
-        "created_at": read("created_at", row.created_at, point_in_time),
-        "scheduled_at": read("scheduled_at", row.scheduled_at, point_in_time),
+        "created_at": read("created_at", row.created_at, moment_from_text),
+        "scheduled_at": read("scheduled_at", row.scheduled_at, moment_from_text),
         "input": decode("input", row.input, queue.input_codec),
-        "reserved_at": read("reserved_at", row.reserved_at, point_in_time),
-        "started_at": read("started_at", row.started_at, point_in_time),
-        "cancelled_at": read("cancelled_at", row.cancelled_at, point_in_time),
-        "finished_at": read("finished_at", row.finished_at, point_in_time),
-        "timeout": read("timeout", row.timeout, duration),
+        "reserved_at": read("reserved_at", row.reserved_at, moment_from_text),
+        "started_at": read("started_at", row.started_at, moment_from_text),
+        "cancelled_at": read("cancelled_at", row.cancelled_at, moment_from_text),
+        "finished_at": read("finished_at", row.finished_at, moment_from_text),
+        "timeout": read("timeout", row.timeout, duration_from_text),
         "status": status(row.status),
         "output": decode("output", row.output, queue.output_codec),
-        "deadline": read("deadline", row.deadline, point_in_time),
-        "latest_heartbeat_at": read("latest_heartbeat_at", row.latest_heartbeat_at, point_in_time),
+        "deadline": read("deadline", row.deadline, moment_from_text),
+        "latest_heartbeat_at": read(
+            "latest_heartbeat_at", row.latest_heartbeat_at, moment_from_text
+        ),
         "failure_reason": failure_reason(row.failure_reason),
         "error_data": decode("error_data", row.error_data, queue.error_codec),
         "attempt": row.attempt,
         "max_attempts": row.max_attempts,
         "original_attempt_id": row.original_attempt_id and JobId(row.original_attempt_id),
         "previous_attempt_id": row.previous_attempt_id and JobId(row.previous_attempt_id),
-        "retry_delay": read("retry_delay", row.retry_delay, duration),
+        "retry_delay": read("retry_delay", row.retry_delay, duration_from_text),
         "unique_key": row.unique_key,
         "priority": row.priority,
         "losses": row.losses,

@@ -1,8 +1,8 @@
 """Tells workers that there is work, seldom enough not to slow those who enqueue.
 
 Every transaction that notifies waits for every other at its commit. So the first enqueue on a queue
-tells at once, in its own statement; those that follow within a few milliseconds are told of together,
-after their commits.
+tells at once, in its own statement; those that follow within a few milliseconds are told of
+together, after their commits.
 """
 
 from __future__ import annotations

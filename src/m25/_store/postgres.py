@@ -1,4 +1,4 @@
-"""`Store` over PostgreSQL: one statement a call, each in a file of `sql/`, on a pooled connection."""
+"""`Store` over PostgreSQL: a statement a call, each in a file of `sql/`, on a pooled connection."""
 
 from __future__ import annotations
 
@@ -202,6 +202,28 @@ class PostgresStore(Store):
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         rows = await self._run("survey", {"queue_name": queue_names})
         return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+
+    @asynccontextmanager
+    async def listen(
+        self, queue_names: Sequence[str]
+    ) -> AsyncGenerator[trio.MemoryReceiveChannel[str | None]]:
+        names = {self._channel(name): name for name in queue_names}
+        send, receive = trio.open_memory_channel[str | None](0)
+
+        async def translate(events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap]) -> None:
+            async with send:
+                async for event in events:
+                    await send.send(None if isinstance(event, pg.Gap) else names[event.channel])
+
+        async with (
+            pg.Listener(self._pool.conninfo) as listener,
+            listener.subscribe(*names) as events,
+            trio.open_nursery() as nursery,
+            receive,
+        ):
+            nursery.start_soon(translate, events)
+            yield receive
+            nursery.cancel_scope.cancel()
 
     async def tell(self, queue_names: Sequence[str]) -> None:
         await self._run("notify", {"channels": self._channels(queue_names)})

@@ -4,8 +4,8 @@ Each call is one statement, or a transaction of its own, and each transition in 
 status it expects and, once a job is claimed, by the claim's token. All may be repeated after an
 answer was lost: a repeat changes nothing twice. Times that decide anything are the database's.
 
-Ids and tokens are UUIDs as text, JSON is text, and in a `JobRow` times are seconds since the epoch as
-decimal text: what the database holds may be more than Python's own types can, and that is to be the
+Ids and tokens are UUIDs as text, JSON is text, and in a `JobRow` times are seconds since the epoch
+as decimal text: what the database holds may be more than Python's own types can, and that is to be the
 trouble of whoever reads that row, not of the batch it came in.
 """
 

@@ -81,12 +81,12 @@ def latest_version() -> datetime:
 
 async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> datetime | None:
     """The version of the schema in this database; `None` where there is none."""
-    table = f"{quote(schema)}.version"
-    cursor = await connection.execute("select to_regclass(%s) is not null", [table])
+    table = sql.Identifier(schema, "version")
+    cursor = await connection.execute("select to_regclass(%s) is not null", [table.as_string(None)])
     row = await cursor.fetchone()
     if row is None or not row[0]:
         return None
-    cursor = await connection.execute(f"select max(version) from {table}".encode())
+    cursor = await connection.execute(sql.SQL("select max(version) from {}").format(table))
     row = await cursor.fetchone()
     return row[0] if row else None
 
@@ -116,8 +116,8 @@ def pending_since(found: datetime | None, schema: str) -> tuple[Migration, ...]:
     """
     if found is not None and found > latest_version():
         raise DatabaseTooNew(
-            f"schema {schema!r} is at version {found:%Y-%m-%d %H:%M}, and this m25 knows versions up "
-            f"to {latest_version():%Y-%m-%d %H:%M}: install the m25 that migrated it, or a newer one"
+            f"schema {schema!r} is at version {found:%Y-%m-%d %H:%M}, and this m25 knows versions "
+            f"up to {latest_version():%Y-%m-%d %H:%M}: install the m25 that migrated it, or newer"
         )
     return tuple(m for m in all_migrations() if found is None or m.version > found)
 

@@ -1,0 +1,69 @@
+"""A codec: both ways between a value and its JSON text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from .._errors import ValueRefused
+from ._refusal import Refusal, Undecodable, reason_of
+from ._text import find_fault, from_text, to_text
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Codec(Generic[T]):
+    """Turns values into JSON text and back.
+
+    `to_json` and `decoder` work on plain JSON values: what `json.loads` returns. Where the two are
+    the fast ones of a type, `trace_to_json` and `trace_decoder` do the same slowly, and find out
+    where in the value the fault is.
+    """
+
+    to_json: Callable[[T], Any]
+    decoder: Callable[[Any], T]
+    trace_to_json: Callable[[T], Any] | None = attrs.field(default=None, repr=False)
+    trace_decoder: Callable[[Any], T] | None = attrs.field(default=None, repr=False)
+
+    def encode(self, value: T, what: str) -> str:
+        """Write a value as JSON text; `what` is its name in an error's message.
+
+        Raises:
+            ValueRefused: it cannot be kept as JSON, or would not come back equal.
+        """
+        try:
+            return to_text(self.to_json(value))
+        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+            refusal = self._trace(error, self.trace_to_json, value)
+            raise ValueRefused(what, refusal.path, refusal.reason) from error
+
+    def decode(self, text: str | bytes) -> T:
+        """Read a value from JSON text.
+
+        Raises:
+            Undecodable: it is not that of a value of this type.
+        """
+        try:
+            plain = from_text(text)
+        except Refusal as error:
+            raise Undecodable(error.path, error.reason) from error
+        try:
+            return self.decoder(plain)
+        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+            refusal = self._trace(error, self.trace_decoder, plain)
+            raise Undecodable(refusal.path, refusal.reason) from error
+
+    @staticmethod
+    def _trace(error: Exception, trace: Callable[[Any], Any] | None, value: Any) -> Refusal:
+        """The refusal behind an error, with the path where that can be found out."""
+        if trace is not None:
+            try:
+                find_fault(trace(value))
+            except Refusal as refusal:
+                return refusal
+            except Exception as other:  # noqa: BLE001 - a type's own code may raise anything
+                error = other
+        return error if isinstance(error, Refusal) else Refusal(reason_of(error))
