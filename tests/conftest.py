@@ -1,0 +1,102 @@
+"""A real PostgreSQL for the tests, and a database of its own for each.
+
+The server is that of `M25_TEST_DSN`, where it is set; else a container, where a Docker engine answers;
+else the embedded one. Parallel workers have one each, unless it was given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+import trio
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from m25 import embedded, migrations, pg
+
+pytest_plugins = ["pytester"]
+
+#: What may be lost when the machine fails is of no interest here, and waiting for disks is slow.
+SETTINGS = {"fsync": "off", "max_connections": "200", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def server() -> Generator[str]:
+    """The conninfo of a server, as a user that may do anything."""
+    if given := os.environ.get("M25_TEST_DSN"):
+        yield given
+        return
+    with _container() or embedded.postgres_sync(settings=SETTINGS) as dsn:
+        yield dsn
+
+
+def _container() -> AbstractContextManager[str] | None:
+    import docker
+    from testcontainers.community.postgres import PostgresContainer
+
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException:
+        return None
+
+    @contextmanager
+    def run() -> Generator[str]:
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url()
+
+    return run()
+
+
+@pytest.fixture(scope="session")
+def create_database(server: str) -> Generator[Callable[[str], str]]:
+    """Makes databases from a template, and drops them all at the end."""
+    made: list[str] = []
+
+    with psycopg.connect(server, autocommit=True) as admin:
+
+        def create(template: str) -> str:
+            name = f"m25_test_{uuid4().hex[:12]}"
+            admin.execute(
+                sql.SQL("create database {} template {} strategy wal_log").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+            made.append(name)
+            return name
+
+        yield create
+        for name in made:
+            admin.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server: str, create_database: Callable[[str], str]) -> str:
+    """The name of a migrated database, to make others from."""
+    name = create_database("template1")
+
+    async def migrate() -> None:
+        conninfo = make_conninfo(server, dbname=name)
+        async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            await migrations.apply(connection, "m25")
+
+    trio.run(migrate)
+    return name
+
+
+@pytest.fixture
+def dsn(server: str, create_database: Callable[[str], str], migrated_template: str) -> str:
+    """The conninfo of a fresh, migrated database."""
+    return make_conninfo(server, dbname=create_database(migrated_template))
+
+
+@pytest.fixture
+def empty_dsn(server: str, create_database: Callable[[str], str]) -> str:
+    """The conninfo of a fresh, empty database."""
+    return make_conninfo(server, dbname=create_database("template1"))
