@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn, cast
 
 import psycopg
 import trio
@@ -36,20 +36,18 @@ from ._errors import (
     QueueStartError,
     UniqueKeyConflict,
 )
+from ._groups import only_leaf
 from ._ids import IdSource
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
 from ._manager import CLEAN_UP, Manager
+from ._moments import moment_from_text
 from ._outage import Outage, brief
 from ._poller import Poller
 from ._queue import Queue
-from ._moments import moment_from_text
 from ._record import META, decode_record
 from ._store.postgres import PostgresStore
 from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
 from ._teller import Teller
-
-#: How often a cancellation is tried on a job that keeps changing between two looks at it.
-_TRIES: Final = 5
 
 
 class M25:
@@ -158,7 +156,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_open()
-        asked: Job[Input] = job if isinstance(job, Job) else Job(job)
+        asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
         new = self._new_job(queue, asked)
         try:
             if connection is None:
@@ -225,7 +223,7 @@ class M25:
         _check_id(id)
         _check_connection(connection)
         try:
-            for _ in range(_TRIES):
+            while True:
                 try:
                     row = await self._store.cancel(str(id), queue.name, connection)
                 except (psycopg.Error, OSError) as error:
@@ -233,9 +231,9 @@ class M25:
                 if row is not None:
                     return decode_record(row, queue)
                 record = await self.get_job(queue, id, connection=connection)
+                # Pending: handed back between the two looks at it.
                 if record.status is not JobStatus.PENDING:
                     raise InvalidState(id, record.status)
-            raise InvalidState(id, record.status)
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
 
@@ -440,10 +438,8 @@ def _unwrapped() -> Generator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, BaseExceptionGroup):
+        error = only_leaf(group)
+        if error is None:
             raise
         # The group says nothing that the exception itself does not.
         raise error from error.__cause__

@@ -14,7 +14,7 @@ import enum
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import trio
@@ -22,6 +22,7 @@ import trio
 from ._codec import Undecodable
 from ._crash import Crash, describe_crash, type_name
 from ._errors import JobRecordFetchJsonDecodeError, NotInJob, ValueRefused
+from ._groups import only_leaf
 from ._job import FailureReason, JobId, JobRecord
 from ._queue import Queue
 from ._record import decode_record
@@ -193,15 +194,17 @@ class Executor:
         Raises:
             BaseException: the rest, where there is any: Ctrl-C, and cancellation from outside.
         """
-        if isinstance(error, BaseExceptionGroup):
-            passing, own = error.split((trio.Cancelled, KeyboardInterrupt))
-            if passing is not None:
-                if own is not None:
-                    self._log(logging.WARNING, "handler raised while being cancelled", own)
-                raise passing
-        elif isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             raise error
-        return error
+        if not isinstance(error, BaseExceptionGroup):
+            return error
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        passing, own = group.split((trio.Cancelled, KeyboardInterrupt))
+        if passing is None:
+            return group
+        if own is not None:
+            self._log(logging.WARNING, "handler raised while being cancelled", own)
+        raise passing
 
     def _on_verdict(self, raised: BaseException | None) -> Settlement | Ending:
         if raised is not None:
@@ -282,11 +285,10 @@ def _being_cancelled() -> bool:
 
 def declared(raised: BaseException, errors: tuple[type[Exception], ...]) -> Exception | None:
     """The declared error that was raised, if it was one: itself, or as the only leaf of a group."""
-    while isinstance(raised, BaseExceptionGroup) and not isinstance(raised, errors):
-        if len(raised.exceptions) != 1:
-            return None
-        raised = raised.exceptions[0]
-    return raised if isinstance(raised, errors) else None
+    if isinstance(raised, errors):
+        return raised
+    leaf = only_leaf(raised)
+    return leaf if isinstance(leaf, errors) else None
 
 
 def current_job() -> JobRecord[Any, Any, Any]:

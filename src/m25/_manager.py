@@ -106,8 +106,6 @@ class Manager:
     def wake(self) -> None:
         """There may be work to claim."""
         self._due = True
-        #: Why the last claim failed, if it did.
-        self.latest_failure: Exception | None = None
         self._rung.set()
 
     def stop(self, grace: float) -> None:
@@ -120,7 +118,7 @@ class Manager:
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         self._executors = trio.CancelScope(deadline=self._executors.deadline)
-        promoter = Batcher(self._promote, ClientClosed)
+        promoter: Batcher[Claimed, Started | Lost] = Batcher(self._promote, ClientClosed)
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._settle_what_ends)

@@ -44,7 +44,7 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     """Read every statement, for this schema, by the name of its file."""
     quoted = migrations.quote(schema)
     statements: dict[str, bytes] = {}
-    for file in resources.files(__package__).joinpath("sql").iterdir():
+    for file in resources.files("m25._store").joinpath("sql").iterdir():
         if file.name.endswith(".sql"):
             lines = file.read_text(encoding="utf-8").splitlines()
             # The comments are for readers; the server would parse them again and again.

@@ -58,7 +58,7 @@ def quote(schema: str) -> str:
 def all_migrations() -> tuple[Migration, ...]:
     """Every migration this version of m25 knows, in order."""
     found: list[Migration] = []
-    for file in resources.files(__package__).iterdir():
+    for file in resources.files(__name__).iterdir():
         if match := _FILE_NAME.fullmatch(file.name):
             text = file.read_text(encoding="utf-8")
             first = _FIRST_LINE.match(text)
