@@ -265,6 +265,8 @@ class Manager:
         if settlements := self._unsettled[:_LARGEST_SETTLE]:
             fates = await self._settle(settlements)
             del self._unsettled[: len(settlements)]
+            # Claims may have been waiting for that.
+            self._rung.set()
             for settlement in settlements:
                 if fates.get(settlement.id) is Fate.FENCED:
                     _logger.warning(

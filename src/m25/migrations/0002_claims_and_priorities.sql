@@ -51,9 +51,11 @@ create index job_claim_idx on {schema}.job (queue_name, priority, run_at, id)
     where status = 'pending';
 
 -- Sweeps read the live rows of a queue. No column that a heartbeat writes is in any index, so
--- heartbeats are heap-only updates.
+-- heartbeats are heap-only updates. The predicate says "reserved or executing" without naming the
+-- status, so that statements which find rows by id and check the status are never planned over it:
+-- where vacuum is held up it is full of entries that are dead.
 create index job_live_idx on {schema}.job (queue_name)
-    where status in ('reserved', 'executing');
+    where reserved_at is not null and finished_at is null and cancelled_at is null;
 
 -- Following a chain, and deleting old rows without a table scan for each reference.
 create index job_previous_attempt_idx on {schema}.job (previous_attempt_id)

@@ -5,7 +5,9 @@
 -- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
 -- are not walked over to reach work in the next. Ids go through an array, so that the planner finds
 -- the rows by primary key whatever it believes about their number.
--- The deadline is kept within what a timestamp can hold: a row may ask for any timeout.
+-- The deadline is kept within what a timestamp can hold, a thousand years: a row may ask for any
+-- timeout. It is counted in seconds, since an interval's day may have 23 hours, or 25, where the
+-- session's time zone changes its clocks.
 with recursive level (priority) as (
     (
         select priority from {schema}.job
@@ -45,7 +47,9 @@ claimed as (
         started_at = case when %(start)s then now() end,
         deadline = case
             when %(start)s
-            then now() + greatest(least(timeout, interval '1000 years'), interval '0')
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
         end,
         lease_expires_at = now() + %(lease)s::interval
     where id = any(array(select id from due))

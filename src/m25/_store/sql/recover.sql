@@ -4,7 +4,9 @@ with held as materialized (
     select id
     from {schema}.job
     where queue_name = %(queue_name)s
-        and status in ('reserved', 'executing')
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
     for update

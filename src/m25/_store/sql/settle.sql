@@ -4,7 +4,8 @@
 -- is executing under the outcome's own claim token is written, so a worker that lost its claim
 -- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
 -- inserts nothing twice. The ids that come back are those settled by this very statement.
--- Numbers and delays are kept within what their types can hold: a row may hold any.
+-- Numbers and delays are kept within what their types can hold: a row may hold any. Delays are
+-- counted in seconds, as deadlines are in claim.sql.
 -- The retry rule: an attempt lost with its process is followed by another up to `allowed_losses`
 -- times in a chain; any other failure while attempt - losses < max_attempts.
 with outcome as (
@@ -47,6 +48,7 @@ settled as (
     from outcome
     where job.id = any(array(select id from held))
         and outcome.id = job.id
+        and outcome.claim_token = job.claim_token
     returning
         job.id, job.queue_name, job.input, job.timeout, job.attempt, job.max_attempts,
         job.original_attempt_id, job.retry_delay, job.unique_key, job.priority, job.losses,
@@ -59,7 +61,9 @@ next_attempt as (
     )
     select
         next_attempt_id, queue_name,
-        now() + greatest(least(retry_delay, interval '1000 years'), interval '0'),
+        now() + make_interval(
+            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+        ),
         input, timeout, least(attempt, 2147483646) + 1,
         max_attempts, coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority,
         losses, meta

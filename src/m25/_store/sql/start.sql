@@ -2,6 +2,7 @@
 -- Safe under concurrency: rows are locked in id order, so batches cannot deadlock, and only a row
 -- that still carries the claim's token and is still reserved is written. A repeat after a lost
 -- answer finds the row executing under the same token, and returns it again unchanged.
+-- The deadline is that of claim.sql.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -18,7 +19,10 @@ started as (
     set
         started_at = coalesce(started_at, now()),
         deadline = coalesce(
-            deadline, now() + greatest(least(timeout, interval '1000 years'), interval '0')
+            deadline,
+            now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
         ),
         lease_expires_at = now() + %(lease)s::interval
     where id = any(array(select id from held))

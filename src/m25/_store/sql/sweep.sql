@@ -7,9 +7,8 @@
 -- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
 -- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or handed
 -- back loses its claim token, so its late owner can write nothing.
--- Numbers and delays are kept within what their types can hold: a row may hold any.
--- Numbers and delays are kept within what their types can hold: a row may hold any.
--- The retry rule is that of settle.sql.
+-- Numbers and delays are kept within what their types can hold, and the retry rule is that of
+-- settle.sql.
 with queue as (
     select *
     from unnest(
@@ -20,7 +19,9 @@ dead as materialized (
     select job.id, job.status, job.claim_token is not null as ours
     from queue
     join {schema}.job on job.queue_name = queue.name
-    where job.status in ('reserved', 'executing')
+    where job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
         and case
             when job.claim_token is not null then job.lease_expires_at < now()
             when job.status = 'executing' then job.deadline < now()
@@ -52,7 +53,9 @@ next_attempt as (
     )
     select
         failed.queue_name,
-        now() + greatest(least(retry_delay, interval '1000 years'), interval '0'),
+        now() + make_interval(
+            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+        ),
         input, timeout, least(attempt, 2147483646) + 1, max_attempts,
         coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority, losses, meta
     from failed

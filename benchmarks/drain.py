@@ -1,0 +1,114 @@
+"""S4: one worker process drains no-op typed jobs, beside the same statements without any Python.
+
+The ceiling is one plain connection that claims and settles in batches of 200, and does nothing with
+what it claims.
+"""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import attrs
+import psycopg
+import trio
+
+import m25
+from m25._store.postgres import load_statements
+
+from . import databases, report
+
+BATCH = 200
+
+
+@attrs.frozen
+class Email:
+    to: str
+    number: int
+
+
+def drain(dsn: str, jobs: int, max_concurrency: int) -> float:
+    """Run so many jobs, and return how many a second that were."""
+    left = jobs
+
+    async def run() -> float:
+        done = trio.Event()
+
+        @m25.queue("drain", max_concurrency=max_concurrency)
+        async def handler(email: Email) -> int:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                done.set()
+            return email.number
+
+        async with m25.open(dsn) as m:
+            m.add_queue(handler)
+            began = time.perf_counter()
+            await m.start()
+            await done.wait()
+        # The block is left when every result is written.
+        return jobs / (time.perf_counter() - began)
+
+    databases.fill(dsn, "drain", jobs)
+    rate = trio.run(run)
+    succeeded = databases.count(dsn, "succeeded")
+    assert succeeded == jobs, f"{succeeded} of {jobs} jobs succeeded"
+    return rate
+
+
+def ceiling(dsn: str, jobs: int) -> float:
+    """The same by the same statements, one after the other, and how many jobs a second that were."""
+    databases.fill(dsn, "drain", jobs)
+    statements = load_statements("m25")
+    nothing: list[None] = [None] * BATCH
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        began = time.perf_counter()
+        while True:
+            token = str(uuid4())
+            claim = {"queue_name": "drain", "claim_token": token, "limit": BATCH}
+            rows = connection.execute(
+                statements["claim"], {**claim, "lease": "20 seconds", "start": True}
+            ).fetchall()
+            if not rows:
+                break
+            ids = [row[0] for row in rows]
+            empty = nothing[: len(ids)]
+            names = ("failure_reason", "error_data", "crash_type", "crash_message")
+            connection.execute(
+                statements["settle"],
+                {
+                    "id": ids,
+                    "claim_token": [token] * len(ids),
+                    "output": ["1"] * len(ids),
+                    **dict.fromkeys((*names, "crash_traceback", "next_attempt_id"), empty),
+                    "allowed_losses": 3,
+                },
+            )
+        rate = jobs / (time.perf_counter() - began)
+    assert databases.count(dsn, "succeeded") == jobs
+    return rate
+
+
+def main(*, quick: bool = False) -> None:
+    jobs, runs = (5_000, 1) if quick else (20_000, 3)
+    with databases.server() as dsn:
+        found = [
+            {
+                "ceiling": ceiling(dsn, jobs),
+                **{f"max_concurrency={n}": drain(dsn, jobs, n) for n in (10, 100, 500)},
+            }
+            for _ in range(runs)
+        ]
+        rates = report.medians(found)
+        report.show(
+            f"S4: drain of {jobs} no-op jobs, one process, history kept (median of {runs})",
+            [
+                ("", "jobs/s", "÷ ceiling"),
+                *(
+                    (name, f"{rate:,.0f}", f"{rate / rates['ceiling']:.2f}")
+                    for name, rate in rates.items()
+                ),
+            ],
+        )
+        report.write("drain", dsn, {"runs": found, "medians": rates})
