@@ -215,11 +215,27 @@ class MemoryStore(Store):
         """Every row, in the order they were inserted."""
         return [row.answer() for row in self._rows.values()]
 
-    def has_work(self, queue_name: str, *, scheduled: bool = False) -> bool:
-        """Whether a job of this queue is due or live; with `scheduled`, or is due later."""
-        pending = self._pending[queue_name]
-        due = bool(pending) if scheduled else bool(self._due(queue_name, self._now(), 1))
-        return due or bool(self._live[queue_name])
+    def has_work(self, queue_name: str) -> bool:
+        """Whether a job of this queue is due or live."""
+        return bool(self._live[queue_name] or self._due(queue_name, self._now(), 1))
+
+    def skip_to_next(self, queue_names: Sequence[str]) -> bool:
+        """Set the clock forward to when the first pending job of these queues is due.
+
+        Their workers are told; whoever is at work keeps what was left of its lease. Return whether
+        there was such a job.
+        """
+        due = [run_at for name in queue_names if (run_at := self._next_due(name)) is not None]
+        if not due:
+            return False
+        by = max(0, min(due) - self._now())
+        self._epoch += by
+        for queue in self._live.values():
+            for row in queue.values():
+                if row.lease_expires_at is not None:
+                    row.lease_expires_at += by
+        self._tell(queue_names)
+        return True
 
     async def wait_for_change(self) -> None:
         """Wait until some call has been applied."""
@@ -348,10 +364,9 @@ class MemoryStore(Store):
         async with self._call("survey") as now:
             due_in: dict[str, float] = {}
             for name in queue_names:
-                pending = self._pending[name]
-                if pending:
-                    soonest = min(pending[start][1] for start, _ in _levels(pending))
-                    due_in[name] = max(0, min(soonest - now, _DAY)) / _SECOND
+                run_at = self._next_due(name)
+                if run_at is not None:
+                    due_in[name] = max(0, min(run_at - now, _DAY)) / _SECOND
             return due_in
 
     async def tell(self, queue_names: Sequence[str]) -> None:
@@ -442,6 +457,11 @@ class MemoryStore(Store):
             if len(due) == limit:
                 break
         return due
+
+    def _next_due(self, queue_name: str) -> int | None:
+        """When the next pending job of a queue is due, or was."""
+        pending = self._pending[queue_name]
+        return min((pending[start][1] for start, _ in _levels(pending)), default=None)
 
     def _held(self, claims: Sequence[Claimed]) -> list[_Row]:
         """The live rows that are still held by their claims."""

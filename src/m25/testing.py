@@ -1,0 +1,155 @@
+"""For tests of your own handlers, schedules and whatever enqueues: m25 without a database.
+
+A handler by itself:
+
+    async def test_a_letter_is_sent() -> None:
+        job = await m25.testing.run_job(letters, Letter(to="ada"))
+        assert job.output == Receipt(pages=2)
+
+Queues as they run. A schedule or a retry's delay takes no time; nor do a handler's own pauses, if
+Trio's clock jumps, too (pytest-trio's `autojump_clock`):
+
+    async def test_a_reminder_follows_after_a_week(autojump_clock: trio.testing.MockClock) -> None:
+        async with m25.testing.open() as m:
+            m.add_queue(reminders)
+            await m.start()
+            await sign_up(m, "ada")
+            await m25.testing.drain(m, scheduled=True)
+            (job,) = m25.testing.jobs(m, reminders)
+            assert job.status is m25.JobStatus.SUCCEEDED
+
+What is not there is the database: `connection=` is refused, and so nothing here says what a
+transaction of your own would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
+from uuid import uuid4
+
+import trio
+
+from ._client import M25, open_on
+from ._duration import Duration, as_timedelta
+from ._executor import Executor
+from ._ids import IdSource
+from ._job import Error, Input, Job, JobRecord, Output
+from ._queue import Queue
+from ._record import decode_record
+from ._store.memory import Fault, MemoryStore
+from ._store.protocol import Claimed, Settlement, Started
+
+__all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
+
+_NO_TIME: Final = timedelta(0)
+
+
+@asynccontextmanager
+async def open(
+    store: MemoryStore | None = None, *, shutdown_grace: Duration = 10.0
+) -> AsyncGenerator[M25]:
+    """Open a client as `m25.open` does, on a job table in memory.
+
+    Args:
+        store: the job table. Several clients that are given the same one are a cluster. Without it
+            the client has one of its own, whose clock begins at the present time.
+        shutdown_grace: as for `m25.open`.
+    """
+    grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
+    if store is None:
+        store = MemoryStore(epoch=datetime.now(UTC))
+    async with open_on(store, grace=grace) as m:
+        yield m
+
+
+async def drain(m: M25, *, scheduled: bool = False) -> None:
+    """Wait until the queues that `m` runs have nothing to do: no job is due, and none is running.
+
+    With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
+    nothing else to do, the store's clock is set forward to the next. That needs no mock clock.
+
+    It waits for as long as it takes; `trio.fail_after` ends it where one job is for ever followed
+    by another.
+
+    Raises:
+        ValueError: `m` is not one of `m25.testing.open`, or runs no queues.
+    """
+    store = _memory_of(m)
+    names = list(m._managers)  # pyright: ignore[reportPrivateUsage]
+    if not names:
+        raise ValueError("this client runs no queues, so there is nothing to wait for; start it")
+    while True:
+        await trio.lowlevel.checkpoint()
+        while any(store.has_work(name) for name in names):
+            await store.wait_for_change()
+        if not (scheduled and store.skip_to_next(names)):
+            return
+
+
+def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Output, Error]]:
+    """Every job of a queue, whatever became of it, in the order they were inserted.
+
+    Raises:
+        ValueError: `m` is not one of `m25.testing.open`.
+        JobRecordFetchDecodeErrors: a row holds what is not of the queue's types.
+    """
+    rows = _memory_of(m).rows()
+    return [decode_record(row, queue) for row in rows if row.queue_name == queue.name]
+
+
+async def run_job(
+    queue: Queue[Input, Output, Error], job: Input | Job[Input]
+) -> JobRecord[Input, Output, Error]:
+    """Run the handler on one job, exactly as a worker does, and return what was recorded of it.
+
+    Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
+    later runs with the clock set to that time. There are no retries. A job whose `setup` fails is
+    pending still.
+
+    Raises:
+        ValueRefused: the input cannot be kept as JSON.
+    """
+    asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
+    now = datetime.now(UTC)
+    store = MemoryStore(epoch=max(now, asked.scheduled_at or now))
+    async with open_on(store, grace=_NO_TIME) as m:
+        enqueued = await m.enqueue(queue, asked)
+        await _run(queue, store)
+        return await m.get_job(queue, enqueued.id)
+
+
+async def _run(queue: Queue[Input, Output, Error], store: MemoryStore) -> None:
+    token = str(uuid4())
+    starts = queue.setup is None
+    (row,) = await store.claim(queue.name, token=token, limit=1, lease=queue.lease, start=starts)
+
+    async def promote(claim: Claimed) -> Started:
+        (started,) = await store.start([claim], queue.lease)
+        return started
+
+    executor = Executor(
+        queue=queue,
+        row=row,
+        claim=Claimed(row.id, token),
+        deadline=trio.current_time() + float(row.timeout),
+        promote=promote,
+        make_id=IdSource(),
+        started=starts,
+    )
+    async with trio.open_nursery() as nursery:
+        # A task of its own: `current_job()` is to work in it, and not in the test afterwards.
+        nursery.start_soon(executor.run)
+    if isinstance(executor.ending, Settlement):
+        await store.settle([executor.ending], queue.allowed_losses)
+    else:
+        await store.release([executor.claim], [])
+
+
+def _memory_of(m: M25) -> MemoryStore:
+    store = m._store  # pyright: ignore[reportPrivateUsage]
+    if not isinstance(store, MemoryStore):
+        raise ValueError("this client has a database; only one of m25.testing.open can be asked")
+    return store

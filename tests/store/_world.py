@@ -1,0 +1,238 @@
+"""A store to try things on, and what a test can do to the world around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString, Protocol
+from uuid import uuid4
+
+import attrs
+
+from m25 import pg
+from m25._ids import IdSource
+from m25._store.memory import MemoryStore
+from m25._store.postgres import PostgresStore
+from m25._store.protocol import (
+    Claimed,
+    Enqueued,
+    Fate,
+    JobRow,
+    NewJob,
+    Settlement,
+    Started,
+    Store,
+    Swept,
+    SweptQueue,
+)
+
+#: How long claims last here; time only passes where a test says so, so any length would do.
+LEASE = timedelta(minutes=1)
+#: The same for how long a job may stay reserved.
+RESERVED_TIMEOUT = timedelta(minutes=2)
+
+make_id = IdSource()
+
+
+def token() -> str:
+    return str(uuid4())
+
+
+def job(
+    queue_name: str = "q",
+    *,
+    input: str = "null",  # noqa: A002 - the column's name
+    scheduled_at: datetime | None = None,
+    timeout: timedelta = timedelta(minutes=5),
+    max_attempts: int = 1,
+    retry_delay: timedelta = timedelta(0),
+    unique_key: str | None = None,
+    priority: int = 0,
+    meta: str | None = None,
+    id: str | None = None,
+) -> NewJob:
+    return NewJob(
+        id=make_id() if id is None else id,
+        queue_name=queue_name,
+        input=input,
+        scheduled_at=scheduled_at,
+        timeout=timeout,
+        max_attempts=max_attempts,
+        retry_delay=retry_delay,
+        unique_key=unique_key,
+        priority=priority,
+        meta=meta,
+    )
+
+
+def success(claim: Claimed, output: str = "null") -> Settlement:
+    return Settlement(*claim, None, output, None, None, None, None, None)
+
+
+def failure(
+    claim: Claimed,
+    reason: str = "crash",
+    *,
+    error_data: str | None = None,
+    next_attempt_id: str | None = None,
+) -> Settlement:
+    crash = ("ValueError", "no", "Traceback …") if reason == "crash" else (None, None, None)
+    next_id = make_id() if next_attempt_id is None else next_attempt_id
+    return Settlement(*claim, reason, None, error_data, *crash, next_id)
+
+
+class World(Protocol):
+    """Where a store keeps its jobs, and its time."""
+
+    @property
+    def store(self) -> Store: ...
+
+    async def now(self) -> datetime:
+        """What the store's clock shows."""
+        ...
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass for every job."""
+        ...
+
+    async def disown(self, id: str) -> None:
+        """Make it look as if a worker of the original's had claimed the job."""
+        ...
+
+    async def successor(self, id: str) -> JobRow | None:
+        """The attempt after this one."""
+        ...
+
+    async def count(self) -> int:
+        """How many jobs there are, whatever became of them."""
+        ...
+
+
+class WithVerbs(World):
+    """What tests do to jobs, in few words."""
+
+    async def put(self, *jobs: NewJob) -> list[str]:
+        """Enqueue jobs that are surely taken, and return their ids."""
+        answers = await self.store.enqueue(jobs, [])
+        assert all(isinstance(answer, Enqueued) for answer in answers), answers
+        return [job.id for job in jobs]
+
+    async def claim(
+        self, queue_name: str = "q", *, limit: int = 100, start: bool = True
+    ) -> list[Claimed]:
+        mine = token()
+        rows = await self.store.claim(queue_name, token=mine, limit=limit, lease=LEASE, start=start)
+        return [Claimed(row.id, mine) for row in rows]
+
+    async def claim_one(self, *, start: bool = True) -> Claimed:
+        (claim,) = await self.claim(limit=1, start=start)
+        return claim
+
+    async def start(self, *claims: Claimed) -> list[Started]:
+        return await self.store.start(claims, LEASE)
+
+    async def beat(self, *claims: Claimed) -> set[str]:
+        return await self.store.beat(claims, LEASE, RESERVED_TIMEOUT)
+
+    async def settle(self, settlement: Settlement, allowed_losses: int = 3) -> Fate:
+        fates = await self.store.settle([settlement], allowed_losses)
+        assert list(fates) == [settlement.id]
+        return fates[settlement.id]
+
+    async def release(self, *claims: Claimed) -> set[str]:
+        return await self.store.release(claims, [])
+
+    async def sweep(
+        self, *queue_names: str, allowed_losses: int = 3, limit: int = 100
+    ) -> list[Swept]:
+        queues = [
+            SweptQueue(name, allowed_losses, RESERVED_TIMEOUT) for name in queue_names or ("q",)
+        ]
+        return await self.store.sweep(queues, limit)
+
+    async def row(self, id: str) -> JobRow:
+        return (await self.store.get([id]))[id]
+
+    async def rows(self, ids: Sequence[str]) -> list[JobRow]:
+        found = await self.store.get(ids)
+        return [found[id] for id in ids]
+
+    async def status(self, id: str) -> str:
+        return (await self.row(id)).status
+
+
+@attrs.define
+class MemoryWorld(WithVerbs):
+    store: MemoryStore = attrs.field(factory=MemoryStore)
+
+    async def now(self) -> datetime:
+        return self.store.now()
+
+    async def pass_time(self, seconds: float) -> None:
+        self.store.move_clock(timedelta(seconds=seconds))
+
+    async def disown(self, id: str) -> None:
+        row = self.store._rows[id]
+        row.claim_token = row.lease_expires_at = None
+
+    async def successor(self, id: str) -> JobRow | None:
+        found = [row for row in self.store.rows() if row.previous_attempt_id == id]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    async def count(self) -> int:
+        return len(self.store.rows())
+
+
+@attrs.define
+class PostgresWorld(WithVerbs):
+    pool: pg.Pool
+    store: PostgresStore = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.store = PostgresStore(self.pool, "m25")
+
+    async def execute(self, statement: LiteralString, **parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def now(self) -> datetime:
+        ((now,),) = await self.execute("select now()")
+        return now.astimezone(UTC)
+
+    async def pass_time(self, seconds: float) -> None:
+        # To make the rows older is as good as to wait.
+        await self.execute(
+            """
+            update m25.job
+            set
+                created_at = created_at - %(by)s,
+                scheduled_at = scheduled_at - %(by)s,
+                reserved_at = reserved_at - %(by)s,
+                started_at = started_at - %(by)s,
+                cancelled_at = cancelled_at - %(by)s,
+                finished_at = finished_at - %(by)s,
+                deadline = deadline - %(by)s,
+                latest_heartbeat_at = latest_heartbeat_at - %(by)s,
+                lease_expires_at = lease_expires_at - %(by)s
+            """,
+            by=timedelta(seconds=seconds),
+        )
+
+    async def disown(self, id: str) -> None:
+        await self.execute(
+            "update m25.job set claim_token = null, lease_expires_at = null where id = %(id)s",
+            id=id,
+        )
+
+    async def successor(self, id: str) -> JobRow | None:
+        found = await self.execute(
+            "select id::text from m25.job where previous_attempt_id = %(id)s", id=id
+        )
+        assert len(found) <= 1
+        return await self.row(found[0][0]) if found else None
+
+    async def count(self) -> int:
+        ((count,),) = await self.execute("select count(*) from m25.job")
+        return count
