@@ -44,6 +44,7 @@ from ._errors import (
 from ._executor import current_job
 from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
 from ._queue import Queue, QueueOptions, queue
+from ._signals import until_signal
 
 __all__ = [
     "M25",
@@ -83,4 +84,5 @@ __all__ = [
     "open",
     "pg",
     "queue",
+    "until_signal",
 ]
