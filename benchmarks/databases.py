@@ -38,7 +38,7 @@ def fill(dsn: str, queue_name: str, jobs: int) -> None:
         connection.execute("truncate m25.job")
         connection.execute(
             "insert into m25.job (id, queue_name, input, timeout, attempt, max_attempts)"
-            " select gen_random_uuid(), %s, jsonb_build_object('to', 'ada@example.org', 'number', i),"
+            " select gen_random_uuid(), %s, jsonb_build_object('to', 'ada@home', 'number', i),"
             " interval '5 minutes', 1, 1 from generate_series(1, %s) as i",
             [queue_name, jobs],
         )

@@ -58,7 +58,7 @@ def drain(dsn: str, jobs: int, max_concurrency: int) -> float:
 
 
 def ceiling(dsn: str, jobs: int) -> float:
-    """The same by the same statements, one after the other, and how many jobs a second that were."""
+    """The same statements, one after the other; return how many jobs a second that were."""
     databases.fill(dsn, "drain", jobs)
     statements = load_statements("m25")
     nothing: list[None] = [None] * BATCH

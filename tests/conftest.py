@@ -7,8 +7,10 @@ else the embedded one. Parallel workers have one each, unless it was given.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -36,13 +38,19 @@ def server() -> Generator[str]:
 
 
 def _container() -> AbstractContextManager[str] | None:
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").is_socket():
+        return None
     import docker
     from testcontainers.community.postgres import PostgresContainer
 
-    try:
-        docker.from_env().ping()
-    except docker.errors.DockerException:
-        return None
+    with warnings.catch_warnings():
+        # What it opened before it found nobody there is its own to close.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            client = docker.from_env()
+        except docker.errors.DockerException:
+            return None
+        client.close()
 
     @contextmanager
     def run() -> Generator[str]:

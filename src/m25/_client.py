@@ -114,7 +114,7 @@ class M25:
     ) -> None:
         """Run every registered queue as a child of the caller's: `await nursery.start(m.run)`.
 
-        It returns when the client's block is left, and has started when each queue has initialised.
+        It returns when the client is stopped or its block left, and has started when each queue has initialised.
         Cancelled, it cancels the handlers at once and hands their jobs back.
 
         Raises:
@@ -124,6 +124,7 @@ class M25:
         if self._run_ended is not None:
             raise AlreadyStarted("the queues of this client are running already")
         patience = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        self._stop_asked = trio.Event()
         self._run_ended = ended = trio.Event()
         self._run_scope = trio.CancelScope()
         try:
@@ -134,6 +135,20 @@ class M25:
             self._poller = None
             self._run_ended = None
             ended.set()
+
+    async def stop(self) -> None:
+        """Stop the queues in an orderly way, and return once they have stopped.
+
+        Nothing more is claimed; running handlers have `shutdown_grace` to finish; the rest are
+        cancelled, and their jobs go back to pending, the attempt not counted. Leaving the client's
+        block does the same. The client can still be used, and started again; nothing happens where
+        it is not running.
+        """
+        self._stop_asked.set()
+        if self._run_ended is not None:
+            await self._run_ended.wait()
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def enqueue(
         self,
@@ -301,15 +316,6 @@ class M25:
             nursery.start_soon(self._enqueuer.run)
             nursery.start_soon(self._teller.run)
 
-    async def _stop(self) -> None:
-        """Stop the queues with grace, and wait until they have stopped.
-
-        Until then the client can be used: a handler that is finishing may enqueue.
-        """
-        self._stop_asked.set()
-        if self._run_ended is not None:
-            await self._run_ended.wait()
-
     async def _close(self) -> None:
         """End what still runs, in whoever's nursery, and refuse further use."""
         if self._run_ended is not None:
@@ -415,7 +421,7 @@ async def open_on(store: Store, *, grace: timedelta) -> AsyncGenerator[M25]:
             nursery.start_soon(m._serve)
             try:
                 yield m
-                await m._stop()
+                await m.stop()
             finally:
                 await m._close()
             nursery.cancel_scope.cancel()
