@@ -1,6 +1,6 @@
 """A real PostgreSQL for the tests, and a database of its own for each.
 
-The server is that of `M25_TEST_DSN`, where it is set; else a container, where a Docker engine answers;
+The server is that of `M25_TEST_DSN`, where it is set; else a container, where Docker answers;
 else the embedded one. Parallel workers have one each, unless it was given.
 """
 

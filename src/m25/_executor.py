@@ -77,7 +77,14 @@ class Executor:
     verdict: Verdict | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _scope: trio.CancelScope = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            # Made with its deadline: Trio does more where one is set later.
+            lambda self: trio.CancelScope(deadline=self.deadline),
+            takes_self=True,
+        ),
+    )
     _heartbeats: trio.MemorySendChannel[None] | None = None
 
     async def run(self) -> None:
@@ -128,7 +135,6 @@ class Executor:
         except Undecodable as error:
             return await self._refuse(error)
         scope = self._scope
-        scope.deadline = self.deadline
         output: Any = None
         raised: BaseException | None = None
         try:

@@ -194,7 +194,7 @@ class Manager:
                 queue=queue,
                 row=row,
                 claim=Claimed(row.id, token),
-                deadline=now + float(row.timeout),
+                deadline=now + float(row.timeout) if starts else math.inf,
                 promote=promoter.ask,
                 make_id=self._make_id,
                 started=starts,
