@@ -1,0 +1,91 @@
+"""The command: `m25`, or `python -m m25`.
+
+A subcommand is a module of this package, imported when it is asked for, with two functions:
+`configure(parser)` declares its options, and `run(options, console)` does it and returns the exit
+code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
+
+from ._console import Console
+
+#: Every subcommand, and what it does.
+COMMANDS: Final = {
+    "migrate": "print the SQL that a database still needs, or apply it",
+    "demo": "run real jobs on real files, and check what became of them",
+}
+
+#: The exit code of a program that Ctrl-C ended, as shells have it.
+_INTERRUPTED: Final = 130
+
+
+class Command(Protocol):
+    """What the module of a subcommand is."""
+
+    def configure(self, parser: argparse.ArgumentParser, /) -> None:
+        """Declare the options."""
+
+    def run(self, options: argparse.Namespace, console: Console, /) -> int:
+        """Do it, and return the exit code."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command of these arguments, or the process's own, and return its exit code.
+
+    Raises:
+        SystemExit: the arguments are wrong (2), or ask for help or the version (0).
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    options = _parser(arguments).parse_args(arguments)
+    console = Console()
+    try:
+        code = _load(options.command).run(options, console)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as in `m25 migrate | head`. What is still buffered
+        # would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="m25", description="Background jobs for Trio, with PostgreSQL."
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = commands.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        # A module that is not asked for is not imported: help and usage come at once.
+        if name in arguments:
+            _load(name).configure(subparser)
+    return parser
+
+
+def _load(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"{__name__}.{name}"))
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version, and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"m25 {version('m25')}\n")
+        parser.exit()

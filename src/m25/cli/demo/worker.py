@@ -1,0 +1,56 @@
+"""A worker of the demo: a process of its own that runs the queues it is told to.
+
+    python -m m25.cli.demo.worker sources arrivals
+
+It says "ready" once it runs them, and ends when its standard input does: whatever becomes of the
+program that started it, it is not left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+import trio
+
+import m25
+
+from .jobs import arrivals, sources
+
+#: Where the database is; in the environment, which other users of the machine cannot read.
+DSN: Final = "M25_DEMO_DSN"
+SCHEMA: Final = "M25_DEMO_SCHEMA"
+
+READY: Final = "ready"
+
+QUEUES: Final[dict[str, m25.Queue[Any, Any, Any]]] = {
+    queue.name: queue for queue in (sources, arrivals)
+}
+
+
+async def work(names: Sequence[str]) -> None:
+    """Run the queues of these names until standard input ends."""
+    async with m25.open(os.environ[DSN], schema=os.environ[SCHEMA]) as m:
+        for name in names:
+            m.add_queue(QUEUES[name])
+        await m.start()
+        _tell(READY)
+        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as standard_input:
+            async for _ in standard_input:
+                pass
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s", level=logging.WARNING)
+    # Of the files that it reads, not of ours.
+    warnings.simplefilter("ignore")
+    trio.run(work, sys.argv[1:])

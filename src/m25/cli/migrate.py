@@ -1,0 +1,126 @@
+"""`m25 migrate`: what a database still needs, printed or applied."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+import trio
+
+from .. import migrations, pg
+from .._errors import M25Error
+from .._job import check_text
+from . import _address
+from ._console import Console
+
+# The exit codes, as --help lists them; 2 is argparse's own.
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+PENDING: Final = 3
+
+#: PostgreSQL cuts longer names off, in bytes.
+_LONGEST_NAME: Final = 63
+
+_DESCRIPTION: Final = """\
+Print the SQL that a database still needs to work with this m25, as one transaction for psql, and
+nothing if it is up to date. With --apply run it: in one transaction too, under a lock, so that any
+number of processes may do this at once."""
+
+_EPILOG: Final = f"""\
+{_address.HELP}
+
+exit codes:
+  0  done: the SQL was printed or applied, or there was nothing to do
+  1  not done: the database cannot be reached or used, has been migrated by a newer m25, or refused
+     a step; nothing was changed
+  2  the command line or the address is wrong; the database was not asked
+  3  with --check alone: migrations are pending
+
+examples:
+  m25 migrate | psql --set ON_ERROR_STOP=1 "$DATABASE_URL"
+  m25 migrate --apply --silent --addr postgresql://deploy@db.example/app
+  m25 migrate --check || echo "migrate first"
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    _address.add_option(parser)
+    parser.add_argument(
+        "--schema",
+        default="m25",
+        type=_schema_name,
+        metavar="NAME",
+        help="the schema that holds the job table (default: m25)",
+    )
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--apply", action="store_true", help="apply the migrations")
+    way.add_argument(
+        "--check", action="store_true", help="print nothing; exit with 3 if migrations are pending"
+    )
+    parser.add_argument(
+        "--silent", action="store_true", help="no messages on stderr, except errors"
+    )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Print, apply or check, and return the exit code."""
+    console.silent = options.silent
+    try:
+        conninfo = _address.read(options.addr)
+    except _address.WrongAddress as error:
+        console.error(str(error))
+        return WRONG_USAGE
+    place = f"schema {options.schema!r} at {pg.describe(conninfo)}"
+    try:
+        steps = trio.run(_apply if options.apply else _pending, conninfo, options.schema)
+    except M25Error as error:
+        console.error(f"{error} ({pg.describe(conninfo)})")
+        return FAILED
+    except (psycopg.Error, OSError) as error:
+        console.error(f"{place} cannot be used: {error}".rstrip())
+        return FAILED
+    names = ", ".join(step.name for step in steps)
+    if not steps:
+        console.say(f"{place} is up to date")
+    elif options.apply:
+        console.say(f"{place}: applied {names}")
+    elif options.check:
+        console.say(f"{place} needs {names}")
+        return PENDING
+    else:
+        console.data(migrations.script(steps, options.schema))
+        console.say(f"{place} needs {names}: apply what was printed, or run with --apply")
+    return DONE
+
+
+async def _apply(conninfo: str, schema: str) -> Sequence[migrations.Migration]:
+    async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        return await migrations.apply(connection, schema)
+
+
+async def _pending(conninfo: str, schema: str) -> Sequence[migrations.Migration]:
+    async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        return await migrations.pending(connection, schema)
+
+
+def _schema_name(name: str) -> str:
+    """Check a schema's name.
+
+    Raises:
+        argparse.ArgumentTypeError: PostgreSQL cannot hold it, or would hold another.
+    """
+    try:
+        check_text(name, "the name of a schema", ValueError)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if len(name.encode()) > _LONGEST_NAME:
+        raise argparse.ArgumentTypeError(
+            f"the name of a schema must be at most {_LONGEST_NAME} bytes long in UTF-8"
+        )
+    return name
