@@ -56,7 +56,14 @@ class M25:
     It enqueues, reads and cancels jobs; and, once queues were added and it was started, runs them.
     """
 
-    def __init__(self, store: Store, nursery: trio.Nursery, *, shutdown_grace: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        nursery: trio.Nursery,
+        *,
+        shutdown_grace: float,
+        chance: random.Random,
+    ) -> None:
         self._store = store
         self._nursery = nursery
         self._shutdown_grace = shutdown_grace
@@ -69,7 +76,7 @@ class M25:
         self._run_scope = trio.CancelScope()
         self._make_id = IdSource()
         self._outage = Outage()
-        self._chance = random.Random()  # noqa: S311 - it spreads load, and guards nothing
+        self._chance = chance
         self._teller = Teller(store)
         self._enqueuer: Batcher[NewJob, Enqueued | Exists | Held] = Batcher(
             self._enqueue_batch, self._closed_error
@@ -114,8 +121,8 @@ class M25:
     ) -> None:
         """Run every registered queue as a child of the caller's: `await nursery.start(m.run)`.
 
-        It returns when the client is stopped or its block left, and has started when each queue has initialised.
-        Cancelled, it cancels the handlers at once and hands their jobs back.
+        It returns when the client is stopped or its block left, and has started when each queue has
+        initialised. Cancelled, it cancels the handlers at once and hands their jobs back.
 
         Raises:
             QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
@@ -343,7 +350,7 @@ class M25:
     async def _enqueue_batch(
         self, jobs: Sequence[NewJob]
     ) -> Sequence[Enqueued | Exists | Held | Exception]:
-        names = {job.queue_name for job in jobs}
+        names = list(dict.fromkeys(job.queue_name for job in jobs))
         answers: Sequence[Enqueued | Exists | Held | Exception]
         try:
             answers = await self._store.enqueue(jobs, self._teller.tell_now(names))
@@ -413,11 +420,17 @@ async def open(
 
 
 @asynccontextmanager
-async def open_on(store: Store, *, grace: timedelta) -> AsyncGenerator[M25]:
-    """Open a client on any store; what `open` and `m25.testing` share."""
+async def open_on(
+    store: Store, *, grace: timedelta, chance: random.Random | None = None
+) -> AsyncGenerator[M25]:
+    """Open a client on any store; what `open` and `m25.testing` share.
+
+    `chance` spreads load, and guards nothing; a simulation gives one with a seed.
+    """
+    chance = chance or random.Random()  # noqa: S311
     with _unwrapped():
         async with trio.open_nursery() as nursery:
-            m = M25(store, nursery, shutdown_grace=grace.total_seconds())
+            m = M25(store, nursery, shutdown_grace=grace.total_seconds(), chance=chance)
             nursery.start_soon(m._serve)
             try:
                 yield m

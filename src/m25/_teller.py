@@ -33,7 +33,7 @@ class Teller:
         """The queues to tell in the statement at hand; `run` tells of the others in a moment."""
         now = trio.current_time()
         told: list[str] = []
-        for name in set(queue_names):
+        for name in queue_names:
             if now - self._told_at.get(name, -math.inf) >= _GAP:
                 self._told_at[name] = now
                 told.append(name)

@@ -1,0 +1,112 @@
+"""Finds what was promised and not kept, from the rows at the end and what the handlers saw.
+
+The numbers are those of the invariants in the documentation of the guarantees.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+import attrs
+
+from m25._moments import moment_from_text
+from m25._store.protocol import JobRow
+
+_FINAL = ("succeeded", "failed", "cancelled")
+
+
+@attrs.define(eq=False)
+class Run:
+    """One run of a handler."""
+
+    number: int
+    job_id: str
+    attempt: int
+    process: str
+    began: datetime
+    #: Not before then, by its row.
+    run_at: datetime
+    #: How it ended of its own accord; `None` if it was cut short.
+    ended: str | None = None
+
+
+def violations(rows: Sequence[JobRow], runs: Sequence[Run], acknowledged: set[str]) -> list[str]:
+    """Every violation, each with the job that shows it."""
+    by_id = {row.id: row for row in rows}
+    by_job: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_job[run.job_id].append(run)
+    problems = [f"1: {id} was acknowledged, and is lost" for id in acknowledged - by_id.keys()]
+    for row in rows:
+        problems += _row_problems(row, by_job[row.id])
+    problems += _chain_problems(rows, by_id)
+    problems += [
+        f"7: {run.job_id} began at {run.began}, before {run.run_at}"
+        for run in runs
+        if run.began < run.run_at
+    ]
+    return problems
+
+
+def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
+    problems: list[str] = []
+    if row.status not in _FINAL:
+        problems.append(f"2: {row.id} is {row.status} at the end")
+    if row.status == "cancelled" and runs:
+        problems.append(f"2: {row.id} was cancelled, and ran")
+    if row.status == "succeeded":
+        if row.output is None or row.failure_reason is not None or row.finished_at is None:
+            problems.append(f"2: {row.id} succeeded with {row}")
+        elif not any(f'"{run.number}"' == row.output and run.ended == "succeeded" for run in runs):
+            problems.append(f"3: {row.id} has the output {row.output} of no run that succeeded")
+    if row.finished_at is not None and row.failure_reason != "heartbeat_timeout":
+        finished_at = moment_from_text(row.finished_at)
+        begun = [run for run in runs if run.began < finished_at]
+        if row.status == "succeeded" and begun and f'"{begun[-1].number}"' != row.output:
+            problems.append(
+                f"3: {row.id} has the output {row.output}, and run {begun[-1].number} had its claim"
+            )
+    if row.failure_reason in ("error", "crash") and not any(
+        run.ended == row.failure_reason for run in runs
+    ):
+        problems.append(f"3: {row.id} failed by {row.failure_reason}, and no run of it did")
+    return problems
+
+
+def _chain_problems(rows: Sequence[JobRow], by_id: dict[str, JobRow]) -> list[str]:
+    problems: list[str] = []
+    followers: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.previous_attempt_id is None:
+            if row.attempt != 1 or row.original_attempt_id is not None:
+                problems.append(f"4: {row.id} begins a chain as attempt {row.attempt}")
+            continue
+        followers[row.previous_attempt_id].append(row.id)
+        previous = by_id.get(row.previous_attempt_id)
+        if previous is None or previous.attempt + 1 != row.attempt:
+            problems.append(f"4: {row.id} is attempt {row.attempt}, and does not follow its own")
+            continue
+        if row.original_attempt_id != (previous.original_attempt_id or previous.id):
+            problems.append(f"4: {row.id} names another first attempt than its chain's")
+        if row.input != previous.input or row.unique_key != previous.unique_key:
+            problems.append(f"4: {row.id} is of another input or key than its chain's")
+        if previous.status != "failed":
+            problems.append(f"4: {row.id} follows {previous.id}, which is {previous.status}")
+        elif row.scheduled_at is not None and previous.finished_at is not None:
+            delay = float(row.scheduled_at) - float(previous.finished_at)
+            if abs(delay - float(row.retry_delay)) > 1e-3:
+                problems.append(f"7: {row.id} follows after {delay} s, not {row.retry_delay}")
+    problems += [
+        f"4: {id} is followed by {sorted(each)}" for id, each in followers.items() if len(each) > 1
+    ]
+    for row in rows:
+        if row.status == "failed" and row.id not in followers:
+            excused = row.failure_reason == "heartbeat_timeout" and row.losses <= 3
+            if excused or (
+                row.failure_reason != "heartbeat_timeout"
+                and row.attempt - row.losses < row.max_attempts
+            ):
+                problems.append(f"4: {row.id} failed, has attempts left, and none follows")
+    return problems

@@ -1,0 +1,397 @@
+"""Whole clusters in one process: real clients, managers and executors over the in-memory store,
+under a mock clock and a seeded scheduler, with faults at every call.
+
+One seed is one history, the same each time. `simulate(seed)` runs it, lets the faults end, waits
+for the work to be done, and returns what was promised and not kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import attrs
+import psycopg
+import trio
+import trio.testing
+from trio._core import _run
+
+import m25
+from m25._client import open_on
+from m25._store.memory import MemoryStore
+
+from .checker import Run, violations
+
+#: How long, in simulated seconds, everything may take once the faults have ended.
+PATIENCE = 3_000.0
+
+QUEUES = ("plain", "with setup")
+
+
+@attrs.frozen
+class Order:
+    """An input: what its handler is to do, attempt by attempt."""
+
+    number: int
+    #: Seconds that each attempt takes; the last is for all that follow.
+    takes: tuple[float, ...]
+    #: How each ends: "ok", "declared", "crash", "swallow" its cancellation.
+    ends: tuple[str, ...]
+
+
+class Declared(Exception):
+    """A declared error."""
+
+
+#: By hand: made from annotations they take longer than the rest of a history.
+CODECS: dict[str, Any] = {
+    "input_to_json": attrs.asdict,
+    "input_decoder": lambda value: Order(
+        value["number"], tuple(value["takes"]), tuple(value["ends"])
+    ),
+    "output_to_json": str,
+    "output_decoder": str,
+    "error_to_json": lambda error: error.args[0],
+    "error_decoder": Declared,
+}
+
+
+@attrs.define(eq=False)
+class Process:
+    """A worker process: a client of its own, and what the faults do to it."""
+
+    name: str
+    chance: random.Random
+    faulty: bool = True
+    dead: bool = False
+    #: Until when nothing that it asks of the database arrives, by Trio's clock.
+    frozen_until: float = 0.0
+    running: int = 0
+    most_running: int = 0
+    #: Of its claims.
+    tokens: set[str] = attrs.field(factory=set)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    async def before(self, call: str) -> None:
+        if self.dead:
+            raise psycopg.OperationalError("the process is dead")
+        await trio.sleep_until(max(self.frozen_until, trio.current_time()))
+        if self.faulty:
+            await self._maybe_fail(call)
+
+    async def after(self, call: str) -> None:
+        if self.faulty or self.dead:
+            await self._maybe_fail(call)
+
+    async def _maybe_fail(self, call: str) -> None:
+        if self.dead or self.chance.random() < 0.06:
+            raise psycopg.OperationalError(f"connection lost at {call}")
+        if self.chance.random() < 0.1:
+            await trio.sleep(self.chance.choice((0.01, 0.3, 2.0)))
+
+
+class View:
+    """The store as one process sees it."""
+
+    def __init__(self, store: MemoryStore, process: Process) -> None:
+        self._store = store
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._store, name)
+
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            if name == "claim":
+                self._process.tokens.add(kwargs["token"])
+            await self._process.before(name)
+            answer = await call(*args, **kwargs)
+            await self._process.after(name)
+            return answer
+
+        return asked
+
+    def listen(self, names: Any) -> Any:
+        return self._store.listen(names)
+
+
+@attrs.define(eq=False)
+class History:
+    """What was done, and what the handlers saw."""
+
+    seed: int
+    chance: random.Random
+    store: MemoryStore
+    runs: list[Run] = attrs.field(factory=list)
+    #: Ids whose enqueue was acknowledged.
+    acknowledged: set[str] = attrs.field(factory=set)
+    #: Ids whose cancellation was acknowledged.
+    cancelled: set[str] = attrs.field(factory=set)
+    problems: list[str] = attrs.field(factory=list)
+    faults: dict[str, int] = attrs.field(factory=dict)
+
+    def count(self, fault: str) -> None:
+        self.faults[fault] = self.faults.get(fault, 0) + 1
+
+
+def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]:
+    """The queues of the cluster, as this process declares them."""
+
+    async def work(order: Order) -> str:
+        job = m25.current_job()
+        run = Run(
+            number=len(history.runs),
+            job_id=str(job.id),
+            attempt=job.attempt,
+            process=process.name,
+            began=history.store.now(),
+            run_at=job.scheduled_at or job.created_at,
+        )
+        history.runs.append(run)
+        process.running += 1
+        process.most_running = max(process.most_running, process.running)
+        which = min(job.attempt, len(order.ends)) - 1
+        try:
+            try:
+                await trio.sleep(order.takes[which])
+            except trio.Cancelled:
+                if order.ends[which] != "swallow" or process.dead:
+                    raise
+        finally:
+            process.running -= 1
+        match order.ends[which]:
+            case "declared":
+                run.ended = "error"
+                raise Declared(run.number)
+            case "crash":
+                run.ended = "crash"
+                raise ValueError(run.number)
+        run.ended = "succeeded"
+        return str(run.number)
+
+    options: dict[str, Any] = {
+        "max_concurrency": 3,
+        "default_job_timeout": 20,
+        "poll_interval": 2,
+        "heartbeat_interval": 1,
+        "allowed_heartbeat_misses": 2,
+        "allowed_losses": 3,
+        **CODECS,
+    }
+
+    @contextlib.asynccontextmanager
+    async def setup() -> AsyncIterator[None]:
+        await trio.sleep(process.chance.choice((0, 0, 0, 0.5, 3)))
+        if process.faulty and process.chance.random() < 0.05:
+            raise OSError("no resource")
+        yield
+
+    async def work_with(order: Order, _: None) -> str:
+        return await work(order)
+
+    plain = m25.Queue(QUEUES[0], handler_function=work, errors=(Declared,), **options)
+    two_step = m25.Queue(
+        QUEUES[1],
+        handler_function=work_with,
+        errors=(Declared,),
+        setup=setup,
+        executor_init_timeout=2,
+        reserved_timeout=4,
+        **options,
+    )
+    return [plain, two_step]
+
+
+async def live(history: History, process: Process, until: trio.Event) -> None:
+    """One life of a worker process, until it is killed or the cluster's end."""
+    process.scope = trio.CancelScope()
+    process.dead = False
+    with process.scope:
+        grace = history.chance.choice((0.0, 1.0, 30.0))
+        view = View(history.store, process)
+        async with open_on(view, grace=timedelta(seconds=grace), chance=process.chance) as m:
+            for queue in queues(history, process):
+                m.add_queue(queue)
+            try:
+                await m.start(60)
+            except m25.QueueStartError:
+                return
+            await until.wait()
+        check_nothing_is_left(history, process)
+
+
+def check_nothing_is_left(history: History, process: Process) -> None:
+    """After an orderly stop, and no fault on the way, no row is this process's."""
+    if process.faulty or process.frozen_until > trio.current_time():
+        return
+    left = [
+        row.id
+        for row in history.store._rows.values()
+        if row.status.value in ("reserved", "executing") and row.claim_token in process.tokens
+    ]
+    if left:
+        history.problems.append(f"9: {process.name} stopped, and left {left} live")
+
+
+async def keep_alive(history: History, process: Process, end: trio.Event) -> None:
+    """Start the process again each time it ends before the cluster does."""
+    while not end.is_set():
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trouble, history, process, stop, end)
+            await live(history, process, stop)
+            nursery.cancel_scope.cancel()
+        await trio.sleep(history.chance.uniform(0, 2))
+
+
+async def trouble(history: History, process: Process, stop: trio.Event, end: trio.Event) -> None:
+    """Kill, freeze or stop the process now and then, while faults last."""
+    while process.faulty:
+        with trio.move_on_after(history.chance.uniform(1, 15)):
+            await end.wait()
+            break
+        if not process.faulty:
+            break
+        what = history.chance.choice(("kill", "freeze", "freeze", "stop"))
+        history.count(what)
+        if what == "kill":
+            process.dead = True
+            process.scope.cancel()
+            return
+        if what == "stop":
+            stop.set()
+            return
+        process.frozen_until = trio.current_time() + history.chance.uniform(0.5, 8)
+    await end.wait()
+    stop.set()
+
+
+async def enqueue_some(history: History, process: Process, make_id: Callable[[], str]) -> None:
+    """A client that enqueues, repeats what was not acknowledged, and cancels now and then."""
+    chance = history.chance
+    view = View(history.store, process)
+    async with open_on(view, grace=timedelta(0), chance=process.chance) as m:
+        both = queues(history, process)
+        for number in range(chance.randint(4, 16)):
+            await trio.sleep(chance.uniform(0, 2))
+            attempts = chance.randint(1, 3)
+            order = Order(
+                number,
+                tuple(chance.choice((0.0, 0.1, 1.0, 5.0)) for _ in range(attempts)),
+                tuple(
+                    chance.choice(("ok", "ok", "ok", "declared", "crash", "swallow"))
+                    for _ in range(attempts)
+                ),
+            )
+            job = m25.Job(
+                order,
+                id=m25.JobId(make_id()),
+                max_attempts=attempts,
+                retry_delay=chance.choice((0, 0, 1.5)),
+                timeout=chance.choice((None, 3.0, 0.5)),
+                priority=chance.choice((0, 0, 1, -1)),
+                unique_key=chance.choice((None, None, f"key {number % 3}")),
+                scheduled_at=chance.choice(
+                    (None, None, history.store.now() + timedelta(seconds=chance.uniform(-1, 6)))
+                ),
+            )
+            queue = chance.choice(both)
+            assert job.id is not None
+            for _ in range(20):
+                try:
+                    await m.enqueue(queue, job)
+                except m25.UniqueKeyConflict:
+                    break
+                except m25.JobRecordFetchQueryError:
+                    history.count("enqueue lost")
+                    await trio.sleep(0.1)
+                else:
+                    history.acknowledged.add(str(job.id))
+                    break
+            if chance.random() < 0.1:
+                try:
+                    await m.cancel_job(queue, job.id)
+                except m25.JobCancelError:
+                    pass
+                else:
+                    history.cancelled.add(str(job.id))
+
+
+async def watch(history: History) -> None:
+    """What must hold at any moment."""
+    while True:
+        await trio.sleep(0.5)
+        keys: dict[str, str] = {}
+        for row in history.store.rows():
+            if row.unique_key and row.status not in ("failed", "cancelled"):
+                if row.unique_key in keys:
+                    history.problems.append(f"5: two rows hold {row.unique_key!r}")
+                keys[row.unique_key] = row.id
+
+
+def _ids(chance: random.Random) -> Callable[[], str]:
+    counter = iter(range(1, 1 << 30))
+    return lambda: str(UUID(int=next(counter) << 64 | chance.getrandbits(62)))
+
+
+async def _history(seed: int) -> History:
+    chance = random.Random(seed)
+    make_id = _ids(chance)
+    history = History(seed, chance, MemoryStore(make_id=make_id))
+    processes = [
+        Process(f"worker {n}", random.Random(chance.getrandbits(64)))
+        for n in range(chance.randint(1, 3))
+    ]
+    client = Process("client", random.Random(chance.getrandbits(64)))
+    end = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, history)
+        async with trio.open_nursery() as workers:
+            for process in processes:
+                workers.start_soon(keep_alive, history, process, end)
+            await enqueue_some(history, client, make_id)
+            await trio.sleep(chance.uniform(0, 20))
+            for process in processes:
+                process.faulty = False
+                process.frozen_until = 0.0
+            with trio.move_on_after(PATIENCE) as patience:
+                # Each look costs; a simulated second is nothing.
+                while any(row.status not in FINAL for row in history.store.rows()):  # noqa: ASYNC110
+                    await trio.sleep(1)
+            if patience.cancelled_caught:
+                stuck = [row.id for row in history.store.rows() if row.status not in FINAL]
+                history.problems.append(f"2: not ended after {PATIENCE:g} s: {stuck}")
+            end.set()
+        nursery.cancel_scope.cancel()
+    for process in processes:
+        # Each of its two queues may run that many.
+        if process.most_running > 6:
+            history.problems.append(f"6: {process.name} ran {process.most_running} at once")
+    history.problems += violations(history.store.rows(), history.runs, history.acknowledged)
+    return history
+
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@contextlib.contextmanager
+def _seeded_scheduler(seed: int) -> Any:
+    before = _run._ALLOW_DETERMINISTIC_SCHEDULING
+    _run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    _run._r.seed(seed)
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        _run._ALLOW_DETERMINISTIC_SCHEDULING = before
+
+
+def simulate(seed: int) -> History:
+    """Run the history of this seed."""
+    with _seeded_scheduler(seed):
+        return trio.run(_history, seed, clock=trio.testing.MockClock(autojump_threshold=0))
