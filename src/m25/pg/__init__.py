@@ -1,16 +1,30 @@
 """PostgreSQL under Trio: psycopg's async connection, a pool of them, and a listener.
 
-It is psycopg, with the same names and the same behaviour; only who waits is different: Trio, with no
-asyncio and no threads in the path of a query. It knows nothing of jobs.
+It is psycopg, with the same names and the same behaviour; only who waits is different: Trio, with
+no asyncio and no threads in the path of a query. It knows nothing of jobs.
 """
 
 from ._connection import AsyncConnection
-from ._conninfo import describe, normalize
+from ._conninfo import LIVENESS, SERVER_LIVENESS, describe, normalize
+from ._cursor import (
+    AsyncClientCursor,
+    AsyncCursor,
+    AsyncRawCursor,
+    AsyncRawServerCursor,
+    AsyncServerCursor,
+)
 from ._listener import Gap, Listener, Notification
 from ._pool import Pool, PoolClosed, PoolStats, PoolTimeout
 
 __all__ = [
+    "LIVENESS",
+    "SERVER_LIVENESS",
+    "AsyncClientCursor",
     "AsyncConnection",
+    "AsyncCursor",
+    "AsyncRawCursor",
+    "AsyncRawServerCursor",
+    "AsyncServerCursor",
     "Gap",
     "Listener",
     "Notification",

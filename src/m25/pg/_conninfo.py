@@ -1,47 +1,62 @@
-"""Addresses: conninfo strings and URLs, as users have them."""
+"""Addresses: conninfo strings and URLs, as users have them, and what they leave unsaid."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import psycopg
+from psycopg.abc import ConnDict
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _DRIVER: Final = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
 
-#: What a connection asks for unless its conninfo or libpq's environment says otherwise. A server or a
-#: network that has gone away silently must be found out in seconds, not in the two hours of TCP's
-#: defaults.
-LIVENESS: Final = {
-    "connect_timeout": "10",  # seconds, for each host
-    "keepalives_idle": "10",  # seconds
-    "keepalives_interval": "5",  # seconds
-    "keepalives_count": "3",
-    "tcp_user_timeout": "25000",  # milliseconds
-}
+#: What a connection asks for unless its address or libpq's environment says otherwise. A server or
+#: a network that has gone away silently is to be found out in seconds, not in the two hours of
+#: TCP's defaults.
+LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "connect_timeout": "10",  # seconds, for each host
+        "keepalives_idle": "10",  # seconds
+        "keepalives_interval": "5",  # seconds
+        "keepalives_count": "3",
+        "tcp_user_timeout": "25000",  # milliseconds
+    }
+)
+
+#: The same of the server, by `options`: without it the transaction of a client that has vanished
+#: keeps its locks for hours, and its query runs on.
+SERVER_LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tcp_keepalives_idle": "10",  # seconds
+        "tcp_keepalives_interval": "5",  # seconds
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "25000",  # milliseconds
+        "client_connection_check_interval": "2000",  # milliseconds, while a query runs
+    }
+)
 
 
 def normalize(conninfo: str) -> str:
     """A conninfo string or URL as libpq takes it: SQLAlchemy's `+driver` is left out.
-
-    What it does not say of timeouts and keepalives is added from `LIVENESS`.
 
     Raises:
         psycopg.ProgrammingError: libpq cannot read it; the message does not repeat it, since it may
             hold a password.
     """
     try:
-        given = conninfo_to_dict(_DRIVER.sub(r"\1", conninfo))
+        return make_conninfo(_DRIVER.sub(r"\1", conninfo))
     except psycopg.Error as error:
         raise psycopg.ProgrammingError(
             "the address is neither a conninfo string nor a postgresql:// URL"
         ) from _without_text(error)
-    return make_conninfo("", **{**LIVENESS, **given})
 
 
 def describe(conninfo: str) -> str:
-    """Where a conninfo string leads: host, port and database; never the password."""
+    """Where a conninfo string or URL leads: user, host, port and database; never the password."""
     try:
         given = conninfo_to_dict(_DRIVER.sub(r"\1", conninfo))
     except psycopg.Error:
@@ -51,6 +66,41 @@ def describe(conninfo: str) -> str:
     name = given.get("dbname") or "the default database"
     user = f"{given['user']}@" if given.get("user") else ""
     return f"{user}{hosts}{port}/{name}"
+
+
+def with_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
+    """Connection parameters, with those of `liveness` of which neither they nor the environment
+    speak.
+    """
+    if _names_a_service(params):
+        return params
+    unsaid = {name: value for name, value in liveness.items() if name not in params}
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        unsaid.pop("connect_timeout", None)
+    return {**params, **unsaid}
+
+
+def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
+    """Connection parameters, with these settings of the server unless `options` has others."""
+    if not liveness or _names_a_service(params):
+        return params
+    ours = " ".join(f"-c {name}={value}" for name, value in liveness.items())
+    given = params.get("options") or os.environ.get("PGOPTIONS", "")
+    # What comes later overrules.
+    return {**params, "options": f"{ours} {given}".strip()}
+
+
+def is_about(liveness: Mapping[str, str], error: psycopg.Error) -> bool:
+    """Whether a server has refused a connection for these settings."""
+    message = str(error)
+    return bool(liveness) and (
+        "startup parameter" in message or any(name in message for name in liveness)
+    )
+
+
+def _names_a_service(params: ConnDict) -> bool:
+    # The service's file may have all of it, and what is said here would overrule it.
+    return bool(params.get("service")) or "PGSERVICE" in os.environ
 
 
 def _without_text(error: psycopg.Error) -> Exception:

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, Self
 from uuid import uuid4
 
 import attrs
@@ -49,7 +49,7 @@ Event = Notification | Gap
 class _Subscriber:
     channels: frozenset[str]
     #: What was not received yet: the latest of each channel, and of gaps.
-    waiting: dict[str | None, Event] = attrs.field(factory=dict)
+    waiting: dict[str | None, Event] = attrs.field(factory=dict[str | None, Event])
     rung: trio.Event = attrs.field(factory=trio.Event)
 
     def offer(self, key: str | None, event: Event) -> None:
@@ -74,8 +74,9 @@ class Listener:
     It reconnects, with growing pauses, for as long as its block lasts, and pings the server when it
     has been silent for `ping_interval` seconds: a link can be dead and look alive.
 
-    Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. It finds out by notifying
-    itself: then `silent` is true, a warning is logged once, and nothing but gaps are received.
+    Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. It finds out by
+    notifying itself: then `silent` is true, a warning is logged once, and nothing but gaps are
+    received.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Listener:
         self._changed = trio.Event()
         self._serving: Any = None
 
-    async def __aenter__(self) -> Listener:
+    async def __aenter__(self) -> Self:
         self._serving = self._serve()
         await self._serving.__aenter__()
         return self
@@ -101,8 +102,8 @@ class Listener:
 
     @asynccontextmanager
     async def subscribe(self, *channels: str) -> AsyncGenerator[trio.MemoryReceiveChannel[Event]]:
-        """Receive what is notified on these channels; while the receiver is busy, at most the latest
-        of each channel is kept for it.
+        """Receive what is notified on these channels; while the receiver is busy, at most the
+        latest of each channel is kept for it.
         """
         send, receive = trio.open_memory_channel[Event](0)
         subscriber = _Subscriber(frozenset(channels))

@@ -1,8 +1,8 @@
 """A pool of connections.
 
-All that changes its state is synchronous and in one class, `_Books`; what that decides (to hand over,
-to open, to close) is done afterwards, by `Pool`. So a task that is cancelled at any point finds, and
-leaves, the books right.
+All that changes its state is synchronous and in one class, `_Books`; what that decides (to hand
+over, to open, to close) is done afterwards, by `Pool`. So a task that is cancelled at any point
+finds, and leaves, the books right.
 
 There is no ping before use: a connection on which the server has closed shows it, and is replaced.
 Who finds no connection, and may open one, opens it itself, and has the error if it cannot.
@@ -15,15 +15,16 @@ import select
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 import psycopg
 import trio
 from psycopg import pq
 
-from ._connection import CLEAN_UP, AsyncConnection
+from ._connection import AsyncConnection
 from ._conninfo import normalize
+from ._wire import CLEAN_UP
 
 _IDLE: Final = pq.TransactionStatus.IDLE
 
@@ -169,7 +170,7 @@ class Pool:
         self._returned = trio.Event()
         self._inspector: Any = None
 
-    async def __aenter__(self) -> Pool:
+    async def __aenter__(self) -> Self:
         self._inspector = self._inspecting()
         await self._inspector.__aenter__()
         self._open = True
@@ -198,7 +199,8 @@ class Pool:
     async def connection(
         self, timeout: float | None = None
     ) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Lend a connection. Its transaction is committed at the end, or rolled back on an exception.
+        """Lend a connection. Its transaction is committed at the end, or rolled back on an
+        exception.
 
         Raises:
             PoolTimeout: none became free within `timeout` seconds, or the pool's.

@@ -1,142 +1,130 @@
 """Who waits: psycopg's protocol steps are generators that ask for a socket to be ready, and here
 Trio sees to it.
-
-A step that can go on without waiting does, so that a reply that is there already costs no task
-switch; but not for longer than `_BUSY` at a time, or a large copy would starve the other tasks.
 """
 
 from __future__ import annotations
 
 import math
 import select
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import psycopg
 import trio
 from psycopg import errors
-from psycopg.abc import PQGen, PQGenConn
+from psycopg.abc import PQGenConn
 from psycopg.waiting import Ready, Wait
+from trio.lowlevel import wait_readable, wait_writable
 
 T = TypeVar("T")
 
-#: How long a step may keep the other tasks waiting, in seconds.
-_BUSY: Final = 0.005
+# As plain integers: arithmetic on psycopg's enumerations costs more than a look at a socket.
+READ: Final = int(Wait.R)
+WRITE: Final = int(Wait.W)
+_READY_READ: Final = int(Ready.R)
+_READY_WRITE: Final = int(Ready.W)
 
 
-async def wait(steps: PQGen[T], fileno: int, timeout: float | None = None) -> T:
-    """Run the steps of one operation on a connection's socket to their result.
+async def until_ready(fileno: int, wanted: int) -> int:
+    """Wait until a socket is ready for some of what is wanted of it, and return for what.
 
     Raises:
-        psycopg.errors._WaitTimeout: it took longer than `timeout` seconds.
         psycopg.OperationalError: the socket was closed.
     """
-    if timeout is None:
-        return await _run(steps, fileno)
-    with trio.move_on_after(timeout):
-        return await _run(steps, fileno)
-    raise _timed_out()
-
-
-async def wait_connecting(steps: PQGenConn[T], timeout: float | None = None) -> T:
-    """The same for steps that name the socket each time, which may change as they go.
-
-    Raises:
-        psycopg.errors._WaitTimeout: it took longer than `timeout` seconds.
-    """
-    with trio.move_on_after(math.inf if timeout is None else timeout):
-        try:
-            fileno, wanted = next(steps)
-            while True:
-                fileno, wanted = steps.send(await _ready(fileno, wanted))
-        except StopIteration as done:
-            await trio.lowlevel.checkpoint()
-            result: T = done.value
-            return result
-        except (OSError, trio.ClosedResourceError) as error:
-            raise psycopg.OperationalError("connection socket closed") from error
-    raise _timed_out()
-
-
-async def _run(steps: PQGen[T], fileno: int) -> T:
-    busy_until = -math.inf
     try:
-        wanted = next(steps)
-        while True:
-            # The first thing waited for is mostly an answer that cannot be there yet; what follows
-            # often is.
-            ready = Ready.NONE
-            if busy_until > -math.inf or wanted & Wait.W:
-                ready = _poll(fileno, wanted)
-                if ready and trio.current_time() > busy_until > -math.inf:
-                    await trio.lowlevel.checkpoint()
-                    busy_until = trio.current_time() + _BUSY
-            if not ready:
-                ready = await _ready(fileno, wanted)
-                busy_until = trio.current_time() + _BUSY
-            elif busy_until == -math.inf:
-                busy_until = trio.current_time() + _BUSY
-            wanted = steps.send(ready)
-    except StopIteration as done:
-        if busy_until == -math.inf:
-            # Nothing had to be waited for; but every call is a checkpoint.
-            await trio.lowlevel.checkpoint()
-        result: T = done.value
-        return result
+        if wanted == READ:
+            await wait_readable(fileno)
+            return _READY_READ
+        if wanted == WRITE:
+            await wait_writable(fileno)
+            return _READY_WRITE
+        return await _until_either(fileno)
     except (OSError, trio.ClosedResourceError) as error:
         raise psycopg.OperationalError("connection socket closed") from error
 
 
-async def _ready(fileno: int, wanted: Wait) -> Ready:
-    if wanted == Wait.R:
-        await trio.lowlevel.wait_readable(fileno)
-        return Ready.R
-    if wanted == Wait.W:
-        await trio.lowlevel.wait_writable(fileno)
-        return Ready.W
-    ready = Ready.NONE
+async def _until_either(fileno: int) -> int:
+    ready = 0
+    failure: Exception | None = None
 
-    async def become(state: Ready) -> None:
-        nonlocal ready
-        if state is Ready.R:
-            await trio.lowlevel.wait_readable(fileno)
+    async def until(becomes_ready: Callable[[int], Awaitable[None]], state: int) -> None:
+        nonlocal ready, failure
+        try:
+            await becomes_ready(fileno)
+        except (OSError, trio.ClosedResourceError) as error:
+            # Raised here, it would come out of the nursery in a group.
+            failure = error
         else:
-            await trio.lowlevel.wait_writable(fileno)
-        ready |= state
+            ready |= state
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(become, Ready.R)
-        nursery.start_soon(become, Ready.W)
+        nursery.start_soon(until, wait_readable, _READY_READ)
+        nursery.start_soon(until, wait_writable, _READY_WRITE)
+    if failure is not None:
+        raise failure
     return ready
 
 
 if hasattr(select, "poll"):
 
-    def _poll(fileno: int, wanted: Wait) -> Ready:
-        """What of it the socket is ready for now."""
+    def looker(fileno: int) -> Callable[[int], int]:
+        """Make a function that tells for what of it a socket is ready now, without waiting."""
         poll = select.poll()
-        mask = (select.POLLIN if wanted & Wait.R else 0) | (
-            select.POLLOUT if wanted & Wait.W else 0
-        )
-        poll.register(fileno, mask)
-        ready = Ready.NONE
-        for _, event in poll.poll(0):
-            if event & select.POLLOUT:
-                ready |= Ready.W
-            # An error or a hang-up is for the one who reads to find.
-            if event & ~select.POLLOUT and wanted & Wait.R:
-                ready |= Ready.R
-        return ready
+        masks = {
+            READ: select.POLLIN,
+            WRITE: select.POLLOUT,
+            READ | WRITE: select.POLLIN | select.POLLOUT,
+        }
+        watched = READ
+        poll.register(fileno, masks[READ])
+
+        def look(wanted: int) -> int:
+            nonlocal watched
+            if wanted != watched:
+                poll.modify(fileno, masks[wanted])
+                watched = wanted
+            for _, event in poll.poll(0):
+                # An error or a hang-up is for the one who reads, or writes, to find.
+                return (wanted & READ if event & ~select.POLLOUT else 0) | (
+                    wanted & WRITE if event & ~select.POLLIN else 0
+                )
+            return 0
+
+        return look
 
 else:
 
-    def _poll(fileno: int, wanted: Wait) -> Ready:
-        """What of it the socket is ready for now."""
-        readable, writable, _ = select.select(
-            [fileno] if wanted & Wait.R else [], [fileno] if wanted & Wait.W else [], [], 0
-        )
-        return (Ready.R if readable else Ready.NONE) | (Ready.W if writable else Ready.NONE)
+    def looker(fileno: int) -> Callable[[int], int]:
+        """Make a function that tells for what of it a socket is ready now, without waiting."""
+
+        def look(wanted: int) -> int:
+            readable, writable, _ = select.select(
+                [fileno] if wanted & READ else [], [fileno] if wanted & WRITE else [], [], 0
+            )
+            return (_READY_READ if readable else 0) | (_READY_WRITE if writable else 0)
+
+        return look
 
 
-def _timed_out() -> Exception:
-    return errors._WaitTimeout("wait timeout expired")
+async def connecting(steps: PQGenConn[T], timeout: float | None = None) -> T:
+    """Run the steps that make a connection, or cancel by one; they name the socket each time.
+
+    Raises:
+        psycopg.errors._WaitTimeout: it took longer than `timeout` seconds.
+        psycopg.OperationalError: it failed, or the socket was closed.
+    """
+    with trio.move_on_after(math.inf if timeout is None else timeout):
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            fileno, wanted = next(steps)
+            while True:
+                ready: Any = await until_ready(fileno, wanted)
+                fileno, wanted = steps.send(ready)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            # What it was connecting is closed now, not when a traceback is forgotten.
+            steps.close()
+    raise errors._WaitTimeout("wait timeout expired")

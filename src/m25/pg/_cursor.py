@@ -1,0 +1,98 @@
+"""psycopg's cursors, with two manners of Trio's: a fetch can be cancelled and lets others have a
+turn, though it has nothing to wait for; and what has to be closed on the server is, also by a task
+that is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import TracebackType
+
+import psycopg
+import trio
+from psycopg.abc import Params, Query
+from psycopg.copy import AsyncCopy, AsyncQueuedLibpqWriter, AsyncWriter
+from psycopg.rows import Row
+
+from ._wire import CLEAN_UP
+
+
+class AsyncCursor(psycopg.AsyncCursor[Row]):
+    """`psycopg.AsyncCursor` on Trio.
+
+    Rows that have arrived are handed out without a wait: fetching them can be cancelled each time,
+    and lets other tasks run at least every 5 milliseconds.
+    """
+
+    __module__ = "m25.pg"
+    __slots__ = ()
+
+    async def _fetch_pipeline(self) -> None:
+        # psycopg calls it at the start of each fetch.
+        await self._conn._wire.breathe()  # type: ignore[attr-defined]
+        await super()._fetch_pipeline()
+
+    @asynccontextmanager
+    async def copy(
+        self,
+        statement: Query,
+        params: Params | None = None,
+        *,
+        writer: AsyncWriter | None = None,
+    ) -> AsyncGenerator[AsyncCopy]:
+        """Begin a `COPY`, as psycopg's.
+
+        Raises:
+            psycopg.NotSupportedError: `writer` is psycopg's `AsyncQueuedLibpqWriter`.
+        """
+        if isinstance(writer, AsyncQueuedLibpqWriter):
+            raise psycopg.NotSupportedError(
+                "AsyncQueuedLibpqWriter writes in an asyncio task that belongs to nobody, which"
+                " Trio does not have; leave it out, and write from a task of your own if need be"
+            )
+        async with super().copy(statement, params, writer=writer) as copy:
+            yield copy
+
+
+class AsyncClientCursor(AsyncCursor[Row], psycopg.AsyncClientCursor[Row]):
+    """`psycopg.AsyncClientCursor` on Trio: parameters are merged into the query by the client."""
+
+    __module__ = "m25.pg"
+    __slots__ = ()
+
+
+class AsyncRawCursor(AsyncCursor[Row], psycopg.AsyncRawCursor[Row]):
+    """`psycopg.AsyncRawCursor` on Trio: placeholders are PostgreSQL's, `$1`."""
+
+    __module__ = "m25.pg"
+    __slots__ = ()
+
+
+class AsyncServerCursor(AsyncCursor[Row], psycopg.AsyncServerCursor[Row]):
+    """`psycopg.AsyncServerCursor` on Trio: rows stay on the server until they are asked for."""
+
+    __module__ = "m25.pg"
+    __slots__ = ()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close the cursor; in a shielded scope of 5 seconds at most, if an exception is on its
+        way.
+        """
+        if exc_type is None:
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+            return
+        with trio.move_on_after(CLEAN_UP, shield=True):
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+
+
+class AsyncRawServerCursor(AsyncServerCursor[Row], psycopg.AsyncRawServerCursor[Row]):
+    """`psycopg.AsyncRawServerCursor` on Trio: both of the above."""
+
+    __module__ = "m25.pg"
+    __slots__ = ()

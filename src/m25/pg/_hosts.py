@@ -1,0 +1,65 @@
+"""Which hosts a connection is tried on, in which order, and the addresses of their names."""
+
+from __future__ import annotations
+
+import socket
+from random import shuffle
+
+import psycopg
+import trio
+from psycopg._conninfo_utils import get_param, is_ip_address, split_attempts
+from psycopg.abc import ConnDict, ConnMapping
+
+
+async def attempts(params: ConnMapping) -> list[ConnDict]:
+    """Split connection parameters into single attempts, in the order in which to make them.
+
+    Raises:
+        psycopg.OperationalError: no host's name could be resolved.
+    """
+    prefers_standby = get_param(params, "target_session_attrs") == "prefer-standby"
+    if prefers_standby:
+        params = {key: value for key, value in params.items() if key != "target_session_attrs"}
+    found: list[ConnDict] = []
+    failure: psycopg.OperationalError | None = None
+    for attempt in split_attempts(params):
+        try:
+            found += await _resolve(attempt)
+        except OSError as error:
+            failure = psycopg.OperationalError(
+                f"failed to resolve host {attempt.get('host')!r}: {error}"
+            )
+            failure.__cause__ = error
+    if failure is not None and not found:
+        raise failure
+    if get_param(params, "load_balance_hosts") == "random":
+        shuffle(found)
+    if prefers_standby:
+        return [{**attempt, "target_session_attrs": "standby"} for attempt in found] + found
+    return found
+
+
+async def _resolve(attempt: ConnDict) -> list[ConnDict]:
+    host = get_param(attempt, "host")
+    # The second is a path, also one of Windows'.
+    if not host or host.startswith("/") or host[1:2] == ":" or get_param(attempt, "hostaddr"):
+        return [attempt]
+    if is_ip_address(host):
+        return [{**attempt, "hostaddr": host}]
+    port = get_param(attempt, "port") or "5432"
+    addresses = await trio.socket.getaddrinfo(
+        host, port, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM
+    )
+    return [{**attempt, "hostaddr": address[0]} for *_, address in addresses]
+
+
+def none_accepts(failures: list[tuple[ConnDict, psycopg.Error]]) -> psycopg.Error:
+    """The error that tells of all attempts: of the last one's type, naming each and why."""
+    _, latest = failures[-1]
+    if len(failures) == 1:
+        return latest.with_traceback(None)
+    lines = [str(latest), "Multiple connection attempts failed. All failures were:"]
+    for attempt, error in failures:
+        place = ", ".join(f"{key}: {attempt.get(key)!r}" for key in ("host", "port", "hostaddr"))
+        lines.append(f"- {place}: {error}")
+    return type(latest)("\n".join(lines), pgconn=latest.pgconn)

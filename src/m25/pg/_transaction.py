@@ -1,0 +1,115 @@
+"""Blocks that must be left in order, also by a cancelled task: transactions and pipelines."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import psycopg
+import trio
+from psycopg import AsyncPipeline, AsyncTransaction, pq
+
+from ._wire import CLEAN_UP, INTERRUPTIONS
+
+if TYPE_CHECKING:
+    from ._wire import Wire
+
+_ACTIVE: Final = pq.TransactionStatus.ACTIVE
+
+
+class Transaction(AsyncTransaction):
+    """psycopg's, which is rolled back also by a cancelled task, or the connection closed."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await super().__aenter__()
+        except INTERRUPTIONS as interruption:
+            # psycopg undoes what it began; under a cancellation it cannot.
+            await self._roll_back(interruption)
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool:
+        if exc_val is not None:
+            return await self._roll_back(exc_val)
+        try:
+            return await super().__aexit__(None, None, None)
+        except INTERRUPTIONS as interruption:
+            # Where the commit was already under way, it has ended.
+            await self._roll_back(interruption)
+            raise
+
+    async def _roll_back(self, error: BaseException) -> bool:
+        if self.status is not self.Status.ACTIVE:
+            return False
+        with trio.move_on_after(CLEAN_UP, shield=True):
+            return await super().__aexit__(type(error), error, error.__traceback__)
+        await self.connection.close()
+        return False
+
+
+class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
+    """psycopg's, which is left in order also by a task that is cancelled, or the connection closed.
+
+    What the server has still to do of it is then cancelled.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        wire: Wire,
+        block: AbstractAsyncContextManager[AsyncPipeline, Any],
+    ) -> None:
+        self._connection = connection
+        self._wire = wire
+        self._block = block
+
+    async def __aenter__(self) -> AsyncPipeline:
+        try:
+            return await self._block.__aenter__()
+        except INTERRUPTIONS:
+            pipeline = self._connection._pipeline
+            if pipeline is not None and pipeline.level == 0:
+                # It was made, but not entered.
+                self._connection._pipeline = None
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if exc_val is not None:
+            await self._leave(exc_val)
+            return
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except INTERRUPTIONS as interruption:
+            await self._leave(interruption)
+            raise
+        try:
+            await self._block.__aexit__(None, None, None)
+        except psycopg.OperationalError as error:
+            masked = error.__context__
+            if not isinstance(masked, INTERRUPTIONS):
+                raise
+            # It was interrupted before it came to its turn: its results are nobody's now.
+            self._wire.finish()
+            raise masked from None
+
+    async def _leave(self, error: BaseException) -> None:
+        wire = self._wire
+        with trio.move_on_after(CLEAN_UP, shield=True) as scope:
+            if isinstance(error, INTERRUPTIONS) and wire.pgconn.transaction_status == _ACTIVE:
+                # If it cannot be cancelled, it may end by itself.
+                with suppress(psycopg.Error):
+                    await wire.cancel(CLEAN_UP)
+            await self._block.__aexit__(type(error), error, error.__traceback__)
+        if scope.cancelled_caught:
+            wire.finish()
