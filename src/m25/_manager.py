@@ -33,6 +33,7 @@ from ._errors import ClientClosed
 from ._executor import Ending, Executor, Lost, Verdict
 from ._job import FailureReason
 from ._outage import Outage
+from ._positions import Positions
 from ._queue import Queue
 from ._store.protocol import Claimed, Fate, RowRefused, Settlement, Started, Store
 
@@ -83,6 +84,7 @@ class Manager:
         #: Tokens of claims whose answers have not come, or were lost.
         self._unanswered: list[str] = []
         self._init_failures = 0
+        self._positions = Positions(queue.poll_interval.total_seconds())
         self._has_started = False
         self._answers = trio.open_memory_channel[Executor](math.inf)
 
@@ -103,8 +105,10 @@ class Manager:
                 _logger.exception("manager failed; restarting", extra={"queue": self.queue.name})
                 await trio.sleep(_plan.pause(failures, self._chance))
 
-    def wake(self) -> None:
-        """There may be work to claim."""
+    def wake(self, *, behind: bool = False) -> None:
+        """There may be work to claim; with `behind`, such as claims have gone past already."""
+        if behind:
+            self._positions.look_behind()
         self._due = True
         self._rung.set()
 
@@ -182,13 +186,19 @@ class Manager:
         starts = queue.setup is None
         lease = queue.lease if starts else min(queue.lease, queue.reserved_timeout)
         token = str(uuid4())
+        began = trio.current_time()
+        after = self._positions.next(began)
         self._unanswered.append(token)
         rows = await self._store.claim(
-            queue.name, token=token, limit=size, lease=lease, start=starts
+            queue.name, token=token, limit=size, lease=lease, start=starts, after=after
         )
         self._unanswered.remove(token)
         self._outage.worked()
         now = trio.current_time()
+        self._positions.claimed(rows, after, began=began, now=now)
+        if after and len(rows) < size:
+            # Whether there is more behind, a survey finds out.
+            self._look_soon()
         for row in rows:
             executor = Executor(
                 queue=queue,
@@ -208,6 +218,7 @@ class Manager:
         if self._unanswered:
             await self._store.recover(self.queue.name, self._unanswered)
             self._unanswered.clear()
+            self._positions.look_behind()
 
     async def _execute(self, executor: Executor) -> None:
         try:
@@ -279,7 +290,7 @@ class Manager:
         if claims := list(self._to_release):
             await self._store.release(claims, [self.queue.name])
             del self._to_release[: len(claims)]
-            self.wake()
+            self.wake(behind=True)
 
     async def _settle(self, settlements: Sequence[Settlement]) -> dict[str, Fate]:
         try:

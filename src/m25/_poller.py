@@ -26,6 +26,9 @@ _logger = logging.getLogger("m25.poller")
 #: each cost one.
 _LEAST_GAP: Final = 0.2
 
+#: How many times as long as it took a survey that was asked for lets the database be.
+_REST: Final = 20.0
+
 #: The most jobs that one sweep takes.
 _LARGEST_SWEEP: Final = 500
 
@@ -42,6 +45,8 @@ class Poller:
         self._chance = chance
         self._survey_at = -math.inf
         self._surveyed_at = -math.inf
+        #: How long the latest survey took, in seconds.
+        self._took = 0.0
         self._rung = trio.Event()
         queues = [manager.queue for manager in managers]
         self._interval = min(queue.poll_interval.total_seconds() for queue in queues)
@@ -53,7 +58,8 @@ class Poller:
 
     def look_soon(self) -> None:
         """There may be a scheduled job that the last survey did not see."""
-        self._survey_at = min(self._survey_at, self._surveyed_at + _LEAST_GAP)
+        gap = max(_LEAST_GAP, _REST * self._took)
+        self._survey_at = min(self._survey_at, self._surveyed_at + gap)
         self._rung.set()
 
     async def run(self) -> None:
@@ -62,10 +68,12 @@ class Poller:
         sweep_at = trio.current_time()
         while True:
             await self._sleep_until_survey()
-            self._surveyed_at = now = trio.current_time()
+            now = trio.current_time()
             self._survey_at = now + self._interval
             try:
                 await self._survey()
+                self._surveyed_at = trio.current_time()
+                self._took = self._surveyed_at - now
                 if now >= sweep_at:
                     await self._sweep()
                     sweep_at = now + self._interval * self._chance.uniform(0.8, 1.0)
@@ -91,7 +99,7 @@ class Poller:
         due_in = await self._store.survey(list(self._managers))
         for name, seconds in due_in.items():
             if seconds <= 0:
-                self._managers[name].wake()
+                self._managers[name].wake(behind=True)
         self._survey_at = min(
             self._survey_at,
             _plan.next_survey(
@@ -107,7 +115,7 @@ class Poller:
             swept = await self._store.sweep(self._swept_queues, _LARGEST_SWEEP)
             for job in swept:
                 self._report(job)
-                self._managers[job.queue_name].wake()
+                self._managers[job.queue_name].wake(behind=True)
             if any(job.has_next_attempt for job in swept):
                 # The next attempt may be delayed.
                 self.look_soon()

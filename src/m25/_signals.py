@@ -14,8 +14,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 async def until_signal() -> signal.Signals:
     """Wait for Ctrl-C or SIGTERM, and return which it was.
 
-    At the end of a service's `async with m25.open(...)` block: the block is then left in the orderly
-    way, and running handlers have `shutdown_grace` to finish. A second Ctrl-C is Trio's own again,
+    At the end of a service's `async with m25.open(...)` block: the block is then left in the
+    orderly way, and running handlers have `shutdown_grace` to finish. A second Ctrl-C is Trio's own again,
     and ends them at once.
 
     Raises:

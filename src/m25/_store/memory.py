@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +33,7 @@ from .protocol import (
     Held,
     JobRow,
     NewJob,
+    Position,
     RowRefused,
     Settlement,
     Started,
@@ -275,10 +276,17 @@ class MemoryStore(Store):
             return row.answer()
 
     async def claim(
-        self, queue_name: str, *, token: str, limit: int, lease: timedelta, start: bool
+        self,
+        queue_name: str,
+        *,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        after: Sequence[Position] = (),
     ) -> list[JobRow]:
         async with self._call("claim") as now:
-            rows = [self._rows[id] for _, _, id in self._due(queue_name, now, limit)]
+            rows = [self._rows[id] for _, _, id in self._due(queue_name, now, limit, after)]
             for row in rows:
                 self._write(
                     "claim",
@@ -447,11 +455,24 @@ class MemoryStore(Store):
         self._insert(row)
         return Enqueued(_seconds(row.created_at))
 
-    def _due(self, queue_name: str, now: int, limit: int) -> list[_Key]:
+    def _due(
+        self, queue_name: str, now: int, limit: int, after: Sequence[Position] = ()
+    ) -> list[_Key]:
         """The first pending jobs of a queue that are due, in the order of claims."""
         pending = self._pending[queue_name]
+        positions = {
+            position.priority: (position.priority, _microseconds(position.run_at), position.id)
+            for position in after
+        }
         due: list[_Key] = []
         for start, end in _levels(pending):
+            if positions:
+                position = positions.get(pending[start][0])
+                if position is None:
+                    continue
+                start = bisect_right(pending, position, start, end)  # noqa: PLW2901
+                if start == end:
+                    continue
             due_end = bisect_left(pending, (pending[start][0], now + 1, ""), start, end)
             due += pending[start : min(due_end, start + limit - len(due))]
             if len(due) == limit:
@@ -465,10 +486,12 @@ class MemoryStore(Store):
 
     def _held(self, claims: Sequence[Claimed]) -> list[_Row]:
         """The live rows that are still held by their claims."""
-        rows = ((self._rows.get(id), token) for id, token in claims)
-        return [
-            row for row, token in rows if row and row.claim_token == token and row.status in _LIVE
-        ]
+        held: dict[str, _Row] = {}
+        for id, token in claims:
+            row = self._rows.get(id)
+            if row is not None and row.claim_token == token and row.status in _LIVE:
+                held[id] = row
+        return list(held.values())
 
     def _hand_back(self, verb: str, row: _Row) -> None:
         self._write(
@@ -625,6 +648,12 @@ def _seconds(microseconds: int) -> str:
     """As `extract(epoch from …)` writes it."""
     whole, fraction = divmod(abs(microseconds), _SECOND)
     return f"{'-' if microseconds < 0 else ''}{whole}.{fraction:06d}"
+
+
+def _microseconds(seconds: str) -> int:
+    """The same read again."""
+    whole, _, fraction = seconds.partition(".")
+    return int(whole + fraction.ljust(6, "0"))
 
 
 def _optional_seconds(microseconds: int | None) -> str | None:

@@ -24,6 +24,7 @@ from .protocol import (
     Held,
     JobRow,
     NewJob,
+    Position,
     RowRefused,
     Settlement,
     Started,
@@ -136,7 +137,7 @@ class PostgresStore(Store):
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
-        rows = await self._run("get", {"id": ids}, connection)
+        rows = await self._run("get", {"id": list(ids)}, connection)
         return {row[0]: JobRow._make(row) for row in rows}
 
     async def cancel(
@@ -146,19 +147,32 @@ class PostgresStore(Store):
         return JobRow._make(rows[0]) if rows else None
 
     async def claim(
-        self, queue_name: str, *, token: str, limit: int, lease: timedelta, start: bool
+        self,
+        queue_name: str,
+        *,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        after: Sequence[Position] = (),
     ) -> list[JobRow]:
-        parameters = {
+        parameters: dict[str, Any] = {
             "queue_name": queue_name,
             "claim_token": token,
             "limit": limit,
             "lease": lease,
             "start": start,
         }
-        return [JobRow._make(row) for row in await self._run("claim", parameters)]
+        statement = "claim"
+        if after:
+            statement = "claim_onwards"
+            parameters["priority"] = [position.priority for position in after]
+            parameters["run_at"] = [float(position.run_at) for position in after]
+            parameters["id"] = [position.id for position in after]
+        return [JobRow._make(row) for row in await self._run(statement, parameters)]
 
     async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        parameters = {"queue_name": queue_name, "claim_token": tokens}
+        parameters = {"queue_name": queue_name, "claim_token": list(tokens)}
         return [id for (id,) in await self._run("recover", parameters)]
 
     async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
@@ -174,6 +188,8 @@ class PostgresStore(Store):
     async def settle(
         self, settlements: Sequence[Settlement], allowed_losses: int
     ) -> dict[str, Fate]:
+        if not settlements:
+            return {}
         columns = zip(*settlements, strict=True)
         parameters: dict[str, Any] = dict(zip(_SETTLEMENT_COLUMNS, map(list, columns), strict=True))
         rows = await self._run("settle", {**parameters, "allowed_losses": allowed_losses})
@@ -200,7 +216,7 @@ class PostgresStore(Store):
         return [Swept._make(row) for row in await self._run("sweep", parameters)]
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        rows = await self._run("survey", {"queue_name": queue_names})
+        rows = await self._run("survey", {"queue_name": list(queue_names)})
         return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
 
     @asynccontextmanager

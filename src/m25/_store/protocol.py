@@ -5,8 +5,8 @@ status it expects and, once a job is claimed, by the claim's token. All may be r
 answer was lost: a repeat changes nothing twice. Times that decide anything are the database's.
 
 Ids and tokens are UUIDs as text, JSON is text, and in a `JobRow` times are seconds since the epoch
-as decimal text: what the database holds may be more than Python's own types can, and that is to be the
-trouble of whoever reads that row, not of the batch it came in.
+as decimal text: what the database holds may be more than Python's own types can, and that is to be
+the trouble of whoever reads that row, not of the batch it came in.
 """
 
 from __future__ import annotations
@@ -96,6 +96,15 @@ class Exists:
 class Held:
     """Another job holds the unique key; nothing was inserted."""
 
+    id: str
+
+
+class Position(NamedTuple):
+    """Where the latest claim in a priority ended: at the last row that it took."""
+
+    priority: int
+    #: Seconds since the epoch, as in a `JobRow`.
+    run_at: str
     id: str
 
 
@@ -196,11 +205,19 @@ class Store(Protocol):
         ...
 
     async def claim(
-        self, queue_name: str, *, token: str, limit: int, lease: timedelta, start: bool
+        self,
+        queue_name: str,
+        *,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        after: Sequence[Position] = (),
     ) -> list[JobRow]:
         """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
 
-        With `start` they are executing at once. Their leases end after `lease`.
+        With `start` they are executing at once. Their leases end after `lease`. With `after`, in
+        order of priority, only jobs of these priorities behind these positions are looked at.
         """
         ...
 

@@ -1,0 +1,52 @@
+"""Where a queue's claims go on, and when they begin from the start again.
+
+A claim that starts where the latest ended saves PostgreSQL the walk over what was claimed before,
+which is long while a transaction is held open somewhere. It never decides what exists: claims from
+the start come about every second, at once when a survey has seen what lies behind, and seldom
+enough that, where they take long, they take little of the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ._store.protocol import JobRow, Position
+
+#: The least time between two claims from the start while there is enough to claim, in seconds.
+_LEAST_GAP: Final = 1.0
+#: How many times as long as it took a claim from the start lets the others go on.
+_REST: Final = 20.0
+
+
+class Positions:
+    """The positions of one queue; `longest_gap` bounds the time between claims from the start."""
+
+    def __init__(self, longest_gap: float) -> None:
+        self._longest_gap = longest_gap
+        self._by_priority: dict[int, Position] = {}
+        self._start_over_at = -math.inf
+
+    def look_behind(self) -> None:
+        """Something lies behind the positions: the next claim is to begin from the start."""
+        self._start_over_at = -math.inf
+
+    def next(self, now: float) -> Sequence[Position]:
+        """Where the next claim goes on, by priority; nothing, if it is to begin from the start."""
+        if now >= self._start_over_at:
+            return ()
+        return [self._by_priority[priority] for priority in sorted(self._by_priority)]
+
+    def claimed(
+        self, rows: Sequence[JobRow], after: Sequence[Position], *, began: float, now: float
+    ) -> None:
+        """Take note of what a claim took that began at `began`, and is answered now."""
+        if not after:
+            gap = max(_LEAST_GAP, _REST * (now - began))
+            self._start_over_at = now + min(gap, self._longest_gap)
+        for row in rows:
+            run_at = row.created_at if row.scheduled_at is None else row.scheduled_at
+            # "Infinity" is no number of seconds to go on from.
+            if run_at[-1].isdigit():
+                self._by_priority[row.priority] = Position(row.priority, run_at, row.id)
