@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-_NOT_BENCHMARKS = {"__main__", "report", "databases"}
+_NOT_BENCHMARKS = {"__main__", "databases", "report"}
 
 
 def main() -> None:

