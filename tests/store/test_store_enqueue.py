@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import trio
-from _world import MemoryWorld, PostgresWorld, WithVerbs, failure, job, make_id, success
+from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, make_id, success
 
 from m25 import pg
 from m25._store.protocol import Enqueued, Exists, Held, RowRefused
@@ -64,9 +66,19 @@ async def test_answers_come_in_the_order_of_the_jobs(world: WithVerbs) -> None:
     assert [type(answer) for answer in answers] == [Enqueued, Held, Enqueued, Enqueued, Exists]
 
 
-async def test_to_enqueue_nothing_is_nothing(world: WithVerbs) -> None:
-    assert await world.store.enqueue([], ["q"]) == []
-    assert await world.store.get([]) == {}
+@pytest.mark.parametrize("nothing", [[], ()])
+async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequence[Any]) -> None:
+    store = world.store
+    assert await store.enqueue(nothing, nothing) == []
+    assert await store.get(nothing) == {}
+    assert await store.recover("q", nothing) == []
+    assert await store.start(nothing, LEASE) == []
+    assert await store.beat(nothing, LEASE, LEASE) == set()
+    assert await store.settle(nothing, 3) == {}
+    assert await store.release(nothing, nothing) == set()
+    assert await store.sweep(nothing, 100) == []
+    assert await store.survey(nothing) == {}
+    await store.tell(nothing)
 
 
 async def test_an_enqueue_repeated_after_a_lost_answer_inserts_nothing(world: WithVerbs) -> None:

@@ -1,0 +1,325 @@
+"""The two stores step by step beside each other, through histories that nobody thought of.
+
+Every job has a priority of its own, so that no order hangs on the time between two steps; and time
+passes in minutes where a test takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import attrs
+import trio
+from _world import (
+    LEASE,
+    RESERVED_TIMEOUT,
+    MemoryWorld,
+    PostgresWorld,
+    WithVerbs,
+    failure,
+    job,
+    make_id,
+    success,
+)
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from m25 import pg
+from m25._store.protocol import (
+    Claimed,
+    Enqueued,
+    Exists,
+    Fate,
+    Held,
+    JobRow,
+    Settlement,
+    SweptQueue,
+)
+
+T = TypeVar("T")
+
+QUEUES = ("a", "b")
+
+queue_names = st.sampled_from([QUEUES[0], QUEUES[0], QUEUES[1]])
+
+
+def _itself(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return strategy
+
+
+#: Which of the jobs, or of the claims, made so far, the latest first; modulo their number.
+which = st.integers(0, 20)
+some = st.lists(st.integers(0, 3) | which, min_size=1, max_size=4)
+minutes = st.integers(0, 3).map(lambda number: timedelta(minutes=number))
+
+
+@attrs.frozen
+class Enqueue:
+    queue_name: str
+    #: After how long it is due; `None` is at once.
+    delay: timedelta | None
+    max_attempts: int
+    retry_delay: timedelta
+    unique_key: str | None
+
+
+@attrs.frozen
+class Again:
+    """An enqueue that is repeated."""
+
+    job: int
+
+
+@attrs.frozen
+class Cancel:
+    job: int
+    queue_name: str
+
+
+@attrs.frozen
+class Claim:
+    queue_name: str
+    limit: int
+    start: bool
+
+
+@attrs.frozen
+class Start:
+    claims: list[int]
+
+
+@attrs.frozen
+class Beat:
+    claims: list[int]
+
+
+@attrs.frozen
+class Settle:
+    claims: list[int]
+    reason: str | None
+
+
+@attrs.frozen
+class SettleAgain:
+    """A settlement that is repeated."""
+
+    settlement: int
+
+
+@attrs.frozen
+class Release:
+    claims: list[int]
+
+
+@attrs.frozen
+class Recover:
+    queue_name: str
+    claims: list[int]
+
+
+@attrs.frozen
+class Sweep:
+    #: How many seconds pass before.
+    after: float
+    allowed_losses: int
+
+
+@attrs.frozen
+class Wait:
+    seconds: float
+
+
+enqueues = st.builds(
+    Enqueue,
+    queue_name=queue_names,
+    delay=st.none() | minutes,
+    max_attempts=st.integers(1, 3),
+    retry_delay=minutes,
+    unique_key=st.sampled_from([None, None, None, "k1", "k2"]),
+)
+claims = st.builds(Claim, queue_name=queue_names, limit=st.integers(1, 3), start=st.booleans())
+settles = st.builds(Settle, some, st.sampled_from([None, "error", "crash", "heartbeat_timeout"]))
+others: list[st.SearchStrategy[Any]] = [
+    st.builds(Start, some),
+    st.builds(Beat, some),
+    st.builds(Release, some),
+    st.builds(Cancel, which, queue_names),
+    st.builds(Again, which),
+    st.builds(SettleAgain, which),
+    st.builds(Recover, queue_names, some),
+    st.builds(Sweep, st.sampled_from([0.0, 30.0, 90.0, 150.0]), st.integers(0, 2)),
+    # Half-way between the minutes at which things fall due.
+    st.builds(Wait, st.sampled_from([30.0, 90.0, 150.0])),
+]
+steps = st.sampled_from([enqueues] * 2 + [claims] * 5 + [settles] * 3 + others).flatmap(_itself)
+histories = st.builds(
+    operator.add,
+    st.lists(enqueues, min_size=2, max_size=5),
+    st.lists(steps, min_size=10, max_size=40),
+)
+
+
+@attrs.define
+class Side:
+    """One of the stores, and what has been done to it."""
+
+    world: WithVerbs
+    #: By id, which job it is, counted alike on both sides.
+    numbers: dict[str, int] = attrs.field(factory=dict)
+    #: What was enqueued, or refused, with its id and the how manieth it was.
+    asked: list[tuple[Enqueue, str, int]] = attrs.field(factory=list)
+    claims: list[Claimed] = attrs.field(factory=list)
+    settlements: list[Settlement] = attrs.field(factory=list)
+
+    async def take(self, step: Any, fresh: Sequence[str]) -> object:
+        """Do it, and return the answer in numbers instead of ids; `fresh` are ids to use."""
+        store = self.world.store
+        match step:
+            case Enqueue():
+                self.asked.append((step, fresh[0], len(self.asked)))
+                return await self.enqueue(*self.asked[-1])
+            case Again():
+                return [await self.enqueue(*asked) for asked in _pick(self.asked, [step.job])]
+            case Cancel():
+                ids = _pick(list(self.numbers), [step.job])
+                return [await store.cancel(id, step.queue_name) is None for id in ids]
+            case Claim():
+                rows = await store.claim(
+                    step.queue_name, token=fresh[0], limit=step.limit, lease=LEASE, start=step.start
+                )
+                self.claims += [Claimed(row.id, fresh[0]) for row in rows]
+                return self.numbered(row.id for row in rows)
+            case Start():
+                started = await self.world.start(*_pick(self.claims, step.claims))
+                return sorted(self.numbered(one.id for one in started))
+            case Beat():
+                return sorted(self.numbered(await self.world.beat(*self.pick(step.claims))))
+            case Settle():
+                return await self.settle(
+                    [
+                        success(claim)
+                        if step.reason is None
+                        else failure(claim, step.reason, next_attempt_id=id)
+                        for claim, id in zip(self.pick(step.claims), fresh, strict=False)
+                    ]
+                )
+            case SettleAgain():
+                return await self.settle(_pick(self.settlements, [step.settlement]))
+            case Release():
+                return sorted(self.numbered(await self.world.release(*self.pick(step.claims))))
+            case Recover():
+                tokens = [claim.token for claim in self.pick(step.claims)]
+                return sorted(self.numbered(await store.recover(step.queue_name, tokens)))
+            case Sweep():
+                await self.world.pass_time(step.after)
+                return await self.sweep(step.allowed_losses)
+            case Wait():
+                await self.world.pass_time(step.seconds)
+                due_in = await store.survey(QUEUES)
+                return {name: _tens(seconds) for name, seconds in due_in.items()}
+            case _:
+                raise AssertionError(step)
+
+    async def enqueue(self, step: Enqueue, id: str, turn: int) -> object:
+        new = job(
+            step.queue_name,
+            id=id,
+            scheduled_at=None if step.delay is None else await self.world.now() + step.delay,
+            max_attempts=step.max_attempts,
+            retry_delay=step.retry_delay,
+            unique_key=step.unique_key,
+            # By turns more and less urgent than all before.
+            priority=turn * (-1) ** turn,
+        )
+        (answer,) = await self.world.store.enqueue([new], [])
+        match answer:
+            case Enqueued():
+                self.number(id)
+                return "enqueued"
+            case Held(holder):
+                return "held", self.numbers[holder]
+            case Exists(row):
+                return "exists", self.numbers[row.id], row.status
+
+    async def settle(self, settlements: Sequence[Settlement]) -> dict[int, Fate]:
+        # One job may have been claimed more than once; a call settles it once.
+        by_id = {settlement.id: settlement for settlement in settlements}
+        fates = await self.world.store.settle(list(by_id.values()), 1)
+        self.settlements += by_id.values()
+        for id, settlement in by_id.items():
+            if fates[id] is Fate.RETRIED and settlement.next_attempt_id is not None:
+                self.number(settlement.next_attempt_id)
+        return {self.numbers[id]: fates[id] for id in by_id}
+
+    async def sweep(self, allowed_losses: int) -> list[object]:
+        queues = [SweptQueue(name, allowed_losses, RESERVED_TIMEOUT) for name in QUEUES]
+        swept = await self.world.store.sweep(queues, 100)
+        swept.sort(key=lambda one: self.numbers[one.id])
+        for one in swept:
+            if one.has_next_attempt:
+                following = await self.world.successor(one.id)
+                assert following is not None
+                self.number(following.id)
+        return [(self.numbers[one.id], one[2], one[3]) for one in swept]
+
+    def pick(self, numbers: Sequence[int]) -> list[Claimed]:
+        return _pick(self.claims, numbers)
+
+    def number(self, id: str) -> None:
+        self.numbers[id] = len(self.numbers)
+
+    def numbered(self, ids: Iterable[str]) -> list[int]:
+        return [self.numbers[id] for id in ids]
+
+    async def rows(self) -> list[JobRow]:
+        """Every job, with numbers for ids, and times in tens of seconds from now."""
+        now = (await self.world.now()).timestamp()
+        assert await self.world.count() == len(self.numbers)
+        rows = await self.world.rows(list(self.numbers))
+        return [row._replace(**self._comparable(row, now)) for row in rows]
+
+    def _comparable(self, row: JobRow, now: float) -> dict[str, Any]:
+        comparable: dict[str, Any] = {}
+        for name, value in row._asdict().items():
+            if value is None:
+                continue
+            if name in ("id", "original_attempt_id", "previous_attempt_id"):
+                comparable[name] = self.numbers[value]
+            elif name == "deadline" or name.endswith("_at"):
+                comparable[name] = _tens(float(value) - now)
+        return comparable
+
+
+def _pick(things: Sequence[T], numbers: Sequence[int]) -> list[T]:
+    return [things[-1 - number % len(things)] for number in numbers] if things else []
+
+
+def _tens(seconds: float) -> int:
+    return round(seconds / 10)
+
+
+@given(histories)
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_both_stores_answer_alike_and_end_alike(dsn: str, history: list[Any]) -> None:
+    trio.run(_play, dsn, history)
+
+
+async def _play(dsn: str, history: Sequence[Any]) -> None:
+    async with pg.Pool(dsn, kwargs={"autocommit": True}) as pool:
+        database = PostgresWorld(pool)
+        await database.execute("truncate m25.job")
+        real, model = Side(database), Side(MemoryWorld())
+        for step in history:
+            fresh = [make_id() for _ in range(5)]
+            assert await model.take(step, fresh) == await real.take(step, fresh), step
+            assert await model.rows() == await real.rows(), step

@@ -1,0 +1,129 @@
+"""The life of a job is the table `MOVES`, on both stores: every verb is tried in every status."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+from _world import LEASE, WithVerbs, failure, job, make_id, success, token
+
+from m25._job import MOVES, JobStatus
+from m25._store.protocol import Claimed
+
+#: How to bring a new job into each status, and the claim on it, such as it is.
+Lead = Callable[[WithVerbs, str], Awaitable[Claimed]]
+
+
+async def pending(world: WithVerbs, queue_name: str) -> Claimed:
+    (id,) = await world.put(job(queue_name))
+    return Claimed(id, token())
+
+
+async def pending_again(world: WithVerbs, queue_name: str) -> Claimed:
+    claim = await executing(world, queue_name)
+    await world.release(claim)
+    return claim
+
+
+async def reserved(world: WithVerbs, queue_name: str) -> Claimed:
+    await world.put(job(queue_name))
+    (claim,) = await world.claim(queue_name, start=False)
+    return claim
+
+
+async def executing(world: WithVerbs, queue_name: str) -> Claimed:
+    await world.put(job(queue_name))
+    (claim,) = await world.claim(queue_name)
+    return claim
+
+
+async def executing_after_setup(world: WithVerbs, queue_name: str) -> Claimed:
+    claim = await reserved(world, queue_name)
+    await world.start(claim)
+    return claim
+
+
+async def succeeded(world: WithVerbs, queue_name: str) -> Claimed:
+    claim = await executing(world, queue_name)
+    await world.settle(success(claim))
+    return claim
+
+
+async def failed(world: WithVerbs, queue_name: str) -> Claimed:
+    claim = await executing(world, queue_name)
+    await world.settle(failure(claim))
+    return claim
+
+
+async def cancelled(world: WithVerbs, queue_name: str) -> Claimed:
+    claim = await pending(world, queue_name)
+    await world.store.cancel(claim.id, queue_name)
+    return claim
+
+
+LEADS: Mapping[JobStatus, list[Lead]] = {
+    JobStatus.PENDING: [pending, pending_again],
+    JobStatus.RESERVED: [reserved],
+    JobStatus.EXECUTING: [executing, executing_after_setup],
+    JobStatus.SUCCEEDED: [succeeded],
+    JobStatus.FAILED: [failed],
+    JobStatus.CANCELLED: [cancelled],
+}
+
+
+#: Each verb, by whoever has most right to it.
+Act = Callable[[WithVerbs, Claimed, str], Awaitable[object]]
+
+VERBS: Mapping[str, list[Act]] = {
+    "enqueue": [
+        lambda world, claim, name: world.store.enqueue([job(name, id=claim.id)], []),
+    ],
+    "claim": [
+        lambda world, _, name: world.claim(name, start=True),
+        lambda world, _, name: world.claim(name, start=False),
+    ],
+    "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
+    "start": [lambda world, claim, _: world.start(claim)],
+    "beat": [lambda world, claim, _: world.beat(claim)],
+    "settle": [
+        lambda world, claim, _: world.settle(success(claim)),
+        lambda world, claim, _: world.settle(failure(claim)),
+        lambda world, claim, _: world.settle(failure(claim, "heartbeat_timeout")),
+    ],
+    "release": [lambda world, claim, _: world.release(claim)],
+    "recover": [lambda world, claim, name: world.store.recover(name, [claim.token])],
+    "sweep": [lambda world, _, name: world.sweep(name)],
+}
+
+
+async def test_the_table_of_moves_is_what_the_verbs_do(world: WithVerbs) -> None:
+    seen = defaultdict[tuple[JobStatus, JobStatus], set[str]](set)
+    for before, leads in LEADS.items():
+        for verb, acts in VERBS.items():
+            for lead in leads:
+                for act in acts:
+                    queue_name = make_id()
+                    claim = await lead(world, queue_name)
+                    if verb == "sweep":
+                        await world.pass_time(LEASE.total_seconds() + 1)
+                    row = await world.row(claim.id)
+                    assert row.status == before.value
+                    await act(world, claim, queue_name)
+                    row_after = await world.row(claim.id)
+                    after = JobStatus(row_after.status)
+                    if after is not before:
+                        seen[before, after].add(verb)
+                    elif verb == "beat":
+                        at = row_after.latest_heartbeat_at
+                        assert row_after._replace(latest_heartbeat_at=None) == row
+                        assert (at is not None) == (before.value in ("reserved", "executing"))
+                    else:
+                        # A move that is not to be made changes nothing at all.
+                        assert row_after == row, (verb, before)
+    assert seen == MOVES
+
+
+@pytest.mark.parametrize("final", ["succeeded", "failed", "cancelled"])
+def test_no_move_leads_out_of_a_final_status(final: str) -> None:
+    assert not [move for move in MOVES if move[0] is JobStatus(final)]
