@@ -43,7 +43,8 @@ _ROW_AT_FAULT = frozenset({"22", "23", "54"})
 
 def load_statements(schema: str) -> Mapping[str, bytes]:
     """Read every statement, for this schema, by the name of its file."""
-    quoted = migrations.quote(schema)
+    # psycopg reads "%" as the beginning of a placeholder.
+    quoted = migrations.quote(schema).replace("%", "%%")
     statements: dict[str, bytes] = {}
     for file in resources.files("m25._store").joinpath("sql").iterdir():
         if file.name.endswith(".sql"):

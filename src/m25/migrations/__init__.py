@@ -86,9 +86,12 @@ async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> date
     row = await cursor.fetchone()
     if row is None or not row[0]:
         return None
-    cursor = await connection.execute(sql.SQL("select max(version) from {}").format(table))
-    row = await cursor.fetchone()
-    return row[0] if row else None
+    # As text: psycopg does not read every DateStyle that a role or a database may have.
+    latest = sql.SQL("select to_char(max(version) at time zone 'UTC', {}) from {}").format(
+        sql.Literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), table
+    )
+    row = await (await connection.execute(latest)).fetchone()
+    return datetime.fromisoformat(row[0]) if row and row[0] else None
 
 
 def check_version(found: datetime | None, schema: str) -> None:
