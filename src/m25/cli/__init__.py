@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from ._console import Console
 
@@ -21,6 +22,9 @@ COMMANDS: Final = {
     "migrate": "print the SQL that a database still needs, or apply it",
     "demo": "run real jobs on real files, and check what became of them",
 }
+
+#: The beginning of an address, whose rest may hold a password.
+_PASSWORD: Final = re.compile(r"(pass\w*\s*=|://).*", re.IGNORECASE | re.DOTALL)
 
 #: The exit code of a program that Ctrl-C ended, as shells have it.
 _INTERRUPTED: Final = 130
@@ -61,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="m25", description="Background jobs for Trio, with PostgreSQL."
-    )
+    parser = _Parser(prog="m25", description="Background jobs for Trio, with PostgreSQL.")
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
@@ -78,6 +80,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 def _load(name: str) -> Command:
     return cast("Command", importlib.import_module(f"{__name__}.{name}"))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse repeats what it does not understand: an address that was not quoted, say.
+        super().error(_PASSWORD.sub(r"\1…", message))
 
 
 class _Version(argparse.Action):

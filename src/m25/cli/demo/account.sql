@@ -1,7 +1,7 @@
 -- What became of the demo's jobs, as the rows say. Every attempt is a row; `meta` holds the name of
 -- the act that put it there, which later attempts of the same job inherit.
 select
-    meta ->> 'act' as act,
+    coalesce(meta ->> 'act', 'nobody asked') as act,
     status || coalesce(' (' || failure_reason || ')', '') as what,
     count(*) as found
 from {schema}.job

@@ -7,7 +7,7 @@ afterwards: how many attempts ended how.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,13 @@ class Stage:
         await aside.write_bytes(content)
         # Renamed, it is there at once and whole.
         await aside.rename(self.folder / file)
+
+    async def now(self) -> datetime:
+        """The time by the server's clock, which decides."""
+        cursor = await self.connection.execute("select extract(epoch from clock_timestamp())")
+        row = await cursor.fetchone()
+        assert row is not None
+        return datetime.fromtimestamp(float(row[0]), UTC)
 
     async def until(self, job: ArrivalRecord, *statuses: JobStatus) -> ArrivalRecord:
         """The record of a job, once it is in one of these statuses."""
@@ -112,12 +119,8 @@ async def deadline(stage: Stage) -> Mapping[str, int]:
 async def schedule(stage: Stage) -> Mapping[str, int]:
     """A job is not run before its time."""
     await stage.put("scheduled.txt")
-    # By the server's clock, which decides.
-    cursor = await stage.connection.execute("select clock_timestamp()")
-    row = await cursor.fetchone()
-    assert row is not None
-    now: datetime = row[0]
-    job = stage.job("scheduled.txt").schedule(at=now + timedelta(seconds=2))
+    in_two_seconds = await stage.now() + timedelta(seconds=2)
+    job = stage.job("scheduled.txt").schedule(at=in_two_seconds)
     record = await stage.end_of(await stage.m.enqueue(arrivals, job))
     assert record.started_at is not None
     assert record.scheduled_at is not None
@@ -140,7 +143,7 @@ async def unique_key(stage: Stage) -> Mapping[str, int]:
 
 async def cancelled(stage: Stage) -> Mapping[str, int]:
     """A job that has not begun can be cancelled."""
-    tomorrow = datetime.now().astimezone() + timedelta(days=1)
+    tomorrow = await stage.now() + timedelta(days=1)
     job = await stage.m.enqueue(arrivals, stage.job("tomorrow.txt").schedule(at=tomorrow))
     record = await stage.m.cancel_job(arrivals, job.id)
     stage.say(f"scheduled for tomorrow, and {record.status.value}")

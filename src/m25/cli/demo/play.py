@@ -68,9 +68,14 @@ async def play(folder: Path, address: str | None) -> int:
         async with _database(address, screen) as (dsn, schema):
             lines = await _perform(folder, Path(own), dsn, schema, screen)
         screen.account(lines)
+    return conclude(lines, trio.current_time() - began)
+
+
+def conclude(lines: Sequence[account.Line], seconds: float) -> int:
+    """Tell whether every count is right, and return the exit code that says the same."""
     wrong = sum(not line.is_right for line in lines)
     verdict = f"{wrong} of {len(lines)} counts are WRONG" if wrong else "every count is right"
-    sys.stdout.write(f"{verdict}, after {trio.current_time() - began:.1f} s\n")
+    sys.stdout.write(f"{verdict}, after {seconds:.1f} s\n")
     return 1 if wrong else 0
 
 

@@ -1,0 +1,90 @@
+-- The whole schema of m25, as the migrations in src/m25/migrations make it in an empty database.
+-- Generated: do not edit it, add a migration and run `python tools/schema.py`. A test holds it to
+-- the migrations. What a database needs is printed by `m25 migrate`; this file is for reading.
+
+CREATE SCHEMA m25;
+
+CREATE FUNCTION m25.forget_claim() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    new.claim_token := null;
+    new.lease_expires_at := null;
+    return new;
+end
+$$;
+
+CREATE TABLE m25.job (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    queue_name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    scheduled_at timestamp with time zone,
+    input jsonb NOT NULL,
+    reserved_at timestamp with time zone,
+    started_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    timeout interval NOT NULL,
+    output jsonb,
+    deadline timestamp with time zone,
+    latest_heartbeat_at timestamp with time zone,
+    failure_reason text,
+    error_data jsonb,
+    status text GENERATED ALWAYS AS (
+CASE
+    WHEN (cancelled_at IS NOT NULL) THEN 'cancelled'::text
+    WHEN (reserved_at IS NULL) THEN 'pending'::text
+    WHEN (started_at IS NULL) THEN 'reserved'::text
+    WHEN (finished_at IS NULL) THEN 'executing'::text
+    WHEN (failure_reason IS NULL) THEN 'succeeded'::text
+    ELSE 'failed'::text
+END) STORED NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer DEFAULT 10 NOT NULL,
+    original_attempt_id uuid,
+    previous_attempt_id uuid,
+    retry_delay interval DEFAULT '00:00:00'::interval NOT NULL,
+    unique_key text,
+    priority smallint DEFAULT 0 NOT NULL,
+    run_at timestamp with time zone GENERATED ALWAYS AS (COALESCE(scheduled_at, created_at)) STORED NOT NULL,
+    claim_token uuid,
+    lease_expires_at timestamp with time zone,
+    losses integer DEFAULT 0 NOT NULL,
+    crash_type text,
+    crash_message text,
+    crash_traceback text,
+    meta jsonb
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
+
+CREATE TABLE m25.version (
+    version timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY m25.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY m25.version
+    ADD CONSTRAINT version_pkey PRIMARY KEY (version);
+
+CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
+
+CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
+
+CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
+
+CREATE INDEX job_previous_attempt_idx ON m25.job USING btree (previous_attempt_id) WHERE (previous_attempt_id IS NOT NULL);
+
+CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (status <> ALL (ARRAY['failed'::text, 'cancelled'::text])));
+
+CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
+
+ALTER TABLE ONLY m25.job
+    ADD CONSTRAINT job_original_attempt_id_fkey FOREIGN KEY (original_attempt_id) REFERENCES m25.job(id);
+
+ALTER TABLE ONLY m25.job
+    ADD CONSTRAINT job_previous_attempt_id_fkey FOREIGN KEY (previous_attempt_id) REFERENCES m25.job(id);
+
+INSERT INTO m25.version (version) VALUES ('2025-08-25T21:04:34+00:00');
+INSERT INTO m25.version (version) VALUES ('2026-11-24T00:00:00+00:00');
