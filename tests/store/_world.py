@@ -19,6 +19,7 @@ from m25._store.protocol import (
     Fate,
     JobRow,
     NewJob,
+    Position,
     Settlement,
     Started,
     Store,
@@ -81,6 +82,11 @@ def failure(
     return Settlement(*claim, reason, None, error_data, *crash, next_id)
 
 
+def position(row: JobRow) -> Position:
+    """Where a claim ended whose last job was this one."""
+    return Position(row.priority, row.scheduled_at or row.created_at, row.id)
+
+
 class World(Protocol):
     """Where a store keeps its jobs, and its time."""
 
@@ -118,10 +124,17 @@ class WithVerbs(World):
         return [job.id for job in jobs]
 
     async def claim(
-        self, queue_name: str = "q", *, limit: int = 100, start: bool = True
+        self,
+        queue_name: str = "q",
+        *,
+        limit: int = 100,
+        start: bool = True,
+        after: Sequence[Position] = (),
     ) -> list[Claimed]:
         mine = token()
-        rows = await self.store.claim(queue_name, token=mine, limit=limit, lease=LEASE, start=start)
+        rows = await self.store.claim(
+            queue_name, token=mine, limit=limit, lease=LEASE, start=start, after=after
+        )
         return [Claimed(row.id, mine) for row in rows]
 
     async def claim_one(self, *, start: bool = True) -> Claimed:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import trio
-from _world import LEASE, RESERVED_TIMEOUT, PostgresWorld, WithVerbs, job, success, token
+from _world import (
+    LEASE,
+    RESERVED_TIMEOUT,
+    PostgresWorld,
+    WithVerbs,
+    job,
+    position,
+    success,
+    token,
+)
 
 from m25._store.protocol import Claimed, JobRow
 
@@ -68,6 +78,41 @@ async def test_a_claim_takes_no_more_than_it_may_and_from_no_other_queue(world: 
     assert len(await world.claim("a", limit=9)) == 3
     assert await world.claim("c") == []
     assert len(await world.claim("b")) == 5
+
+
+async def test_a_claim_that_goes_on_takes_what_lies_beyond_and_nothing_behind(
+    world: WithVerbs,
+) -> None:
+    now = await world.now()
+    ids = await world.put(*(job(scheduled_at=now - timedelta(hours=9 - n)) for n in range(6)))
+    latest = position(await world.row((await world.claim(limit=3))[-1].id))
+    (behind,) = await world.put(job(scheduled_at=now - timedelta(days=1)))
+    (more_urgent,) = await world.put(job(priority=-1))
+    (not_due,) = await world.put(job(scheduled_at=now + timedelta(hours=1)))
+    beyond = await world.claim(limit=2, after=[latest])
+    assert [claim.id for claim in beyond] == ids[3:5]
+    rest = await world.claim(after=[latest])
+    assert [claim.id for claim in rest] == ids[5:]
+    assert await world.claim(after=[latest]) == []
+    assert [claim.id for claim in await world.claim()] == [more_urgent, behind]
+    assert await world.status(not_due) == "pending"
+
+
+async def test_a_claim_goes_on_in_each_priority_where_the_latest_ended(world: WithVerbs) -> None:
+    now = await world.now()
+    at = [now - timedelta(hours=9 - n) for n in range(4)]
+    urgent = await world.put(*(job(priority=-2, scheduled_at=one) for one in at))
+    usual = await world.put(*(job(scheduled_at=one) for one in at))
+    await world.put(*(job("other", scheduled_at=one) for one in at))
+    after = [position(row) for row in await world.rows([urgent[1], usual[0]])]
+    taken = await world.claim(limit=4, after=after)
+    assert [claim.id for claim in taken] == [*urgent[2:], *usual[1:3]]
+
+
+async def test_a_claim_goes_on_among_jobs_of_one_moment(world: WithVerbs) -> None:
+    ids = await world.put(*(job() for _ in range(5)))
+    (row,) = await world.rows([ids[2]])
+    assert [claim.id for claim in await world.claim(after=[position(row)])] == ids[3:]
 
 
 async def test_a_claim_to_start_begins_executing_at_once(world: WithVerbs) -> None:
@@ -205,10 +250,12 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
     statements = database.store._sql
     (id,) = await database.put(job())
     claim = {"queue_name": "q", "claim_token": token(), "limit": 0, "lease": LEASE, "start": True}
+    position: dict[str, list[Any]] = {"priority": [], "run_at": [], "id": []}
     async with database.pool.connection() as connection:
         for name, parameters in (
             ("get", {"id": [id]}),
             ("claim", claim),
+            ("claim_onwards", claim | position),
             ("cancel", {"id": id, "queue_name": "q"}),
         ):
             cursor = await connection.execute(statements[name], parameters)

@@ -22,6 +22,7 @@ from _world import (
     failure,
     job,
     make_id,
+    position,
     success,
 )
 from hypothesis import HealthCheck, Phase, given, settings
@@ -35,6 +36,7 @@ from m25._store.protocol import (
     Fate,
     Held,
     JobRow,
+    Position,
     Settlement,
     SweptQueue,
 )
@@ -84,6 +86,8 @@ class Claim:
     queue_name: str
     limit: int
     start: bool
+    #: Go on where the latest claims of this queue ended.
+    goes_on: bool
 
 
 @attrs.frozen
@@ -140,7 +144,13 @@ enqueues = st.builds(
     retry_delay=minutes,
     unique_key=st.sampled_from([None, None, None, "k1", "k2"]),
 )
-claims = st.builds(Claim, queue_name=queue_names, limit=st.integers(1, 3), start=st.booleans())
+claims = st.builds(
+    Claim,
+    queue_name=queue_names,
+    limit=st.integers(1, 3),
+    start=st.booleans(),
+    goes_on=st.sampled_from([False, False, True]),
+)
 settles = st.builds(Settle, some, st.sampled_from([None, "error", "crash", "heartbeat_timeout"]))
 others: list[st.SearchStrategy[Any]] = [
     st.builds(Start, some),
@@ -173,6 +183,10 @@ class Side:
     asked: list[tuple[Enqueue, str, int]] = attrs.field(factory=list)
     claims: list[Claimed] = attrs.field(factory=list)
     settlements: list[Settlement] = attrs.field(factory=list)
+    #: By queue and priority, where the latest claim ended.
+    positions: dict[str, dict[int, Position]] = attrs.field(
+        factory=lambda: {name: {} for name in QUEUES}
+    )
 
     async def take(self, step: Any, fresh: Sequence[str]) -> object:
         """Do it, and return the answer in numbers instead of ids; `fresh` are ids to use."""
@@ -187,9 +201,16 @@ class Side:
                 ids = _pick(list(self.numbers), [step.job])
                 return [await store.cancel(id, step.queue_name) is None for id in ids]
             case Claim():
+                positions = self.positions[step.queue_name]
                 rows = await store.claim(
-                    step.queue_name, token=fresh[0], limit=step.limit, lease=LEASE, start=step.start
+                    step.queue_name,
+                    token=fresh[0],
+                    limit=step.limit,
+                    lease=LEASE,
+                    start=step.start,
+                    after=[positions[p] for p in sorted(positions)] if step.goes_on else (),
                 )
+                positions.update((row.priority, position(row)) for row in rows)
                 self.claims += [Claimed(row.id, fresh[0]) for row in rows]
                 return self.numbered(row.id for row in rows)
             case Start():
@@ -214,14 +235,21 @@ class Side:
                 tokens = [claim.token for claim in self.pick(step.claims)]
                 return sorted(self.numbered(await store.recover(step.queue_name, tokens)))
             case Sweep():
-                await self.world.pass_time(step.after)
+                await self.pass_time(step.after)
                 return await self.sweep(step.allowed_losses)
             case Wait():
-                await self.world.pass_time(step.seconds)
+                await self.pass_time(step.seconds)
                 due_in = await store.survey(QUEUES)
                 return {name: _tens(seconds) for name, seconds in due_in.items()}
             case _:
                 raise AssertionError(step)
+
+    async def pass_time(self, seconds: float) -> None:
+        await self.world.pass_time(seconds)
+        if seconds:
+            # The database's rows are older now; positions are points in time, and would not fit.
+            for positions in self.positions.values():
+                positions.clear()
 
     async def enqueue(self, step: Enqueue, id: str, turn: int) -> object:
         new = job(
