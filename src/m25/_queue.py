@@ -10,6 +10,7 @@ By the decorator over the handler, or by hand:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import typing
@@ -104,13 +105,22 @@ def _hints(handler: Any) -> dict[str, Any]:
     function = inspect.unwrap(function)
     try:
         # A type that only the enclosing function knows is found where the handler closes over it.
-        enclosed = inspect.getclosurevars(function).nonlocals
-        return typing.get_type_hints(function, localns=dict(enclosed), include_extras=True)
+        return typing.get_type_hints(function, localns=_enclosed(function), include_extras=True)
     except NameError as error:
         raise InvalidQueue(
             f"an annotation of the handler {_describe(handler)} cannot be resolved: {error}; "
             "declare the type at the top of its module"
         ) from error
+
+
+def _enclosed(function: Any) -> dict[str, Any]:
+    """What a function closes over, as far as it has a value yet."""
+    enclosed: dict[str, Any] = {}
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    for name, cell in zip(code.co_freevars if code else (), cells or (), strict=False):
+        with contextlib.suppress(ValueError):
+            enclosed[name] = cell.cell_contents
+    return enclosed
 
 
 def _input_annotation(handler: Any, *, has_setup: bool) -> Any:

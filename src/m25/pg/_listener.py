@@ -89,7 +89,9 @@ class Listener:
         self._ping_timeout = ping_timeout
         self._echo = f"m25_echo_{uuid4().hex}"
         self._subscribers: set[_Subscriber] = set()
-        self._changed = trio.Event()
+        #: Whether there are other subscribers than when the channels were last followed.
+        self._changed = False
+        self._hearing = trio.CancelScope()
         self._serving: Any = None
 
     async def __aenter__(self) -> Self:
@@ -108,7 +110,7 @@ class Listener:
         send, receive = trio.open_memory_channel[Event](0)
         subscriber = _Subscriber(frozenset(channels))
         self._subscribers.add(subscriber)
-        self._changed.set()
+        self._subscribers_changed()
         try:
             async with receive, trio.open_nursery() as nursery:
                 nursery.start_soon(subscriber.pass_on, send)
@@ -116,7 +118,11 @@ class Listener:
                 nursery.cancel_scope.cancel()
         finally:
             self._subscribers.discard(subscriber)
-            self._changed.set()
+            self._subscribers_changed()
+
+    def _subscribers_changed(self) -> None:
+        self._changed = True
+        self._hearing.cancel()
 
     @asynccontextmanager
     async def _serve(self) -> AsyncGenerator[None]:
@@ -149,6 +155,7 @@ class Listener:
         proven = False
         heard_at = -math.inf
         while True:
+            self._changed = False
             wanted = {channel for each in self._subscribers for channel in each.channels}
             if wanted != listening or not proven:
                 await self._follow(connection, wanted - listening, listening - wanted)
@@ -186,22 +193,15 @@ class Listener:
         It ends after `patience` seconds, or when there are other subscribers.
         """
         heard = False
-        self._changed = trio.Event()
-        async with trio.open_nursery() as nursery:
-
-            async def until_changed() -> None:
-                await self._changed.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(until_changed)
-            with trio.move_on_after(patience):
-                async for notice in connection.notifies(stop_after=1):
-                    heard = True
-                    event = Notification(notice.channel, notice.payload)
-                    for subscriber in self._subscribers:
-                        if notice.channel in subscriber.channels:
-                            subscriber.offer(notice.channel, event)
-            nursery.cancel_scope.cancel()
+        with trio.move_on_after(patience) as self._hearing:
+            if self._changed:
+                return False
+            async for notice in connection.notifies(stop_after=1):
+                heard = True
+                event = Notification(notice.channel, notice.payload)
+                for subscriber in self._subscribers:
+                    if notice.channel in subscriber.channels:
+                        subscriber.offer(notice.channel, event)
         return heard
 
     async def _follow(
