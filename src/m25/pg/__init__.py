@@ -13,7 +13,7 @@ from ._cursor import (
     AsyncRawServerCursor,
     AsyncServerCursor,
 )
-from ._listener import Gap, Listener, Notification
+from ._listener import Event, Gap, Listener, Notification
 from ._pool import Pool, PoolClosed, PoolStats, PoolTimeout
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "AsyncRawCursor",
     "AsyncRawServerCursor",
     "AsyncServerCursor",
+    "Event",
     "Gap",
     "Listener",
     "Notification",

@@ -1,16 +1,16 @@
 """A listener: one connection that hears of notifications, on behalf of any number of subscribers.
 
 A notification is a hint. What was sent while the connection was down is gone, so every connection
-made begins with a `Gap`: whatever a subscriber waits for may have happened.
+that is made begins with a `Gap`: whatever a subscriber waits for may have happened.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, Final, LiteralString, Self
 from uuid import uuid4
 
@@ -19,13 +19,17 @@ import psycopg
 import trio
 from psycopg import sql
 
+from ._background import Background
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
+from ._pauses import Pauses
 
 _logger = logging.getLogger("m25.pg.listener")
 
-_FIRST_PAUSE: Final = 0.1  # seconds
-_LONGEST_PAUSE: Final = 2.5  # seconds
+#: What PostgreSQL allows, in bytes.
+_LONGEST_NAME: Final = 63
+#: How many payloads of a channel are kept for a subscriber that is busy.
+_MOST_PAYLOADS: Final = 1000
 
 
 @attrs.frozen
@@ -33,13 +37,23 @@ class Notification:
     """Somebody notified this channel, once or more often since the last one was received."""
 
     channel: str
-    #: The latest payload.
-    payload: str
+    #: What came with it, each payload once, in the order in which they came.
+    payloads: tuple[str, ...]
+
+    @property
+    def payload(self) -> str:
+        """The latest payload."""
+        return self.payloads[-1]
 
 
 @attrs.frozen
 class Gap:
-    """The connection is new: something may have been missed before it."""
+    """Something may have been missed before this, on any channel of the subscriber.
+
+    It is the first that a subscriber receives, once its channels are listened to; it comes again
+    after each reconnection, when listening is found to be silent, and when more payloads came than
+    are kept.
+    """
 
 
 Event = Notification | Gap
@@ -48,174 +62,270 @@ Event = Notification | Gap
 @attrs.define(eq=False)
 class _Subscriber:
     channels: frozenset[str]
-    #: What was not received yet: the latest of each channel, and of gaps.
-    waiting: dict[str | None, Event] = attrs.field(factory=dict[str | None, Event])
-    rung: trio.Event = attrs.field(factory=trio.Event)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    #: Whether it has not been told yet that its channels are listened to.
+    is_new: bool = True
+    _has_gap: bool = False
+    _payloads: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
+    _rung: trio.Event = attrs.field(factory=trio.Event)
 
-    def offer(self, key: str | None, event: Event) -> None:
-        self.waiting[key] = event
-        self.rung.set()
+    def offer_gap(self) -> None:
+        self.is_new = False
+        self._has_gap = True
+        self._rung.set()
+
+    def offer(self, channel: str, payload: str) -> None:
+        payloads = self._payloads.setdefault(channel, {})
+        # The latest is the last.
+        payloads.pop(payload, None)
+        payloads[payload] = None
+        if len(payloads) > _MOST_PAYLOADS:
+            del self._payloads[channel]
+            self._has_gap = True
+        self._rung.set()
+
+    def take(self) -> Event | None:
+        """What to receive next: a gap before what came after it."""
+        if self._has_gap:
+            self._has_gap = False
+            return Gap()
+        for channel in self._payloads:
+            return Notification(channel, tuple(self._payloads.pop(channel)))
+        self._rung = trio.Event()
+        return None
 
     async def pass_on(self, send: trio.MemorySendChannel[Event]) -> None:
-        """Send what is waiting, as fast as it is received."""
-        async with send:
-            while True:
-                await self.rung.wait()
-                key = next(iter(self.waiting))
-                event = self.waiting.pop(key)
-                if not self.waiting:
-                    self.rung = trio.Event()
-                await send.send(event)
+        """Send what there is, as fast as it is received."""
+        with self.scope:
+            async with send:
+                while True:
+                    await self._rung.wait()
+                    while (event := self.take()) is not None:
+                        await send.send(event)
 
 
 class Listener:
     """Listens on one connection of its own: `async with Listener(conninfo) as listener:`.
 
-    It reconnects, with growing pauses, for as long as its block lasts, and pings the server when it
-    has been silent for `ping_interval` seconds: a link can be dead and look alive.
+    Entering it does not wait for the server. It reconnects, with pauses that grow to two seconds,
+    for as long as its block lasts, and when it has heard nothing for `ping_interval` it notifies
+    itself: a link can be dead and look alive.
 
-    Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. It finds out by
-    notifying itself: then `silent` is true, a warning is logged once, and nothing but gaps are
-    received.
+    Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. That is found out in the
+    same way: then `silent` is true, a warning is logged once, and nothing but gaps are received.
+
+    Args:
+        conninfo: a conninfo string or URL; nothing, and libpq's environment decides.
+        kwargs: for `AsyncConnection.connect`.
+        ping_interval: after how long a silence it notifies itself, in seconds.
+        ping_timeout: how long it waits for an answer of any kind, in seconds.
     """
 
     def __init__(
-        self, conninfo: str = "", *, ping_interval: float = 30.0, ping_timeout: float = 5.0
+        self,
+        conninfo: str = "",
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        ping_interval: float = 30.0,
+        ping_timeout: float = 5.0,
     ) -> None:
         self.conninfo = normalize(conninfo)
-        #: Whether notifications were found not to arrive.
+        #: Whether there is a connection.
+        self.connected = False
+        #: Whether notifications were found not to arrive, on the connection that there is.
         self.silent = False
+        self._kwargs: dict[str, Any] = {**(kwargs or {}), "autocommit": True}
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._echo = f"m25_echo_{uuid4().hex}"
         self._subscribers: set[_Subscriber] = set()
-        #: Whether there are other subscribers than when the channels were last followed.
-        self._changed = False
+        #: Whether there are other subscribers than when we last looked.
+        self._has_changed = False
         self._hearing = trio.CancelScope()
-        self._serving: Any = None
+        self._has_warned = False
+        self._background = Background()
+        self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
-        self._serving = self._serve()
-        await self._serving.__aenter__()
+        self._nursery = await self._background.__aenter__()
+        self._nursery.start_soon(self._listen_for_ever)
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self._serving.__aexit__(None, None, None)
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool:
+        self._nursery = None
+        return await self._background.__aexit__(exc_type, exc_val, exc_tb)
 
     @asynccontextmanager
     async def subscribe(self, *channels: str) -> AsyncGenerator[trio.MemoryReceiveChannel[Event]]:
-        """Receive what is notified on these channels; while the receiver is busy, at most the
-        latest of each channel is kept for it.
+        """Receive what is notified on these channels.
+
+        The first event is a `Gap`: from then on nothing is missed without another. While the
+        receiver is busy, what comes is kept as one `Notification` for each channel. When the
+        listener's block is left the channel ends.
+
+        Raises:
+            ValueError: a name is empty, longer than 63 bytes, or has a NUL in it.
+            RuntimeError: the listener's block is not entered, or was left.
         """
+        for channel in channels:
+            if not 0 < len(channel.encode()) <= _LONGEST_NAME or "\0" in channel:
+                raise ValueError(
+                    f"a channel's name has 1 to {_LONGEST_NAME} bytes and no NUL, not {channel!r}"
+                )
+        if self._nursery is None:
+            raise RuntimeError("subscribe() is for the inside of `async with listener:`")
         send, receive = trio.open_memory_channel[Event](0)
         subscriber = _Subscriber(frozenset(channels))
+        self._nursery.start_soon(subscriber.pass_on, send)
         self._subscribers.add(subscriber)
-        self._subscribers_changed()
+        self._change()
         try:
-            async with receive, trio.open_nursery() as nursery:
-                nursery.start_soon(subscriber.pass_on, send)
+            async with receive:
                 yield receive
-                nursery.cancel_scope.cancel()
         finally:
             self._subscribers.discard(subscriber)
-            self._subscribers_changed()
+            subscriber.scope.cancel()
+            self._change()
 
-    def _subscribers_changed(self) -> None:
-        self._changed = True
+    def _change(self) -> None:
+        self._has_changed = True
         self._hearing.cancel()
 
-    @asynccontextmanager
-    async def _serve(self) -> AsyncGenerator[None]:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen_for_ever)
-            yield
-            nursery.cancel_scope.cancel()
-
     async def _listen_for_ever(self) -> None:
-        failures = 0
+        pauses = Pauses()
+        is_away = False
         while True:
             try:
-                connection = await AsyncConnection.connect(self.conninfo, autocommit=True)
-                async with connection:
-                    failures = 0
-                    await self._listen(connection)
+                async with await AsyncConnection.connect(
+                    self.conninfo, **self._kwargs
+                ) as connection:
+                    listening = _Listening(connection, self._echo, self._ping_timeout)
+                    await self._greet(listening)
+                    pauses, is_away = Pauses(), False
+                    await self._listen(listening)
             except (psycopg.Error, OSError) as error:
-                failures += 1
-                if failures == 1:
+                if not is_away:
+                    is_away = True
                     _logger.info(
                         "listening interrupted; reconnecting",
                         extra={"address": describe(self.conninfo), "error": type(error).__name__},
                     )
-                full = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE)
-                await trio.sleep(full * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+            finally:
+                self.connected = False
+            await pauses.sleep()
 
-    async def _listen(self, connection: AsyncConnection[Any]) -> None:
-        await self._execute(connection, sql.SQL("listen {}").format(sql.Identifier(self._echo)))
-        listening: set[str] = set()
-        proven = False
-        heard_at = -math.inf
+    async def _greet(self, listening: _Listening) -> None:
+        await listening.begin()
+        for subscriber in self._subscribers:
+            subscriber.is_new = True
+        await self._follow(listening)
+        self.connected = True
+
+    async def _listen(self, listening: _Listening) -> None:
+        # The first ping is due at once: it proves the way.
+        due = -math.inf
         while True:
-            self._changed = False
-            wanted = {channel for each in self._subscribers for channel in each.channels}
-            if wanted != listening or not proven:
-                await self._follow(connection, wanted - listening, listening - wanted)
-                listening = wanted
-                # What was sent before this LISTEN took effect was not heard.
-                for subscriber in self._subscribers:
-                    subscriber.offer(None, Gap())
-            if not self.silent and trio.current_time() - heard_at >= self._ping_interval:
-                if not await self._ping(connection):
-                    if proven:
-                        raise psycopg.OperationalError("the server does not answer")
-                    self.silent = True
-                    _logger.warning(
-                        "notifications do not arrive; is there a transaction pooler in between? "
-                        "work is found by polling alone",
-                        extra={"address": describe(self.conninfo)},
-                    )
-                heard_at = trio.current_time()
-            proven = True
-            if await self._hear(connection, math.inf if self.silent else self._ping_interval):
-                heard_at = trio.current_time()
+            await self._follow(listening)
+            if trio.current_time() >= due:
+                self._judge(await self._ping(listening))
+                due = trio.current_time() + self._ping_interval
+            elif await self._hear(listening, due) and not self.silent:
+                due = trio.current_time() + self._ping_interval
 
-    async def _ping(self, connection: AsyncConnection[Any]) -> bool:
-        """Notify ourselves, and return whether anything was heard in time."""
-        await self._execute(connection, "select pg_notify(%s, '')", self._echo)
+    async def _follow(self, listening: _Listening) -> None:
+        """Listen to what is subscribed, and tell the subscribers that are new to it."""
+        self._has_changed = False
+        new = [subscriber for subscriber in self._subscribers if subscriber.is_new]
+        await listening.follow({name for each in self._subscribers for name in each.channels})
+        for subscriber in new:
+            subscriber.offer_gap()
+
+    async def _ping(self, listening: _Listening) -> bool:
+        """Notify ourselves, and return whether anything was heard."""
+        await listening.notify()
         deadline = trio.current_time() + self._ping_timeout
-        while (patience := deadline - trio.current_time()) > 0:
-            if await self._hear(connection, patience):
+        while trio.current_time() < deadline:
+            if await self._hear(listening, deadline):
+                listening.is_proven = True
                 return True
+            if self._has_changed:
+                await self._follow(listening)
+        if listening.is_proven:
+            # It has worked on this connection: it is the link that is dead.
+            raise psycopg.OperationalError("the server does not answer")
         return False
 
-    async def _hear(self, connection: AsyncConnection[Any], patience: float) -> bool:
+    def _judge(self, heard: bool) -> None:
+        if self.silent is not heard:
+            return
+        self.silent = not heard
+        for subscriber in self._subscribers:
+            subscriber.offer_gap()
+        if self.silent and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "notifications do not arrive; is there a transaction pooler in between?",
+                extra={"address": describe(self.conninfo)},
+            )
+
+    async def _hear(self, listening: _Listening, deadline: float) -> bool:
         """Pass on what is notified next; return whether there was anything.
 
-        It ends after `patience` seconds, or when there are other subscribers.
+        It ends at the deadline, or when there are other subscribers.
         """
         heard = False
-        with trio.move_on_after(patience) as self._hearing:
-            if self._changed:
+        with trio.CancelScope(deadline=deadline) as self._hearing:
+            if self._has_changed:
                 return False
-            async for notice in connection.notifies(stop_after=1):
+            async for notice in listening.notices():
                 heard = True
-                event = Notification(notice.channel, notice.payload)
                 for subscriber in self._subscribers:
                     if notice.channel in subscriber.channels:
-                        subscriber.offer(notice.channel, event)
+                        subscriber.offer(notice.channel, notice.payload)
         return heard
 
-    async def _follow(
-        self, connection: AsyncConnection[Any], gained: set[str], lost: set[str]
-    ) -> None:
-        for channel in sorted(gained):
-            await self._execute(connection, sql.SQL("listen {}").format(sql.Identifier(channel)))
-        for channel in sorted(lost):
-            await self._execute(connection, sql.SQL("unlisten {}").format(sql.Identifier(channel)))
 
-    async def _execute(
-        self, connection: AsyncConnection[Any], statement: sql.Composed | LiteralString, *args: str
-    ) -> None:
-        with trio.move_on_after(self._ping_timeout) as scope:
-            await connection.execute(statement, args or None)
+class _Listening:
+    """What one connection listens to."""
+
+    def __init__(self, connection: AsyncConnection[Any], echo: str, patience: float) -> None:
+        self._connection = connection
+        self._echo = echo
+        self._patience = patience
+        self._channels: set[str] = set()
+        #: Whether anything was heard on this connection.
+        self.is_proven = False
+
+    async def begin(self) -> None:
+        await self._execute(sql.SQL("listen {}").format(sql.Identifier(self._echo)))
+
+    async def follow(self, channels: set[str]) -> None:
+        verbs: list[tuple[LiteralString, set[str]]] = [
+            ("listen {}", channels - self._channels),
+            ("unlisten {}", self._channels - channels),
+        ]
+        statements = [
+            sql.SQL(verb).format(sql.Identifier(name)) for verb, names in verbs for name in names
+        ]
+        if statements:
+            await self._execute(sql.SQL("; ").join(statements))
+        self._channels = channels
+
+    async def notify(self) -> None:
+        await self._execute(
+            sql.SQL("select pg_catalog.pg_notify({}, '')").format(sql.Literal(self._echo))
+        )
+
+    def notices(self) -> AsyncGenerator[psycopg.Notify]:
+        return self._connection.notifies(stop_after=1)
+
+    async def _execute(self, statement: sql.Composed) -> None:
+        with trio.move_on_after(self._patience) as scope:
+            await self._connection.execute(statement)
         if scope.cancelled_caught:
             raise psycopg.OperationalError("the server does not answer")

@@ -1,43 +1,57 @@
 """A pool of connections.
 
-All that changes its state is synchronous and in one class, `_Books`; what that decides (to hand
-over, to open, to close) is done afterwards, by `Pool`. So a task that is cancelled at any point
-finds, and leaves, the books right.
+Who has what is written in one place, `_Books`, by functions that do not wait; what follows from it
+(a connection to open, to close, to hand over) is done afterwards, by `Pool`. So a task that is
+cancelled at any point finds, and leaves, the books right.
 
-There is no ping before use: a connection on which the server has closed shows it, and is replaced.
-Who finds no connection, and may open one, opens it itself, and has the error if it cannot.
+    the caller's task            async with pool.connection() as connection
+    the pool's own nursery
+    ├─ opener (one for each connection that is to be opened): tries, with growing pauses
+    └─ caretaker: closes what has been idle, or alive, for too long, and keeps `min_size`
 """
 
 from __future__ import annotations
 
 import random
-import select
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final, Self
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 import attrs
 import psycopg
 import trio
 from psycopg import pq
 
+from ._background import Background
 from ._connection import AsyncConnection
-from ._conninfo import normalize
+from ._conninfo import describe, normalize
+from ._pauses import Pauses
 from ._wire import CLEAN_UP
 
+if TYPE_CHECKING:
+    from psycopg._compat import TypeVar
+    from psycopg.rows import TupleRow
+
+    C = TypeVar("C", bound=AsyncConnection[Any], default=AsyncConnection[TupleRow])
+else:
+    from psycopg._compat import TypeVar
+
+    C = TypeVar("C", default=AsyncConnection)
+
 _IDLE: Final = pq.TransactionStatus.IDLE
+_IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 
-#: How long connections that are lent out may take to come back once the pool closes, in seconds.
-_LAST_RETURNS: Final = 5.0
-#: How often the pool looks for connections that have been idle or alive for too long, in seconds.
-_INSPECTION: Final = 30.0
-
-Hook = Callable[[AsyncConnection[Any]], Awaitable[None]]
+#: How often the caretaker looks, in seconds, at least.
+_ROUND: Final = 30.0
 
 
 class PoolTimeout(psycopg.OperationalError):
-    """No connection became free within the time one is waited for."""
+    """No connection was to be had in the time that one waits for it.
+
+    Its cause is the latest error in opening one, if that was why.
+    """
 
 
 class PoolClosed(psycopg.OperationalError):
@@ -46,142 +60,217 @@ class PoolClosed(psycopg.OperationalError):
 
 @attrs.frozen
 class PoolStats:
-    """What a pool holds now, and what it has done since it was opened."""
+    """What a pool holds now, and what it has done since it was entered."""
 
     #: Connections open, or being opened.
     size: int
+    #: Connections open and free.
     idle: int
+    #: Tasks that wait for a connection.
     waiting: int
-    #: Connections lent so far.
+    #: How often a connection was lent.
     lent: int
-    #: Connections opened so far.
+    #: How many connections were opened.
     opened: int
-    #: Connections closed so far because they were broken, in doubt, or too old.
+    #: How many were closed: because they were broken, in doubt, or too old.
     discarded: int
+    #: How many attempts to open one have failed.
+    failed: int
 
 
 @attrs.define(eq=False)
-class _Pooled:
-    connection: AsyncConnection[Any]
+class _Pooled(Generic[C]):
+    connection: C
     expires_at: float
     idle_since: float = 0.0
 
 
 @attrs.define(eq=False)
-class _Waiter:
-    woken: trio.Event = attrs.field(factory=trio.Event)
-    #: A connection; or, where it stays `None`, the right to open one.
-    pooled: _Pooled | None = None
+class _Waiter(Generic[C]):
+    served: trio.Event = attrs.field(factory=trio.Event)
+    pooled: _Pooled[C] | None = None
+    error: Exception | None = None
 
 
-class _Books:
-    """Who has what. Nothing here waits."""
+class _Books(Generic[C]):
+    """Who has what. Nothing here waits.
 
-    def __init__(self, max_size: int) -> None:
+    A connection is idle, lent, or being opened; `size` counts all three. While somebody waits, none
+    is idle.
+    """
+
+    def __init__(self, min_size: int, max_size: int) -> None:
+        self.min_size = min_size
         self.max_size = max_size
-        #: Connections open, or being opened.
         self.size = 0
-        self.idle: deque[_Pooled] = deque()
-        self.waiters: deque[_Waiter] = deque()
+        self.opening = 0
+        self.idle: deque[_Pooled[C]] = deque()
+        self.waiters: deque[_Waiter[C]] = deque()
         self.lent = 0
         self.opened = 0
         self.discarded = 0
+        self.failed = 0
 
-    def may_open(self) -> bool:
-        """Take the right to open a connection, if there is one."""
-        if self.size >= self.max_size:
-            return False
-        self.size += 1
-        return True
+    def are_to_open(self) -> int:
+        """Note that as many are being opened as are needed, and return how many more."""
+        wanted = max(len(self.waiters), self.min_size - self.size + self.opening) - self.opening
+        more = max(0, min(wanted, self.max_size - self.size))
+        self.opening += more
+        self.size += more
+        return more
 
-    def give_back(self, pooled: _Pooled, now: float) -> None:
+    def is_needed(self) -> bool:
+        """Whether one that is being opened still is."""
+        return bool(self.waiters) or self.size <= self.min_size
+
+    def take(self) -> _Pooled[C] | None:
+        """The idle connection that was used last: the others grow old, and are closed."""
+        return self.idle.pop() if self.idle else None
+
+    def give(self, pooled: _Pooled[C], now: float) -> None:
         """A connection is free: the first who waits has it."""
         if self.waiters:
             waiter = self.waiters.popleft()
             waiter.pooled = pooled
-            waiter.woken.set()
+            waiter.served.set()
         else:
             pooled.idle_since = now
             self.idle.append(pooled)
 
+    def succeed(self, pooled: _Pooled[C], now: float) -> None:
+        """A connection was opened."""
+        self.opening -= 1
+        self.opened += 1
+        self.give(pooled, now)
+
+    def give_up(self) -> None:
+        """A connection that was being opened will not be."""
+        self.opening -= 1
+        self.size -= 1
+
     def lose(self) -> None:
-        """A connection is no more, or was not opened: the first who waits may open one."""
-        if self.waiters:
-            self.waiters.popleft().woken.set()
-        else:
-            self.size -= 1
+        """A connection is no more."""
+        self.size -= 1
+        self.discarded += 1
 
-    def take_back(self, waiter: _Waiter, now: float) -> None:
+    def leave(self, waiter: _Waiter[C], now: float) -> None:
         """A waiter gave up: what it was given meanwhile goes to the next."""
-        if not waiter.woken.is_set():
+        if waiter.pooled is not None:
+            self.give(waiter.pooled, now)
+        elif not waiter.served.is_set():
             self.waiters.remove(waiter)
-        elif waiter.pooled is not None:
-            self.give_back(waiter.pooled, now)
-        else:
-            self.lose()
+
+    def turn_away(self, error: Exception) -> None:
+        """None of those who wait will be served."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            waiter.error = error
+            waiter.served.set()
+
+    def overdue(self, now: float, max_idle: float) -> list[_Pooled[C]]:
+        """Take out what has been idle, or alive, for too long."""
+        old = [each for each in self.idle if now >= each.expires_at]
+        spare = self.size - len(old) - self.min_size
+        for each in self.idle:
+            if spare <= 0 or each.idle_since + max_idle > now:
+                break
+            if each not in old:
+                old.append(each)
+                spare -= 1
+        for each in old:
+            self.idle.remove(each)
+        return old
 
 
-class Pool:
+class Pool(Generic[C]):
     """A bounded pool: `async with Pool(conninfo) as pool:`, `async with pool.connection() as c:`.
 
-    Entering it does not connect. Who waits for a connection is served in order.
+    Entering it does not wait for the server. Connections are opened when they are needed, by the
+    pool's own tasks. Who waits for one is served in order. There is no ping before each use: a
+    connection which the server has closed shows it, and is replaced; so is one that comes back in
+    doubt.
+
+    Until the pool has had its first connection, an error in opening one is raised at once, as the
+    address is probably wrong. Later the server is probably away for a while: the pool goes on
+    trying, with pauses that grow to two seconds, and who waits does so for `timeout`.
 
     Args:
         conninfo: a conninfo string or URL; nothing, and libpq's environment decides.
+        connection_class: what to open; with it goes the type of the rows.
+        kwargs: for its `connect`.
         min_size: how many connections are kept although idle.
         max_size: how many there are at most.
-        timeout: how long to wait for a connection that is lent out, in seconds.
+        timeout: how long to wait for a connection, in seconds.
         max_idle: an idle connection beyond `min_size` is closed after so many seconds.
         max_lifetime: a connection is closed after so many seconds, less up to a tenth by chance, so
-            that those opened together are not closed together.
+        that
+            those opened together are not closed together. One that is lent is closed when it is
+            back.
+        close_timeout: how long leaving the block waits for connections that are lent, in seconds;
+        then
+            they are closed.
         configure: awaited with each connection once it is open.
-        reset: awaited with each connection that comes back.
-        kwargs: for `AsyncConnection.connect`.
+        reset: awaited with each connection that comes back, out of any transaction; in 5 seconds at
+        most.
     """
 
     def __init__(
         self,
         conninfo: str = "",
         *,
+        connection_class: type[C] = AsyncConnection,  # type: ignore[assignment]
+        kwargs: Mapping[str, Any] | None = None,
         min_size: int = 0,
         max_size: int = 4,
         timeout: float = 30.0,
         max_idle: float = 600.0,
         max_lifetime: float = 3600.0,
-        configure: Hook | None = None,
-        reset: Hook | None = None,
-        kwargs: dict[str, Any] | None = None,
+        close_timeout: float = 5.0,
+        configure: Callable[[C], Awaitable[None]] | None = None,
+        reset: Callable[[C], Awaitable[None]] | None = None,
     ) -> None:
         if not 0 <= min_size <= max_size or max_size < 1:
             raise ValueError(
-                f"a pool's sizes must be 0 <= min_size <= max_size and 1 <= max_size, not "
+                "a pool's sizes must be 0 <= min_size <= max_size and 1 <= max_size, not "
                 f"{min_size} and {max_size}"
             )
         self.conninfo = normalize(conninfo)
-        self._min_size = min_size
+        self._connection_class = connection_class
+        self._kwargs = dict(kwargs or {})
         self._timeout = timeout
         self._max_idle = max_idle
         self._max_lifetime = max_lifetime
+        self._close_timeout = close_timeout
         self._configure = configure
         self._reset = reset
-        self._kwargs = kwargs or {}
-        self._books = _Books(max_size)
-        self._open = False
-        self._returned = trio.Event()
-        self._inspector: Any = None
+        self._books = _Books[C](min_size, max_size)
+        self._lent: set[_Pooled[C]] = set()
+        self._came_back = trio.Event()
+        self._error: Exception | None = None
+        self._has_connected = False
+        self._patient = 0
+        self._background = Background()
+        self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
-        self._inspector = self._inspecting()
-        await self._inspector.__aenter__()
-        self._open = True
+        self._nursery = await self._background.__aenter__()
+        self._nursery.start_soon(self._take_care)
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        self._open = False
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool:
+        self._nursery = None
         try:
-            await self._inspector.__aexit__(None, None, None)
+            await self._wind_up()
         finally:
-            await self._close()
+            for pooled in (*self._books.idle, *self._lent):
+                pooled.connection._wire.finish()
+            stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)
+        return stopped
 
     def stats(self) -> PoolStats:
         """What the pool holds now, and has done so far."""
@@ -193,160 +282,192 @@ class Pool:
             lent=books.lent,
             opened=books.opened,
             discarded=books.discarded,
+            failed=books.failed,
         )
 
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until the server accepts: until there is a connection, which stays for whoever needs
+        it.
+
+        Raises:
+            PoolTimeout: it does not within `timeout` seconds, or the pool's.
+            PoolClosed: the pool's block was left.
+        """
+        with self._being_patient():
+            async with self.connection(timeout):
+                pass
+
     @asynccontextmanager
-    async def connection(
-        self, timeout: float | None = None
-    ) -> AsyncGenerator[AsyncConnection[Any]]:
-        """Lend a connection. Its transaction is committed at the end, or rolled back on an
+    async def connection(self, timeout: float | None = None) -> AsyncGenerator[C]:
+        """Lend a connection. At the end its transaction is committed, or rolled back on an
         exception.
 
         Raises:
-            PoolTimeout: none became free within `timeout` seconds, or the pool's.
-            PoolClosed: the pool's block was left.
-            psycopg.OperationalError: a connection had to be opened, and could not be.
+            PoolTimeout: none was to be had within `timeout` seconds, or the pool's.
+            PoolClosed: the pool's block was left, or not entered.
+            psycopg.OperationalError: the pool's first connection could not be opened.
         """
         pooled = await self._acquire(self._timeout if timeout is None else timeout)
+        connection = pooled.connection
         try:
-            connection = pooled.connection
             yield connection
             if connection.pgconn.transaction_status != _IDLE:
                 await connection.commit()
         finally:
             await self._release(pooled)
 
-    async def _acquire(self, timeout: float) -> _Pooled:
+    async def _acquire(self, timeout: float) -> _Pooled[C]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        books = self._books
-        if not self._open:
+        if self._nursery is None:
             raise PoolClosed("the pool is closed")
-        while books.idle:
-            pooled = books.idle.pop()
-            if not self._is_stale(pooled):
-                books.lent += 1
-                return pooled
-            await self._discard(pooled)
-        if not books.may_open():
-            waiter = _Waiter()
-            books.waiters.append(waiter)
-            try:
-                with trio.move_on_after(timeout):
-                    await waiter.woken.wait()
-            except BaseException:
-                books.take_back(waiter, trio.current_time())
-                raise
-            if not waiter.woken.is_set():
-                books.take_back(waiter, trio.current_time())
-                raise PoolTimeout(f"no connection became free within {timeout:g} s")
-            if not self._open:
-                books.take_back(waiter, trio.current_time())
-                raise PoolClosed("the pool is closed")
-            if waiter.pooled is not None:
-                books.lent += 1
-                return waiter.pooled
-        return await self._connect()
+        books = self._books
+        while (pooled := books.take()) is not None:
+            if not self._is_spent(pooled):
+                break
+            # Whatever it has to say, nobody has asked: the server has most likely closed it.
+            books.lose()
+            pooled.connection._wire.finish()
+        else:
+            pooled = await self._wait_for_one(timeout)
+        books.lent += 1
+        self._lent.add(pooled)
+        return pooled
 
-    async def _connect(self) -> _Pooled:
-        """Open the connection that the books have been told of."""
+    async def _wait_for_one(self, timeout: float) -> _Pooled[C]:
+        books = self._books
+        waiter = _Waiter[C]()
+        books.waiters.append(waiter)
+        self._open_what_is_needed()
         try:
-            connection = await AsyncConnection.connect(self.conninfo, **self._kwargs)
-            try:
-                if self._configure is not None:
-                    await self._configure(connection)
-            except BaseException:
-                await _close(connection)
-                raise
+            with trio.move_on_after(timeout):
+                await waiter.served.wait()
         except BaseException:
-            self._books.lose()
+            books.leave(waiter, trio.current_time())
             raise
-        self._books.opened += 1
-        self._books.lent += 1
+        if waiter.pooled is not None:
+            return waiter.pooled
+        if waiter.error is not None:
+            raise _for_one_task(waiter.error) from waiter.error
+        books.leave(waiter, trio.current_time())
+        raise PoolTimeout(
+            f"no connection to {describe(self.conninfo)} was to be had within {timeout:g} s"
+        ) from self._error
+
+    async def _release(self, pooled: _Pooled[C]) -> None:
+        connection = pooled.connection
+        in_transaction = connection.pgconn.transaction_status in _IN_TRANSACTION
+        if (in_transaction or self._reset is not None) and not connection.closed:
+            with trio.move_on_after(CLEAN_UP, shield=True) as scope:
+                try:
+                    if in_transaction:
+                        await connection.rollback()
+                    if self._reset is not None:
+                        await self._reset(connection)
+                except Exception as error:  # noqa: BLE001 - whatever it was, the connection goes
+                    self._error = error
+                    connection._wire.finish()
+            if scope.cancelled_caught:
+                connection._wire.finish()
+        self._take_back(pooled)
+
+    def _take_back(self, pooled: _Pooled[C]) -> None:
+        self._lent.discard(pooled)
+        pgconn = pooled.connection.pgconn
+        now = trio.current_time()
+        if (
+            pgconn.transaction_status == _IDLE
+            and not pgconn.pipeline_status
+            and now < pooled.expires_at
+            and self._nursery is not None
+        ):
+            self._books.give(pooled, now)
+        else:
+            self._books.lose()
+            pooled.connection._wire.finish()
+            self._open_what_is_needed()
+        self._came_back.set()
+
+    def _is_spent(self, pooled: _Pooled[C]) -> bool:
+        connection = pooled.connection
+        return (
+            connection.closed
+            or trio.current_time() >= pooled.expires_at
+            or connection._wire.has_input()
+        )
+
+    def _open_what_is_needed(self) -> None:
+        if self._nursery is not None:
+            for _ in range(self._books.are_to_open()):
+                self._nursery.start_soon(self._open)
+
+    async def _open(self) -> None:
+        """Open the connection that the books have been told of."""
+        books = self._books
+        pauses = Pauses()
+        try:
+            while books.is_needed():
+                try:
+                    pooled = await self._connect()
+                except Exception as error:  # noqa: BLE001 - a hook of the user's may raise anything
+                    self._error = error
+                    books.failed += 1
+                    if not (self._has_connected or self._patient):
+                        books.turn_away(error)
+                else:
+                    self._has_connected = True
+                    self._error = None
+                    books.succeed(pooled, trio.current_time())
+                    return
+                await pauses.sleep()
+            books.give_up()
+        except BaseException:
+            books.give_up()
+            raise
+
+    async def _connect(self) -> _Pooled[C]:
+        connection = await self._connection_class.connect(self.conninfo, **self._kwargs)
+        try:
+            if self._configure is not None:
+                await self._configure(connection)
+                if connection.pgconn.transaction_status != _IDLE:
+                    raise psycopg.ProgrammingError(
+                        "configure() left the connection in a transaction: commit, or roll back"
+                    )
+        except BaseException:
+            connection._wire.finish()
+            raise
         lifetime = self._max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - it spreads load
         return _Pooled(connection, trio.current_time() + lifetime)
 
-    async def _release(self, pooled: _Pooled) -> None:
-        connection = pooled.connection
-        with trio.move_on_after(CLEAN_UP, shield=True):
-            try:
-                status = connection.pgconn.transaction_status
-                if status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
-                    await connection.rollback()
-                if self._reset is not None and not connection.closed:
-                    await self._reset(connection)
-            except Exception:  # noqa: BLE001 - whatever it was, the connection goes
-                await connection.close()
-        usable = not connection.closed and connection.pgconn.transaction_status == _IDLE
-        if usable and self._open and trio.current_time() < pooled.expires_at:
-            self._books.give_back(pooled, trio.current_time())
-        else:
-            await self._discard(pooled)
-        self._returned.set()
-
-    def _is_stale(self, pooled: _Pooled) -> bool:
-        connection = pooled.connection
-        if connection.closed or trio.current_time() >= pooled.expires_at:
-            return True
-        if _has_input(connection.pgconn.socket):
-            # Nothing was asked: it is a notice, or the end of the connection.
-            try:
-                connection.pgconn.consume_input()
-            except psycopg.OperationalError:
-                return True
-        return connection.pgconn.status != pq.ConnStatus.OK
-
-    async def _discard(self, pooled: _Pooled) -> None:
-        self._books.discarded += 1
-        self._books.lose()
-        await _close(pooled.connection)
-
-    @asynccontextmanager
-    async def _inspecting(self) -> AsyncGenerator[None]:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._inspect)
-            yield
-            nursery.cancel_scope.cancel()
-
-    async def _inspect(self) -> None:
-        """Close connections that have been idle for too long; keep `min_size` open."""
+    async def _take_care(self) -> None:
         while True:
-            now = trio.current_time()
-            books = self._books
-            while (
-                books.idle
-                and books.size > self._min_size
-                and books.idle[0].idle_since + self._max_idle <= now
-            ):
-                await self._discard(books.idle.popleft())
-            try:
-                while books.size < self._min_size and books.may_open():
-                    books.give_back(await self._connect(), trio.current_time())
-            except (psycopg.Error, OSError):
-                # Who needs one will try, and have the error.
-                pass
-            await trio.sleep(min(_INSPECTION, self._max_idle))
+            self._open_what_is_needed()
+            await trio.sleep(min(_ROUND, self._max_idle / 2, self._max_lifetime / 2))
+            for pooled in self._books.overdue(trio.current_time(), self._max_idle):
+                self._books.lose()
+                await pooled.connection.close()
 
-    async def _close(self) -> None:
-        books = self._books
-        while books.waiters:
-            books.waiters.popleft().woken.set()
-            books.size += 1
-        while books.idle:
-            await self._discard(books.idle.popleft())
-        with trio.move_on_after(_LAST_RETURNS):
-            while books.size > 0:
-                self._returned = trio.Event()
-                await self._returned.wait()
+    @contextmanager
+    def _being_patient(self) -> Generator[None]:
+        self._patient += 1
+        try:
+            yield
+        finally:
+            self._patient -= 1
+
+    async def _wind_up(self) -> None:
+        self._books.turn_away(PoolClosed("the pool is closed"))
+        with trio.move_on_after(self._close_timeout):
+            while self._lent:
+                self._came_back = trio.Event()
+                await self._came_back.wait()
+        while (pooled := self._books.take()) is not None:
+            self._books.lose()
+            await pooled.connection.close()
 
 
-async def _close(connection: AsyncConnection[Any]) -> None:
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEAN_UP):
-        await connection.close()
-
-
-def _has_input(fileno: int) -> bool:
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(fileno, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([fileno], [], [], 0)[0])
+def _for_one_task(error: Exception) -> Exception:
+    """An error of the same kind that says the same: raised in several, it would mix tracebacks."""
+    if isinstance(error, psycopg.Error):
+        return type(error)(*error.args)
+    return PoolTimeout(f"configure() failed: {type(error).__name__}")

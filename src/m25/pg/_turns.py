@@ -25,6 +25,10 @@ class Turns:
         self._taken = False
         self._queue = ParkingLot()
 
+    def locked(self) -> bool:
+        """Whether it is somebody's turn."""
+        return self._taken
+
     async def __aenter__(self) -> None:
         if self._taken:
             await self._queue.park()

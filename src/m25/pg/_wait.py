@@ -4,7 +4,9 @@ Trio sees to it.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import select
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -85,6 +87,10 @@ if hasattr(select, "poll"):
                 poll.modify(fileno, masks[wanted])
                 watched = wanted
             for _, event in poll.poll(0):
+                if event & select.POLLNVAL:
+                    raise psycopg.OperationalError("connection socket closed") from OSError(
+                        errno.EBADF, os.strerror(errno.EBADF)
+                    )
                 # An error or a hang-up is for the one who reads, or writes, to find.
                 return (wanted & READ if event & ~select.POLLOUT else 0) | (
                     wanted & WRITE if event & ~select.POLLIN else 0

@@ -56,6 +56,12 @@ class Wire:
         pgconn = self.pgconn
         return pgconn.transaction_status == _ACTIVE and not pgconn.pipeline_status
 
+    def has_input(self) -> bool:
+        """Whether there is something to read, be it the end, though nothing was asked."""
+        if self._look is None:
+            self._look = looker(self.pgconn.socket)
+        return bool(self._look(READ))
+
     async def run(self, steps: PQGen[T], *, looking: bool = False) -> T:
         """Run the steps of an operation to their result.
 
@@ -82,16 +88,18 @@ class Wire:
             if look is None:
                 look = self._look = looker(fileno)
             while True:
-                ready = look(wanted)
-                if not ready:
-                    ready = await until_ready(fileno, wanted)
-                    gave_way = True
-                    self._gave_way_at = monotonic()
-                elif monotonic() - self._gave_way_at >= BUSY:
+                if ready := look(wanted):
+                    wanted = steps.send(ready)
+                    if monotonic() - self._gave_way_at < BUSY:
+                        continue
                     await checkpoint()
                     gave_way = True
                     self._gave_way_at = monotonic()
-                wanted = steps.send(ready)
+                else:
+                    ready = await until_ready(fileno, wanted)
+                    gave_way = True
+                    self._gave_way_at = monotonic()
+                    wanted = steps.send(ready)
         except StopIteration as done:
             if not gave_way:
                 await self._give_way()
