@@ -202,7 +202,12 @@ def test_the_address_may_come_from_libpqs_environment(
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
     for part, value in conninfo_to_dict(empty_dsn).items():
         monkeypatch.setenv(names.get(part, "PGDATABASE"), str(value))
-    assert run("migrate", "--apply")[0] == 0
+    code, _, err = run("migrate", "--apply")
+    assert code == 0
+    # And the message says where that was.
+    part = conninfo_to_dict(empty_dsn)
+    assert f"{part['user']}@{part['host']}" in err
+    assert f"/{part['dbname']}: applied" in err
     assert has_schema(empty_dsn)
 
 

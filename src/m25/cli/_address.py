@@ -9,17 +9,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .. import pg
 
 HELP: Final = """\
 The database is that of --addr, a conninfo string or URL; else of DATABASE_URL, where that is set;
 else of libpq's environment (PGHOST, PGDATABASE, PGPASSWORD, PGSERVICE and so on). A URL may name a
-driver, as SQLAlchemy's do (postgresql+psycopg://…). A password is better kept in the environment
+driver, as SQLAlchemy's do (postgresql+psycopg://...). A password is better kept in the environment
 or in ~/.pgpass than given to --addr, where other users of the machine can see it."""
 
 _URL: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?://(?P<rest>.*)", re.DOTALL)
+#: The parts of an address that messages name.
+_SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 _PASSWORD: Final = re.compile(r"pass\w*\s*=", re.IGNORECASE)
 
 
@@ -53,17 +56,26 @@ def read(given: str | None) -> str:
     return conninfo
 
 
+def describe(conninfo: str) -> str:
+    """Where a conninfo string leads, with what libpq's environment adds; never the password."""
+    given = conninfo_to_dict(conninfo)
+    for option in pq.Conninfo.get_defaults():
+        if option.val is not None:
+            given.setdefault(option.keyword.decode(), option.val.decode())
+    shown = {part: given[part] for part in _SHOWN if part in given}
+    return pg.describe(make_conninfo("", **shown))
+
+
 def _is_ambiguous(address: str, parts: Mapping[str, Any]) -> bool:
     """Whether libpq may have taken a part of the password for a host, a port or a database.
 
     Those are named in messages, and a password must not be.
     """
-    shown = [str(parts.get(part, "")) for part in ("user", "host", "hostaddr", "port", "dbname")]
-    port = shown[3].replace(",", "")
+    port = str(parts.get("port", "")).replace(",", "")
     return (
         _has_loose_at_sign(address)
         or (port != "" and not port.isdecimal())
-        or any(_PASSWORD.search(part) for part in shown)
+        or any(_PASSWORD.search(str(parts.get(part, ""))) for part in _SHOWN)
     )
 
 

@@ -76,11 +76,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except _address.WrongAddress as error:
         console.error(str(error))
         return WRONG_USAGE
-    place = f"schema {options.schema!r} at {pg.describe(conninfo)}"
+    target = _address.describe(conninfo)
+    place = f"schema {options.schema!r} at {target}"
     try:
         steps = trio.run(_apply if options.apply else _pending, conninfo, options.schema)
     except M25Error as error:
-        console.error(f"{error} ({pg.describe(conninfo)})")
+        console.error(f"{error} ({target})")
         return FAILED
     except (psycopg.Error, OSError) as error:
         console.error(f"{place} cannot be used: {error}".rstrip())
