@@ -3,7 +3,9 @@
 What comes back is equal to what went in, or it is refused on the way in, with the path to blame.
 
     _text      JSON text, and what neither it nor PostgreSQL can hold
-    _values    from a type annotation to the two functions that cattrs runs
+    _scalars   both directions of the types that have no parts
+    _kinds     what a type annotation says
+    _values    from a type annotation to the two functions of its values
     _errors    the same for exceptions
 """
 

@@ -27,6 +27,10 @@ class Codec(Generic[T]):
     decoder: Callable[[Any], T]
     trace_to_json: Callable[[T], Any] | None = attrs.field(default=None, repr=False)
     trace_decoder: Callable[[Any], T] | None = attrs.field(default=None, repr=False)
+    #: The type says how deeply its values are nested.
+    bounded: bool = attrs.field(default=False, repr=False)
+    #: The type runs code of its user's in making a value, which may make another than it was.
+    prove: bool = attrs.field(default=False, repr=False)
 
     def encode(self, value: T, what: str) -> str:
         """Write a value as JSON text; `what` is its name in an error's message.
@@ -35,10 +39,13 @@ class Codec(Generic[T]):
             ValueRefused: it cannot be kept as JSON, or would not come back equal.
         """
         try:
-            return to_text(self.to_json(value))
-        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+            plain = self.to_json(value)
+            if self.prove:
+                self._prove(plain)
+            return to_text(plain, bounded=self.bounded)
+        except Exception as error:
             refusal = self._trace(error, self.trace_to_json, value)
-            raise ValueRefused(what, refusal.path, refusal.reason) from error
+            raise ValueRefused(what, refusal.place, refusal.reason) from error
 
     def decode(self, text: str | bytes) -> T:
         """Read a value from JSON text.
@@ -49,12 +56,20 @@ class Codec(Generic[T]):
         try:
             plain = from_text(text)
         except Refusal as error:
-            raise Undecodable(error.path, error.reason) from error
+            raise Undecodable(error.place, error.reason) from error
         try:
             return self.decoder(plain)
-        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+        except Exception as error:
             refusal = self._trace(error, self.trace_decoder, plain)
-            raise Undecodable(refusal.path, refusal.reason) from error
+            raise Undecodable(refusal.place, refusal.reason) from error
+
+    def _prove(self, plain: Any) -> None:
+        try:
+            again = self.to_json(self.decoder(plain))
+        except Exception as error:
+            raise Refusal(f"could not be read again: {reason_of(error)}") from error
+        if again != plain:
+            raise Refusal("would not come back equal: its class makes another value of its fields")
 
     @staticmethod
     def _trace(error: Exception, trace: Callable[[Any], Any] | None, value: Any) -> Refusal:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Final
 
-_LONGEST_SHOWN = 80
+#: In characters. A message names a value, and does not print it: payloads are private, and large.
+_LONGEST_SHOWN: Final = 80
+_LONGEST_PATH: Final = 300
 
 
 class Refusal(Exception):
@@ -23,9 +26,17 @@ class Refusal(Exception):
         self.path = part + self.path
         return self
 
+    @property
+    def place(self) -> str:
+        """The path, or its beginning: a value that holds itself has an endless one."""
+        return cut(self.path, _LONGEST_PATH)
+
 
 class Undecodable(Exception):
-    """JSON text is not that of a value of the codec's type."""
+    """JSON text is not that of a value of the codec's type.
+
+    `path` says where in the value, and `reason` why.
+    """
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}" if path else reason)
@@ -33,28 +44,39 @@ class Undecodable(Exception):
         self.reason = reason
 
 
+def cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
+    """A text, or its beginning."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def key_part(key: object) -> str:
     """A key of a mapping, as a part of a path."""
+    if isinstance(key, str):
+        # What cannot be printed is escaped.
+        return f"[{cut(json.dumps(str(key), ensure_ascii=not key.isprintable()))}]"
     return f"[{shown(key)}]"
 
 
-def shown(value: Any) -> str:
-    """A value, briefly: payloads are private, and may be large."""
+def shown(value: object) -> str:
+    """A value, briefly."""
+    if isinstance(value, str | bytes):
+        value = value[: _LONGEST_SHOWN + 1]
     try:
-        text = repr(value)
+        return cut(repr(value))
     except Exception:  # noqa: BLE001 - any code can be behind repr()
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def reason_of(error: BaseException) -> str:
     """Why somebody else's code refused a value, briefly."""
+    if isinstance(error, Refusal):
+        return error.reason
+    if isinstance(error, RecursionError):
+        return "nested too deeply, or within itself"
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - any code can be behind str()
         text = ""
     if isinstance(error, KeyError):
-        return f"missing key {text}"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return f"{type(error).__name__}: {text[:_LONGEST_SHOWN]}" if text else type(error).__name__
+        return f"missing key {cut(text)}"
+    return f"{type(error).__name__}: {cut(text)}" if text else type(error).__name__

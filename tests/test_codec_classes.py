@@ -1,0 +1,402 @@
+"""Classes as values: those of attrs and dataclasses, of every making."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import attrs
+import pytest
+
+from m25 import InvalidQueue, ValueRefused
+from m25._codec import Undecodable, value_codec
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+def codec_of(annotation):
+    return value_codec(annotation, "the input")
+
+
+def there_and_back(annotation, value):
+    codec = codec_of(annotation)
+    return codec.decode(codec.encode(value, "input"))
+
+
+@attrs.define
+class Private:
+    _secret: int
+    name: str = attrs.field(alias="called")
+
+
+@attrs.frozen(kw_only=True)
+class KeywordOnly:
+    b: int = 2
+    a: str
+
+
+@attrs.define
+class Mingled:
+    a: int
+    b: str = "b"
+    c: int = attrs.field(kw_only=True)
+    d: list[int] = attrs.field(factory=list)
+    e: int = attrs.field(default=attrs.Factory(lambda self: self.a, takes_self=True))
+    shared: ClassVar[int] = 3
+
+
+@attrs.frozen
+class Names:
+    """Its fields are named like the arguments of the library that reads them."""
+
+    cl: int
+    converter: str
+    attrs: int = 0
+    typevar_map: int = 0
+    self_: int = 0
+    value: int = 0
+    o: int = 0
+
+
+@attrs.define
+class Computed:
+    side: int
+    area: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self):
+        self.area = self.side**2
+
+
+@attrs.frozen
+class Converted:
+    tags: tuple[str, ...] = attrs.field(converter=tuple)
+    name: str = attrs.field(converter=str.strip, default="x")
+
+
+@attrs.define
+class Doubling:
+    amount: int = attrs.field(converter=lambda amount: amount * 2)
+
+
+@attrs.define
+class Validated:
+    amount: int = attrs.field(validator=attrs.validators.gt(0), on_setattr=attrs.setters.NO_OP)
+
+
+@attrs.define(init=False)
+class ByHand:
+    a: int
+    b: int
+
+    def __init__(self, b, a):
+        self.__attrs_init__(a, b)
+
+
+@attrs.define(init=False)
+class Other:
+    a: int
+
+    def __init__(self, text):
+        self.__attrs_init__(int(text))
+
+
+@attrs.define
+class Untyped:
+    a = attrs.field()
+
+
+@dataclasses.dataclass
+class Plain:
+    a: int
+    b: list[int] = dataclasses.field(default_factory=list)
+    c: ClassVar[int] = 1
+    d: int = dataclasses.field(default=4, init=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Slotted:
+    a: int = 1
+    b: Annotated[str, "note"]
+
+
+@dataclasses.dataclass
+class Checked:
+    a: int
+
+    def __post_init__(self):
+        if self.a < 0:
+            raise ValueError("a must not be negative")
+
+
+@dataclasses.dataclass
+class Mutating:
+    a: int
+
+    def __post_init__(self):
+        self.a += 1
+
+
+@dataclasses.dataclass
+class WithInitVar:
+    a: int
+    b: dataclasses.InitVar[int]
+
+
+@dataclasses.dataclass(init=False)
+class WithoutInit:
+    a: int
+
+
+@attrs.frozen
+class Base:
+    a: int
+
+
+@attrs.frozen
+class Derived(Base):
+    b: str
+
+
+@attrs.frozen
+class Box(Generic[T]):
+    item: T
+    items: list[T] = attrs.field(factory=list)
+    maybe: T | None = None
+
+
+@attrs.frozen
+class Crate(Box[list[T]], Generic[T, K]):
+    keys: dict[str, K] = attrs.field(factory=dict)
+
+
+@dataclasses.dataclass
+class Numbers(Crate[int, float]):
+    pass
+
+
+@attrs.frozen
+class Closed(Box[int]):
+    lid: str = ""
+
+
+@attrs.frozen
+class Node:
+    value: int
+    left: Node | None = None
+    right: Node | None = None
+
+
+@attrs.frozen
+class Tree:
+    children: list[Tree] = attrs.field(factory=list)
+    by_name: dict[str, Tree] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Even:
+    next: Odd | None
+
+
+@attrs.define
+class Odd:
+    next: Even | None
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Private(1, "n"), {"_secret": 1, "name": "n"}),
+        (KeywordOnly(a="a"), {"b": 2, "a": "a"}),
+        (Mingled(1, c=2), {"a": 1, "b": "b", "c": 2, "d": [], "e": 1}),
+        (
+            Names(1, "c"),
+            {"cl": 1, "converter": "c", "attrs": 0, "typevar_map": 0}
+            | {"self_": 0, "value": 0, "o": 0},
+        ),
+        (Computed(3), {"side": 3}),
+        (Converted(["a"], " b "), {"tags": ["a"], "name": "b"}),
+        (ByHand(2, 1), {"a": 1, "b": 2}),
+        (Plain(1, [2]), {"a": 1, "b": [2]}),
+        (Slotted(b="b"), {"a": 1, "b": "b"}),
+        (Checked(1), {"a": 1}),
+        (Derived(1, "b"), {"a": 1, "b": "b"}),
+        (Node(1), {"value": 1, "left": None, "right": None}),
+        (Tree([Tree()]), {"children": [{"children": [], "by_name": {}}], "by_name": {}}),
+        (Closed(1), {"item": 1, "items": [], "maybe": None, "lid": ""}),
+    ],
+    ids=lambda each: type(each).__name__,
+)  # fmt: skip
+def test_an_object_of_its_fields(value, plain):
+    codec = codec_of(type(value))
+    assert codec.to_json(value) == plain
+    assert there_and_back(type(value), value) == value
+    assert codec.trace_decoder(plain) == value
+    assert codec.trace_to_json(value) == plain
+
+
+def test_a_generic_class_carries_what_its_arguments_say():
+    assert there_and_back(Box[int], Box(1, [2], 3)) == Box(1, [2], 3)
+    crate = Crate([1], [[2]], [3], {"k": 0.5})
+    assert there_and_back(Crate[int, float], crate) == crate
+    with pytest.raises(ValueRefused) as caught:
+        codec_of(Crate[int, float]).encode(Crate(["1"]), "input")
+    assert caught.value.path == ".item[0]"
+    with pytest.raises(ValueRefused) as caught:
+        codec_of(Closed).encode(Closed("1"), "input")
+    assert caught.value.path == ".item"
+    with pytest.raises(InvalidQueue, match="nothing says what the type variable T stands for"):
+        codec_of(Box)
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Other, r"Other cannot be made of its fields \(a\): it takes \(text\)"),
+        (Untyped, "Untyped.a has no annotation"),
+        (WithInitVar, r"WithInitVar cannot be made of its fields \(a\): it takes \(a, b\)"),
+        (WithoutInit, "WithoutInit cannot be made of its fields"),
+    ],
+)
+def test_a_class_that_is_not_made_of_its_fields_is_refused_at_once(cls, message):
+    with pytest.raises(InvalidQueue, match=message):
+        codec_of(cls)
+
+
+def test_a_class_that_makes_another_value_of_its_fields_is_refused():
+    with pytest.raises(ValueRefused, match="would not come back equal"):
+        codec_of(Doubling).encode(Doubling(1), "input")
+    with pytest.raises(ValueRefused, match="would not come back equal"):
+        codec_of(list[Mutating]).encode([Mutating(1)], "input")
+    assert there_and_back(Doubling, Doubling(0)) == Doubling(0)
+
+
+def test_what_a_class_itself_refuses_cannot_be_decoded_and_is_not_enqueued():
+    with pytest.raises(Undecodable) as caught:
+        codec_of(list[Checked]).decode('[{"a": 1}, {"a": -1}]')
+    assert caught.value.path == "[1]"
+    assert caught.value.reason == "ValueError: a must not be negative"
+    spoilt = Checked(1)
+    spoilt.a = -1
+    with pytest.raises(ValueRefused, match="could not be read again"):
+        codec_of(Checked).encode(spoilt, "input")
+    with pytest.raises(Undecodable, match="ValueError"):
+        codec_of(Validated).decode('{"amount": 0}')
+
+
+def test_a_subclass_is_refused_where_its_base_is_declared():
+    with pytest.raises(ValueRefused, match="must be Base, not Derived"):
+        codec_of(Base).encode(Derived(1, "b"), "input")
+    with pytest.raises(Undecodable) as caught:
+        codec_of(Base).decode('{"a": 1, "b": "b"}')
+    assert caught.value.path == '["b"]'
+
+
+def test_an_attribute_that_was_deleted_is_refused_with_its_path():
+    value = Mingled(1, c=2)
+    del value.d
+    with pytest.raises(ValueRefused) as caught:
+        codec_of(Mingled).encode(value, "input")
+    assert caught.value.path == ".d"
+
+
+def test_recursive_classes_are_declared_quickly_and_carried():
+    began = time.process_time()
+    codec = codec_of(dict[str, Node | Tree | Even])
+    assert time.process_time() - began < 0.5
+    value = {
+        "a": Even(Odd(Even(None))),
+        "b": Tree([], {"x": Tree([Tree()])}),
+        "c": Node(1, Node(2)),
+    }
+    assert codec.decode(codec.encode(value, "input")) == value
+    with pytest.raises(ValueRefused) as caught:
+        codec.encode({"b": Tree([Tree(), Tree([], {"x": Node(1)})])}, "input")
+    assert caught.value.path == '["b"].children[1].by_name["x"]'
+
+
+def chain(length):
+    node = Node(0)
+    for value in range(length):
+        node = Node(value, node)
+    return node
+
+
+@pytest.mark.parametrize("length", [250, 100_000])
+def test_what_is_nested_too_deeply_is_refused_with_the_beginning_of_its_path(length):
+    assert there_and_back(Node, chain(150)).left == chain(149)
+    with pytest.raises(ValueRefused, match="nested") as caught:
+        codec_of(Node).encode(chain(length), "input")
+    assert caught.value.path.startswith(".left.left.left")
+    assert len(str(caught.value)) < 500
+
+
+def test_what_is_within_itself_is_refused_with_the_beginning_of_its_path():
+    even = Even(Odd(None))
+    even.next.next = even
+    with pytest.raises(ValueRefused, match="nested") as caught:
+        codec_of(Even).encode(even, "input")
+    assert caught.value.path.startswith(".next.next.next")
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    for annotation in (Any, list[Any], dict[str, Any]):
+        with pytest.raises(ValueRefused, match="nested") as caught:
+            codec_of(annotation).encode(
+                {"k": cyclic} if annotation == dict[str, Any] else cyclic, "x"
+            )
+        assert "[0][0][0]" in caught.value.path
+
+
+def test_a_fault_at_the_bottom_of_a_deep_value_is_found_quickly():
+    node = Node("bottom")
+    for value in range(50):
+        node = Node(value, node)
+    began = time.process_time()
+    with pytest.raises(ValueRefused, match="must be a whole number, not str") as caught:
+        codec_of(Node).encode(node, "input")
+    assert time.process_time() - began < 0.5
+    assert caught.value.path == ".left" * 50 + ".value"
+
+
+def test_many_parts_do_not_count_as_deep():
+    value = Tree([Tree() for _ in range(1000)])
+    assert there_and_back(Tree, value) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 10_000,
+        "[" * 10_000 + "]" * 10_000,
+        '{"a":' * 10_000,
+        '{"value":1,"left":' * 10_000 + "null" + "}" * 10_000,
+    ],
+    ids=range(4),
+)
+def test_json_ten_thousand_deep_is_undecodable(text):
+    for annotation in (Any, Node, list[int], dict[str, Any]):
+        with pytest.raises(Undecodable):
+            codec_of(annotation).decode(text)
+
+
+def test_an_integer_of_five_thousand_digits_is_undecodable():
+    for annotation in (Any, int, float, Node, dict[str, Any]):
+        with pytest.raises(Undecodable, match="too many digits"):
+            codec_of(annotation).decode("9" * 5_000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nul", "{", '{"a":1}x', "NaN", "-Infinity", "[1,]", b"\xff", b"\xff\xfe[\x00"]
+)
+def test_text_that_is_no_json_is_undecodable(text):
+    with pytest.raises(Undecodable):
+        codec_of(Any).decode(text)
+
+
+def test_classes_made_inside_a_function_are_found_by_their_own_names():
+    @attrs.frozen
+    class Local:
+        parent: Local | None = None
+
+    assert there_and_back(Local, Local(Local())) == Local(Local())
