@@ -22,7 +22,7 @@ def describe_crash(error: BaseException) -> Crash:
     """Describe an exception, whatever it is: even one that cannot be printed."""
     try:
         message = str(error)
-    except Exception as failure:  # noqa: BLE001 - any code can be behind str()
+    except BaseException as failure:  # noqa: BLE001 - any code can be behind str()
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
         # The first frame is ours, and says nothing.
@@ -32,7 +32,8 @@ def describe_crash(error: BaseException) -> Crash:
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
-    return Crash(type_name(type(error)), _storable(message[:_LONGEST_MESSAGE]), _storable(trace))
+    message = message[:_LONGEST_MESSAGE]
+    return Crash(_storable(type_name(type(error))), _storable(message), _storable(trace))
 
 
 def type_name(cls: type) -> str:

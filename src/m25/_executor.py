@@ -150,9 +150,6 @@ class Executor:
                             return Ending.LOST
                         scope.deadline = self.deadline
                         output = await queue.handler_function(value, resource)  # type: ignore[call-arg]
-        except trio.Cancelled:
-            # Not the scope's own, which it would have caught: everything is being left.
-            raise
         except BaseException as error:  # noqa: BLE001 - told apart right here
             raised = self._own(error)
         if self.verdict is not None:
@@ -200,12 +197,17 @@ class Executor:
         Raises:
             BaseException: the rest, where there is any: Ctrl-C, and cancellation from outside.
         """
-        if isinstance(error, KeyboardInterrupt):
+        passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+        if _being_cancelled():
+            # Without that, a `Cancelled` is one that the handler kept from a scope of its own: to
+            # let it pass would end the manager in silence.
+            passes += (trio.Cancelled,)
+        if isinstance(error, passes):
             raise error
         if not isinstance(error, BaseExceptionGroup):
             return error
         group = cast("BaseExceptionGroup[BaseException]", error)
-        passing, own = group.split((trio.Cancelled, KeyboardInterrupt))
+        passing, own = group.split(passes)
         if passing is None:
             return group
         if own is not None:
@@ -240,7 +242,8 @@ class Executor:
         try:
             text = self.queue.error_codec.encode(error, "error")
         except ValueRefused as refused:
-            refused.__context__ = error
+            # Where it was raised says more than where it was found to be more than JSON.
+            refused.__cause__ = error
             return self._crashed(refused)
         return self._failure(FailureReason.ERRORED, error_data=text)
 

@@ -80,7 +80,8 @@ class PostgresStore(Store):
         try:
             await cursor.execute(self._sql[statement], parameters)
         except psycopg.Error as error:
-            if (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
+            # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
+            if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
                 raise RowRefused(brief(error)) from error
             raise
         return await cursor.fetchall()
