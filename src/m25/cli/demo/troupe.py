@@ -34,7 +34,7 @@ class Worker:
 
 
 class Troupe:
-    """All of them; made by `troupe`."""
+    """All of them; made by `open_troupe`."""
 
     def __init__(
         self, nursery: trio.Nursery, dsn: str, schema: str, say: Callable[[str], None]
@@ -90,6 +90,8 @@ class Troupe:
             code = await process.wait()
         if me.state != "killed":
             me.state = "ended" if code == 0 else f"failed with exit code {code}"
+            if code != 0:
+                self._say(f"{me.name} {me.state}")
         # Whoever waits for it to begin need not.
         me.ready.set()
 
@@ -114,7 +116,7 @@ class Troupe:
         async for chunk in process.stdout:
             *lines, said = (said + chunk).split(b"\n")
             for line in lines:
-                if line.decode() == worker.READY:
+                if line == worker.READY.encode():
                     me.state = "running"
                     me.ready.set()
                 else:
