@@ -91,9 +91,9 @@ async def test_among_a_hundred_good_rows_one_that_cannot_be_decoded_fails_alone(
     ("value", "message"),
     [
         ("repeat('7', 5000)::jsonb", "input: an integer has too many digits"),
-        ("(repeat('[', 3000) || repeat(']', 3000))::jsonb", "input: nested"),
+        ("(repeat('[', 10000) || repeat(']', 10000))::jsonb", "input: nested"),
     ],
-    ids=["5,000 digits", "deep"],
+    ids=["5,000 digits", "10,000 deep"],
 )
 @pytest.mark.parametrize("queue", [orders, anything], ids=lambda queue: queue.name)
 async def test_json_that_python_cannot_hold_is_that_rows_failure(
@@ -114,20 +114,14 @@ async def test_json_that_python_cannot_hold_is_that_rows_failure(
     assert problem.field == "input"
 
 
-async def test_json_ten_thousand_deep_is_taken_by_neither_database_nor_queue(dsn: str) -> None:
+async def test_json_that_is_too_deep_to_be_read_is_not_enqueued(dsn: str) -> None:
     deep: list[Any] = []
     for _ in range(10_000):
         deep = [deep]
     async with m25.open(dsn) as m:
         with pytest.raises(m25.ValueRefused, match="nested"):
             await m.enqueue(anything, deep)
-    # What a default server's stack lets pass is more than Python's parser takes.
-    poison = await insert(
-        dsn, "anything", input="(repeat('[', 6000) || repeat(']', 6000))::jsonb", max_attempts="1"
-    )
-    (row,) = await run(dsn, anything)
-    assert row["id"] == poison.value
-    assert row["failure_reason"] == "crash"
+    assert await rows(dsn, "select 1 from m25.job") == []
 
 
 async def test_a_row_that_cannot_be_decoded_is_tried_as_often_as_it_asks(dsn: str) -> None:
