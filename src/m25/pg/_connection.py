@@ -154,7 +154,11 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             return await wire.run_for(timeout, gen)
         except INTERRUPTIONS:
             if wire.pgconn.transaction_status == _ACTIVE:
-                await wire.settle(gen)
+                if self._tpc and self._tpc[1]:
+                    # Whether it is prepared, or ended, only `tpc_recover` on another can tell.
+                    wire.finish()
+                else:
+                    await wire.settle(gen)
             raise
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ SERVER_LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
         "tcp_keepalives_interval": "5",  # seconds
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": "25000",  # milliseconds
-        "client_connection_check_interval": "2000",  # milliseconds, while a query runs
+        "client_connection_check_interval": "1000",  # milliseconds, while a query runs
     }
 )
 

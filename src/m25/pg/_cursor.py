@@ -6,7 +6,7 @@ that is cancelled.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 
 import psycopg
@@ -15,7 +15,7 @@ from psycopg.abc import Params, Query
 from psycopg.copy import AsyncCopy, AsyncQueuedLibpqWriter, AsyncWriter
 from psycopg.rows import Row
 
-from ._wire import CLEAN_UP
+from ._wire import CLEAN_UP, INTERRUPTIONS
 
 
 class AsyncCursor(psycopg.AsyncCursor[Row]):
@@ -85,10 +85,19 @@ class AsyncServerCursor(AsyncCursor[Row], psycopg.AsyncServerCursor[Row]):
         way.
         """
         if exc_type is None:
-            await super().__aexit__(exc_type, exc_val, exc_tb)
-            return
-        with trio.move_on_after(CLEAN_UP, shield=True):
-            await super().__aexit__(exc_type, exc_val, exc_tb)
+            try:
+                await super().__aexit__(exc_type, exc_val, exc_tb)
+            except INTERRUPTIONS:
+                await self._close_in_any_case()
+                raise
+        else:
+            await self._close_in_any_case()
+
+    async def _close_in_any_case(self) -> None:
+        with trio.move_on_after(CLEAN_UP, shield=True), suppress(psycopg.Error):
+            await self.close()
+        # Where the server did not have it closed, its transaction's end will.
+        self._close()
 
 
 class AsyncRawServerCursor(AsyncServerCursor[Row], psycopg.AsyncRawServerCursor[Row]):

@@ -306,12 +306,18 @@ class Pool(Generic[C]):
             PoolTimeout: none was to be had within `timeout` seconds, or the pool's.
             PoolClosed: the pool's block was left, or not entered.
             psycopg.OperationalError: the pool's first connection could not be opened.
+            psycopg.ProgrammingError: it is given back while it is in use, uncommitted.
         """
         pooled = await self._acquire(self._timeout if timeout is None else timeout)
         connection = pooled.connection
         try:
             yield connection
-            if connection.pgconn.transaction_status != _IDLE:
+            if connection.pgconn.transaction_status != _IDLE and not connection.closed:
+                if connection.lock.locked():
+                    raise psycopg.ProgrammingError(
+                        "the connection is still in use where it is given back: by another task,"
+                        " or by a generator such as stream(), which wants `async with aclosing(…)`"
+                    )
                 await connection.commit()
         finally:
             await self._release(pooled)
@@ -356,7 +362,10 @@ class Pool(Generic[C]):
     async def _release(self, pooled: _Pooled[C]) -> None:
         connection = pooled.connection
         in_transaction = connection.pgconn.transaction_status in _IN_TRANSACTION
-        if (in_transaction or self._reset is not None) and not connection.closed:
+        if connection.lock.locked():
+            # Its turn would never come.
+            connection._wire.finish()
+        elif (in_transaction or self._reset is not None) and not connection.closed:
             with trio.move_on_after(CLEAN_UP, shield=True) as scope:
                 try:
                     if in_transaction:

@@ -70,12 +70,16 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         self._block = block
 
     async def __aenter__(self) -> AsyncPipeline:
+        outer = self._connection._pipeline
+        depth = outer.level if outer is not None else 0
         try:
             return await self._block.__aenter__()
         except INTERRUPTIONS:
             pipeline = self._connection._pipeline
+            if pipeline is not None and pipeline.level > depth:
+                # It was entered, as what is interrupted is brought to its end.
+                pipeline._exit(None)
             if pipeline is not None and pipeline.level == 0:
-                # It was made, but not entered.
                 self._connection._pipeline = None
             raise
 
@@ -95,6 +99,9 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
             raise
         try:
             await self._block.__aexit__(None, None, None)
+        except INTERRUPTIONS:
+            self._forget_prepared()
+            raise
         except psycopg.OperationalError as error:
             masked = error.__context__
             if not isinstance(masked, INTERRUPTIONS):
@@ -103,8 +110,13 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
             self._wire.finish()
             raise masked from None
 
+    def _forget_prepared(self) -> None:
+        # psycopg has noted what it has sent as prepared, whether or not it came to that.
+        self._connection._prepared.clear()
+
     async def _leave(self, error: BaseException) -> None:
         wire = self._wire
+        self._forget_prepared()
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
             if isinstance(error, INTERRUPTIONS) and wire.pgconn.transaction_status == _ACTIVE:
                 # If it cannot be cancelled, it may end by itself.

@@ -31,6 +31,8 @@ _logger = logging.getLogger("m25.pg")
 
 #: How long, in seconds, ending what was interrupted may take; then the connection is closed.
 CLEAN_UP: Final = 5.0
+#: How long, in seconds, a query may take to end once the server was asked to cancel it.
+_FIRST_PATIENCE: Final = 0.1
 #: How long, in seconds, a task may go on with what needs no waiting before the others have a turn.
 BUSY: Final = 0.005
 #: What ends a task, and is not about the query that it interrupts.
@@ -170,13 +172,24 @@ class Wire:
             self.finish()
 
     async def _end(self, steps: PQGen[Any] | None) -> None:
-        try:
-            await self.cancel(CLEAN_UP)
-        except psycopg.Error as error:
-            # It may end by itself.
-            _logger.warning(
-                "an interrupted query cannot be cancelled", extra={"error": type(error).__name__}
-            )
+        # A request that overtakes the query finds nothing to cancel: so it is repeated.
+        patience = _FIRST_PATIENCE
+        while True:
+            try:
+                await self.cancel(CLEAN_UP)
+            except psycopg.Error as error:
+                # It may end by itself.
+                _logger.warning(
+                    "an interrupted query cannot be cancelled",
+                    extra={"error": type(error).__name__},
+                )
+            # Steps that are left where they wait are taken up there again.
+            with trio.move_on_after(patience):
+                await self._see_the_end(steps)
+                return
+            patience *= 2
+
+    async def _see_the_end(self, steps: PQGen[Any] | None) -> None:
         if steps is not None:
             # The error is mostly that it was cancelled; what matters is the state that is left.
             with suppress(psycopg.Error):
