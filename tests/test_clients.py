@@ -306,7 +306,7 @@ async def test_work_goes_on_after_every_backend_was_terminated(dsn: str) -> None
                 )
 
                 # The pool finds out by itself; an enqueue on a dead connection may be told.
-                async def works() -> bool:
+                async def works(number: int = number) -> bool:
                     try:
                         await m.get_job(sturdy, (await m.enqueue(sturdy, 100 + number)).id)
                     except m25.JobRecordFetchQueryError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -368,7 +369,7 @@ async def test_a_failed_attempt_is_followed_by_the_next_after_its_delay(dsn: str
         attempts[1]["id"],
     ]
     assert [row["original_attempt_id"] for row in attempts] == [None, *[attempts[0]["id"]] * 2]
-    for before, after in zip(attempts, attempts[1:], strict=False):
+    for before, after in pairwise(attempts):
         assert after["scheduled_at"] == before["finished_at"] + timedelta(seconds=0.2)
         assert after["started_at"] >= after["scheduled_at"]
         for column in ("input", "timeout", "retry_delay", "max_attempts", "meta", "priority"):

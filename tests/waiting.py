@@ -19,7 +19,8 @@ PATIENCE = 15.0
 async def eventually(look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
     """Look again and again until there is something true to see, and return it."""
     with trio.fail_after(patience):
-        while not (seen := await look()):
+        # What is waited for happens in other processes, too: there is no event for it.
+        while not (seen := await look()):  # noqa: ASYNC110
             await trio.sleep(0.01)
         return seen
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
@@ -105,7 +106,7 @@ def check_version(found: datetime | None, schema: str) -> None:
         state = (
             "is missing" if found is None else f"is at version {found:%Y-%m-%d %H:%M} and behind"
         )
-        option = "" if schema == "m25" else f" --schema {schema}"
+        option = "" if schema == "m25" else f" --schema {shlex.quote(schema)}"
         raise DatabaseNotMigrated(
             f"schema {schema!r} {state}; `m25 migrate --apply{option}` brings it up to date"
         )
@@ -178,10 +179,12 @@ def _take_lock(schema: str) -> str:
     # The isolation level, whatever the database's default is: under a stricter one, what was read
     # after waiting for the lock would be as old as the wait. The lock is released by the
     # transaction's end whatever happens, which also works behind a transaction pooler. The timeout
-    # comes after it: waiting for another migration to end is no conflict.
+    # comes after it, and no other holds before: waiting for another migration is no conflict.
     key = int.from_bytes(hashlib.sha256(f"m25 migrate {schema}".encode()).digest()[:8], signed=True)
     return (
         "set transaction isolation level read committed, read write;\n"
+        "set local lock_timeout = 0;\n"
+        "set local statement_timeout = 0;\n"
         f"select pg_advisory_xact_lock({key});\n"
         f"set local lock_timeout = '{LOCK_TIMEOUT:g}s';\n"
     )

@@ -1,0 +1,53 @@
+"""A worker process for the tests: runs the queue "sleeps" until it is asked to end.
+
+It prints a line for each thing that happens, and logs to standard error as JSON lines.
+"""
+
+import json
+import logging
+import os
+import sys
+
+import trio
+
+import m25
+
+
+class JsonLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        facts = {key: getattr(record, key, None) for key in ("job_id", "queue", "attempt")}
+        line = json.dumps({"event": record.getMessage(), "logger": record.name, **facts})
+        print(line, file=sys.stderr, flush=True)
+
+
+@m25.queue(
+    "sleeps",
+    max_concurrency=4,
+    poll_interval=0.2,
+    heartbeat_interval=0.2,
+    allowed_heartbeat_misses=2,
+    allowed_losses=2,
+)
+async def sleeps(seconds: float) -> int:
+    print(f"begun {m25.current_job().id}", flush=True)
+    if seconds < 0:
+        os._exit(3)
+    await trio.sleep(seconds)
+    return os.getpid()
+
+
+async def main(dsn: str, grace: float) -> None:
+    async with m25.open(dsn, shutdown_grace=grace) as m:
+        m.add_queue(sleeps)
+        await m.start()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m25.until_signal)
+            # Ready to be asked to end, too: it takes a turn until the receiver is open.
+            await trio.sleep(0.01)
+            print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    logging.getLogger("m25").addHandler(JsonLines())
+    logging.getLogger("m25").propagate = False
+    trio.run(main, sys.argv[1], float(sys.argv[2]))
