@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -81,20 +81,21 @@ def has_next_attempt(
     return attempt - losses < max_attempts
 
 
-def check_text(value: object, name: str, error: type[ValueError]) -> None:
-    """Refuse text that PostgreSQL cannot hold.
+def check_text(value: object, name: str, error: type[ValueError]) -> str:
+    """Return `value`, which must be text that PostgreSQL can hold.
 
     Raises:
-        error: `value` is no string, is empty, or holds NUL or a lone surrogate.
+        error: it is no string, is empty, or holds NUL or a lone surrogate.
     """
     if not isinstance(value, str):
-        raise error(f"{name} must be a string, not {value!r}")
+        raise error(f"{name} must be a string, not {value!r:.80}")
     if not value:
         raise error(f"{name} must not be empty")
     if "\0" in value:
         raise error(f"{name} must not hold the character NUL, as {value[:80]!r} does")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise error(f"{name} must not hold a lone surrogate, as {value[:80]!r} does")
+    return value
 
 
 def _as_uuid(value: UUID | str) -> UUID:
@@ -103,7 +104,7 @@ def _as_uuid(value: UUID | str) -> UUID:
     try:
         return UUID(value)
     except (ValueError, AttributeError, TypeError) as error:
-        raise InvalidJob(f"a job id is a UUID or its text, not {value!r}") from error
+        raise InvalidJob(f"a job id is a UUID or its text, not {value!r:.80}") from error
 
 
 @attrs.frozen
@@ -134,27 +135,44 @@ def _check_scheduled_at(_job: object, _field: object, value: Any) -> None:
     if value is None:
         return
     if not isinstance(value, datetime):
-        raise InvalidJob(f"scheduled_at must be a datetime, not {value!r}")
+        raise InvalidJob(f"scheduled_at must be a datetime, not {value!r:.80}")
     if value.utcoffset() is None:
         raise InvalidJob(
             f"scheduled_at must be aware of its time zone, not {value!r}; "
             "datetime.now(timezone.utc) is"
         )
+    try:
+        value.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidJob("scheduled_at must lie within the years 1 to 9999 in UTC") from error
 
 
 def _check_whole(low: int, high: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(_job: object, field: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InvalidJob(
-                f"{field.name} must be a whole number from {low} to {high}, not {value!r}"
-            )
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidJob(f"{field.name} must be a whole number, not {value!r:.80}")
+        if not low <= value <= high:
+            raise InvalidJob(f"{field.name} must be from {low} to {high}")
 
     return check
 
 
 def _check_id(_job: object, _field: object, value: Any) -> None:
     if not isinstance(value, JobId):
-        raise InvalidJob(f"id must be a JobId, not {value!r}")
+        raise InvalidJob(f"id must be a JobId, not {value!r:.80}")
+
+
+def _meta(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise InvalidJob(f"meta must be a mapping, not {value!r:.80}")
+    # A copy: what is done to the caller's is not done to the job.
+    notes = dict(value)
+    for key in notes:
+        if not isinstance(key, str):
+            raise InvalidJob(f"meta must have strings as its keys, not {key!r:.80}")
+    return notes
 
 
 def _check_unique_key(_job: object, _field: object, value: Any) -> None:
@@ -195,7 +213,7 @@ class Job(Generic[Input]):
         default=0, kw_only=True, validator=_check_whole(-(2**15), 2**15 - 1)
     )
     #: The enqueuer's notes, a JSON object; m25 hands them on and never reads them.
-    meta: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    meta: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, converter=_meta)
     #: An id of the caller's choosing. Enqueueing the same id again changes nothing and returns the
     #: job as it is, which makes it safe to repeat an `enqueue` whose answer was lost.
     id: JobId | None = attrs.field(

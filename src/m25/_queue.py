@@ -10,20 +10,26 @@ By the decorator over the handler, or by hand:
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
-import typing
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, Final, Generic, Never, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Generic, Never, TypedDict, TypeVar, Unpack, cast, overload
 
 import attrs
 
 from ._codec import Codec, error_codec, value_codec
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
+from ._handler import (
+    described,
+    function_of,
+    hints_of,
+    input_parameter,
+    is_required,
+    names_around,
+    place_of,
+)
 from ._job import Error, Input, Output, check_text
 
 Resource = TypeVar("Resource")
@@ -35,132 +41,157 @@ Setup = Callable[[], AbstractAsyncContextManager[Resource]]
 _LONGEST_NAME: Final = 1_000
 
 
-def _duration(name: str) -> Callable[[Duration], timedelta]:
-    def convert(value: Duration) -> timedelta:
-        return as_timedelta(value, name, InvalidQueue)
+def _seconds(value: Duration) -> timedelta:
+    """Read a duration; what is none is left to its validator, which knows the queue's name."""
+    try:
+        return as_timedelta(value, "", InvalidQueue)
+    except InvalidQueue:
+        return cast("timedelta", value)
 
-    return convert
+
+def _check_duration(name: str, value: object) -> None:
+    as_timedelta(value, name, InvalidQueue)
 
 
-def _whole(low: int, high: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def check(_queue: object, field: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InvalidQueue(
-                f"{field.name} must be a whole number from {low} to {high}, not {value!r}"
-            )
+def _whole(low: int, high: int) -> Callable[[str, object], None]:
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidQueue(f"{name} must be a whole number, not {value!r:.80}")
+        if not low <= value <= high:
+            raise InvalidQueue(f"{name} must be from {low} to {high}")
 
     return check
 
 
-def _check_name(_queue: object, _field: object, value: Any) -> None:
-    check_text(value, "a queue's name", InvalidQueue)
-    if len(value.encode()) > _LONGEST_NAME:
+def _check_name(_: str, value: object) -> None:
+    name = check_text(value, "a queue's name", InvalidQueue)
+    if len(name.encode()) > _LONGEST_NAME:
         raise InvalidQueue(
-            f"a queue's name must be at most {_LONGEST_NAME} bytes long in UTF-8, "
-            f"and {value[:40]!r}… is longer"
+            f"a queue's name must be at most {_LONGEST_NAME} bytes long in UTF-8, and this one is "
+            f"{len(name.encode())}"
         )
 
 
-def _check_handler(_queue: object, _field: object, value: Any) -> None:
+def _check_handler(_: str, value: object) -> None:
+    if isinstance(value, Queue):
+        raise InvalidQueue("the handler is already a queue; give it the queue's handler_function")
     if not callable(value):
-        raise InvalidQueue(f"handler_function must be an async function, not {value!r}")
-    function = value
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not (
+        raise InvalidQueue(f"the handler must be an async function, not {value!r:.80}")
+    function = function_of(value)
+    if isinstance(function, type) or not (
         inspect.iscoroutinefunction(function)
         or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
     ):
-        raise InvalidQueue(
-            f"the handler {_describe(value)} must be an async function; a blocking one can be run "
-            "from it with trio.to_thread.run_sync"
+        hint = (
+            "; it has a `yield`, and a handler returns its output"
+            if inspect.isasyncgenfunction(function)
+            else "; a blocking one can be run from it with trio.to_thread.run_sync"
         )
+        raise InvalidQueue(f"the handler must be an async function (`async def`){hint}")
 
 
-def _check_errors(_queue: object, _field: object, value: Any) -> None:
+def _check_errors(_: str, value: object) -> None:
     if not isinstance(value, tuple):
-        raise InvalidQueue(f"errors must be a tuple of exception classes, not {value!r}")
-    for error in value:
+        raise InvalidQueue(f"errors must be a tuple of exception classes, not {value!r:.80}")
+    seen: set[object] = set()
+    for error in cast("tuple[object, ...]", value):
         if not (isinstance(error, type) and issubclass(error, Exception)):
-            raise InvalidQueue(f"errors must hold exception classes, not {error!r}")
+            raise InvalidQueue(f"errors must hold subclasses of Exception, not {error!r:.80}")
+        if error in seen:
+            raise InvalidQueue(f"errors holds {error.__name__} twice")
+        seen.add(error)
 
 
-def _describe(handler: Any) -> str:
-    """Name a handler and where it is written."""
-    function = handler
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
-    name = getattr(function, "__qualname__", None) or repr(handler)
-    code = getattr(function, "__code__", None)
-    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
-
-
-def _hints(handler: Any) -> dict[str, Any]:
-    function = handler
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    function = inspect.unwrap(function)
-    try:
-        # A type that only the enclosing function knows is found where the handler closes over it.
-        return typing.get_type_hints(function, localns=_enclosed(function), include_extras=True)
-    except NameError as error:
+def _check_setup(_: str, value: object) -> None:
+    if value is None:
+        return
+    # One that contextlib made can be called, too, as a decorator.
+    if not callable(value) or isinstance(value, AbstractAsyncContextManager):
         raise InvalidQueue(
-            f"an annotation of the handler {_describe(handler)} cannot be resolved: {error}; "
-            "declare the type at the top of its module"
-        ) from error
-
-
-def _enclosed(function: Any) -> dict[str, Any]:
-    """What a function closes over, as far as it has a value yet."""
-    enclosed: dict[str, Any] = {}
-    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
-    for name, cell in zip(code.co_freevars if code else (), cells or (), strict=False):
-        with contextlib.suppress(ValueError):
-            enclosed[name] = cell.cell_contents
-    return enclosed
-
-
-def _input_annotation(handler: Any, *, has_setup: bool) -> Any:
-    """The annotation of the parameter that takes the input.
-
-    Raises:
-        InvalidQueue: it has none, or the handler takes other parameters than it will be given.
-    """
-    parameters = list(inspect.signature(handler).parameters.values())
-    given = ["input", "what setup yields"] if has_setup else ["input"]
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [
-        p
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    if len(positional) < len(given) or len(required) > len(given):
-        raise InvalidQueue(
-            f"the handler {_describe(handler)} is called with {len(given)} "
-            f"argument{'s' if has_setup else ''} ({', '.join(given)}), and takes "
-            f"({', '.join(p.name for p in parameters)})"
+            f"setup must be a function that returns an async context manager, not {value!r:.80}"
         )
-    first = positional[0].name
-    hints = _hints(handler)
+    function = function_of(value)
+    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
+        raise InvalidQueue(
+            "setup must return an async context manager: decorate it with "
+            "@contextlib.asynccontextmanager, and let it yield once"
+        )
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if required := [each.name for each in parameters if is_required(each)]:
+        raise InvalidQueue(
+            f"setup is called without arguments, and takes ({', '.join(required)}); a partial or "
+            "a closure can bring them"
+        )
+
+
+def _check_callable(name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise InvalidQueue(f"{name} must be a function, not {value!r:.80}")
+
+
+def _check(
+    check: Callable[[str, object], None],
+) -> Callable[[Queue[Any, Any, Any], attrs.Attribute[Any], Any], None]:
+    """A validator; what it raises names the queue, and the place where it is declared."""
+
+    def validate(queue: Queue[Any, Any, Any], field: attrs.Attribute[Any], value: Any) -> None:
+        with _naming(queue):
+            check(field.name, value)
+
+    return validate
+
+
+_DURATION: Final = _check(_check_duration)
+_FUNCTION: Final = _check(_check_callable)
+
+
+@contextmanager
+def _naming(queue: Queue[Any, Any, Any]) -> Generator[None]:
+    try:
+        yield
+    except InvalidQueue as error:
+        place = place_of(queue.handler_function)
+        message = str(error) if place in str(error) else f"{error} (at {place})"
+        raise InvalidQueue(f"queue {queue.name!r:.80}: {message}") from error.__cause__
+
+
+def _input_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
+    handler = queue.handler_function
+    first = input_parameter(handler, has_setup=queue.setup is not None)
+    by_hand = _by_hand(queue.input_to_json, queue.input_decoder, "input")
+    if by_hand is not None:
+        return by_hand
+    hints = hints_of(handler, names)
     if first not in hints:
         raise InvalidQueue(
-            f"the parameter {first!r} of the handler {_describe(handler)} needs an annotation, "
+            f"the parameter {first!r} of the handler {described(handler)} needs an annotation, "
             "which says how its input is kept as JSON; or give input_to_json and input_decoder"
         )
-    return hints[first]
+    return value_codec(hints[first], f"the input of {described(handler)}", names)
 
 
-def _output_annotation(handler: Any) -> Any:
-    hints = _hints(handler)
+def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
+    handler = queue.handler_function
+    by_hand = _by_hand(queue.output_to_json, queue.output_decoder, "output")
+    if by_hand is not None:
+        return by_hand
+    hints = hints_of(handler, names)
     if "return" not in hints:
         raise InvalidQueue(
-            f"the handler {_describe(handler)} needs a return annotation, which says how its "
+            f"the handler {described(handler)} needs a return annotation, which says how its "
             "output is kept as JSON; or give output_to_json and output_decoder"
         )
-    return hints["return"]
+    return value_codec(hints["return"], f"the output of {described(handler)}", names)
+
+
+def _error_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
+    by_hand = _by_hand(queue.error_to_json, queue.error_decoder, "error")
+    if by_hand is not None:
+        return by_hand
+    return error_codec(queue.errors, f"the errors of {described(queue.handler_function)}", names)
 
 
 def _by_hand(
@@ -185,92 +216,110 @@ class Queue(Generic[Input, Output, Error]):
     """
 
     #: Unique within one client; in the database, what ties jobs to their queue.
-    name: str = attrs.field(validator=_check_name)
+    name: str = attrs.field(validator=_check(_check_name))
     #: Turns an input into an output, or raises one of `errors`. With `setup`, its second argument
     #: is what that yields.
     handler_function: (
         Callable[[Input], Awaitable[Output]] | Callable[[Input, Any], Awaitable[Output]]
-    ) = attrs.field(kw_only=True, validator=_check_handler)
+    ) = attrs.field(kw_only=True, validator=_check(_check_handler))
     #: The declared errors: exception classes whose instances are kept in `error_data` and come back
     #: equal. Anything else that is raised is a crash.
-    errors: tuple[type[Error], ...] = attrs.field(default=(), kw_only=True, validator=_check_errors)
+    errors: tuple[type[Error], ...] = attrs.field(
+        default=(), kw_only=True, validator=_check(_check_errors)
+    )
     #: How many jobs run at once, in this process; the cluster has no limit.
-    max_concurrency: int = attrs.field(default=10, kw_only=True, validator=_whole(1, 100_000))
+    max_concurrency: int = attrs.field(
+        default=10, kw_only=True, validator=_check(_whole(1, 100_000))
+    )
     #: How long a handler may run, where its job does not say.
     default_job_timeout: timedelta = attrs.field(
-        default=timedelta(minutes=5), kw_only=True, converter=_duration("default_job_timeout")
+        default=timedelta(minutes=5),
+        kw_only=True,
+        converter=_seconds,
+        validator=_DURATION,
     )
     #: How often the manager looks for work when nothing woke it.
     poll_interval: timedelta = attrs.field(
-        default=timedelta(seconds=5), kw_only=True, converter=_duration("poll_interval")
+        default=timedelta(seconds=5),
+        kw_only=True,
+        converter=_seconds,
+        validator=_DURATION,
     )
     #: How often the manager sends a heartbeat to each executor.
     heartbeat_interval: timedelta = attrs.field(
-        default=timedelta(seconds=5), kw_only=True, converter=_duration("heartbeat_interval")
+        default=timedelta(seconds=5),
+        kw_only=True,
+        converter=_seconds,
+        validator=_DURATION,
     )
     #: How many heartbeats in a row may go unanswered before the attempt has failed.
-    allowed_heartbeat_misses: int = attrs.field(default=3, kw_only=True, validator=_whole(0, 1_000))
+    allowed_heartbeat_misses: int = attrs.field(
+        default=3, kw_only=True, validator=_check(_whole(0, 1_000))
+    )
     #: How long an executor may take over `setup` before its job goes back to pending.
     executor_init_timeout: timedelta = attrs.field(
-        default=timedelta(seconds=5), kw_only=True, converter=_duration("executor_init_timeout")
+        default=timedelta(seconds=5),
+        kw_only=True,
+        converter=_seconds,
+        validator=_DURATION,
     )
     #: How long a row may stay reserved before it goes back to pending.
     reserved_timeout: timedelta = attrs.field(
-        default=timedelta(seconds=30), kw_only=True, converter=_duration("reserved_timeout")
+        default=timedelta(seconds=30),
+        kw_only=True,
+        converter=_seconds,
+        validator=_DURATION,
     )
     #: How many attempts of a chain may be lost with their process and not be counted.
-    allowed_losses: int = attrs.field(default=3, kw_only=True, validator=_whole(0, 1_000_000))
+    allowed_losses: int = attrs.field(
+        default=3, kw_only=True, validator=_check(_whole(0, 1_000_000))
+    )
     #: An async context manager that each executor enters before its job counts as started; what it
     #: yields is the handler's second argument.
     setup: Setup[Any] | None = attrs.field(
         default=None,
         kw_only=True,
-        validator=attrs.validators.optional(attrs.validators.is_callable()),
+        validator=_check(_check_setup),
     )
     #: From an input to what `json.dumps` takes; with `input_decoder` it replaces the codec that is
     #: otherwise made from the handler's annotations. The same holds for the other four.
-    input_to_json: Callable[[Input], Any] | None = attrs.field(default=None, kw_only=True)
+    input_to_json: Callable[[Input], Any] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
     #: From what `json.loads` returns to an input.
-    input_decoder: Callable[[Any], Input] | None = attrs.field(default=None, kw_only=True)
-    output_to_json: Callable[[Output], Any] | None = attrs.field(default=None, kw_only=True)
-    output_decoder: Callable[[Any], Output] | None = attrs.field(default=None, kw_only=True)
-    error_to_json: Callable[[Error], Any] | None = attrs.field(default=None, kw_only=True)
-    error_decoder: Callable[[Any], Error] | None = attrs.field(default=None, kw_only=True)
+    input_decoder: Callable[[Any], Input] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
+    output_to_json: Callable[[Output], Any] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
+    output_decoder: Callable[[Any], Output] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
+    error_to_json: Callable[[Error], Any] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
+    error_decoder: Callable[[Any], Error] | None = attrs.field(
+        default=None, kw_only=True, validator=_FUNCTION
+    )
 
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
 
-    @input_codec.default
-    def _default_input_codec(self) -> Codec[Input]:
-        by_hand = _by_hand(self.input_to_json, self.input_decoder, "input")
-        if by_hand is not None:
-            return by_hand
-        annotation = _input_annotation(self.handler_function, has_setup=self.setup is not None)
-        return value_codec(annotation, f"the input of {_describe(self.handler_function)}")
-
-    @output_codec.default
-    def _default_output_codec(self) -> Codec[Output]:
-        by_hand = _by_hand(self.output_to_json, self.output_decoder, "output")
-        if by_hand is not None:
-            return by_hand
-        annotation = _output_annotation(self.handler_function)
-        return value_codec(annotation, f"the output of {_describe(self.handler_function)}")
-
-    @error_codec.default
-    def _default_error_codec(self) -> Codec[Any]:
-        by_hand = _by_hand(self.error_to_json, self.error_decoder, "error")
-        if by_hand is not None:
-            return by_hand
-        return error_codec(self.errors, f"the errors of {_describe(self.handler_function)}")
-
     def __attrs_post_init__(self) -> None:
-        if self.setup is not None and self.executor_init_timeout >= self.reserved_timeout:
-            raise InvalidQueue(
-                f"executor_init_timeout ({self.executor_init_timeout}) must be shorter than "
-                f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
-                "initialising must not be taken for stuck"
-            )
+        with _naming(self):
+            if self.setup is not None and self.executor_init_timeout >= self.reserved_timeout:
+                raise InvalidQueue(
+                    f"executor_init_timeout ({self.executor_init_timeout}) must be shorter than "
+                    f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
+                    "initialising must not be taken for stuck"
+                )
+            names = names_around(self.handler_function)
+            # Here and not as defaults: those are made before anything is validated.
+            object.__setattr__(self, "input_codec", _input_codec(self, names))
+            object.__setattr__(self, "output_codec", _output_codec(self, names))
+            object.__setattr__(self, "error_codec", _error_codec(self, names))
 
     @property
     def lease(self) -> timedelta:
@@ -333,12 +382,7 @@ def _declare(
     setup: Setup[Any] | None,
     options: QueueOptions,
 ) -> Queue[Any, Any, Error]:
-    try:
-        return Queue(name, handler_function=handler, errors=errors, setup=setup, **options)
-    except InvalidQueue as error:
-        place = _describe(handler)
-        message = str(error) if place in str(error) else f"{error} (at {place})"
-        raise InvalidQueue(f"queue {name!r}: {message}") from error.__cause__
+    return Queue(name, handler_function=handler, errors=errors, setup=setup, **options)
 
 
 E1 = TypeVar("E1", bound=Exception)
@@ -432,6 +476,11 @@ def queue(
     Raises:
         InvalidQueue: as `Queue` does, with the handler's file and line.
     """
+    if not isinstance(name, str):
+        raise InvalidQueue(
+            "@m25.queue takes the queue's name before it takes its handler, as in "
+            f'@m25.queue("emails"); not {name!r:.80}'
+        )
     if setup is None:
         return Declaration(name, errors, options)
     return DeclarationWithSetup(name, errors, setup, options)

@@ -125,11 +125,10 @@ def _state(error: Exception) -> tuple[Any, ...]:
 
 def _maker(cls: type[Exception]) -> Callable[[Any], Exception]:
     def make(args: Any) -> Exception:
-        if not isinstance(args, list):
+        if args.__class__ is not list:
             raise Refusal(f"must be an array, not {described(args)}", ".args")
-        given: list[Any] = args
         try:
-            return cls(*given)
+            return cls(*args)
         except Exception as error:
             raise Refusal(
                 f"{cls.__name__} cannot be made of its args: {reason_of(error)}", ".args"

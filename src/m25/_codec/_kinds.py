@@ -188,7 +188,7 @@ def fields_of(cls: Any, names: Mapping[str, Any]) -> list[Field]:
     origin: Any = get_origin(cls) or cls
     hints = hints_of(cls, names)
     fields: list[Field] = []
-    of_attrs = attrs.has(cast("Any", origin))
+    of_attrs = attrs.has(origin)
     given: Any = attrs.fields(origin) if of_attrs else dataclasses.fields(origin)
     missing = attrs.NOTHING
     for each in given:

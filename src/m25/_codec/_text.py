@@ -199,12 +199,10 @@ def _is_too_deep(plain: Any) -> bool:
     for _ in range(DEEPEST + 1):
         below: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
-                mapping: dict[Any, Any] = value
-                below += mapping.values()
-            elif isinstance(value, list | tuple):
-                items: list[Any] | tuple[Any, ...] = value
-                below += items
+            if issubclass(value.__class__, dict):
+                below += value.values()
+            elif issubclass(value.__class__, list | tuple):
+                below += value
         if not below:
             return False
         level = below

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, TracebackType
-from typing import Any, Final, TypeAlias, TypeVar, get_origin
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_origin
 
 import attrs
 import cattrs
@@ -48,9 +48,9 @@ _ENCODING: Final = 0
 _DECODING: Final = 1
 
 _CATTRS: Final = cattrs.Converter(detailed_validation=False)
-# They read the fields of an attrs class, and ours have what of these they read.
-_make_unstructure: Any = cattrs.gen.make_dict_unstructure_fn_from_attrs
-_make_structure: Any = cattrs.gen.make_dict_structure_fn_from_attrs
+# They are declared to take the fields of an attrs class; ours have what of these they read.
+_make_unstructure = cast("Any", cattrs.gen.make_dict_unstructure_fn_from_attrs)  # pyright: ignore[reportUnknownMemberType] - cattrs leaves out attrs' arguments
+_make_structure = cast("Any", cattrs.gen.make_dict_structure_fn_from_attrs)  # pyright: ignore[reportUnknownMemberType] - the same
 
 #: A field of such a name cannot be told to cattrs, whose own arguments have it.
 _TAKEN: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
