@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import psycopg
 import trio
@@ -48,6 +48,10 @@ from ._record import META, decode_record
 from ._store.postgres import PostgresStore
 from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
 from ._teller import Teller
+
+#: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
+#: long enough for an enqueue not to notice a brief one.
+_PATIENCE: Final = 10.0
 
 
 class M25:
@@ -300,9 +304,11 @@ class M25:
                 for manager in self._managers.values():
                     starting.start_soon(start, manager)
         for name, manager in waiting.items():
-            raise QueueStartError(
-                name, f"its first claim was not answered within {patience:g} s"
-            ) from manager.latest_failure
+            failure = manager.latest_failure
+            reason = f"its first claim was not answered within {patience:g} s"
+            if failure is not None:
+                reason += f"; {brief(failure)}"
+            raise QueueStartError(name, reason) from failure
 
     async def _listen(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with self._store.listen(list(self._managers)) as told:
@@ -413,7 +419,9 @@ async def open(
         )
     with _unwrapped():
         async with (
-            pg.Pool(conn or "", max_size=pool_size, kwargs={"autocommit": True}) as pool,
+            pg.Pool(
+                conn or "", max_size=pool_size, timeout=_PATIENCE, kwargs={"autocommit": True}
+            ) as pool,
             open_on(await _checked_store(pool, schema), grace=grace) as m,
         ):
             yield m
