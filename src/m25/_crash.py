@@ -30,9 +30,7 @@ def describe_crash(error: BaseException) -> Crash:
         trace = "".join(traceback.format_exception(type(error), error, below))
     except Exception as failure:  # noqa: BLE001 - the same
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
-    message, trace = _storable(message), _storable(trace)
-    if len(message) > _LONGEST_MESSAGE:
-        message = f"{message[:_LONGEST_MESSAGE]}[…]"
+    message, trace = _storable(message)[:_LONGEST_MESSAGE], _storable(trace)
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
     return Crash(_storable(type_name(type(error))), message, trace)
