@@ -285,6 +285,44 @@ async def test_the_schema_can_have_another_name(empty_dsn: str) -> None:
     assert row["count"] == 1
 
 
+async def set_for_database(dsn: str, setting: str) -> None:
+    """Set what new sessions on this database begin with."""
+    name = str(conninfo_to_dict(dsn)["dbname"])
+    await rows(dsn, f'alter database "{name}" set {setting}')
+
+
+async def test_claims_do_not_mind_a_stricter_default_isolation_level(dsn: str) -> None:
+    await set_for_database(dsn, "default_transaction_isolation to 'repeatable read'")
+    done: set[int] = set()
+
+    @m25.queue("strict", max_concurrency=5)
+    async def strict(number: int) -> None:
+        done.add(number)
+
+    async with m25.open(dsn) as one, m25.open(dsn) as other:
+        for number in range(60):
+            await one.enqueue(strict, number)
+        for m in (one, other):
+            m.add_queue(strict)
+            await m.start()
+
+        async def all_done() -> bool:
+            return len(done) == 60
+
+        await eventually(all_done)
+        async with other._store._pool.connection() as connection:  # type: ignore[attr-defined]
+            cursor = await connection.execute("show default_transaction_isolation")
+            assert await cursor.fetchone() == ("read committed",)
+
+
+async def test_a_queue_that_cannot_claim_says_why_it_did_not_start(dsn: str) -> None:
+    await set_for_database(dsn, "default_transaction_read_only to on")
+    async with m25.open(dsn, shutdown_grace=0) as m:
+        m.add_queue(numbers)
+        with pytest.raises(m25.QueueStartError, match="read-only transaction"):
+            await m.start(0.3)
+
+
 async def test_work_goes_on_after_every_backend_was_terminated(dsn: str) -> None:
     done: set[int] = set()
 

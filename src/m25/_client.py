@@ -45,7 +45,7 @@ from ._outage import Outage, brief
 from ._poller import Poller
 from ._queue import Queue
 from ._record import META, decode_record
-from ._store.postgres import PostgresStore
+from ._store.postgres import PostgresStore, prepare_connection
 from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
 from ._teller import Teller
 
@@ -420,7 +420,11 @@ async def open(
     with _unwrapped():
         async with (
             pg.Pool(
-                conn or "", max_size=pool_size, timeout=_PATIENCE, kwargs={"autocommit": True}
+                conn or "",
+                max_size=pool_size,
+                timeout=_PATIENCE,
+                kwargs={"autocommit": True},
+                configure=prepare_connection,
             ) as pool,
             open_on(await _checked_store(pool, schema), grace=grace) as m,
         ):

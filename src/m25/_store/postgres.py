@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import attrs
@@ -37,6 +38,8 @@ from .protocol import (
 _TRIES = 5
 
 
+_FILES = resources.files("m25._store") / "sql"
+
 #: Classes of SQLSTATE: data exception, constraint violation, program limit exceeded.
 _ROW_AT_FAULT = frozenset({"22", "23", "54"})
 
@@ -45,14 +48,22 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     """Read every statement, for this schema, by the name of its file."""
     # psycopg reads "%" as the beginning of a placeholder.
     quoted = migrations.quote(schema).replace("%", "%%")
-    statements: dict[str, bytes] = {}
-    for file in resources.files("m25._store").joinpath("sql").iterdir():
-        if file.name.endswith(".sql"):
-            lines = file.read_text(encoding="utf-8").splitlines()
-            # The comments are for readers; the server would parse them again and again.
-            text = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
-            statements[file.name.removesuffix(".sql")] = text.replace("{schema}", quoted).encode()
-    return statements
+    return {
+        file.name.removesuffix(".sql"): _read(file).replace("{schema}", quoted).encode()
+        for file in _FILES.iterdir()
+        if file.name.endswith(".sql")
+    }
+
+
+def _read(file: Traversable) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    # The comments are for readers; the server would parse them again and again.
+    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+
+
+async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
+    """Make a new connection fit for the store: what a client's own pool does with each."""
+    await connection.execute(_read(_FILES / "read_committed.sql").encode())
 
 
 class PostgresStore(Store):
