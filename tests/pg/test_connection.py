@@ -1,0 +1,329 @@
+"""What a connection promises beyond psycopg's own: Trio's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+import trio.testing
+from _proxy import proxied
+from psycopg.conninfo import make_conninfo
+from psycopg.copy import AsyncQueuedLibpqWriter
+
+from m25 import pg
+
+
+@pytest.fixture
+async def connection(empty_dsn: str) -> Any:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection:
+        yield connection
+
+
+async def test_outside_trio_it_says_so(empty_dsn: str) -> None:
+    def in_asyncio() -> None:
+        asyncio.run(pg.AsyncConnection.connect(empty_dsn))
+
+    with pytest.raises(RuntimeError, match="in a Trio task only"):
+        await trio.to_thread.run_sync(in_asyncio)
+
+
+def test_it_works_in_guest_mode(empty_dsn: str) -> None:
+    async def guest() -> Any:
+        async with await pg.AsyncConnection.connect(empty_dsn) as connection:
+            return await (await connection.execute("select 42")).fetchone()
+
+    async def host() -> Any:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=done.set_result,
+        )
+        return (await done).unwrap()
+
+    assert asyncio.run(host()) == (42,)
+
+
+async def test_no_thread_is_in_the_path_of_a_query(
+    connection: pg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: object, **kwargs: object) -> None:
+        pytest.fail("a thread was asked for")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    await connection.execute("select 1")
+    with trio.move_on_after(0.01):
+        await connection.execute("select pg_sleep(10)")
+    async with connection.cursor().copy("copy (select 1) to stdout") as copy:
+        assert [bytes(row) async for row in copy] == [b"1\n"]
+
+
+async def test_every_operation_is_a_checkpoint(connection: pg.AsyncConnection) -> None:
+    with trio.testing.assert_checkpoints():
+        await connection.execute("select 1")
+    with trio.testing.assert_checkpoints():
+        await connection.commit()
+    with trio.testing.assert_checkpoints():
+        await connection.set_autocommit(False)
+    with trio.testing.assert_checkpoints():
+        async with connection.transaction():
+            pass
+    with trio.testing.assert_checkpoints():
+        await connection.close()
+
+
+@pytest.mark.parametrize("fetch", ["fetchone", "fetchmany", "fetchall", "__anext__"])
+async def test_a_fetch_can_be_cancelled_though_nothing_is_waited_for(
+    connection: pg.AsyncConnection, fetch: str
+) -> None:
+    cursor = await connection.execute("select generate_series(1, 10)")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await getattr(cursor, fetch)()
+    assert scope.cancelled_caught
+    assert await cursor.fetchone() == (1,)
+
+
+async def test_reading_what_has_arrived_lets_other_tasks_run(
+    connection: pg.AsyncConnection,
+) -> None:
+    cursor = await connection.execute("select generate_series(1, 200000)")
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        began = time.monotonic()
+        async for _ in cursor:
+            pass
+        took = time.monotonic() - began
+        nursery.cancel_scope.cancel()
+    # At least every 5 milliseconds, and it may be that somebody held up both.
+    assert turns >= min(3, took / 0.05)
+
+
+async def test_nothing_is_sent_for_a_task_that_is_cancelled(
+    connection: pg.AsyncConnection,
+) -> None:
+    await connection.execute("create table t (n int)")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await connection.execute("insert into t values (1)")
+    assert await (await connection.execute("select count(*) from t")).fetchone() == (0,)
+
+
+async def test_a_cancelled_query_is_cancelled_on_the_server_and_the_connection_usable(
+    connection: pg.AsyncConnection,
+) -> None:
+    began = trio.current_time()
+    with trio.move_on_after(0.05) as scope:
+        await connection.execute("select pg_sleep(30)")
+    assert scope.cancelled_caught
+    assert trio.current_time() - began < 5
+    assert await (await connection.execute("select 1")).fetchone() == (1,)
+
+
+async def test_a_server_that_does_not_answer_has_a_cancelled_connection_closed(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m25.pg._wire.CLEAN_UP", 0.2)
+    async with proxied(empty_dsn) as proxy:
+        connection = await pg.AsyncConnection.connect(proxy.dsn)
+        with trio.move_on_after(0.1) as scope:
+            proxy.hold()
+            await connection.execute("select 1")
+        assert scope.cancelled_caught
+        assert connection.closed
+        assert connection.broken
+
+
+async def test_what_is_raised_in_a_block_comes_out_of_it_unchanged(
+    connection: pg.AsyncConnection,
+) -> None:
+    group = ExceptionGroup("ours", [KeyError("a"), ExceptionGroup("inner", [ValueError("b")])])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with connection.transaction():
+            await connection.execute("select 1")
+            raise group
+    assert caught.value is group
+    with pytest.raises(KeyboardInterrupt):
+        async with connection.transaction(), connection.transaction():
+            raise KeyboardInterrupt
+    assert await (await connection.execute("select 1")).fetchone() == (1,)
+
+
+async def test_an_interrupt_in_a_query_passes_and_the_connection_is_usable(
+    connection: pg.AsyncConnection,
+) -> None:
+    def interrupted() -> Any:
+        connection.pgconn.send_query(b"select pg_sleep(30)")
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        async with connection.lock:
+            await connection.wait(interrupted())
+    assert await (await connection.execute("select 1")).fetchone() == (1,)
+
+
+async def test_tasks_that_share_a_connection_take_turns_in_order(
+    connection: pg.AsyncConnection,
+) -> None:
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        cursor = await connection.execute("select %s::int", [number])
+        order.append(number)
+        assert await cursor.fetchone() == (number,)
+
+    async with trio.open_nursery() as nursery:
+        async with connection.lock:
+            for number in range(50):
+                nursery.start_soon(ask, number)
+                # Each has come to wait before the next begins.
+                await trio.testing.wait_all_tasks_blocked()
+    assert order == list(range(50))
+
+
+async def test_one_that_gives_up_its_place_is_not_given_the_turn(
+    connection: pg.AsyncConnection,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        async with connection.lock:
+            with trio.move_on_after(0.01) as scope:
+                await connection.execute("select 1")
+            assert scope.cancelled_caught
+            nursery.start_soon(connection.execute, "select 2")
+            await trio.testing.wait_all_tasks_blocked()
+    assert not connection.lock.locked()
+
+
+async def test_a_transaction_cancelled_on_its_way_out_is_rolled_back(
+    connection: pg.AsyncConnection,
+) -> None:
+    await connection.execute("create table t (n int)")
+    with trio.CancelScope() as scope:
+        async with connection.transaction():
+            await connection.execute("insert into t values (1)")
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert await (await connection.execute("select count(*) from t")).fetchone() == (0,)
+
+
+async def test_a_stream_left_without_closing_it_is_ended_for_the_next(
+    connection: pg.AsyncConnection,
+) -> None:
+    async with aclosing(connection.cursor().stream("select generate_series(1, 1000000)")) as rows:
+        assert await anext(rows) == (1,)
+    assert await (await connection.execute("select 1")).fetchone() == (1,)
+
+
+async def test_closing_wakes_who_waits_and_ends_the_query(
+    connection: pg.AsyncConnection, empty_dsn: str
+) -> None:
+    pid = connection.info.backend_pid
+
+    async def ask() -> None:
+        with pytest.raises(psycopg.OperationalError):
+            await connection.execute("select pg_sleep(30)")
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            await connection.close()
+        async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+            while await (
+                await other.execute("select 1 from pg_stat_activity where pid = %s", [pid])
+            ).fetchone():
+                await trio.sleep(0.01)
+
+
+async def test_a_writer_that_needs_asyncio_is_refused_in_words(
+    connection: pg.AsyncConnection,
+) -> None:
+    await connection.execute("create table t (n int)")
+    cursor = connection.cursor()
+    with pytest.raises(psycopg.NotSupportedError, match="asyncio task"):
+        async with cursor.copy("copy t from stdin", writer=AsyncQueuedLibpqWriter(cursor)):
+            pass
+
+
+async def test_each_host_has_its_own_time_to_connect(empty_dsn: str) -> None:
+    listener = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    deaf = listener[0].socket.getsockname()[1]
+    async with listener[0], proxied(empty_dsn) as proxy:
+        port = proxy.dsn.split("port=")[1].split()[0]
+        several = make_conninfo(
+            proxy.dsn, host="127.0.0.1,127.0.0.1", port=f"{deaf},{port}", connect_timeout=2
+        )
+        began = trio.current_time()
+        async with await pg.AsyncConnection.connect(several) as connection:
+            assert connection.info.port == int(port)
+        assert 1.5 < trio.current_time() - began < 8
+
+
+async def test_names_are_resolved_by_trio(empty_dsn: str) -> None:
+    asked: list[object] = []
+
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, host: Any, port: Any, *args: Any) -> Any:
+            asked.append(host)
+            return [(2, 1, 6, "", ("127.0.0.1", 0))]
+
+        async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+            raise NotImplementedError
+
+    async with proxied(empty_dsn) as proxy:
+        trio.socket.set_custom_hostname_resolver(Resolver())
+        there = make_conninfo(proxy.dsn, host="database.example")
+        async with await pg.AsyncConnection.connect(there) as connection:
+            assert connection.info.host == "database.example"
+    assert asked == [b"database.example"] or asked == ["database.example"]
+
+
+async def test_a_connection_finds_out_by_itself_that_its_server_is_gone(empty_dsn: str) -> None:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection:
+        names = list(pg.SERVER_LIVENESS)
+        cursor = await connection.execute(
+            "select name, setting from pg_settings where name = any(%s)", [names]
+        )
+        found = dict(await cursor.fetchall())
+    expected = dict(pg.SERVER_LIVENESS)
+    if "host=/" in empty_dsn or "host='/" in empty_dsn:
+        expected = {key: value for key, value in expected.items() if "tcp" not in key}
+    assert expected.items() <= found.items()
+
+
+async def test_what_is_said_of_liveness_is_kept(empty_dsn: str) -> None:
+    own = make_conninfo(
+        empty_dsn, keepalives_idle=77, options="-c client_connection_check_interval=0"
+    )
+    async with await pg.AsyncConnection.connect(own) as connection:
+        given = connection.info.get_parameters()
+        assert given["keepalives_idle"] == "77"
+        assert given["tcp_user_timeout"] == pg.LIVENESS["tcp_user_timeout"]
+        cursor = await connection.execute("show client_connection_check_interval")
+        assert await cursor.fetchone() == ("0",)
+
+
+async def test_a_server_that_knows_nothing_of_liveness_is_connected_to_without(
+    empty_dsn: str,
+) -> None:
+    class OfTomorrow(pg.AsyncConnection):
+        server_liveness = {"an_unknown_setting": "1"}
+
+    async with await OfTomorrow.connect(empty_dsn) as connection:
+        assert await (await connection.execute("select 1")).fetchone() == (1,)

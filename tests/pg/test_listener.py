@@ -1,0 +1,238 @@
+"""What a listener promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+from _proxy import proxied
+
+from m25 import pg
+
+
+@pytest.fixture
+async def speaker(empty_dsn: str) -> Any:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection:
+        yield connection
+
+
+async def notify(connection: pg.AsyncConnection, channel: str, *payloads: str) -> None:
+    async with connection.transaction():
+        for payload in payloads:
+            await connection.execute("select pg_notify(%s, %s)", [channel, payload])
+
+
+async def heard_by(events: trio.MemoryReceiveChannel[pg.Event]) -> pg.Event:
+    with trio.fail_after(10):
+        return await events.receive()
+
+
+async def test_a_subscriber_hears_what_comes_after_its_gap(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    async with pg.Listener(empty_dsn) as listener, listener.subscribe("a", "b") as events:
+        assert await heard_by(events) == pg.Gap()
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+        await notify(speaker, "b", "")
+        event = await heard_by(events)
+        assert isinstance(event, pg.Notification)
+        assert (event.channel, event.payload) == ("b", "")
+
+
+async def test_what_comes_while_it_is_busy_is_kept_as_one(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    async with (
+        pg.Listener(empty_dsn) as listener,
+        listener.subscribe("a") as busy,
+        listener.subscribe("a", "end") as witness,
+    ):
+        assert await heard_by(busy) == pg.Gap()
+        assert await heard_by(witness) == pg.Gap()
+        await notify(speaker, "a", "0")
+        assert await heard_by(witness) == pg.Notification("a", ("0",))
+        await notify(speaker, "a", *(str(n) for n in range(1, 100)))
+        await notify(speaker, "a", "50")
+        await notify(speaker, "end", "")
+        # The witness has heard it all: so it is there for the other one too.
+        while await heard_by(witness) != pg.Notification("end", ("",)):
+            pass
+        # What was being handed over when the rest came is by itself.
+        assert await heard_by(busy) == pg.Notification("a", ("0",))
+        event = await heard_by(busy)
+        assert isinstance(event, pg.Notification)
+        assert sorted(event.payloads, key=int) == [str(n) for n in range(1, 100)]
+        assert event.payload == "50"
+        with pytest.raises(trio.WouldBlock):
+            busy.receive_nowait()
+
+
+async def test_more_than_is_kept_is_a_gap(empty_dsn: str, speaker: pg.AsyncConnection) -> None:
+    async with (
+        pg.Listener(empty_dsn) as listener,
+        listener.subscribe("a") as busy,
+        listener.subscribe("end") as witness,
+    ):
+        assert await heard_by(busy) == pg.Gap()
+        assert await heard_by(witness) == pg.Gap()
+        await notify(speaker, "a", "first")
+        await notify(speaker, "a", *(str(n) for n in range(1001)))
+        await notify(speaker, "end", "")
+        assert await heard_by(witness) == pg.Notification("end", ("",))
+        assert await heard_by(busy) == pg.Notification("a", ("first",))
+        assert await heard_by(busy) == pg.Gap()
+
+
+async def test_after_a_reconnection_there_is_a_gap(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    async with (
+        proxied(empty_dsn) as proxy,
+        pg.Listener(proxy.dsn) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+        assert listener.connected
+        await proxy.cut()
+        assert await heard_by(events) == pg.Gap()
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+
+
+async def test_a_half_open_link_is_found_out(empty_dsn: str, speaker: pg.AsyncConnection) -> None:
+    async with (
+        proxied(empty_dsn) as proxy,
+        pg.Listener(proxy.dsn, ping_interval=0.1, ping_timeout=0.3) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+        # One ping has come back: so this link is known to work.
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+        before = proxy.connections
+        proxy.hold()
+        with trio.fail_after(15):
+            while listener.connected:
+                await trio.sleep(0.01)
+        proxy.release()
+        assert await heard_by(events) == pg.Gap()
+        assert proxy.connections > before
+        await notify(speaker, "a", "2")
+        assert await heard_by(events) == pg.Notification("a", ("2",))
+        assert not listener.silent
+
+
+async def test_silent_listening_is_found_out_and_said_once(
+    empty_dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A transaction pooler takes LISTEN, and hands what is heard to nobody.
+    execute = pg.AsyncConnection.execute
+
+    async def execute_without_listening(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor = await execute(self, query, *args, **kwargs)
+        await execute(self, "unlisten *")
+        return cursor
+
+    monkeypatch.setattr(pg.AsyncConnection, "execute", execute_without_listening)
+    async with (
+        pg.Listener(empty_dsn, ping_interval=0.05, ping_timeout=0.1) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+        assert await heard_by(events) == pg.Gap()
+        assert listener.silent
+        assert listener.connected
+        warnings = [each for each in caplog.records if each.name == "m25.pg.listener"]
+        assert len(warnings) == 1
+        assert "pooler" in warnings[0].getMessage()
+        # And that it is over is found out too.
+        monkeypatch.undo()
+        async with listener.subscribe("b") as others:
+            assert await heard_by(others) == pg.Gap()
+
+
+async def test_channels_come_and_go(empty_dsn: str, speaker: pg.AsyncConnection) -> None:
+    async with pg.Listener(empty_dsn) as listener, listener.subscribe("a") as first:
+        assert await heard_by(first) == pg.Gap()
+        for _ in range(20):
+            async with listener.subscribe("a", "b") as second:
+                assert await heard_by(second) == pg.Gap()
+                await notify(speaker, "b", "x")
+                assert await heard_by(second) == pg.Notification("b", ("x",))
+        await notify(speaker, "b", "y")
+        await notify(speaker, "a", "z")
+        # No gap of the others', and nothing of their channel.
+        assert await heard_by(first) == pg.Notification("a", ("z",))
+
+
+async def test_any_name_that_postgres_allows_will_do(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    names = ['we"ird; drop', "Groß", "x" * 63, "a b", "%s"]
+    async with pg.Listener(empty_dsn) as listener, listener.subscribe(*names) as events:
+        assert await heard_by(events) == pg.Gap()
+        for name in names:
+            await notify(speaker, name, "p")
+            assert await heard_by(events) == pg.Notification(name, ("p",))
+        for name in ("", "x" * 64, "a\0b"):
+            with pytest.raises(ValueError, match="channel"):
+                async with listener.subscribe(name):
+                    pass
+
+
+async def test_leaving_ends_its_channels(empty_dsn: str) -> None:
+    async with trio.open_nursery() as nursery:
+        left = trio.Event()
+
+        async def subscribe(task_status: trio.TaskStatus[None]) -> None:
+            async with listener.subscribe("a") as events:
+                task_status.started()
+                async for _ in events:
+                    pass
+            left.set()
+
+        async with pg.Listener(empty_dsn) as listener:
+            await nursery.start(subscribe)
+        with trio.fail_after(5):
+            await left.wait()
+    with pytest.raises(RuntimeError):
+        async with listener.subscribe("a"):
+            pass
+
+
+async def test_what_is_raised_in_its_blocks_comes_out_unchanged(empty_dsn: str) -> None:
+    error = ExceptionGroup("ours", [KeyError("a")])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with pg.Listener(empty_dsn) as listener, listener.subscribe("a"):
+            raise error
+    assert caught.value is error
+
+
+async def test_it_needs_no_server_to_begin_and_goes_on_trying(empty_dsn: str) -> None:
+    async with proxied(empty_dsn) as proxy:
+        proxy.refuses = True
+        async with pg.Listener(proxy.dsn) as listener, listener.subscribe("a") as events:
+            with trio.move_on_after(0.2) as scope:
+                await events.receive()
+            assert scope.cancelled_caught
+            proxy.refuses = False
+            assert await heard_by(events) == pg.Gap()
+
+
+async def test_its_backend_terminated_it_listens_again(
+    empty_dsn: str, speaker: psycopg.AsyncConnection
+) -> None:
+    async with pg.Listener(empty_dsn) as listener, listener.subscribe("a") as events:
+        assert await heard_by(events) == pg.Gap()
+        for _ in range(3):
+            await speaker.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+                " and backend_type = 'client backend'"
+            )
+            assert await heard_by(events) == pg.Gap()

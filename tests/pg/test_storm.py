@@ -1,0 +1,107 @@
+"""Backends terminated at random under 50 tasks on a pool.
+
+`M25_STORM_SECONDS` makes it last longer than the few seconds that it lasts in the suite.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+
+import psycopg
+import trio
+from psycopg.conninfo import make_conninfo
+
+from m25 import pg
+
+SECONDS = float(os.environ.get("M25_STORM_SECONDS", "4"))
+SEED = int(os.environ.get("M25_STORM_SEED", "25"))
+NAME = "m25_storm"
+
+
+async def test_terminated_backends_cost_no_result_no_slot_and_little_time(empty_dsn: str) -> None:
+    chance = random.Random(SEED)
+    found: Counter[str] = Counter()
+    storm_is_over = trio.Event()
+    worked_since: set[int] = set()
+
+    async def work(number: int, pool: pg.Pool) -> None:
+        while number not in worked_since:
+            was_over = storm_is_over.is_set()
+            try:
+                await one_piece(pool)
+            except psycopg.OperationalError:
+                found["failed"] += 1
+            else:
+                found["worked"] += 1
+                if was_over:
+                    worked_since.add(number)
+
+    async def one_piece(pool: pg.Pool) -> None:
+        secret = chance.randrange(10**9)
+        async with pool.connection() as connection:
+            kind = chance.randrange(4)
+            if kind == 0:
+                cursor = await connection.execute("select %s::int", [secret])
+                assert await cursor.fetchall() == [(secret,)]
+            elif kind == 1:
+                async with connection.transaction():
+                    await connection.execute("insert into t values (%s)", [secret])
+                    cursor = await connection.execute("select 1 from t where n = %s", [secret])
+                    assert await cursor.fetchone() == (1,)
+            elif kind == 2:
+                sql = "copy (select generate_series(1, 1000)) to stdout"
+                async with connection.cursor().copy(sql) as copy:
+                    assert len([row async for row in copy.rows()]) == 1000
+            else:
+                with trio.move_on_after(chance.uniform(0, 0.01)):
+                    await connection.execute("select pg_sleep(0.005)")
+
+    async with (
+        await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as killer,
+        pg.Pool(make_conninfo(empty_dsn, application_name=NAME), max_size=10) as pool,
+    ):
+        await killer.execute("create table t (n int)")
+        with trio.fail_after(SECONDS + 30):
+            async with trio.open_nursery() as nursery:
+                for number in range(50):
+                    nursery.start_soon(work, number, pool)
+                with trio.move_on_after(SECONDS):
+                    while True:
+                        cursor = await killer.execute(
+                            "select pg_terminate_backend(pid) from pg_stat_activity"
+                            " where application_name = %s and datname = current_database()"
+                            " and random() < %s",
+                            [NAME, chance.uniform(0, 1)],
+                        )
+                        found["terminated"] += cursor.rowcount
+                        await trio.sleep(chance.uniform(0, 0.1))
+                storm_is_over.set()
+                ended = trio.current_time()
+        recovered_in = trio.current_time() - ended
+        print(dict(found), f"recovered in {recovered_in:.2f} s", pool.stats())
+        assert worked_since == set(range(50))
+        assert recovered_in < 5
+        assert found["terminated"] > SECONDS
+        stats = pool.stats()
+        assert stats.waiting == 0
+        assert stats.size == stats.idle <= 10
+        # Each slot can be had, at once.
+        async with trio.open_nursery() as nursery:
+            barrier = trio.Event()
+            held = 0
+
+            async def hold() -> None:
+                nonlocal held
+                async with pool.connection() as connection:
+                    assert await (await connection.execute("select 1")).fetchone() == (1,)
+                    held += 1
+                    if held == 10:
+                        barrier.set()
+                    await barrier.wait()
+
+            with trio.fail_after(5):
+                for _ in range(10):
+                    nursery.start_soon(hold)
+                await barrier.wait()
