@@ -1,0 +1,38 @@
+"""A worker without any care for signals: Ctrl-C is Trio's own, which raises KeyboardInterrupt."""
+
+import sys
+import time
+
+import trio
+
+import m25
+
+
+@m25.queue("sleeps", max_concurrency=4, poll_interval=0.2)
+async def sleeps(seconds: float) -> None:
+    print("begun", flush=True)
+    await trio.sleep(seconds)
+
+
+@m25.queue("spins", max_concurrency=4, poll_interval=0.2)
+async def spins(seconds: float) -> None:
+    print("begun", flush=True)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def main(dsn: str) -> None:
+    async with m25.open(dsn, shutdown_grace=60) as m:
+        m.add_queue(sleeps)
+        m.add_queue(spins)
+        await m.start()
+        print("ready", flush=True)
+        await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    try:
+        trio.run(main, sys.argv[1])
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
