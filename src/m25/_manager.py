@@ -78,7 +78,8 @@ class Manager:
         self._rung = trio.Event()
         self._ended = trio.Event()
         self._executors = trio.CancelScope()
-        self._running: dict[str, Executor] = {}
+        #: By claim: a job that was handed back may be claimed again before its executor has ended.
+        self._running: dict[Claimed, Executor] = {}
         self._unsettled: list[Settlement] = []
         self._to_release: list[Claimed] = []
         #: Tokens of claims whose answers have not come, or were lost.
@@ -147,13 +148,15 @@ class Manager:
     ) -> None:
         failures = 0
         while not self._stopping:
-            if self._init_failures:
-                await self._pause(_plan.pause(self._init_failures, self._chance))
             size = self._claim_size()
             if not (self._due and size):
                 self._rung = trio.Event()
                 await self._rung.wait()
                 continue
+            if self._init_failures:
+                await self._pause(_plan.pause(self._init_failures, self._chance))
+                if self._stopping:
+                    break
             self._due = False
             try:
                 claimed = await self._claim(size, executors, promoter)
@@ -209,7 +212,7 @@ class Manager:
                 make_id=self._make_id,
                 started=starts,
             )
-            self._running[row.id] = executor
+            self._running[executor.claim] = executor
             executors.start_soon(self._execute, executor)
         return len(rows)
 
@@ -224,7 +227,7 @@ class Manager:
         try:
             await executor.run()
         finally:
-            del self._running[executor.claim.id]
+            del self._running[executor.claim]
             if executor.misses:
                 # Whoever waits for its answer need not.
                 self._answers[0].send_nowait(executor)
@@ -409,7 +412,7 @@ class Manager:
             self.queue.reserved_timeout,
         )
         for executor in executors:
-            if executor.claim.id not in held and executor.claim.id in self._running:
+            if executor.claim.id not in held and executor.claim in self._running:
                 _logger.warning("claim lost; cancelling its handler", extra=executor.facts)
                 executor.cancel(Verdict.LOST)
 
