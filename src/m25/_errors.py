@@ -171,7 +171,7 @@ class JobRecordFetchDecodeErrors(JobRecordFetchError):
 
     def __init__(self, errors: Sequence[JobRecordDecodeError]) -> None:
         super().__init__("; ".join(str(error) for error in errors))
-        self.errors = tuple(errors)
+        self.errors: tuple[JobRecordDecodeError, ...] = tuple(errors)
 
 
 class JobCancelError(M25Error):
