@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
@@ -245,10 +246,9 @@ async def test_closing_wakes_who_waits_and_ends_the_query(
             await trio.testing.wait_all_tasks_blocked()
             await connection.close()
         async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
-            while await (
-                await other.execute("select 1 from pg_stat_activity where pid = %s", [pid])
-            ).fetchone():
-                await trio.sleep(0.01)
+            query = "select 1 from pg_stat_activity where pid = %s"
+            while await (await other.execute(query, [pid])).fetchone():
+                pass
 
 
 async def test_a_writer_that_needs_asyncio_is_refused_in_words(
@@ -323,7 +323,7 @@ async def test_a_server_that_knows_nothing_of_liveness_is_connected_to_without(
     empty_dsn: str,
 ) -> None:
     class OfTomorrow(pg.AsyncConnection):
-        server_liveness = {"an_unknown_setting": "1"}
+        server_liveness: ClassVar[Mapping[str, str]] = {"an_unknown_setting": "1"}
 
     async with await OfTomorrow.connect(empty_dsn) as connection:
         assert await (await connection.execute("select 1")).fetchone() == (1,)

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import trio
 from _proxy import proxied
+from _until import until
 
 from m25 import pg
 
@@ -114,9 +115,7 @@ async def test_a_half_open_link_is_found_out(empty_dsn: str, speaker: pg.AsyncCo
         assert await heard_by(events) == pg.Notification("a", ("1",))
         before = proxy.connections
         proxy.hold()
-        with trio.fail_after(15):
-            while listener.connected:
-                await trio.sleep(0.01)
+        await until(lambda: not listener.connected, seconds=15)
         proxy.release()
         assert await heard_by(events) == pg.Gap()
         assert proxy.connections > before

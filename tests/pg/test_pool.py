@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from _proxy import proxied
+from _until import until
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
@@ -178,9 +179,7 @@ async def test_connections_are_opened_when_needed_and_closed_when_idle(empty_dsn
         assert pool.stats().opened == 1
         async with pool.connection(), pool.connection(), pool.connection():
             assert pool.stats().size == 3
-        with trio.fail_after(5):
-            while pool.stats().size > 1:
-                await trio.sleep(0.01)
+        await until(lambda: pool.stats().size == 1)
         assert pool.stats().discarded == 2
 
 
@@ -261,8 +260,7 @@ async def test_an_outage_is_waited_out(empty_dsn: str) -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
                     nursery.start_soon(ask)
-                while not pool.stats().failed:
-                    await trio.sleep(0.01)
+                await until(lambda: pool.stats().failed > 0)
                 proxy.refuses = False
         assert results == [(1,)] * 10
 

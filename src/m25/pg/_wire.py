@@ -20,8 +20,13 @@ import trio
 from psycopg import errors, generators, pq
 from psycopg._capabilities import capabilities
 from psycopg.abc import PQGen
-from psycopg.waiting import Wait
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from psycopg.waiting import Ready, Wait
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    wait_readable,
+)
 
 from ._wait import READ, connecting, looker, until_ready
 
@@ -82,15 +87,20 @@ class Wire:
         try:
             wanted: Any = next(steps)
             if wanted == READ and not looking:
-                ready: Any = await until_ready(fileno, READ)
+                # As `until_ready` does, but this is the path of every query.
+                try:
+                    await wait_readable(fileno)
+                except (OSError, trio.ClosedResourceError) as error:
+                    raise psycopg.OperationalError("connection socket closed") from error
                 gave_way = True
                 self._gave_way_at = monotonic()
-                wanted = steps.send(ready)
+                wanted = steps.send(Ready.R)
             look = self._look
             if look is None:
                 look = self._look = looker(fileno)
             while True:
-                if ready := look(wanted):
+                ready: Any = look(wanted)
+                if ready:
                     wanted = steps.send(ready)
                     if monotonic() - self._gave_way_at < BUSY:
                         continue
