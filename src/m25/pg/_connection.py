@@ -59,8 +59,12 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         self._wire = Wire(pgconn)
         # psycopg declares asyncio's lock, of which it uses `async with` alone.
         self.lock: Any = Turns(self._wire)
-        self.cursor_factory = cast("type[psycopg.AsyncCursor[Row]]", AsyncCursor)
-        self.server_cursor_factory = cast("type[psycopg.AsyncServerCursor[Row]]", AsyncServerCursor)
+        self.cursor_factory: type[psycopg.AsyncCursor[Row]] = cast(
+            "type[psycopg.AsyncCursor[Row]]", AsyncCursor
+        )
+        self.server_cursor_factory: type[psycopg.AsyncServerCursor[Row]] = cast(
+            "type[psycopg.AsyncServerCursor[Row]]", AsyncServerCursor
+        )
 
     @classmethod
     async def connect(

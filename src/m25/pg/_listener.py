@@ -129,11 +129,11 @@ class Listener:
         ping_interval: float = 30.0,
         ping_timeout: float = 5.0,
     ) -> None:
-        self.conninfo = normalize(conninfo)
+        self.conninfo: str = normalize(conninfo)
         #: Whether there is a connection.
-        self.connected = False
+        self.connected: bool = False
         #: Whether notifications were found not to arrive, on the connection that there is.
-        self.silent = False
+        self.silent: bool = False
         self._kwargs: dict[str, Any] = {**(kwargs or {}), "autocommit": True}
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout

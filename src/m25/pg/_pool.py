@@ -234,7 +234,7 @@ class Pool(Generic[C]):
                 "a pool's sizes must be 0 <= min_size <= max_size and 1 <= max_size, not "
                 f"{min_size} and {max_size}"
             )
-        self.conninfo = normalize(conninfo)
+        self.conninfo: str = normalize(conninfo)
         self._connection_class = connection_class
         self._kwargs = dict(kwargs or {})
         self._timeout = timeout
