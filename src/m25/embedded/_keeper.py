@@ -1,16 +1,24 @@
 """The keeper: a process of its own that starts a server, and stops it when its standard input ends.
 
-That is when the program that started it closes the pipe, or is no more, however it ended. It is run
-as a script, in an isolated interpreter: the standard library is all that it may import.
+That is when the program that started it closes the pipe, or is no more, however it ended. It is
+run as a script, in an isolated interpreter: the standard library is all that it may import.
 
-Its one argument is a JSON object: `installation`, `directory` (or null) and `settings`. Its one line
-of output is another: `port` and `password`, or `error`.
+Its one argument is a JSON object: `program` (a process id), `installation`, `version`, `directory`
+(or null) and `settings`. Its one line of output is another: `port` and `password`, or `error`.
+
+    program ── pipe ──▶ keeper ── PR_SET_PDEATHSIG ──▶ server
+
+Whoever goes, what is to the right of it goes, too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import fcntl
 import json
 import os
+import pwd
 import secrets
 import select
 import shutil
@@ -20,24 +28,54 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-_START_TIMEOUT = 60.0  # seconds
-_STOP_TIMEOUT = 10.0  # seconds
-_TRIES = 3
-_INTERVAL = 0.01  # seconds
-_LOG_TAIL = 2_000  # characters
+_START_TIMEOUT: Final = 60.0  # seconds
+_STOP_TIMEOUT: Final = 10.0  # seconds
+#: How long the keeper of before, or what was left of its server, may take to let a directory go.
+_LOCK_TIMEOUT: Final = 1.0  # seconds
+_TRIES: Final = 3
+_INTERVAL: Final = 0.01  # seconds
+_LOG_TAIL: Final = 2_000  # characters
 #: As which users root may run the server, which refuses to run as root; the first that exists.
-_USERS = ("postgres", "nobody")
+_USERS: Final = ("postgres", "nobody", "daemon")
+#: What a directory may hold that no server has been started in.
+_OWN_FILES: Final = frozenset({"lock", "password", "server.log"})
+_NOT_NEEDED: Final = shutil.ignore_patterns("include", "pkgconfig", "man", "doc", "*.a")
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Failure(Exception):
     """The server cannot be started; the message is for the user."""
 
 
-class ParentGone(Exception):
-    """The program that wants the server has ended."""
+class ProgramGone(Exception):
+    """The program that wants the server has ended, or wants it no longer."""
+
+
+class _User(NamedTuple):
+    """As whom the server is run."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+class _Program:
+    """The program that wants the server: it holds the other end of standard input."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def is_gone(self, patience: float) -> bool:
+        """Whether it has ended, or closed the pipe; waits up to `patience` seconds for it."""
+        readable, _, _ = select.select([sys.stdin], [], [], patience)
+        if readable and not os.read(sys.stdin.fileno(), 1):
+            return True
+        # A child that it forked may hold the pipe open after it.
+        return os.getppid() != self._pid
 
 
 def main() -> None:
@@ -46,94 +84,140 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     order = json.loads(sys.argv[1])
-    user = _server_user()
-    temporary = Path(tempfile.mkdtemp(prefix="m25-postgres-", dir=_temporary_root(user)))
     try:
-        _keep(order, user, temporary)
-    except ParentGone:
+        user = _server_user()
+        temporary = Path(tempfile.mkdtemp(prefix="m25-postgres-", dir=_temporary_root(user)))
+        try:
+            _keep(order, user, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except ProgramGone:
         pass
     except (Failure, OSError, subprocess.SubprocessError) as error:
         _answer({"error": str(error)})
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _keep(order: dict[str, Any], user: _User | None, temporary: Path) -> None:
+    program = _Program(order["program"])
     _hand_over(temporary, user)
-    home = Path(order["directory"] or temporary)
-    if order["directory"]:
+    kept = order["directory"] is not None
+    home = Path(order["directory"]) if kept else temporary
+    settings: dict[str, str] = order["settings"]
+    if kept:
         _prepare(home, user)
-    installation = _reachable(Path(order["installation"]), user, temporary)
-    password = _initialise(installation, home, user, temporary, kept=bool(order["directory"]))
-    server, port = _start(installation, home, user, order["settings"])
-    try:
-        _answer({"port": port, "password": password})
-        while server.poll() is None and not _parent_gone(1.0):
-            pass
-    finally:
-        _stop(server, quickly=not order["directory"])
+    else:
+        # Nobody will want these data after a crash of the machine.
+        settings = {"fsync": "off", "full_page_writes": "off", **settings}
+    with _lock(home, program) as lock:
+        installation = _reachable(Path(order["installation"]), user, temporary)
+        password = _initialise(
+            program, installation, home, user, temporary, kept=kept, version=order["version"]
+        )
+        server, port = _start(program, installation, home, user, settings, lock)
+        try:
+            _answer({"port": port, "password": password})
+            while server.poll() is None and not program.is_gone(1.0):
+                pass
+        finally:
+            _stop(server, quickly=not kept)
 
 
-class _User:
-    def __init__(self, name: str, uid: int, gid: int) -> None:
-        self.name = name
-        self.uid = uid
-        self.gid = gid
+# Users and directories
 
 
 def _server_user() -> _User | None:
     """As whom to run the server; `None` for whoever we are."""
     if os.geteuid() != 0:
         return None
-    import pwd
-
     for name in _USERS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         return _User(name, entry.pw_uid, entry.pw_gid)
-    raise SystemExit(_answer({"error": f"root cannot run PostgreSQL, and has none of {_USERS}"}))
+    raise Failure(
+        "PostgreSQL refuses to run as root, and here is none of the users that it could run as: "
+        f"{', '.join(_USERS)}"
+    )
 
 
 def _temporary_root(user: _User | None) -> str | None:
     """Where a directory that the server can enter may be made."""
     if user is None:
         return None
-    for root in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108 - mkdtemp makes it safe
-        if os.path.isdir(root) and _barrier(Path(root)) is None:  # noqa: PTH112
+    roots = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - mkdtemp makes it safe
+    for root in roots:
+        if Path(root).is_dir() and _barrier(Path(root)) is None:
             return root
-    return None
+    raise Failure(
+        f"run by root the server runs as {user.name!r}, who can enter none of {', '.join(roots)}"
+    )
 
 
 def _barrier(path: Path) -> Path | None:
     """The first directory on the way to a path that others than its owner cannot enter."""
     for directory in (*reversed(path.parents), path):
-        if directory.exists() and not directory.stat().st_mode & 0o001:
+        if directory.is_dir() and not directory.stat().st_mode & 0o001:
             return directory
     return None
 
 
 def _hand_over(path: Path, user: _User | None) -> None:
     if user is not None:
-        os.chown(path, user.uid, user.gid)
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
 
 
 def _prepare(directory: Path, user: _User | None) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"the directory {directory} cannot be made: {error.strerror}") from error
-    if user is None:
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise Failure(f"the directory {directory} cannot be written to")
-        return
-    if (barrier := _barrier(directory.parent)) is not None:
+    """Make a directory for data that are kept, unless it is there."""
+    if user is not None and (barrier := _barrier(directory.parent)) is not None:
         raise Failure(
             f"the directory {directory} is below {barrier}, which only its owner can enter; run by "
             f"root the server runs as {user.name!r}: choose a directory that it can reach"
         )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"the directory {directory} cannot be made: {error.strerror}") from error
+    if user is None and not os.access(directory, os.W_OK | os.X_OK):
+        raise Failure(f"the directory {directory} cannot be written to")
+    if not (directory / "data" / "PG_VERSION").exists():
+        # It may be anything, and will be the server's: its owner, and what is in it.
+        strangers = [
+            entry.name
+            for entry in directory.iterdir()
+            if entry.name not in _OWN_FILES and not entry.name.startswith("unfinished-")
+        ]
+        if strangers:
+            raise Failure(
+                f"the directory {directory} is neither empty nor that of an embedded server: it "
+                f"holds {strangers[0]!r}"
+            )
     _hand_over(directory, user)
+
+
+@contextlib.contextmanager
+def _lock(home: Path, program: _Program) -> Any:
+    """Hold a directory for one server at a time; yields the file descriptor that holds it."""
+    # The server inherits it: it is let go when the last of its processes is gone, and not before.
+    held = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Failure(
+                        f"the directory {home} is in use by another server; one at a time can use "
+                        "it"
+                    ) from None
+                if program.is_gone(_INTERVAL):
+                    raise ProgramGone from None
+            else:
+                break
+        yield held
+    finally:
+        os.close(held)
 
 
 def _reachable(installation: Path, user: _User | None, temporary: Path) -> Path:
@@ -144,43 +228,88 @@ def _reachable(installation: Path, user: _User | None, temporary: Path) -> Path:
     package = installation.parent
     libraries = package.with_name(f"{package.name}.libs")
     copy = temporary / package.name / installation.name
-    shutil.copytree(installation, copy, symlinks=True)
+    shutil.copytree(installation, copy, symlinks=True, ignore=_NOT_NEEDED)
     if libraries.is_dir():
         shutil.copytree(libraries, temporary / libraries.name, symlinks=True)
-        (temporary / libraries.name).chmod(0o755)
-    copy.chmod(0o755)
-    copy.parent.chmod(0o755)
+    for directory, _, files in os.walk(temporary):
+        for name in (".", *files):
+            _hand_over(Path(directory, name), user)
     return copy
 
 
-def _run(command: list[str], user: _User | None, directory: Path) -> None:
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        **_identity(user),
-    )
-    if done.returncode != 0:
-        raise Failure(f"{Path(command[0]).name} failed: {done.stderr.strip()[-_LOG_TAIL:]}")
+# Processes
 
 
-def _identity(user: _User | None) -> dict[str, Any]:
-    return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
+def _spawn(
+    command: list[str],
+    user: _User | None,
+    directory: Path,
+    log: Path,
+    last_signal: int,
+    lock: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program as the server's user; it gets `last_signal` when the keeper is no more."""
+    with log.open("wb") as output:
+        try:
+            return subprocess.Popen(  # noqa: S603 - the wheel's own programs
+                command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                user=None if user is None else user.uid,
+                group=None if user is None else user.gid,
+                extra_groups=None if user is None else [],
+                pass_fds=() if lock is None else (lock,),
+                # Nothing else is needed between fork and exec, and there are no threads here.
+                preexec_fn=_ending_with(os.getpid(), last_signal),  # noqa: PLW1509
+            )
+        except PermissionError as error:
+            if user is None:
+                raise
+            raise Failure(
+                "PostgreSQL refuses to run as root, and this root may not run it as "
+                f"{user.name!r}: {error.strerror}; run the program as an ordinary user"
+            ) from error
+
+
+def _ending_with(keeper: int, last_signal: int) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, last_signal)
+        # It was no more before we asked.
+        if os.getppid() != keeper:
+            os._exit(1)
+
+    return ask
 
 
 def _initialise(
-    installation: Path, home: Path, user: _User | None, temporary: Path, *, kept: bool
+    program: _Program,
+    installation: Path,
+    home: Path,
+    user: _User | None,
+    temporary: Path,
+    *,
+    kept: bool,
+    version: int,
 ) -> str:
     """Make the data directory, unless it is there; return the password."""
     kept_password = home / "password"
-    if (home / "data" / "PG_VERSION").exists():
+    for leftover in home.glob("unfinished-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    made_by = home / "data" / "PG_VERSION"
+    if made_by.exists():
+        if (theirs := made_by.read_text().strip()) != str(version):
+            raise Failure(
+                f"the data in {home} are those of PostgreSQL {theirs}, which {version} cannot read"
+            )
         return kept_password.read_text()
     password = secrets.token_urlsafe(24)
-    # Removed with the temporary directory, if not before.
+    # Removed with the temporary directory.
     handed = temporary / "password-for-initdb"
     handed.touch(0o600)
     handed.write_text(password)
@@ -189,11 +318,19 @@ def _initialise(
     unfinished = home / f"unfinished-{secrets.token_hex(4)}"
     command = [str(installation / "bin" / "initdb"), "--pgdata", str(unfinished)]
     command += ["--username", "postgres", "--pwfile", str(handed), "--auth", "scram-sha-256"]
-    command += ["--encoding", "UTF8", "--locale", "C"]
+    command += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
     if not kept:
         command.append("--no-sync")
+    log = temporary / "initdb.log"
     try:
-        _run(command, user, home)
+        initdb = _spawn(command, user, home, log, signal.SIGTERM)
+        while initdb.poll() is None:
+            if program.is_gone(_INTERVAL):
+                initdb.kill()
+                initdb.wait()
+                raise ProgramGone
+        if initdb.returncode != 0:
+            raise Failure(f"initdb failed: {_tail(log)}")
         if kept:
             kept_password.touch(0o600)
             kept_password.write_text(password)
@@ -204,32 +341,46 @@ def _initialise(
 
 
 def _start(
-    installation: Path, home: Path, user: _User | None, settings: dict[str, str]
+    program: _Program,
+    installation: Path,
+    home: Path,
+    user: _User | None,
+    settings: dict[str, str],
+    lock: int,
 ) -> tuple[subprocess.Popen[bytes], int]:
     data, log = home / "data", home / "server.log"
+    _forget_dead_server(data / "postmaster.pid")
     for _ in range(_TRIES):
-        if _parent_gone(0):
-            raise ParentGone
         port = _free_port()
         own = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port)}
         command = [str(installation / "bin" / "postgres"), "-D", str(data)]
         for name, value in {**settings, **own}.items():
             command += ["-c", f"{name}={value}"]
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                command,
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                **_identity(user),
-            )
-        if _wait_until_ready(server, data / "postmaster.pid"):
+        server = _spawn(command, user, home, log, signal.SIGQUIT, lock)
+        if _wait_until_ready(program, server, data / "postmaster.pid"):
             return server, port
-        said = log.read_text(errors="replace")
-        if "could not bind" not in said:
+        if "could not bind" not in _tail(log):
             break
-    raise Failure(f"the server did not start; it said: {said.strip()[-_LOG_TAIL:]}")
+    raise Failure(f"the server did not start; it said: {_tail(log)}")
+
+
+def _forget_dead_server(pid_file: Path) -> None:
+    """Remove what a server left that was killed, where its process's number is not free again.
+
+    PostgreSQL takes any process of that number for the server: in a container, where numbers are
+    few, another's; or its own, which no one has reaped. We know better: whoever started a server
+    here held the lock, and so did all of its processes.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pid_file.read_text().splitlines()[0])
+        # That of a process that was not reaped is empty.
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if str(pid_file.parent).encode() not in command:
+            pid_file.unlink()
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace").strip()[-_LOG_TAIL:]
 
 
 def _free_port() -> int:
@@ -239,7 +390,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
+def _wait_until_ready(program: _Program, server: subprocess.Popen[bytes], pid_file: Path) -> bool:
     deadline = time.monotonic() + _START_TIMEOUT
     while server.poll() is None:
         try:
@@ -249,11 +400,11 @@ def _wait_until_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
         # The eighth line is the server's state; the first its process, or that of one long gone.
         if len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready":
             return True
-        if _parent_gone(_INTERVAL) or time.monotonic() > deadline:
+        if program.is_gone(_INTERVAL):
             _stop(server, quickly=True)
-            if time.monotonic() > deadline:
-                return False
-            raise ParentGone
+            raise ProgramGone
+        if time.monotonic() > deadline:
+            _stop(server, quickly=True)
     return False
 
 
@@ -271,19 +422,11 @@ def _stop(server: subprocess.Popen[bytes], *, quickly: bool) -> None:
     server.wait()
 
 
-def _parent_gone(patience: float) -> bool:
-    """Whether standard input has ended; waits up to `patience` seconds for it."""
-    readable, _, _ = select.select([sys.stdin], [], [], patience)
-    return bool(readable) and not os.read(sys.stdin.fileno(), 1)
-
-
 def _answer(answer: dict[str, Any]) -> None:
     # A program that is gone does not read; that is found out elsewhere.
-    try:
+    with contextlib.suppress(OSError):
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

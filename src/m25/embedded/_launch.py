@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -59,10 +60,15 @@ async def postgres(
                 break
         yield _dsn(said)
     finally:
-        with trio.move_on_after(_STOP_TIMEOUT, shield=True):
-            await process.stdin.aclose()
-            await process.stdout.aclose()
-            await process.wait()
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(_STOP_TIMEOUT) as patience:
+                await process.stdin.aclose()
+                await process.stdout.aclose()
+                await process.wait()
+            if patience.cancelled_caught:
+                # Its server ends with it.
+                process.kill()
+                await process.wait()
 
 
 @contextmanager
@@ -72,7 +78,11 @@ def postgres_sync(
     version: int = 18,
     settings: Mapping[str, str] | None = None,
 ) -> Generator[str]:
-    """The same as `postgres` for code outside Trio, such as a fixture."""
+    """Do the same as `postgres` for code outside Trio, such as a fixture.
+
+    Raises:
+        EmbeddedError: the binaries are not installed, or the server does not start.
+    """
     command = _command(directory, version, settings)
     with subprocess.Popen(  # noqa: S603 - our own interpreter, and our own script
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -83,7 +93,11 @@ def postgres_sync(
             yield _dsn(process.stdout.readline())
         finally:
             process.stdin.close()
-            process.wait(_STOP_TIMEOUT)
+            try:
+                process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                # Its server ends with it.
+                process.kill()
 
 
 def _command(
@@ -107,9 +121,11 @@ def _command(
             f"{version} for this platform"
         )
     order = {
+        "program": os.getpid(),
         "installation": str(installation),
+        "version": version,
         "directory": None if directory is None else str(Path(directory).absolute()),
-        "settings": dict(settings or {}),
+        "settings": {name: str(value) for name, value in (settings or {}).items()},
     }
     keeper = Path(__file__).with_name("_keeper.py")
     # Isolated, and without site-packages: it starts in a few milliseconds and needs neither.
