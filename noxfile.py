@@ -46,6 +46,13 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session
+def psycopg_suite(session: nox.Session) -> None:
+    """Run psycopg's own async tests on `m25.pg`: `-- CHECKOUT` of the version installed."""
+    session.install("-e", ".[binary,embedded]", "anyio", "dnspython", "pproxy", "pytest>=8,<9")
+    session.run("python", "tests/pg/psycopg_suite/run.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Look for mistakes and for what is not formatted."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
