@@ -217,3 +217,43 @@ async def test_heartbeats_renew_the_lease(dsn: str) -> None:
         await eventually(renewed)
         release.set()
         assert (await ended(m, beating, record.id)).output == 1
+
+
+async def test_a_result_that_cannot_be_written_yet_keeps_its_attempt(dsn: str) -> None:
+    ran: list[int] = []
+
+    @m25.queue("waiting", heartbeat_interval=0.1, allowed_heartbeat_misses=2, poll_interval=0.1)
+    async def waiting(number: int) -> int:
+        ran.append(number)
+        return number
+
+    async with m25.open(dsn) as m, m25.open(dsn) as other:
+        m.add_queue(waiting)
+        await m.start()
+        # Results are refused for longer than a lease lasts; heartbeats are not.
+        await rows(
+            dsn,
+            "create function refuse() returns trigger language plpgsql as"
+            " $$ begin raise exception 'not now' using errcode = '53000'; end $$",
+        )
+        await rows(
+            dsn,
+            "create trigger refuse before update on m25.job for each row"
+            " when (new.finished_at is not null) execute function refuse()",
+        )
+        record = await m.enqueue(waiting, 7)
+        other.add_queue(waiting)
+        await other.start()
+
+        async def kept() -> bool:
+            (row,) = await rows(
+                dsn,
+                "select latest_heartbeat_at - started_at > '1 s' as kept from m25.job",
+            )
+            return bool(row["kept"])
+
+        await eventually(kept)
+        await rows(dsn, "drop trigger refuse on m25.job")
+        ended_record = await ended(m, waiting, record.id)
+    assert ended_record.output == 7
+    assert ran == [7]

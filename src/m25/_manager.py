@@ -355,7 +355,7 @@ class Manager:
                 beat_at = trio.current_time() + interval
                 self._judge(interval)
                 answered = await self._exchange_heartbeats(responders, interval / 2)
-                if not answered:
+                if not (answered or self._unsettled):
                     continue
                 try:
                     await self._record_heartbeats(answered)
@@ -406,8 +406,11 @@ class Manager:
         return answered
 
     async def _record_heartbeats(self, executors: Sequence[Executor]) -> None:
+        claims = [executor.claim for executor in executors]
+        # A result that the database has not taken yet must still be its attempt's when it does.
+        claims += [Claimed(settlement.id, settlement.token) for settlement in self._unsettled]
         held = await self._store.beat(
-            [executor.claim for executor in executors],
+            claims,
             self.queue.lease,
             self.queue.reserved_timeout,
         )
