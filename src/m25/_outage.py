@@ -4,6 +4,7 @@ and when it is back; however many calls fail meanwhile."""
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 import psycopg
@@ -13,6 +14,9 @@ _logger = logging.getLogger("m25.database")
 
 _FIRST_REMINDER: Final = 10.0  # seconds
 _LONGEST_REMINDER: Final = 300.0  # seconds
+#: Calls that fail within so many seconds after others were answered belong to the same outage: some
+#: kind of call may fail all the time while others work.
+_PEACE: Final = 10.0
 
 
 def brief(error: BaseException) -> str:
@@ -27,23 +31,29 @@ class Outage:
     """One for each client: all that use the database tell it how they fared."""
 
     def __init__(self) -> None:
-        self._began: float | None = None
+        self._failing = False
+        self._began = -math.inf
+        self._answered_at = -math.inf
         self._failures = 0
         self._reminder = _FIRST_REMINDER
         self._remind_at = 0.0
+        #: Whether the log says, so far, that the database is away.
+        self._said = False
 
     def failed(self, error: Exception) -> None:
         """A call failed, and will be repeated."""
         now = trio.current_time()
-        self._failures += 1
-        if self._began is None:
+        if not self._failing and now - self._answered_at >= _PEACE:
             self._began = now
+            self._failures = 0
             self._reminder = _FIRST_REMINDER
             self._remind_at = now + self._reminder
+            self._said = True
             _logger.warning("database call failed; will be repeated", extra={"error": brief(error)})
         elif now >= self._remind_at:
             self._reminder = min(self._reminder * 2, _LONGEST_REMINDER)
             self._remind_at = now + self._reminder
+            self._said = True
             _logger.warning(
                 "database calls still fail",
                 extra={
@@ -52,16 +62,20 @@ class Outage:
                     "seconds": now - self._began,
                 },
             )
+        self._failing = True
+        self._failures += 1
 
     def worked(self) -> None:
         """A call was answered."""
-        if self._began is not None:
-            _logger.info(
-                "database answers again",
-                extra={
-                    "failures": self._failures,
-                    "seconds": trio.current_time() - self._began,
-                },
-            )
-            self._began = None
-            self._failures = 0
+        if self._failing:
+            self._failing = False
+            self._answered_at = trio.current_time()
+            if self._said:
+                self._said = False
+                _logger.info(
+                    "database answers again",
+                    extra={
+                        "failures": self._failures,
+                        "seconds": self._answered_at - self._began,
+                    },
+                )
