@@ -457,6 +457,22 @@ def queue(
 def queue(
     name: str,
     *,
+    errors: tuple[type[E1], type[E2], type[E3]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1 | E2 | E3]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2], type[E3], type[E4]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1 | E2 | E3 | E4]: ...
+@overload
+def queue(
+    name: str,
+    *,
     errors: tuple[type[E1], ...],
     setup: Setup[Resource],
     **options: Unpack[QueueOptions],

@@ -1,0 +1,257 @@
+"""Not run: read by type checkers. A line that ends with `# error` must be one to both, no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Never, assert_type
+
+import attrs
+
+import m25
+
+
+@attrs.frozen
+class Email:
+    to: str
+
+
+@attrs.frozen
+class Receipt:
+    number: int
+
+
+class Full(Exception): ...
+
+
+class Gone(Exception): ...
+
+
+class Late(Exception): ...
+
+
+class Lost(Exception): ...
+
+
+class Pool: ...
+
+
+@asynccontextmanager
+async def pool() -> AsyncGenerator[Pool, None]:
+    yield Pool()
+
+
+# What the decorator infers
+
+
+@m25.queue("none")
+async def without_errors(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("none", errors=())
+async def with_no_errors(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("one", errors=(Full,), max_concurrency=3, poll_interval=timedelta(seconds=1))
+async def with_one(email: Email) -> Receipt | None:
+    raise Full
+
+
+@m25.queue("two", errors=(Full, Gone))
+async def with_two(email: Email) -> list[Receipt]:
+    raise Full
+
+
+@m25.queue("three", errors=(Full, Gone, Late))
+async def with_three(email: Email) -> None:
+    raise Full
+
+
+@m25.queue("four", errors=(Full, Gone, Late, Lost))
+async def with_four(email: dict[str, Email]) -> int:
+    raise Full
+
+
+@m25.queue("setup", setup=pool)
+async def with_setup(email: Email, connections: Pool) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("setup one", errors=(Full,), setup=pool, reserved_timeout=60)
+async def with_setup_and_one(email: Email, connections: Pool) -> Receipt:
+    raise Full
+
+
+@m25.queue("setup two", errors=(Full, Gone), setup=pool)
+async def with_setup_and_two(email: Email, connections: Pool) -> Receipt:
+    raise Full
+
+
+@m25.queue("setup three", errors=(Full, Gone, Late), setup=pool)
+async def with_setup_and_three(email: Email, connections: Pool) -> Receipt:
+    raise Full
+
+
+@m25.queue("setup four", errors=(Full, Gone, Late, Lost), setup=pool)
+async def with_setup_and_four(email: Email, connections: Pool) -> Receipt:
+    raise Full
+
+
+assert_type(without_errors, m25.Queue[Email, Receipt, Never])
+assert_type(with_no_errors, m25.Queue[Email, Receipt, Never])
+assert_type(with_one, m25.Queue[Email, Receipt | None, Full])
+assert_type(with_two, m25.Queue[Email, list[Receipt], Full | Gone])
+assert_type(with_three, m25.Queue[Email, None, Full | Gone | Late])
+assert_type(with_four, m25.Queue[dict[str, Email], int, Full | Gone | Late | Lost])
+assert_type(with_setup, m25.Queue[Email, Receipt, Never])
+assert_type(with_setup_and_one, m25.Queue[Email, Receipt, Full])
+assert_type(with_setup_and_two, m25.Queue[Email, Receipt, Full | Gone])
+assert_type(with_setup_and_three, m25.Queue[Email, Receipt, Full | Gone | Late])
+assert_type(with_setup_and_four, m25.Queue[Email, Receipt, Full | Gone | Late | Lost])
+
+
+# By hand
+
+
+async def send(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+async def send_with(email: Email, connections: Pool) -> Receipt:
+    raise NotImplementedError
+
+
+class Service:
+    async def handle(self, email: Email) -> Receipt:
+        raise NotImplementedError
+
+
+by_hand = m25.Queue("by hand", handler_function=send, errors=(Full,), max_concurrency=3)
+assert_type(by_hand, m25.Queue[Email, Receipt, Full])
+declared: m25.Queue[Email, Receipt, Full | Gone] = m25.Queue(
+    "declared", handler_function=send, errors=(Full, Gone), poll_interval=0.5
+)
+without: m25.Queue[Email, Receipt, Never] = m25.Queue("without", handler_function=send)
+of_method: m25.Queue[Email, Receipt, Never] = m25.Queue("m", handler_function=Service().handle)
+with_resource: m25.Queue[Email, Receipt, Never] = m25.Queue(
+    "resource", handler_function=send_with, setup=pool
+)
+from_decorator = m25.queue("decorated", errors=(Full,))(send)
+assert_type(from_decorator, m25.Queue[Email, Receipt, Full])
+
+
+def to_json(email: Email) -> Any:
+    return email.to
+
+
+def decoder(plain: Any) -> Email:
+    return Email(plain)
+
+
+with_codecs: m25.Queue[Email, Receipt, Never] = m25.Queue(
+    "codecs", handler_function=send, input_to_json=to_json, input_decoder=decoder
+)
+assert_type(with_one.name, str)
+assert_type(with_one.poll_interval, timedelta)
+assert_type(with_one.errors, tuple[type[Full], ...])
+
+
+# What is wrong
+
+
+@m25.queue("not async")  # error
+def blocking(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("too many")  # error
+async def of_two(email: Email, connections: Pool) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("too few", setup=pool)  # error
+async def of_one(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("another resource", setup=pool)  # error
+async def of_another(email: Email, connections: str) -> Receipt:
+    raise NotImplementedError
+
+
+m25.queue("misspelt", max_concurency=3)  # error
+m25.queue("text", poll_interval="5")  # error
+m25.queue("list", errors=[Full])  # error
+m25.queue("instance", errors=(Full(),))  # error
+m25.queue("no exception", errors=(int,))  # error
+other: m25.Queue[Email, Receipt, Never] = m25.Queue(
+    "other input",
+    handler_function=send,
+    input_to_json=str.upper,  # error
+)
+wrong: m25.Queue[int, Receipt, Never] = m25.Queue("x", handler_function=send)  # error
+
+
+# Jobs
+
+
+AT = datetime(2030, 1, 1, tzinfo=UTC)
+job = m25.Job(Email("ada@example.org"), timeout=5, retry_delay=timedelta(seconds=1))
+assert_type(job, m25.Job[Email])
+assert_type(job.schedule(at=AT), m25.Job[Email])
+assert_type(job.with_timeout(5), m25.Job[Email])
+assert_type(job.retry(max_attempts=3, delay=0.5), m25.Job[Email])
+assert_type(job.with_unique_key("k"), m25.Job[Email])
+assert_type(job.with_priority(-1), m25.Job[Email])
+assert_type(job.timeout, timedelta | None)
+assert_type(job.meta, Mapping[str, Any] | None)
+m25.Job(1, scheduled_at="tomorrow")  # error
+m25.Job(1, max_attempts="3")  # error
+job.schedule("tomorrow")  # error
+
+
+# Enqueueing
+
+
+async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
+    record = await m.enqueue(with_two, Email("ada@example.org"))
+    assert_type(record, m25.JobRecord[Email, list[Receipt], Full | Gone])
+    assert_type(record.input, Email)
+    assert_type(record.output, list[Receipt] | None)
+    assert_type(record.error_data, Full | Gone | None)
+    assert_type(record.status, m25.JobStatus)
+    assert_type(record.failure_reason, m25.FailureReason | None)
+    assert_type(record.scheduled_at, datetime | None)
+    assert_type(await m.enqueue(with_two, job), m25.JobRecord[Email, list[Receipt], Full | Gone])
+    assert_type(await m.get_job(with_one, id), m25.JobRecord[Email, Receipt | None, Full])
+    assert_type(
+        await m.cancel_job(with_four, id),
+        m25.JobRecord[dict[str, Email], int, Full | Gone | Late | Lost],
+    )
+    assert_type(await m.enqueue(without_errors, job), m25.JobRecord[Email, Receipt, Never])
+
+    await m.enqueue(with_two, "ada@example.org")  # error
+    await m.enqueue(with_two, Receipt(1))  # error
+    await m.enqueue(with_two, m25.Job(Receipt(1)))  # error
+    await m.enqueue(with_two, m25.Job(Email("a")).retry("3"))  # error
+    await m.enqueue(with_four, {"a": Receipt(1)})  # error
+    await m.enqueue(with_setup, 3)  # error
+    await m.enqueue(by_hand, 3)  # error
+    await m.enqueue("emails", Email("a"))  # error
+    await m.get_job(with_two, "id")  # error
+    record.output.append(1)  # error
+
+
+# What takes queues
+
+
+def takes(queue: m25.Queue[Email, Any, Any]) -> Callable[..., Awaitable[Any]]:
+    return queue.handler_function
+
+
+takes(with_one)
+takes(with_setup)
+takes(with_four)  # error
