@@ -169,6 +169,22 @@ def test_two_servers_at_a_time_do_not_disturb_each_other():
         assert answer(other, "select to_regclass('only_here')") is None
 
 
+def test_nothing_is_traded_for_speed_unless_a_setting_says_so():
+    with (
+        embedded.postgres_sync() as one,
+        embedded.postgres_sync(settings={"fsync": "off"}) as other,
+    ):
+        assert (
+            answer(
+                one,
+                "select string_agg(setting, ' ') from pg_settings where name in"
+                " ('fsync', 'full_page_writes', 'synchronous_commit')",
+            )
+            == "on on on"
+        )
+        assert answer(other, "show fsync") == "off"
+
+
 def test_data_are_kept_in_a_directory_for_one_server_at_a_time(roomy: Path):
     directory = roomy / "some" / "data"
     with embedded.postgres_sync(directory) as dsn:

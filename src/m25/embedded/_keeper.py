@@ -105,9 +105,6 @@ def _keep(order: dict[str, Any], user: _User | None, temporary: Path) -> None:
     settings: dict[str, str] = order["settings"]
     if kept:
         _prepare(home, user)
-    else:
-        # Nobody will want these data after a crash of the machine.
-        settings = {"fsync": "off", "full_page_writes": "off", **settings}
     with _lock(home, program) as lock:
         installation = _reachable(Path(order["installation"]), user, temporary)
         password = _initialise(

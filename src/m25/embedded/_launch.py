@@ -41,7 +41,8 @@ async def postgres(
         directory: where its data are kept, for the next time; without one they are temporary, and
             gone when the block is left. One server at a time can use it.
         version: 16 or 18. Data are of one version, and cannot be opened by the other.
-        settings: server parameters, by name.
+        settings: server parameters, by name, as `{"fsync": "off"}` for data that may be lost when
+            the machine fails. The address and the port are the server's own affair.
 
     Raises:
         EmbeddedError: the binaries are not installed, or the server does not start.
