@@ -254,6 +254,30 @@ def test_a_child_that_outlives_the_killed_program_does_not_keep_the_server():
             os.kill(int(child), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("block", ["with embedded.postgres_sync()", "async with postgres()"])
+def test_a_program_that_forked_need_not_wait_for_its_child(block: str):
+    forking = f"""
+    from m25.embedded import postgres
+    async def main():
+        {block} as dsn:
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            print(child, answer(dsn, "show data_directory"), flush=True)
+    trio.run(main)
+"""
+    with program(forking) as process:
+        child, data = line_of(process).split()
+        left = descendants(process.pid) - {int(child)}
+        try:
+            assert process.wait(PATIENCE) == 0
+            assert gone(left)
+            assert not Path(data).parent.exists()
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+
+
 def test_a_keeper_that_is_killed_takes_its_server_along():
     with program(RUNNING) as process:
         data = Path(line_of(process))

@@ -1,7 +1,8 @@
-"""The keeper: a process of its own that starts a server, and stops it when its standard input ends.
+"""The keeper: a process of its own that starts a server, and stops it when it is told to.
 
-That is when the program that started it closes the pipe, or is no more, however it ended. It is
-run as a script, in an isolated interpreter: the standard library is all that it may import.
+It is told by its standard input: by a byte, or by the end, which is there when the program that
+started it is no more, however it ended. It is run as a script, in an isolated interpreter: the
+standard library is all that it may import.
 
 Its one argument is a JSON object: `program` (a process id), `installation`, `version`, `directory`
 (or null) and `settings`. Its one line of output is another: `port` and `password`, or `error`.
@@ -70,16 +71,14 @@ class _Program:
         self._pid = pid
 
     def is_gone(self, patience: float) -> bool:
-        """Whether it has ended, or closed the pipe; waits up to `patience` seconds for it."""
+        """Whether it has ended, or said that it has; waits up to `patience` seconds for it."""
         readable, _, _ = select.select([sys.stdin], [], [], patience)
-        if readable and not os.read(sys.stdin.fileno(), 1):
-            return True
         # A child that it forked may hold the pipe open after it.
-        return os.getppid() != self._pid
+        return bool(readable) or os.getppid() != self._pid
 
 
 def main() -> None:
-    """Do as the argument says until standard input ends."""
+    """Do as the argument says until told to end."""
     # Ctrl-C and the like are for the program; it decides when the server ends.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

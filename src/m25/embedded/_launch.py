@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,9 @@ _INSTALLATIONS: Final = {16: "pginstall", 18: "pginstall18"}
 
 #: The longest the server may take to stop once its block is left, in seconds.
 _STOP_TIMEOUT: Final = 30.0
+
+#: What tells the keeper to end. To close the pipe is not enough where a forked child holds it open.
+_END: Final = b"."
 
 
 class EmbeddedError(M25Error):
@@ -63,6 +66,8 @@ async def postgres(
     finally:
         with trio.CancelScope(shield=True):
             with trio.move_on_after(_STOP_TIMEOUT) as patience:
+                with suppress(trio.BrokenResourceError):
+                    await process.stdin.send_all(_END)
                 await process.stdin.aclose()
                 await process.stdout.aclose()
                 await process.wait()
@@ -86,14 +91,15 @@ def postgres_sync(
     """
     command = _command(directory, version, settings)
     with subprocess.Popen(  # noqa: S603 - our own interpreter, and our own script
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             yield _dsn(process.stdout.readline())
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.write(_END)
             try:
                 process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
