@@ -14,7 +14,7 @@ async def sleeps(seconds: float) -> None:
     await trio.sleep(seconds)
 
 
-@m25.queue("spins", max_concurrency=4, poll_interval=0.2)
+@m25.queue("spins", poll_interval=0.2, heartbeat_interval=0.2, allowed_heartbeat_misses=1)
 async def spins(seconds: float) -> None:
     print("begun", flush=True)
     end = time.monotonic() + seconds

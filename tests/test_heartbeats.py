@@ -1,0 +1,209 @@
+"""Heartbeats: sent by message, answered, and written together; and what a missing answer means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+
+import m25
+from m25._executor import Executor
+from m25._store.protocol import Claimed
+from processes import worker
+from waiting import chain, ended, eventually, rows
+
+
+async def test_one_statement_records_the_heartbeats_of_all(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[int] = []
+
+    @m25.queue("beating", heartbeat_interval=0.1)
+    async def beating(number: int) -> None:
+        await trio.sleep_forever()
+
+    async with m25.open(dsn, shutdown_grace=0) as m:
+        original = m._store.beat
+
+        async def beat(claims: Sequence[Claimed], *options: Any) -> set[str]:
+            held = await original(claims, *options)
+            beats.append(len(held))
+            return held
+
+        monkeypatch.setattr(m._store, "beat", beat)
+        m.add_queue(beating)
+        for number in range(8):
+            await m.enqueue(beating, number)
+        await m.start()
+
+        async def beaten() -> bool:
+            return len(beats) >= 3
+
+        await eventually(beaten)
+        found = await rows(dsn, "select latest_heartbeat_at, lease_expires_at from m25.job")
+    assert beats[:3] == [8, 8, 8]
+    assert len({row["latest_heartbeat_at"] for row in found}) == 1
+    for row in found:
+        assert row["lease_expires_at"] - row["latest_heartbeat_at"] == beating.lease
+
+
+async def test_an_idle_queue_writes_no_heartbeats(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @m25.queue("idle", heartbeat_interval=0.02)
+    async def idle(number: int) -> None:
+        pass
+
+    async with m25.open(dsn) as m:
+
+        async def beat(*_: Any) -> set[str]:
+            raise AssertionError("nothing runs")
+
+        monkeypatch.setattr(m._store, "beat", beat)
+        m.add_queue(idle)
+        await m.start()
+        await trio.sleep(0.15)
+
+
+@pytest.mark.parametrize("misses", [0, 2])
+async def test_an_executor_that_leaves_too_many_unanswered_is_cancelled_and_tried_again(
+    dsn: str, misses: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancelled = trio.Event()
+    answer = Executor.respond
+
+    async def respond(executor: Executor, *channels: Any) -> None:
+        # The first attempt's is stuck; no user's code can do that.
+        if executor.row.attempt == 1 and executor.row.input == "1":
+            await trio.sleep_forever()
+        await answer(executor, *channels)
+
+    monkeypatch.setattr(Executor, "respond", respond)
+
+    # The poll is late: the sweep of one's own process would take the attempt for lost as well.
+    @m25.queue("mute", heartbeat_interval=0.1, allowed_heartbeat_misses=misses, poll_interval=60)
+    async def mute(number: int) -> int:
+        if m25.current_job().attempt == 1 and number == 1:
+            try:
+                await trio.sleep_forever()
+            finally:
+                cancelled.set()
+        await trio.sleep(0.1 * (misses + 3))
+        return number
+
+    async with m25.open(dsn) as m:
+        m.add_queue(mute)
+        await m.start()
+        # Another of the same queue, which answers.
+        other = await m.enqueue(mute, 2)
+        first = await m.enqueue(mute, 1)
+        record = await ended(m, mute, first.id)
+        assert cancelled.is_set()
+
+        async def succeeded() -> bool:
+            return (await chain(dsn, first.id))[-1]["status"] == "succeeded"
+
+        await eventually(succeeded)
+        assert (await ended(m, mute, other.id)).status is m25.JobStatus.SUCCEEDED
+        assert len(await chain(dsn, other.id)) == 1
+    assert record.failure_reason is m25.FailureReason.HEARTBEAT_TIMEOUT
+    attempts = await chain(dsn, first.id)
+    assert [row["attempt"] for row in attempts] == [1, 2]
+    # It was not the job's fault, whose max_attempts is one.
+    assert [(row["losses"], row["max_attempts"]) for row in attempts] == [(1, 1), (1, 1)]
+    (event,) = [r for r in caplog.records if "unanswered" in r.getMessage()]
+    assert event.job_id == str(first.id)
+
+
+async def test_with_no_allowed_losses_a_job_of_one_attempt_starts_at_most_once(
+    dsn: str,
+) -> None:
+    @m25.queue("once", poll_interval=0.1, allowed_losses=0)
+    async def once(number: int) -> None:
+        raise AssertionError("it was started already")
+
+    async with m25.open(dsn) as m:
+        record = await m.enqueue(once, 1)
+        await rows(
+            dsn,
+            "update m25.job set reserved_at = now(), started_at = now(),"
+            " deadline = now() + timeout, claim_token = gen_random_uuid(),"
+            " lease_expires_at = now()",
+        )
+        m.add_queue(once)
+        await m.start()
+        found = await ended(m, once, record.id)
+    assert found.failure_reason is m25.FailureReason.HEARTBEAT_TIMEOUT
+    assert len(await chain(dsn, record.id)) == 1
+
+
+async def test_a_process_that_is_blocked_past_its_leases_loses_its_jobs_and_nothing_else(
+    dsn: str,
+) -> None:
+    @m25.queue("spins", poll_interval=0.1)
+    async def spins(seconds: float) -> str:
+        return "by another process"
+
+    async with m25.open(dsn) as m, worker(dsn, program="plain.py") as blocked:
+        record = await m.enqueue(spins, 2.5)
+        await blocked.until_printed("begun")
+        m.add_queue(spins)
+        await m.start()
+
+        async def succeeded() -> bool:
+            return (await chain(dsn, record.id))[-1]["status"] == "succeeded"
+
+        await eventually(succeeded)
+        before = await chain(dsn, record.id)
+
+        async def said_so() -> bool:
+            return any("the claim was lost" in line for line in blocked.logged)
+
+        await eventually(said_so)
+        # It goes on to serve its queues.
+        await m.stop()
+        other = await m.enqueue(spins, 0.01)
+        found = await eventually(lambda: succeeded_row(dsn, other.id))
+    assert found["output"] is None
+    assert await chain(dsn, record.id) == before
+    assert [row["failure_reason"] for row in before] == ["heartbeat_timeout", None]
+    assert before[1]["output"] == "by another process"
+
+
+async def succeeded_row(dsn: str, id: m25.JobId) -> dict[str, Any] | None:
+    (row,) = await chain(dsn, id)
+    return row if row["status"] == "succeeded" else None
+
+
+async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "m25")
+    failures = 0
+    release = trio.Event()
+
+    @m25.queue("lucky", heartbeat_interval=0.3, allowed_heartbeat_misses=1, poll_interval=0.1)
+    async def lucky(number: int) -> int:
+        await release.wait()
+        return m25.current_job().attempt
+
+    async with m25.open(dsn) as m:
+        original = m._store.beat
+
+        async def beat(*arguments: Any) -> set[str]:
+            nonlocal failures
+            if failures < 2:
+                failures += 1
+                raise OSError("a cable was pulled")
+            release.set()
+            return await original(*arguments)
+
+        monkeypatch.setattr(m._store, "beat", beat)
+        m.add_queue(lucky)
+        await m.start()
+        record = await m.enqueue(lucky, 1)
+        assert (await ended(m, lucky, record.id)).output == 1
+    assert failures == 2
