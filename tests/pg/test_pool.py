@@ -351,3 +351,19 @@ async def test_no_password_is_in_what_it_says(caplog: pytest.LogCaptureFixture) 
         with pytest.raises(psycopg.OperationalError) as caught:
             await pool.wait(timeout=0.05)
     assert "hunter2" not in f"{caught.value} {caplog.text}"
+
+
+async def test_a_connection_that_is_opened_while_the_pool_is_left_is_closed(empty_dsn: str) -> None:
+    made: list[pg.AsyncConnection[Any]] = []
+
+    class Late(pg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            # As one whose last byte has just arrived, which no cancellation stops any more.
+            with trio.CancelScope(shield=True):
+                made.append(connection := await super().connect(*args, **kwargs))
+            return connection
+
+    async with pg.Pool(empty_dsn, min_size=2, connection_class=Late):
+        await trio.testing.wait_all_tasks_blocked()
+    assert [connection.closed for connection in made] == [True, True]

@@ -267,9 +267,12 @@ class Pool(Generic[C]):
         try:
             await self._wind_up()
         finally:
-            for pooled in (*self._books.idle, *self._lent):
-                pooled.connection._wire.finish()
-            stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)
+            try:
+                stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)
+            finally:
+                # Some may have been opened until now.
+                for pooled in (*self._books.idle, *self._lent):
+                    pooled.connection._wire.finish()
         return stopped
 
     def stats(self) -> PoolStats:
