@@ -1,0 +1,153 @@
+"""What the managers decide, without a database: plain functions over plain values."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import attrs
+import pytest
+
+from m25 import FailureReason, JobStatus
+from m25._job import MOVES, has_next_attempt
+from m25._plan import (
+    LARGEST_CLAIM,
+    LONGEST_PAUSE,
+    claim_size,
+    next_survey,
+    overdue,
+    pause,
+    stale,
+)
+
+CHANCE = random.Random(25)
+
+
+@attrs.frozen
+class Beating:
+    misses: int = 0
+    deadline: float = 0.0
+
+
+def test_pauses_double_up_to_the_longest_and_are_spread_over_their_upper_half() -> None:
+    for failures in range(1, 40):
+        full = min(0.1 * 2 ** (failures - 1), LONGEST_PAUSE)
+        pauses = [pause(failures, CHANCE) for _ in range(200)]
+        assert full / 2 <= min(pauses) < full * 0.6
+        assert full * 0.9 < max(pauses) <= full
+
+
+def test_a_pause_after_any_number_of_failures_is_a_pause() -> None:
+    assert LONGEST_PAUSE / 2 <= pause(10**9, CHANCE) <= LONGEST_PAUSE
+
+
+@pytest.mark.parametrize(
+    ("max_concurrency", "running", "unsettled", "size"),
+    [
+        (10, 0, 0, 10),
+        (10, 4, 0, 6),
+        (10, 10, 0, 0),
+        # A queue whose slots are all taken by handlers that do not end.
+        (10, 12, 0, 0),
+        # What waits to be written takes no slots, up to a point.
+        (10, 0, 10, 10),
+        (10, 0, LARGEST_CLAIM, 10),
+        (10, 0, LARGEST_CLAIM + 4, 6),
+        (10, 0, LARGEST_CLAIM + 10, 0),
+        (10, 0, 10**6, 0),
+        (100_000, 0, 0, LARGEST_CLAIM),
+        (100_000, 99_999, 0, 1),
+        (1, 0, 0, 1),
+    ],
+)
+def test_a_claim_takes_the_free_slots_and_no_more_than_is_quick(
+    max_concurrency: int, running: int, unsettled: int, size: int
+) -> None:
+    assert claim_size(max_concurrency=max_concurrency, running=running, unsettled=unsettled) == size
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_an_executor_is_stale_after_more_misses_than_allowed(allowed: int) -> None:
+    executors = [Beating(misses=misses) for misses in range(6)]
+    assert stale(executors, allowed) == executors[allowed + 1 :]
+
+
+def test_an_executor_is_overdue_once_its_grace_is_over() -> None:
+    executors = [Beating(deadline=deadline) for deadline in (7.0, 8.0, 9.0, float("inf"))]
+    assert overdue(executors, now=10.0, grace=2.0) == executors[:1]
+    assert overdue(executors, now=7.0, grace=0.0) == []
+
+
+def test_the_next_survey_comes_with_the_next_poll() -> None:
+    times = [next_survey(now=100, poll_interval=5, due_in=[], chance=CHANCE) for _ in range(200)]
+    assert 104.5 <= min(times) < max(times) <= 105
+
+
+def test_the_next_survey_comes_sooner_where_a_job_falls_due() -> None:
+    assert next_survey(now=100, poll_interval=5, due_in=[80.0, 1.5, 3.0], chance=CHANCE) == 101.5
+    # What is due already is being claimed, and is nothing to look for.
+    assert next_survey(now=100, poll_interval=5, due_in=[0.0, -3.0], chance=CHANCE) >= 104.5
+    assert next_survey(now=100, poll_interval=5, due_in=[86_400.0], chance=CHANCE) <= 105
+
+
+@pytest.mark.parametrize(
+    "reason", [FailureReason.ERRORED, FailureReason.CRASH, FailureReason.JOB_TIMEOUT]
+)
+@pytest.mark.parametrize(
+    ("attempt", "max_attempts", "losses", "expected"),
+    [(1, 1, 0, False), (1, 2, 0, True), (2, 2, 0, False), (2, 2, 1, True), (4, 1, 3, False)],
+)
+def test_an_attempt_that_failed_is_followed_while_max_attempts_allow(
+    reason: FailureReason, attempt: int, max_attempts: int, losses: int, expected: bool
+) -> None:
+    assert (
+        has_next_attempt(
+            reason, attempt=attempt, max_attempts=max_attempts, losses=losses, allowed_losses=3
+        )
+        is expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "allowed_losses", "expected"),
+    [(1, 0, False), (1, 1, True), (2, 1, False), (3, 3, True), (4, 3, False)],
+)
+def test_an_attempt_that_was_lost_is_followed_while_allowed_losses_allow(
+    losses: int, allowed_losses: int, expected: bool
+) -> None:
+    for max_attempts in (1, 100):
+        assert (
+            has_next_attempt(
+                FailureReason.HEARTBEAT_TIMEOUT,
+                attempt=losses,
+                max_attempts=max_attempts,
+                losses=losses,
+                allowed_losses=allowed_losses,
+            )
+            is expected
+        )
+
+
+def test_a_final_status_is_never_left_and_every_other_can_be() -> None:
+    final = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+    assert not [before for before, _ in MOVES if before in final]
+    assert {before for before, _ in MOVES} | final == set(JobStatus)
+
+
+def test_a_job_reaches_an_end_by_way_of_executing_or_by_being_cancelled() -> None:
+    ends = {(before, after) for before, after in MOVES if not _leaves(after)}
+    assert ends == {
+        (JobStatus.EXECUTING, JobStatus.SUCCEEDED),
+        (JobStatus.EXECUTING, JobStatus.FAILED),
+        (JobStatus.PENDING, JobStatus.CANCELLED),
+    }
+
+
+def _leaves(status: JobStatus) -> bool:
+    return any(before is status for before, _ in MOVES)
+
+
+def test_pauses_of_those_who_failed_together_differ() -> None:
+    pauses = sorted(pause(5, random.Random(seed)) for seed in range(100))
+    assert max(after - before for before, after in pairwise(pauses)) < 0.1
+    assert len(set(pauses)) == 100
