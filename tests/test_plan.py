@@ -8,8 +8,6 @@ from itertools import pairwise
 import attrs
 import pytest
 
-from m25 import FailureReason, JobStatus
-from m25._job import MOVES, has_next_attempt
 from m25._plan import (
     LARGEST_CLAIM,
     LONGEST_PAUSE,
@@ -88,63 +86,6 @@ def test_the_next_survey_comes_sooner_where_a_job_falls_due() -> None:
     # What is due already is being claimed, and is nothing to look for.
     assert next_survey(now=100, poll_interval=5, due_in=[0.0, -3.0], chance=CHANCE) >= 104.5
     assert next_survey(now=100, poll_interval=5, due_in=[86_400.0], chance=CHANCE) <= 105
-
-
-@pytest.mark.parametrize(
-    "reason", [FailureReason.ERRORED, FailureReason.CRASH, FailureReason.JOB_TIMEOUT]
-)
-@pytest.mark.parametrize(
-    ("attempt", "max_attempts", "losses", "expected"),
-    [(1, 1, 0, False), (1, 2, 0, True), (2, 2, 0, False), (2, 2, 1, True), (4, 1, 3, False)],
-)
-def test_an_attempt_that_failed_is_followed_while_max_attempts_allow(
-    reason: FailureReason, attempt: int, max_attempts: int, losses: int, expected: bool
-) -> None:
-    assert (
-        has_next_attempt(
-            reason, attempt=attempt, max_attempts=max_attempts, losses=losses, allowed_losses=3
-        )
-        is expected
-    )
-
-
-@pytest.mark.parametrize(
-    ("losses", "allowed_losses", "expected"),
-    [(1, 0, False), (1, 1, True), (2, 1, False), (3, 3, True), (4, 3, False)],
-)
-def test_an_attempt_that_was_lost_is_followed_while_allowed_losses_allow(
-    losses: int, allowed_losses: int, expected: bool
-) -> None:
-    for max_attempts in (1, 100):
-        assert (
-            has_next_attempt(
-                FailureReason.HEARTBEAT_TIMEOUT,
-                attempt=losses,
-                max_attempts=max_attempts,
-                losses=losses,
-                allowed_losses=allowed_losses,
-            )
-            is expected
-        )
-
-
-def test_a_final_status_is_never_left_and_every_other_can_be() -> None:
-    final = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
-    assert not [before for before, _ in MOVES if before in final]
-    assert {before for before, _ in MOVES} | final == set(JobStatus)
-
-
-def test_a_job_reaches_an_end_by_way_of_executing_or_by_being_cancelled() -> None:
-    ends = {(before, after) for before, after in MOVES if not _leaves(after)}
-    assert ends == {
-        (JobStatus.EXECUTING, JobStatus.SUCCEEDED),
-        (JobStatus.EXECUTING, JobStatus.FAILED),
-        (JobStatus.PENDING, JobStatus.CANCELLED),
-    }
-
-
-def _leaves(status: JobStatus) -> bool:
-    return any(before is status for before, _ in MOVES)
 
 
 def test_pauses_of_those_who_failed_together_differ() -> None:

@@ -82,8 +82,11 @@ class M25:
         self._outage = Outage()
         self._chance = chance
         self._teller = Teller(store)
-        self._enqueuer: Batcher[NewJob, Enqueued | Exists | Held] = Batcher(
-            self._enqueue_batch, self._closed_error
+        # A unique key that somebody's open transaction holds is waited for. Jobs without one must
+        # not wait along.
+        self._enqueuer, self._keyed_enqueuer = (
+            Batcher[NewJob, Enqueued | Exists | Held](self._enqueue_batch, self._closed_error)
+            for _ in range(2)
         )
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
@@ -186,7 +189,8 @@ class M25:
         new = self._new_job(queue, asked)
         try:
             if connection is None:
-                answer = await self._enqueuer.ask(new)
+                enqueuer = self._enqueuer if new.unique_key is None else self._keyed_enqueuer
+                answer = await enqueuer.ask(new)
             else:
                 _check_connection(connection)
                 (answer,) = await self._store.enqueue([new], [queue.name], connection)
@@ -327,6 +331,7 @@ class M25:
         """What every client runs, whether or not it runs queues."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._enqueuer.run)
+            nursery.start_soon(self._keyed_enqueuer.run)
             nursery.start_soon(self._teller.run)
 
     async def _close(self) -> None:
