@@ -285,6 +285,21 @@ def test_what_a_class_itself_refuses_cannot_be_decoded_and_is_not_enqueued():
         codec_of(Validated).decode('{"amount": 0}')
 
 
+def test_a_fault_that_is_gone_when_it_is_looked_for_is_reported_as_it_was():
+    answers = iter([False, True])
+
+    def fickle(_value, _field, _new):
+        if not next(answers):
+            raise ValueError("not today")
+
+    @attrs.define
+    class Fickle:
+        a: int = attrs.field(validator=fickle)
+
+    with pytest.raises(Undecodable, match="ValueError: not today"):
+        codec_of(Fickle).decode('{"a": 1}')
+
+
 def test_a_subclass_is_refused_where_its_base_is_declared():
     with pytest.raises(ValueRefused, match="must be Base, not Derived"):
         codec_of(Base).encode(Derived(1, "b"), "input")

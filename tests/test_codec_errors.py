@@ -126,8 +126,8 @@ def test_an_error_comes_back_equal(error, plain):
 
 
 def test_an_error_that_was_raised_and_noted_on_its_way_is_the_same_error():
-    codec = codec_of(NoFunds, Declined)
-    for error in (NoFunds("x"), Declined("why", ID)):
+    codec = codec_of(NoFunds, KeywordOnly)
+    for error in (NoFunds("x"), KeywordOnly(amount=3)):
         with pytest.raises(type(error)) as raised:
             raise error from ValueError("cause")
         raised.value.add_note("seen by the logger")

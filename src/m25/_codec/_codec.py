@@ -44,7 +44,7 @@ class Codec(Generic[T]):
                 self._prove(plain)
             return to_text(plain, bounded=self.bounded)
         except Exception as error:
-            refusal = self._trace(error, self.trace_to_json, value)
+            refusal = self._trace(error, self.trace_to_json, value, then=find_fault)
             raise ValueRefused(what, refusal.place, refusal.reason) from error
 
     def decode(self, text: str | bytes) -> T:
@@ -72,11 +72,19 @@ class Codec(Generic[T]):
             raise Refusal("would not come back equal: its class makes another value of its fields")
 
     @staticmethod
-    def _trace(error: Exception, trace: Callable[[Any], Any] | None, value: Any) -> Refusal:
+    def _trace(
+        error: Exception,
+        trace: Callable[[Any], Any] | None,
+        value: Any,
+        *,
+        then: Callable[[Any], None] | None = None,
+    ) -> Refusal:
         """The refusal behind an error, with the path where that can be found out."""
         if trace is not None:
             try:
-                find_fault(trace(value))
+                found = trace(value)
+                if then is not None:
+                    then(found)
             except Refusal as refusal:
                 return refusal
             except Exception as other:  # noqa: BLE001 - a type's own code may raise anything

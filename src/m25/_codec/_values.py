@@ -215,7 +215,7 @@ class Carrier:
                 raise Refusal(f"must be an object, not {described(value)}")
             if not value.keys() <= names:
                 raise _unknown_key(value, names, name_of(cls))
-            return structure(value)
+            return structure(value, origin)
 
         return decoder
 
