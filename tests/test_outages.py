@@ -88,8 +88,11 @@ async def test_results_wait_for_the_database_and_are_written_once_it_is_back(
         await switch.off()
         go_on.set()
         await done.wait()
-        # Long enough for each part to have tried, and failed, more than once.
-        await trio.sleep(1)
+
+        async def noticed() -> bool:
+            return "database call failed; will be repeated" in messages(caplog)
+
+        await eventually(noticed)
         await switch.on()
         back_at = trio.current_time()
         for number, record in enumerate(records):
