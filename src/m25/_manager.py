@@ -94,17 +94,23 @@ class Manager:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the queue until stopped or cancelled; it has started once a claim was answered."""
         failures = 0
-        while True:
-            began = trio.current_time()
-            try:
-                await self._serve(task_status)
-                return
-            except Exception:
-                if trio.current_time() - began > 10 * _plan.LONGEST_PAUSE:
-                    failures = 0
-                failures += 1
-                _logger.exception("manager failed; restarting", extra={"queue": self.queue.name})
-                await trio.sleep(_plan.pause(failures, self._chance))
+        try:
+            while True:
+                began = trio.current_time()
+                try:
+                    await self._serve(task_status)
+                    return
+                except Exception:
+                    if trio.current_time() - began > 10 * _plan.LONGEST_PAUSE:
+                        failures = 0
+                    failures += 1
+                    _logger.exception(
+                        "manager failed; restarting", extra={"queue": self.queue.name}
+                    )
+                    await trio.sleep(_plan.pause(failures, self._chance))
+        finally:
+            # What a manager that failed could not write, the next one writes.
+            self._report_unwritten()
 
     def wake(self, *, behind: bool = False) -> None:
         """There may be work to claim; with `behind`, such as claims have gone past already."""
@@ -138,7 +144,6 @@ class Manager:
             bound = CLEAN_UP if self._has_started else CLEAN_UP_UNSTARTED
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
-            self._report_unwritten()
 
     async def _claim_while_running(
         self,
@@ -440,6 +445,3 @@ class Manager:
                 "the database did not take what was left; the leases of these jobs will end them",
                 extra={"queue": self.queue.name, "job_ids": jobs},
             )
-            self._unsettled.clear()
-            self._to_release.clear()
-            self._unanswered.clear()

@@ -59,8 +59,10 @@ async def test_no_thread_is_in_the_path_of_a_query(
 
     monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
     await connection.execute("select 1")
-    with trio.move_on_after(0.01):
-        await connection.execute("select pg_sleep(10)")
+    if psycopg.pq.version() >= 170000:
+        # Before, libpq can cancel blocking only.
+        with trio.move_on_after(0.01):
+            await connection.execute("select pg_sleep(10)")
     async with connection.cursor().copy("copy (select 1) to stdout") as copy:
         assert [bytes(row) async for row in copy] == [b"1\n"]
 

@@ -77,9 +77,17 @@ def failure(
     error_data: str | None = None,
     next_attempt_id: str | None = None,
 ) -> Settlement:
-    crash = ("ValueError", "no", "Traceback …") if reason == "crash" else (None, None, None)
-    next_id = make_id() if next_attempt_id is None else next_attempt_id
-    return Settlement(*claim, reason, None, error_data, *crash, next_id)
+    crashed = reason == "crash"
+    return Settlement(
+        *claim,
+        reason,
+        None,
+        error_data,
+        "ValueError" if crashed else None,
+        "no" if crashed else None,
+        "Traceback …" if crashed else None,
+        make_id() if next_attempt_id is None else next_attempt_id,
+    )
 
 
 def position(row: JobRow) -> Position:
@@ -211,6 +219,7 @@ class PostgresWorld(WithVerbs):
             return await cursor.fetchall() if cursor.description else []
 
     async def now(self) -> datetime:
+        now: datetime
         ((now,),) = await self.execute("select now()")
         return now.astimezone(UTC)
 
@@ -247,5 +256,6 @@ class PostgresWorld(WithVerbs):
         return await self.row(found[0][0]) if found else None
 
     async def count(self) -> int:
+        count: int
         ((count,),) = await self.execute("select count(*) from m25.job")
         return count

@@ -253,8 +253,8 @@ async def test_a_listener_that_is_busy_misses_nothing_and_piles_up_nothing(
         waiting = set(names)
         received = 0
         while waiting:
-            name = await _next(told)
-            waiting = set() if name is None else waiting - {name}
+            heard = await _next(told)
+            waiting = set() if heard is None else waiting - {heard}
             received += 1
         assert received <= 3 * len(names)
 

@@ -195,14 +195,11 @@ async def test_an_attempt_lost_with_its_process_is_followed_by_another_and_not_c
         claim = await world.claim_one()
         fates.append(await world.settle(failure(claim, reason), allowed_losses=2))
     assert fates == [Fate.RETRIED, Fate.RETRIED, Fate.RETRIED, Fate.SETTLED]
-    losses, attempts, id = [], [], first
-    while (row := await world.row(id)) and (following := await world.successor(id)):
-        losses.append(row.losses)
-        attempts.append(row.attempt)
-        id = following.id
-    assert losses == [1, 1, 2]
-    assert attempts == [1, 2, 3]
-    assert (row.losses, row.attempt) == (2, 4)
+    chain = [await world.row(first)]
+    while following := await world.successor(chain[-1].id):
+        chain.append(following)
+    assert [row.attempt for row in chain] == [1, 2, 3, 4]
+    assert [row.losses for row in chain] == [1, 1, 2, 2]
 
 
 async def test_a_chain_ends_once_it_has_lost_more_processes_than_it_may(world: WithVerbs) -> None:
