@@ -388,6 +388,7 @@ UNDECODABLE = [
     (Literal[1], "true", "", "must be one of Literal[1], not True"),
     (Literal[True], "1", "", "must be one of Literal[True], not 1"),
     (Access, "4", "", "is no combination of Access"),
+    (Access, "-1", "", "is no combination of Access"),
     (Access, "true", "", "must be a whole number, not bool"),
     (list[int], {}, "", "must be an array, not dict"),
     (list[int], [1, None], "[1]", "must be a whole number, not None"),

@@ -690,8 +690,12 @@ def _flag_decoder(kind: Any) -> Hook:
         if value.__class__ is not int:
             raise Refusal(f"must be a whole number, not {described(value)}")
         try:
-            return kind(value)
+            found = kind(value)
         except ValueError as error:
             raise Refusal(f"is no combination of {name_of(kind)}") from error
+        if found.value != value:
+            # Some flags drop the bits they do not know: by their boundary, or by an early 3.11.
+            raise Refusal(f"is no combination of {name_of(kind)}")
+        return found
 
     return decoder
