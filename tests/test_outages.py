@@ -17,6 +17,9 @@ from waiting import ended, eventually, rows
 #: Within so many seconds of the database's return, work goes on.
 RESUMED = 5.0
 
+#: The application name of a session that is not m25's.
+OPERATOR = "operator"
+
 
 class Switch:
     """Takes one database away from everybody, and gives it back."""
@@ -38,12 +41,23 @@ class Switch:
         await self.disconnect()
 
     async def disconnect(self) -> None:
-        """End every connection of m25's."""
+        """End every connection of m25's, those that are just being made among them."""
+
+        async def none_is_entering() -> bool:
+            # One that is not let in yet does not say which database it is for.
+            return not await rows(
+                self._server,
+                "select pid from pg_stat_activity"
+                " where backend_type = 'client backend' and datname is null",
+            )
+
+        await eventually(none_is_entering)
         await rows(
             self._server,
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
-            " where datname = %(name)s and state <> 'idle in transaction'",
+            " where datname = %(name)s and application_name is distinct from %(operator)s",
             name=self._name,
+            operator=OPERATOR,
         )
 
     async def _alter(self, change: LiteralString) -> None:
@@ -279,7 +293,7 @@ async def test_limits_that_an_operator_sets_for_a_while_end_nothing(
         await m.start()
         record = await m.enqueue(limited, 1)
         await begun.wait()
-        async with await m25.pg.AsyncConnection.connect(dsn) as locker:
+        async with await m25.pg.AsyncConnection.connect(dsn, application_name=OPERATOR) as locker:
             await locker.execute("lock table m25.job in share row exclusive mode")
             await switch.configure(f"set {setting}")
             go_on.set()

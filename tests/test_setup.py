@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +12,10 @@ from uuid import uuid4
 
 import pytest
 import trio
+import trio.testing
 
 import m25
+import m25.testing
 from waiting import chain, ended, eventually, rows
 
 
@@ -74,6 +77,37 @@ async def test_a_resource_that_cannot_be_left_is_a_crash(dsn: str) -> None:
     row = await run_one(dsn, leaky, 1)
     assert row["failure_reason"] == "crash"
     assert (row["crash_type"], row["crash_message"]) == ("OSError", "not closed")
+
+
+async def test_a_wake_while_a_setup_is_failing_does_not_shorten_the_pause_after_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    began: list[float] = []
+    failed: list[float] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        began.append(trio.current_time())
+        if len(began) == 2:
+            await m.enqueue(broken, 2)
+            await trio.sleep(0.3)
+        failed.append(trio.current_time())
+        raise OSError("no resource")
+        yield
+
+    @m25.queue("broken", setup=resource, max_concurrency=2)
+    async def broken(number: int, _: None) -> None:
+        pass
+
+    async with m25.testing.open() as m:
+        m.add_queue(broken)
+        await m.start()
+        await m.enqueue(broken, 1)
+        await trio.sleep(10)
+    assert len(failed) >= 6
+    for failures, at in enumerate(failed):
+        following = min((start for start in began if start > at), default=math.inf)
+        assert following - at >= min(0.05 * 2**failures, 1.25)
 
 
 async def test_a_setup_that_always_fails_is_tried_with_growing_pauses_and_spends_no_attempt(

@@ -85,6 +85,8 @@ class Manager:
         #: Tokens of claims whose answers have not come, or were lost.
         self._unanswered: list[str] = []
         self._init_failures = 0
+        #: After a setup that failed: when the next may be tried, by Trio's clock.
+        self._init_again_at = -math.inf
         self._positions = Positions(queue.poll_interval.total_seconds())
         self._has_started = False
         self._answers = trio.open_memory_channel[Executor](math.inf)
@@ -158,10 +160,9 @@ class Manager:
                 self._rung = trio.Event()
                 await self._rung.wait()
                 continue
-            if self._init_failures:
-                await self._pause(_plan.pause(self._init_failures, self._chance))
-                if self._stopping:
-                    break
+            if (pause := self._init_again_at - trio.current_time()) > 0:
+                await self._pause(pause)
+                continue
             self._due = False
             try:
                 claimed = await self._claim(size, executors, promoter)
@@ -244,12 +245,15 @@ class Manager:
         if isinstance(ending, Settlement):
             self._unsettled.append(ending)
             self._init_failures = 0
+            self._init_again_at = -math.inf
         elif ending is Ending.LOST:
             _logger.warning("late result dropped; the claim was lost", extra=executor.facts)
         else:
             self._to_release.append(executor.claim)
             if ending is Ending.NOT_INITIALISED:
                 self._init_failures += 1
+                pause = _plan.pause(self._init_failures, self._chance)
+                self._init_again_at = trio.current_time() + pause
         self._ended.set()
 
     async def _pause(self, seconds: float) -> None:
