@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
