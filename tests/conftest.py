@@ -7,6 +7,7 @@ else the embedded one. Parallel workers have one each, unless it was given.
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,12 @@ pytest_plugins = ["pytester"]
 
 #: What may be lost when the machine fails is of no interest here, and waiting for disks is slow.
 SETTINGS = {"fsync": "off", "max_connections": "200", "full_page_writes": "off"}
+
+
+def pytest_configure() -> None:
+    # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
