@@ -35,6 +35,23 @@ def test_an_address_that_cannot_be_read_is_not_repeated() -> None:
     assert "hunter2" not in pg.describe("host=h password=hunter2 nonsense=")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://ada:hunt@er2@h/d",
+        "postgresql://ada:hunt/er2@h/d",
+        "postgresql+psycopg://ada:12/er2@h/d",
+        "host=h;password=hunter2",
+    ],
+)
+async def test_a_password_that_may_be_taken_for_a_host_is_refused(address: str) -> None:
+    for take in (pg.normalize, pg.Pool, pg.Listener):
+        with pytest.raises(psycopg.ProgrammingError, match=r"neither|told apart") as caught:
+            take(address)
+        assert "er2" not in f"{caught.value} {caught.value.__cause__}"
+    assert pg.describe(address) == "an address that cannot be read"
+
+
 def test_the_environment_overrules_what_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=1MB")

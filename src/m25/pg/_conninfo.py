@@ -13,6 +13,10 @@ from psycopg.abc import ConnDict
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _DRIVER: Final = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
+_URL: Final = re.compile(r"postgres(?:ql)?://(?P<rest>.*)", re.DOTALL)
+_PASSWORD: Final = re.compile(r"pass\w*\s*=", re.IGNORECASE)
+#: The parts of an address that messages name.
+_SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 
 #: What a connection asks for unless its address or libpq's environment says otherwise. A server or
 #: a network that has gone away silently is to be found out in seconds, not in the two hours of
@@ -44,21 +48,29 @@ def normalize(conninfo: str) -> str:
     """A conninfo string or URL as libpq takes it: SQLAlchemy's `+driver` is left out.
 
     Raises:
-        psycopg.ProgrammingError: libpq cannot read it; the message does not repeat it, since it may
-            hold a password.
+        psycopg.ProgrammingError: libpq cannot read it, or may have taken a part of the password for
+            something else; the message does not repeat it.
     """
+    address = _DRIVER.sub(r"\1", conninfo)
     try:
-        return make_conninfo(_DRIVER.sub(r"\1", conninfo))
+        normal = make_conninfo(address)
     except psycopg.Error as error:
         raise psycopg.ProgrammingError(
             "the address is neither a conninfo string nor a postgresql:// URL"
         ) from _without_text(error)
+    if _is_ambiguous(address, conninfo_to_dict(normal)):
+        raise psycopg.ProgrammingError(
+            "user, password, host and port cannot be told apart; in the user or the password of a "
+            "URL write @ as %40, / as %2F, : as %3A and % as %25; the parts of a conninfo string "
+            "are separated by spaces"
+        )
+    return normal
 
 
 def describe(conninfo: str) -> str:
     """Where a conninfo string or URL leads: user, host, port and database; never the password."""
     try:
-        given = conninfo_to_dict(_DRIVER.sub(r"\1", conninfo))
+        given = conninfo_to_dict(normalize(conninfo))
     except psycopg.Error:
         return "an address that cannot be read"
     hosts = str(given.get("host") or given.get("hostaddr") or "the default host")
@@ -66,6 +78,30 @@ def describe(conninfo: str) -> str:
     name = given.get("dbname") or "the default database"
     user = f"{given['user']}@" if given.get("user") else ""
     return f"{user}{hosts}{port}/{name}"
+
+
+def _is_ambiguous(address: str, parts: ConnDict) -> bool:
+    """Whether libpq may have taken a part of the password for a host, a port or a database.
+
+    Those are named in messages, and a password must not be.
+    """
+    port = str(parts.get("port", "")).replace(",", "")
+    return (
+        _has_loose_at_sign(address)
+        or (port != "" and not port.isdecimal())
+        or any(_PASSWORD.search(str(parts.get(part, ""))) for part in _SHOWN)
+    )
+
+
+def _has_loose_at_sign(address: str) -> bool:
+    """Whether a URL has an "@" besides the one that ends user and password, as libpq finds it."""
+    match = _URL.match(address)
+    if match is None:
+        return False
+    rest = match["rest"]
+    before, _, after = rest.partition("@")
+    place = after if "/" not in before else rest
+    return "@" in place.partition("?")[0]
 
 
 def with_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
