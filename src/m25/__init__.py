@@ -14,6 +14,7 @@ turns it into a typed output or a typed error, later and surely:
 
 from . import pg
 from ._client import M25, open
+from ._enqueuer import EnqueuedMany, JobIds
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
@@ -54,6 +55,7 @@ __all__ = [
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "DuplicateQueue",
+    "EnqueuedMany",
     "FailureReason",
     "InvalidJob",
     "InvalidQueue",
@@ -62,6 +64,7 @@ __all__ = [
     "JobCancelError",
     "JobCancelFetchError",
     "JobId",
+    "JobIds",
     "JobRecord",
     "JobRecordDecodeError",
     "JobRecordFetchDecodeErrors",

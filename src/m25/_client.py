@@ -11,43 +11,39 @@ caller's nursery
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
 
 import psycopg
 import trio
 
 from . import pg
-from ._batcher import Batcher
 from ._duration import Duration, as_timedelta
+from ._enqueuer import EnqueuedMany, Enqueuer
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
     DatabaseUnavailable,
     DuplicateQueue,
-    InvalidJob,
     InvalidState,
     JobCancelFetchError,
     JobRecordFetchError,
-    JobRecordFetchQueryError,
     NoJobRecordFound,
     QueueStartError,
-    UniqueKeyConflict,
 )
-from ._groups import only_leaf
+from ._groups import unwrapped
 from ._ids import IdSource
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
 from ._manager import CLEAN_UP, Manager
-from ._moments import moment_from_text
 from ._outage import Outage, brief
 from ._poller import Poller
+from ._query import check_connection, raise_query_error
 from ._queue import Queue
-from ._record import META, decode_record
+from ._record import decode_record
 from ._store.postgres import PostgresStore, prepare_connection
-from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
-from ._teller import Teller
+from ._store.protocol import Store
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
 #: long enough for an enqueue not to notice a brief one.
@@ -81,12 +77,8 @@ class M25:
         self._make_id = IdSource()
         self._outage = Outage()
         self._chance = chance
-        self._teller = Teller(store)
-        # A unique key that somebody's open transaction holds is waited for. Jobs without one must
-        # not wait along.
-        self._enqueuer, self._keyed_enqueuer = (
-            Batcher[NewJob, Enqueued | Exists | Held](self._enqueue_batch, self._closed_error)
-            for _ in range(2)
+        self._enqueuer = Enqueuer(
+            store, make_id=self._make_id, enqueued=self._enqueued, closed=self._closed_error
         )
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
@@ -142,7 +134,7 @@ class M25:
         self._run_ended = ended = trio.Event()
         self._run_scope = trio.CancelScope()
         try:
-            with _unwrapped(), self._run_scope:
+            with unwrapped(), self._run_scope:
                 await self._run(patience.total_seconds(), task_status)
         finally:
             self._managers = {}
@@ -185,27 +177,36 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_open()
-        asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
-        new = self._new_job(queue, asked)
-        try:
-            if connection is None:
-                enqueuer = self._enqueuer if new.unique_key is None else self._keyed_enqueuer
-                answer = await enqueuer.ask(new)
-            else:
-                _check_connection(connection)
-                (answer,) = await self._store.enqueue([new], [queue.name], connection)
-        except (psycopg.Error, OSError, RowRefused) as error:
-            _raise_query_error(error)
-        match answer:
-            case Held(id):
-                assert new.unique_key is not None
-                raise UniqueKeyConflict(new.unique_key, JobId(id))
-            case Exists(row):
-                if row.queue_name != queue.name:
-                    raise InvalidJob(f"job {row.id} exists, and is on queue {row.queue_name!r}")
-                return decode_record(row, queue)
-            case Enqueued(created_at):
-                return _new_record(new, asked, moment_from_text(created_at))
+        return await self._enqueuer.enqueue(queue, job, connection)
+
+    async def enqueue_many(
+        self,
+        queue: Queue[Input, Output, Error],
+        jobs: Iterable[Input | Job[Input]] | AsyncIterable[Input | Job[Input]],
+        *,
+        skip_conflicts: bool = False,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> EnqueuedMany:
+        """Put any number of jobs on a queue, all of them or none.
+
+        They are taken from `jobs` while those before are being written, some hundreds at a time, in
+        one transaction: nothing that was written is to be seen before the last one is. With
+        `connection` that is part of the connection's own; a refusal leaves it usable.
+
+        With `skip_conflicts`, a job whose unique key is held is left out, and the answer says so;
+        of two that come with one key, the first is put.
+
+        Raises:
+            ValueRefused: an input cannot be kept as JSON; a note says which of the jobs. As after
+                every other error, and after a cancellation, none was written.
+            UniqueKeyConflict: another job holds a unique key, and `skip_conflicts` is not set.
+            InvalidJob: a job's id is that of a job on another queue.
+            JobRecordFetchQueryError: the database failed. Where the connection died at the commit
+                the jobs may exist: with ids of your own on them it is safe to repeat.
+            ClientClosed: the block was left.
+        """
+        self._check_open()
+        return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection)
 
     async def get_job(
         self,
@@ -224,11 +225,11 @@ class M25:
         """
         self._check_open()
         _check_id(id)
-        _check_connection(connection)
+        check_connection(connection)
         try:
             rows = await self._store.get([str(id)], connection)
         except (psycopg.Error, OSError) as error:
-            _raise_query_error(error)
+            raise_query_error(error)
         row = rows.get(str(id))
         if row is None or row.queue_name != queue.name:
             raise NoJobRecordFound(id, queue.name)
@@ -251,13 +252,13 @@ class M25:
         """
         self._check_open()
         _check_id(id)
-        _check_connection(connection)
+        check_connection(connection)
         try:
             while True:
                 try:
                     row = await self._store.cancel(str(id), queue.name, connection)
                 except (psycopg.Error, OSError) as error:
-                    _raise_query_error(error)
+                    raise_query_error(error)
                 if row is not None:
                     return decode_record(row, queue)
                 record = await self.get_job(queue, id, connection=connection)
@@ -327,13 +328,6 @@ class M25:
         if self._poller is not None:
             self._poller.look_soon()
 
-    async def _serve(self) -> None:
-        """What every client runs, whether or not it runs queues."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._enqueuer.run)
-            nursery.start_soon(self._keyed_enqueuer.run)
-            nursery.start_soon(self._teller.run)
-
     async def _close(self) -> None:
         """End what still runs, in whoever's nursery, and refuse further use."""
         if self._run_ended is not None:
@@ -342,41 +336,13 @@ class M25:
                 await self._run_ended.wait()
         self._closed = True
 
-    # Enqueueing
-
-    def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
-        return NewJob(
-            id=self._make_id() if job.id is None else str(job.id),
-            queue_name=queue.name,
-            input=queue.input_codec.encode(job.input, "input"),
-            scheduled_at=job.scheduled_at,
-            timeout=queue.default_job_timeout if job.timeout is None else job.timeout,
-            max_attempts=job.max_attempts,
-            retry_delay=job.retry_delay,
-            unique_key=job.unique_key,
-            priority=job.priority,
-            meta=None if job.meta is None else META.encode(job.meta, "meta"),
-        )
-
-    async def _enqueue_batch(
-        self, jobs: Sequence[NewJob]
-    ) -> Sequence[Enqueued | Exists | Held | Exception]:
-        names = list(dict.fromkeys(job.queue_name for job in jobs))
-        answers: Sequence[Enqueued | Exists | Held | Exception]
-        try:
-            answers = await self._store.enqueue(jobs, self._teller.tell_now(names))
-        except RowRefused as error:
-            if len(jobs) == 1:
-                return [error]
-            # One of them is at fault, and the others must not suffer for it.
-            answers = [(await self._enqueue_batch([job]))[0] for job in jobs]
-        # The workers of this process need not wait to be told by the database.
-        for name in names:
+    def _enqueued(self, queue_names: Iterable[str], *, scheduled: bool) -> None:
+        """The workers of this process need not wait to be told by the database."""
+        for name in queue_names:
             if name in self._managers:
                 self._managers[name].wake()
-        if any(job.scheduled_at is not None for job in jobs):
+        if scheduled:
             self._look_soon()
-        return answers
 
     def _check_open(self) -> None:
         if self._closed:
@@ -422,7 +388,7 @@ async def open(
         raise TypeError(
             f"conn must be a conninfo string, a URL, a m25.pg.Pool or None, not {conn!r}"
         )
-    with _unwrapped():
+    with unwrapped():
         async with (
             pg.Pool(
                 conn or "",
@@ -445,10 +411,10 @@ async def open_on(
     `chance` spreads load, and guards nothing; a simulation gives one with a seed.
     """
     chance = chance or random.Random()  # noqa: S311
-    with _unwrapped():
+    with unwrapped():
         async with trio.open_nursery() as nursery:
             m = M25(store, nursery, shutdown_grace=grace.total_seconds(), chance=chance)
-            nursery.start_soon(m._serve)
+            nursery.start_soon(m._enqueuer.run)
             try:
                 yield m
                 await m.stop()
@@ -468,66 +434,6 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
     return store
 
 
-@contextmanager
-def _unwrapped() -> Generator[None]:
-    """Raise the only exception of a group by itself: the nursery behind it is our business."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error = only_leaf(group)
-        if error is None:
-            raise
-        # The group says nothing that the exception itself does not.
-        raise error from error.__cause__
-
-
 def _check_id(id: object) -> None:
     if not isinstance(id, JobId):
         raise TypeError(f"a job's id must be a m25.JobId, not {id!r}")
-
-
-def _check_connection(connection: object) -> None:
-    if connection is not None and not isinstance(connection, pg.AsyncConnection):
-        raise TypeError(
-            f"connection must be a m25.pg.AsyncConnection, not {connection!r}: psycopg's own needs "
-            "asyncio, which a Trio program does not run"
-        )
-
-
-def _raise_query_error(error: Exception) -> NoReturn:
-    cause = error.__cause__ if isinstance(error, RowRefused) else error
-    raise JobRecordFetchQueryError(brief(cause or error)) from cause
-
-
-def _new_record(new: NewJob, job: Job[Input], created_at: datetime) -> JobRecord[Input, Any, Any]:
-    """The record of a job that has just been inserted."""
-    return JobRecord(
-        id=JobId(new.id),
-        queue_name=new.queue_name,
-        created_at=created_at,
-        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
-        input=job.input,
-        reserved_at=None,
-        started_at=None,
-        cancelled_at=None,
-        finished_at=None,
-        timeout=new.timeout,
-        status=JobStatus.PENDING,
-        output=None,
-        deadline=None,
-        latest_heartbeat_at=None,
-        failure_reason=None,
-        error_data=None,
-        attempt=1,
-        max_attempts=new.max_attempts,
-        original_attempt_id=None,
-        previous_attempt_id=None,
-        retry_delay=new.retry_delay,
-        unique_key=new.unique_key,
-        priority=new.priority,
-        losses=0,
-        crash_type=None,
-        crash_message=None,
-        crash_traceback=None,
-        meta=job.meta,
-    )

@@ -1,7 +1,9 @@
-"""Exception groups: the one thing that we ask of them."""
+"""Exception groups: what is in them."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import cast
 
 
@@ -16,3 +18,16 @@ def only_leaf(error: BaseException) -> BaseException | None:
             return None
         error = group.exceptions[0]
     return error
+
+
+@contextmanager
+def unwrapped() -> Generator[None]:
+    """Raise the only exception of a group by itself: the nursery behind it is our business."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error = only_leaf(group)
+        if error is None:
+            raise
+        # The group says nothing that the exception itself does not.
+        raise error from error.__cause__

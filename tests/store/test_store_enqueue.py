@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import trio
 from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, make_id, success
 
 from m25 import pg
-from m25._store.protocol import Enqueued, Exists, Held, RowRefused
+from m25._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:
@@ -105,6 +106,45 @@ async def test_of_two_jobs_with_one_key_in_one_call_one_is_inserted(world: WithV
     answers = await world.store.enqueue([second, first], [])
     assert isinstance(answers[1], Enqueued)
     assert answers[0] == Held(first.id)
+
+
+async def put_all(world: WithVerbs, *batches: list[NewJob], fails_at: int | None = None) -> int:
+    """Insert the batches as one; how many jobs were answered for."""
+    answered = 0
+
+    async def source() -> AsyncIterator[list[NewJob]]:
+        for number, batch in enumerate(batches):
+            if number == fails_at:
+                raise LookupError("no more")
+            yield batch
+
+    def take(batch: Sequence[NewJob], answers: Sequence[object]) -> None:
+        nonlocal answered
+        answered += len(list(zip(batch, answers, strict=True)))
+
+    async with aclosing(source()) as batches_to_come:
+        await world.store.enqueue_all(batches_to_come, ["q"], take)
+    return answered
+
+
+async def test_many_batches_are_inserted_as_one(world: WithVerbs) -> None:
+    assert await put_all(world) == 0
+    (holder,) = await world.put(job(unique_key="k"))
+    assert await put_all(world, [job(), job(unique_key="k")], [job(id=holder)], [job()]) == 4
+    assert await world.count() == 3
+
+
+async def test_of_many_batches_none_is_inserted_if_one_cannot_be(world: WithVerbs) -> None:
+    (holder,) = await world.put(job(unique_key="k"))
+    twice = job(unique_key="a")
+    with pytest.raises(LookupError):
+        await put_all(world, [twice], [twice, job(priority=-1)], [job()], fails_at=2)
+    with pytest.raises(RowRefused):
+        await put_all(world, [twice, job(id=holder)], [job(input='"\\u0000"')])
+    assert await world.count() == 1
+    # Nor is anything of them in the way.
+    assert await put_all(world, [twice]) == 1
+    assert len(await world.claim(limit=5)) == 2
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])

@@ -13,7 +13,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -253,13 +253,37 @@ class MemoryStore(Store):
     ) -> list[Enqueued | Exists | Held]:
         _refuse_connection(connection)
         async with self._call("enqueue") as now:
-            # All are made before any is inserted: one that is refused takes the others with it.
-            rows = {job.id: _new_row(job, now) for job in jobs}
-            # Of two jobs with one key the lower id wins.
-            answers = {id: self._insert_unless_taken(rows[id]) for id in sorted(rows)}
-            if any(isinstance(answer, Enqueued) for answer in answers.values()):
+            answers = self._insert_batch(jobs, now)
+            if any(isinstance(answer, Enqueued) for answer in answers):
                 self._tell(tell)
-            return [answers[job.id] for job in jobs]
+            return answers
+
+    async def enqueue_all(
+        self,
+        batches: AsyncIterable[Sequence[NewJob]],
+        tell: Sequence[str],
+        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        connection: Any = None,
+    ) -> None:
+        _refuse_connection(connection)
+        found = [batch async for batch in batches]
+        async with self._call("enqueue_all") as now:
+            inserted: list[_Row] = []
+            try:
+                for batch in found:
+                    answers = self._insert_batch(batch, now)
+                    inserted += (
+                        self._rows[job.id]
+                        for job, answer in zip(batch, answers, strict=True)
+                        if isinstance(answer, Enqueued)
+                    )
+                    take(batch, answers)
+            except BaseException:
+                for row in inserted:
+                    self._remove(row)
+                raise
+            if inserted:
+                self._tell(tell)
 
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         _refuse_connection(connection)
@@ -446,6 +470,23 @@ class MemoryStore(Store):
         insort(self._pending[row.queue_name], row.key)
         if row.unique_key is not None:
             self._holders[row.unique_key] = row.id
+
+    def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
+        # All are made before any is inserted: one that is refused takes the others with it.
+        rows = {job.id: _new_row(job, now) for job in jobs}
+        # Of two jobs with one key the lower id wins.
+        answers = {id: self._insert_unless_taken(rows[id]) for id in sorted(rows)}
+        return [answers[job.id] for job in jobs]
+
+    def _remove(self, row: _Row) -> None:
+        """Undo an insert."""
+        # A job that was given twice was inserted once.
+        if self._rows.pop(row.id, None) is None:
+            return
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.unique_key is not None:
+            del self._holders[row.unique_key]
 
     def _insert_unless_taken(self, row: _Row) -> Enqueued | Exists | Held:
         if row.id in self._rows:

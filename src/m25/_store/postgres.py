@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib import resources
@@ -146,6 +146,27 @@ class PostgresStore(Store):
                 "taken and given up faster than they can be looked up"
             )
         return [answers[job.id] for job in jobs]
+
+    async def enqueue_all(
+        self,
+        batches: AsyncIterable[Sequence[NewJob]],
+        tell: Sequence[str],
+        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> None:
+        if connection is None:
+            async with self._pool.connection() as pooled:
+                await self.enqueue_all(batches, tell, take, pooled)
+            return
+        if not connection.autocommit:
+            # The transaction is the caller's to end, also where it has not begun yet.
+            await self._run("notify", {"channels": []}, connection)
+        # Within one it is a savepoint.
+        async with connection.transaction():
+            async for batch in batches:
+                take(batch, await self.enqueue(batch, tell, connection))
+                # Once is enough: they are told at the commit.
+                tell = ()
 
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None

@@ -12,7 +12,7 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -193,6 +193,20 @@ class Store(Protocol):
 
         `tell` names the queues whose workers are told in the same commit. With `connection`, it is
         part of that connection's transaction.
+        """
+        ...
+
+    async def enqueue_all(
+        self,
+        batches: AsyncIterable[Sequence[NewJob]],
+        tell: Sequence[str],
+        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        connection: Any = None,
+    ) -> None:
+        """Insert every batch, in one transaction; `take` is given each with its answers.
+
+        What `take` raises, or the source of the batches, undoes all. With `connection`, that
+        connection's transaction goes on as if nothing had been asked.
         """
         ...
 

@@ -233,6 +233,15 @@ async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
     )
     assert_type(await m.enqueue(without_errors, job), m25.JobRecord[Email, Receipt, Never])
 
+    many = await m.enqueue_many(with_two, [Email("a"), Email("b")])
+    assert_type(many, m25.EnqueuedMany)
+    assert_type(many.ids[0], m25.JobId)
+    assert_type(many.conflicts, dict[int, m25.UniqueKeyConflict])
+    await m.enqueue_many(with_two, [m25.Job(Email("a")), m25.Job(Email("b"))])
+    await m.enqueue_many(with_two, (Email(to) for to in "abc"), skip_conflicts=True)
+
+    await m.enqueue_many(with_two, ["ada@example.org"])  # error
+    await m.enqueue_many(with_two, Email("a"))  # error
     await m.enqueue(with_two, "ada@example.org")  # error
     await m.enqueue(with_two, Receipt(1))  # error
     await m.enqueue(with_two, m25.Job(Receipt(1)))  # error

@@ -1,0 +1,311 @@
+"""The enqueuer: puts jobs into the table, one by one or many at once.
+
+Single jobs that are asked for at the same time share a statement and a commit, each with its own
+answer. Many at once are one transaction of many statements, and the next is made ready while the
+one before is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, cast, overload
+from uuid import UUID
+
+import attrs
+import psycopg
+import trio
+
+from . import pg
+from ._batcher import Batcher
+from ._errors import InvalidJob, UniqueKeyConflict
+from ._groups import unwrapped
+from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._moments import moment_from_text
+from ._query import check_connection, raise_query_error
+from ._queue import Queue
+from ._record import META, decode_record
+from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
+from ._teller import Teller
+
+#: How many jobs one statement of `enqueue_many` inserts.
+_BATCH: Final = 500
+#: After how many jobs that were made ready other tasks have a turn.
+_TURN: Final = 100
+
+
+class JobIds(Sequence[JobId]):
+    """Ids of jobs, sixteen bytes each, however many."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def _add(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self._bytes += UUID(id).bytes
+
+    def __len__(self) -> int:
+        return len(self._bytes) // 16
+
+    @overload
+    def __getitem__(self, index: int) -> JobId: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[JobId]: ...
+
+    def __getitem__(self, index: int | slice) -> JobId | Sequence[JobId]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        start = range(len(self))[index] * 16
+        return JobId(UUID(bytes=bytes(self._bytes[start : start + 16])))
+
+    def __iter__(self) -> Iterator[JobId]:
+        return (self[position] for position in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} job ids>"
+
+
+@attrs.frozen
+class EnqueuedMany:
+    """What became of the jobs that were given to `enqueue_many`."""
+
+    #: The id of each, in the order in which they came; where a job was skipped, the id of the one
+    #: that holds its unique key.
+    ids: JobIds = attrs.field(factory=JobIds)
+    #: The jobs that were skipped, by their position among all.
+    conflicts: dict[int, UniqueKeyConflict] = attrs.field(factory=dict[int, UniqueKeyConflict])
+
+
+class OnEnqueued(Protocol):
+    """Told of the queues that jobs were put on, and whether any of them is for later."""
+
+    def __call__(self, queue_names: Iterable[str], *, scheduled: bool) -> None: ...
+
+
+class Enqueuer:
+    """One for each client."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        make_id: Callable[[], str],
+        enqueued: OnEnqueued,
+        closed: Callable[[], Exception],
+    ) -> None:
+        self._store = store
+        self._make_id = make_id
+        self._enqueued = enqueued
+        self._teller = Teller(store)
+        # A unique key that somebody's open transaction holds is waited for. Jobs without one must
+        # not wait along.
+        self._batcher, self._keyed_batcher = (
+            Batcher[NewJob, Enqueued | Exists | Held](self._enqueue_batch, closed) for _ in range(2)
+        )
+
+    async def run(self) -> None:
+        """Send what is asked for, and tell the workers, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._batcher.run)
+            nursery.start_soon(self._keyed_batcher.run)
+            nursery.start_soon(self._teller.run)
+
+    async def enqueue(
+        self,
+        queue: Queue[Input, Output, Error],
+        job: Input | Job[Input],
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Put a job on a queue; see `M25.enqueue`."""
+        asked = _as_job(job)
+        new = self._new_job(queue, asked)
+        try:
+            if connection is None:
+                batcher = self._batcher if new.unique_key is None else self._keyed_batcher
+                answer = await batcher.ask(new)
+            else:
+                check_connection(connection)
+                (answer,) = await self._store.enqueue([new], [queue.name], connection)
+        except (psycopg.Error, OSError, RowRefused) as error:
+            raise_query_error(error)
+        match answer:
+            case Held():
+                raise _conflict(new, answer)
+            case Exists(row):
+                _check_queue(answer, queue)
+                return decode_record(row, queue)
+            case Enqueued(created_at):
+                return _new_record(new, asked, moment_from_text(created_at))
+
+    async def enqueue_many(
+        self,
+        queue: Queue[Input, Output, Error],
+        jobs: Iterable[Input | Job[Input]] | AsyncIterable[Input | Job[Input]],
+        skip_conflicts: bool,
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> EnqueuedMany:
+        """Put many jobs on a queue, or none; see `M25.enqueue_many`."""
+        check_connection(connection)
+        found = EnqueuedMany()
+        scheduled = False
+
+        def take(batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
+            nonlocal scheduled
+            before = len(found.ids)
+            for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
+                scheduled = scheduled or new.scheduled_at is not None
+                if isinstance(answer, Held):
+                    conflict = _conflict(new, answer)
+                    if not skip_conflicts:
+                        conflict.add_note(_which(position))
+                        raise conflict
+                    found.conflicts[position] = conflict
+                elif isinstance(answer, Exists):
+                    try:
+                        _check_queue(answer, queue)
+                    except InvalidJob as error:
+                        error.add_note(_which(position))
+                        raise
+            found.ids._add(
+                answer.id if isinstance(answer, Held) else new.id
+                for new, answer in zip(batch, answers, strict=True)
+            )
+
+        try:
+            with unwrapped():
+                # The next batch is made while the one before is under way.
+                made, batches = trio.open_memory_channel[list[NewJob]](1)
+                with made, batches:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._make_batches, queue, jobs, made)
+                        await self._store.enqueue_all(batches, [queue.name], take, connection)
+        except RowRefused as error:
+            error.add_note(
+                f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on"
+            )
+            raise_query_error(error)
+        except (psycopg.Error, OSError) as error:
+            raise_query_error(error)
+        if connection is None:
+            self._enqueued([queue.name], scheduled=scheduled)
+        return found
+
+    async def _make_batches(
+        self,
+        queue: Queue[Any, Any, Any],
+        jobs: Iterable[Any] | AsyncIterable[Any],
+        made: trio.MemorySendChannel[list[NewJob]],
+    ) -> None:
+        batch: list[NewJob] = []
+        position = 0
+
+        async def add(job: Any) -> None:
+            nonlocal position, batch
+            try:
+                batch.append(self._new_job(queue, _as_job(job)))
+            except Exception as error:
+                error.add_note(_which(position))
+                raise
+            position += 1
+            if len(batch) == _BATCH:
+                await made.send(batch)
+                batch = []
+            elif position % _TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+        if isinstance(jobs, AsyncIterable):
+            async for job in jobs:
+                await add(job)
+        else:
+            for job in jobs:
+                await add(job)
+        if batch:
+            await made.send(batch)
+        # An end means that these were all. After an error there is none: what waits for the next
+        # batch is cancelled.
+        made.close()
+
+    def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
+        return NewJob(
+            id=self._make_id() if job.id is None else str(job.id),
+            queue_name=queue.name,
+            input=queue.input_codec.encode(job.input, "input"),
+            scheduled_at=job.scheduled_at,
+            timeout=queue.default_job_timeout if job.timeout is None else job.timeout,
+            max_attempts=job.max_attempts,
+            retry_delay=job.retry_delay,
+            unique_key=job.unique_key,
+            priority=job.priority,
+            meta=None if job.meta is None else META.encode(job.meta, "meta"),
+        )
+
+    async def _enqueue_batch(
+        self, jobs: Sequence[NewJob]
+    ) -> Sequence[Enqueued | Exists | Held | Exception]:
+        names = list(dict.fromkeys(job.queue_name for job in jobs))
+        answers: Sequence[Enqueued | Exists | Held | Exception]
+        try:
+            answers = await self._store.enqueue(jobs, self._teller.tell_now(names))
+        except RowRefused as error:
+            if len(jobs) == 1:
+                return [error]
+            # One of them is at fault, and the others must not suffer for it.
+            answers = [(await self._enqueue_batch([job]))[0] for job in jobs]
+        self._enqueued(names, scheduled=any(job.scheduled_at is not None for job in jobs))
+        return answers
+
+
+def _as_job(job: Input | Job[Input]) -> Job[Input]:
+    return cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
+
+
+def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
+    assert new.unique_key is not None
+    return UniqueKeyConflict(new.unique_key, JobId(held.id))
+
+
+def _check_queue(exists: Exists, queue: Queue[Any, Any, Any]) -> None:
+    row = exists.row
+    if row.queue_name != queue.name:
+        raise InvalidJob(f"job {row.id} exists, and is on queue {row.queue_name!r}")
+
+
+def _which(position: int) -> str:
+    return f"in enqueue_many: the job at position {position}, counted from 0; none was enqueued"
+
+
+def _new_record(new: NewJob, job: Job[Input], created_at: datetime) -> JobRecord[Input, Any, Any]:
+    """The record of a job that has just been inserted."""
+    return JobRecord(
+        id=JobId(new.id),
+        queue_name=new.queue_name,
+        created_at=created_at,
+        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
+        input=job.input,
+        reserved_at=None,
+        started_at=None,
+        cancelled_at=None,
+        finished_at=None,
+        timeout=new.timeout,
+        status=JobStatus.PENDING,
+        output=None,
+        deadline=None,
+        latest_heartbeat_at=None,
+        failure_reason=None,
+        error_data=None,
+        attempt=1,
+        max_attempts=new.max_attempts,
+        original_attempt_id=None,
+        previous_attempt_id=None,
+        retry_delay=new.retry_delay,
+        unique_key=new.unique_key,
+        priority=new.priority,
+        losses=0,
+        crash_type=None,
+        crash_message=None,
+        crash_traceback=None,
+        meta=job.meta,
+    )
