@@ -2,19 +2,23 @@
 
 S5  one awaited `enqueue` after another      ÷ pgbench, 1 connection
 S6  100 tasks, each awaiting its `enqueue`s  ÷ pgbench, 10 connections
+S7  `enqueue_many`                           ÷ the same rows in one `insert … select unnest`
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import attrs
+import psycopg
 import trio
 
 import m25
@@ -25,6 +29,10 @@ TASKS = 100
 
 INSERT = """insert into m25.job (id, queue_name, input, timeout, attempt, max_attempts)
 values (gen_random_uuid(), 'enqueue', '{"to": "ada@home", "number": 1}', '5 minutes', 1, 1)"""
+
+INSERT_MANY = """insert into m25.job (id, queue_name, input, timeout, attempt, max_attempts)
+select id, 'enqueue', input, '5 minutes', 1, 1
+from unnest(%s::uuid[], %s::jsonb[]) as new (id, input)"""
 
 
 @attrs.frozen
@@ -90,8 +98,41 @@ def enqueue(dsn: str, tasks: int, seconds: int) -> float:
     return trio.run(run)
 
 
+def insert_many(dsn: str, jobs: int) -> float:
+    """Insert so many rows in one statement; return how many a second that were."""
+    databases.fill(dsn, "enqueue", 0)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        began = time.perf_counter()
+        ids = [str(uuid4()) for _ in range(jobs)]
+        inputs = [json.dumps({"to": "ada@home", "number": number}) for number in range(jobs)]
+        connection.execute(INSERT_MANY, [ids, inputs])
+        rate = jobs / (time.perf_counter() - began)
+    assert databases.count(dsn, "pending") == jobs
+    return rate
+
+
+def enqueue_many(dsn: str, jobs: int) -> float:
+    """Enqueue so many at once; return how many a second that were."""
+    databases.fill(dsn, "enqueue", 0)
+
+    async def run() -> float:
+        async with m25.open(dsn) as m:
+            await m.get_job(emails, (await m.enqueue(emails, Email("ada@home", 0))).id)
+            began = time.perf_counter()
+            found = await m.enqueue_many(
+                emails, (Email("ada@home", number) for number in range(jobs))
+            )
+            rate = jobs / (time.perf_counter() - began)
+            assert len(found.ids) == jobs
+            return rate
+
+    rate = trio.run(run)
+    assert databases.count(dsn, "pending") == jobs + 1
+    return rate
+
+
 def main(*, quick: bool = False) -> None:
-    seconds, runs = (2, 1) if quick else (5, 3)
+    seconds, many, runs = (2, 20_000, 1) if quick else (5, 100_000, 3)
     with databases.server() as dsn:
         found = [
             {
@@ -99,6 +140,8 @@ def main(*, quick: bool = False) -> None:
                 "enqueue_1": enqueue(dsn, 1, seconds),
                 "pgbench_10": pgbench(dsn, 10, seconds),
                 "enqueue_100": enqueue(dsn, TASKS, seconds),
+                "insert_many": insert_many(dsn, many),
+                "enqueue_many": enqueue_many(dsn, many),
             }
             for _ in range(runs)
         ]
@@ -106,10 +149,13 @@ def main(*, quick: bool = False) -> None:
         report.show(
             f"enqueueing, jobs/s (median of {runs} × {seconds} s)",
             [
-                ("", "m25", "pgbench", "ratio", "goal"),
+                ("", "m25", "plain", "ratio", "goal"),
                 _row("S5: one after another ÷ 1 connection", rates, "enqueue_1", "pgbench_1", 0.6),
                 _row(
                     f"S6: {TASKS} tasks ÷ 10 connections", rates, "enqueue_100", "pgbench_10", 1.2
+                ),
+                _row(
+                    f"S7: {many:,} at once ÷ one insert", rates, "enqueue_many", "insert_many", 0.7
                 ),
             ],
         )

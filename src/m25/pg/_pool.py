@@ -1,6 +1,6 @@
 """A pool of connections.
 
-Who has what is written in one place, `_Books`, by functions that do not wait; what follows from it
+Who has what is written in one place, its books, by functions that do not wait; what follows from it
 (a connection to open, to close, to hand over) is done afterwards, by `Pool`. So a task that is
 cancelled at any point finds, and leaves, the books right.
 
@@ -13,11 +13,10 @@ cancelled at any point finds, and leaves, the books right.
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self
+from typing import Any, Final, Generic, Self
 
 import attrs
 import psycopg
@@ -25,20 +24,11 @@ import trio
 from psycopg import pq
 
 from ._background import Background
+from ._books import Books, C, Pooled, Waiter
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
 from ._pauses import Pauses
 from ._wire import CLEAN_UP
-
-if TYPE_CHECKING:
-    from psycopg._compat import TypeVar
-    from psycopg.rows import TupleRow
-
-    C = TypeVar("C", bound=AsyncConnection[Any], default=AsyncConnection[TupleRow])
-else:
-    from psycopg._compat import TypeVar
-
-    C = TypeVar("C", default=AsyncConnection)
 
 _IDLE: Final = pq.TransactionStatus.IDLE
 _IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
@@ -78,110 +68,6 @@ class PoolStats:
     failed: int
 
 
-@attrs.define(eq=False)
-class _Pooled(Generic[C]):
-    connection: C
-    expires_at: float
-    idle_since: float = 0.0
-
-
-@attrs.define(eq=False)
-class _Waiter(Generic[C]):
-    served: trio.Event = attrs.field(factory=trio.Event)
-    pooled: _Pooled[C] | None = None
-    error: Exception | None = None
-
-
-class _Books(Generic[C]):
-    """Who has what. Nothing here waits.
-
-    A connection is idle, lent, or being opened; `size` counts all three. While somebody waits, none
-    is idle.
-    """
-
-    def __init__(self, min_size: int, max_size: int) -> None:
-        self.min_size = min_size
-        self.max_size = max_size
-        self.size = 0
-        self.opening = 0
-        self.idle: deque[_Pooled[C]] = deque()
-        self.waiters: deque[_Waiter[C]] = deque()
-        self.lent = 0
-        self.opened = 0
-        self.discarded = 0
-        self.failed = 0
-
-    def are_to_open(self) -> int:
-        """Note that as many are being opened as are needed, and return how many more."""
-        wanted = max(len(self.waiters), self.min_size - self.size + self.opening) - self.opening
-        more = max(0, min(wanted, self.max_size - self.size))
-        self.opening += more
-        self.size += more
-        return more
-
-    def is_needed(self) -> bool:
-        """Whether one that is being opened still is."""
-        return bool(self.waiters) or self.size <= self.min_size
-
-    def take(self) -> _Pooled[C] | None:
-        """The idle connection that was used last: the others grow old, and are closed."""
-        return self.idle.pop() if self.idle else None
-
-    def give(self, pooled: _Pooled[C], now: float) -> None:
-        """A connection is free: the first who waits has it."""
-        if self.waiters:
-            waiter = self.waiters.popleft()
-            waiter.pooled = pooled
-            waiter.served.set()
-        else:
-            pooled.idle_since = now
-            self.idle.append(pooled)
-
-    def succeed(self, pooled: _Pooled[C], now: float) -> None:
-        """A connection was opened."""
-        self.opening -= 1
-        self.opened += 1
-        self.give(pooled, now)
-
-    def give_up(self) -> None:
-        """A connection that was being opened will not be."""
-        self.opening -= 1
-        self.size -= 1
-
-    def lose(self) -> None:
-        """A connection is no more."""
-        self.size -= 1
-        self.discarded += 1
-
-    def leave(self, waiter: _Waiter[C], now: float) -> None:
-        """A waiter gave up: what it was given meanwhile goes to the next."""
-        if waiter.pooled is not None:
-            self.give(waiter.pooled, now)
-        elif not waiter.served.is_set():
-            self.waiters.remove(waiter)
-
-    def turn_away(self, error: Exception) -> None:
-        """None of those who wait will be served."""
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            waiter.error = error
-            waiter.served.set()
-
-    def overdue(self, now: float, max_idle: float) -> list[_Pooled[C]]:
-        """Take out what has been idle, or alive, for too long."""
-        old = [each for each in self.idle if now >= each.expires_at]
-        spare = self.size - len(old) - self.min_size
-        for each in self.idle:
-            if spare <= 0 or each.idle_since + max_idle > now:
-                break
-            if each not in old:
-                old.append(each)
-                spare -= 1
-        for each in old:
-            self.idle.remove(each)
-        return old
-
-
 class Pool(Generic[C]):
     """A bounded pool: `async with Pool(conninfo) as pool:`, `async with pool.connection() as c:`.
 
@@ -203,15 +89,13 @@ class Pool(Generic[C]):
         timeout: how long to wait for a connection, in seconds.
         max_idle: an idle connection beyond `min_size` is closed after so many seconds.
         max_lifetime: a connection is closed after so many seconds, less up to a tenth by chance, so
-        that
-            those opened together are not closed together. One that is lent is closed when it is
-            back.
+            that those opened together are not closed together. One that is lent is closed when it
+            is back.
         close_timeout: how long leaving the block waits for connections that are lent, in seconds;
-        then
-            they are closed.
+            then they are closed.
         configure: awaited with each connection once it is open.
         reset: awaited with each connection that comes back, out of any transaction; in 5 seconds at
-        most.
+            most.
     """
 
     def __init__(
@@ -243,8 +127,8 @@ class Pool(Generic[C]):
         self._close_timeout = close_timeout
         self._configure = configure
         self._reset = reset
-        self._books = _Books[C](min_size, max_size)
-        self._lent: set[_Pooled[C]] = set()
+        self._books = Books[C](min_size, max_size)
+        self._lent: set[Pooled[C]] = set()
         self._came_back = trio.Event()
         self._error: Exception | None = None
         self._has_connected = False
@@ -325,7 +209,7 @@ class Pool(Generic[C]):
         finally:
             await self._release(pooled)
 
-    async def _acquire(self, timeout: float) -> _Pooled[C]:
+    async def _acquire(self, timeout: float) -> Pooled[C]:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._nursery is None:
             raise PoolClosed("the pool is closed")
@@ -342,9 +226,9 @@ class Pool(Generic[C]):
         self._lent.add(pooled)
         return pooled
 
-    async def _wait_for_one(self, timeout: float) -> _Pooled[C]:
+    async def _wait_for_one(self, timeout: float) -> Pooled[C]:
         books = self._books
-        waiter = _Waiter[C]()
+        waiter = Waiter[C]()
         books.waiters.append(waiter)
         self._open_what_is_needed()
         try:
@@ -362,7 +246,7 @@ class Pool(Generic[C]):
             f"no connection to {describe(self.conninfo)} was to be had within {timeout:g} s"
         ) from self._error
 
-    async def _release(self, pooled: _Pooled[C]) -> None:
+    async def _release(self, pooled: Pooled[C]) -> None:
         connection = pooled.connection
         in_transaction = connection.pgconn.transaction_status in _IN_TRANSACTION
         if connection.lock.locked():
@@ -382,7 +266,7 @@ class Pool(Generic[C]):
                 connection._wire.finish()
         self._take_back(pooled)
 
-    def _take_back(self, pooled: _Pooled[C]) -> None:
+    def _take_back(self, pooled: Pooled[C]) -> None:
         self._lent.discard(pooled)
         pgconn = pooled.connection.pgconn
         now = trio.current_time()
@@ -399,7 +283,7 @@ class Pool(Generic[C]):
             self._open_what_is_needed()
         self._came_back.set()
 
-    def _is_spent(self, pooled: _Pooled[C]) -> bool:
+    def _is_spent(self, pooled: Pooled[C]) -> bool:
         connection = pooled.connection
         return (
             connection.closed
@@ -436,7 +320,7 @@ class Pool(Generic[C]):
             books.give_up()
             raise
 
-    async def _connect(self) -> _Pooled[C]:
+    async def _connect(self) -> Pooled[C]:
         connection = await self._connection_class.connect(self.conninfo, **self._kwargs)
         try:
             if self._configure is not None:
@@ -449,7 +333,7 @@ class Pool(Generic[C]):
             connection._wire.finish()
             raise
         lifetime = self._max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - it spreads load
-        return _Pooled(connection, trio.current_time() + lifetime)
+        return Pooled(connection, trio.current_time() + lifetime)
 
     async def _take_care(self) -> None:
         while True:
