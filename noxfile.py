@@ -71,6 +71,8 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "m25", "--ignoreexternal")
+    # What checkers are to say to those who use us.
+    session.run("pytest", "tests/typing", "tests/pg/test_types.py")
 
 
 @nox.session

@@ -1,8 +1,9 @@
 """Many callers, one statement at a time: what is asked for while a statement is under way goes
 together in the next.
 
-There is no waiting for a batch to fill: an idle batcher sends a single request at once, and a busy
-one sends as many as gathered meanwhile. So batches grow with the load, and latency does not.
+There is no waiting for a batch to fill: where nothing is under way a request is sent at once, by
+its own caller, and what gathers meanwhile goes next, together. So batches grow with the load, and
+latency does not; and a lone caller pays for no other task to be woken.
 """
 
 from __future__ import annotations
@@ -48,16 +49,18 @@ class Batcher(Generic[Request, Answer]):
         self._closed = closed
         self._waiting: deque[_Asked[Request, Answer]] = deque()
         self._rung = trio.Event()
+        self._under_way = False
 
     async def ask(self, request: Request) -> Answer:
         """Return the answer to one request.
 
         A caller that is cancelled while it waits takes its request back if it was not sent yet; if
-        it was, nothing can call it back.
+        it was sent with others', nothing can call it back.
         """
+        if not self._under_way and not self._waiting:
+            return await self._send_one(request)
         asked: _Asked[Request, Answer] = _Asked(request)
         self._waiting.append(asked)
-        self._rung.set()
         try:
             await asked.answered.wait()
         except trio.Cancelled:
@@ -70,17 +73,32 @@ class Batcher(Generic[Request, Answer]):
         assert answer is not None
         return answer
 
+    async def _send_one(self, request: Request) -> Answer:
+        self._under_way = True
+        try:
+            (answer,) = await self._send([request])
+        finally:
+            self._under_way = False
+            if self._waiting:
+                self._rung.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     async def run(self) -> None:
-        """Send what is asked for, until cancelled."""
+        """Send what gathered, until cancelled."""
         sent: list[_Asked[Request, Answer]] = []
         try:
             while True:
                 await self._rung.wait()
-                sent = [self._waiting.popleft() for _ in range(min(_LARGEST, len(self._waiting)))]
-                if not self._waiting:
-                    self._rung = trio.Event()
-                if sent:
+                self._rung = trio.Event()
+                self._under_way = True
+                while self._waiting:
+                    sent = [
+                        self._waiting.popleft() for _ in range(min(_LARGEST, len(self._waiting)))
+                    ]
                     await self._send_all(sent)
+                self._under_way = False
         finally:
             for asked in (*sent, *self._waiting):
                 if not asked.answered.is_set():

@@ -37,6 +37,7 @@ from .protocol import (
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 _TRIES = 5
 
+_NEW = tuple(field.name for field in attrs.fields(NewJob))
 
 _FILES = resources.files("m25._store") / "sql"
 
@@ -119,12 +120,7 @@ class PostgresStore(Store):
         answers: dict[str, Enqueued | Exists | Held] = {}
         left = list(jobs)
         for _ in range(_TRIES):
-            parameters: dict[str, Any] = {
-                field.name: [getattr(job, field.name) for job in left]
-                for field in attrs.fields(NewJob)
-            }
-            parameters["channels"] = self._channels(tell)
-            rows = await self._run("enqueue", parameters, connection)
+            rows = await self._insert(left, self._channels(tell), connection)
             answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
             left = [job for job in left if job.id not in answers]
             if not left:
@@ -146,6 +142,21 @@ class PostgresStore(Store):
                 "taken and given up faster than they can be looked up"
             )
         return [answers[job.id] for job in jobs]
+
+    async def _insert(
+        self,
+        jobs: Sequence[NewJob],
+        channels: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> list[tuple[Any, ...]]:
+        parameters: dict[str, Any]
+        if len(jobs) == 1:
+            parameters = {name: getattr(jobs[0], name) for name in _NEW}
+            statement = "enqueue_one"
+        else:
+            parameters = {name: [getattr(job, name) for job in jobs] for name in _NEW}
+            statement = "enqueue"
+        return await self._run(statement, {**parameters, "channels": channels}, connection)
 
     async def enqueue_all(
         self,
