@@ -7,7 +7,9 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-_NOT_BENCHMARKS = {"__main__", "databases", "report"}
+from . import report
+
+_NOT_BENCHMARKS = {"__main__", "databases", "peers", "report", "workers"}
 
 
 def main() -> None:
@@ -20,10 +22,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="fewer jobs and runs, rougher figures")
     arguments = parser.parse_args()
-    for name in arguments.names or names:
+    for name in arguments.names:
         if name not in names:
             parser.error(f"no benchmark {name!r}; there are {', '.join(names)}")
-        importlib.import_module(f"benchmarks.{name}").main(quick=arguments.quick)
+    verdicts: list[report.Verdict] = []
+    for name in arguments.names or names:
+        verdicts += importlib.import_module(f"benchmarks.{name}").main(quick=arguments.quick)
+    if verdicts:
+        report.show_verdicts(verdicts)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def ceiling(dsn: str, jobs: int) -> float:
     return rate
 
 
-def main(*, quick: bool = False) -> None:
-    jobs, runs = (5_000, 1) if quick else (20_000, 3)
+def main(*, quick: bool = False) -> list[report.Verdict]:
+    jobs, runs = (5_000, 1) if quick else (50_000, 3)
     with databases.server() as dsn:
         found = [
             {
@@ -111,4 +111,13 @@ def main(*, quick: bool = False) -> None:
                 ),
             ],
         )
-        report.write("drain", dsn, {"runs": found, "medians": rates})
+        verdicts = [
+            report.at_least(
+                "S4",
+                "drain at max_concurrency=100 ÷ the SQL ceiling",
+                rates["max_concurrency=100"] / rates["ceiling"],
+                0.6,
+            )
+        ]
+        report.write("drain", dsn, {"runs": found, "medians": rates}, verdicts)
+    return verdicts

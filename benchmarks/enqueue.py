@@ -131,7 +131,7 @@ def enqueue_many(dsn: str, jobs: int) -> float:
     return rate
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: bool = False) -> list[report.Verdict]:
     seconds, many, runs = (2, 20_000, 1) if quick else (5, 100_000, 3)
     with databases.server() as dsn:
         found = [
@@ -148,22 +148,27 @@ def main(*, quick: bool = False) -> None:
         rates = report.medians(found)
         report.show(
             f"enqueueing, jobs/s (median of {runs} × {seconds} s)",
-            [
-                ("", "m25", "plain", "ratio", "goal"),
-                _row("S5: one after another ÷ 1 connection", rates, "enqueue_1", "pgbench_1", 0.6),
-                _row(
-                    f"S6: {TASKS} tasks ÷ 10 connections", rates, "enqueue_100", "pgbench_10", 1.2
-                ),
-                _row(
-                    f"S7: {many:,} at once ÷ one insert", rates, "enqueue_many", "insert_many", 0.7
-                ),
-            ],
+            [("", "jobs/s"), *((name, f"{rate:,.0f}") for name, rate in rates.items())],
         )
-        report.write("enqueue", dsn, {"runs": found, "medians": rates})
-
-
-def _row(
-    title: str, rates: dict[str, float], ours: str, theirs: str, goal: float
-) -> tuple[str, ...]:
-    ratio = rates[ours] / rates[theirs]
-    return title, f"{rates[ours]:,.0f}", f"{rates[theirs]:,.0f}", f"{ratio:.2f}", f"≥ {goal}"
+        verdicts = [
+            report.at_least(
+                "S5",
+                "one enqueue after another ÷ pgbench, 1 connection",
+                rates["enqueue_1"] / rates["pgbench_1"],
+                0.6,
+            ),
+            report.at_least(
+                "S6",
+                f"{TASKS} tasks ÷ pgbench, 10 connections",
+                rates["enqueue_100"] / rates["pgbench_10"],
+                1.2,
+            ),
+            report.at_least(
+                "S7",
+                f"{many:,} at once ÷ one insert",
+                rates["enqueue_many"] / rates["insert_many"],
+                0.7,
+            ),
+        ]
+        report.write("enqueue", dsn, {"runs": found, "medians": rates}, verdicts)
+    return verdicts

@@ -62,7 +62,7 @@ def measure(dsn: str, jobs: int) -> dict[str, float]:
     return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: bool = False) -> list[report.Verdict]:
     jobs, runs = (100, 1) if quick else (500, 3)
     with databases.server() as dsn:
         found = [measure(dsn, jobs) for _ in range(runs)]
@@ -72,6 +72,8 @@ def main(*, quick: bool = False) -> None:
             [("", "p50", "p99"), ("m25", f"{medians['p50']:.2f}", f"{medians['p99']:.2f}")],
         )
         report.write("latency", dsn, {"runs": found, "medians": medians})
+    # Its goals are beside the peers.
+    return []
 
 
 if __name__ == "__main__":

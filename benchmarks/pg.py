@@ -195,7 +195,7 @@ def compare(
     }
 
 
-def main(*, quick: bool = False) -> None:
+def main(*, quick: bool = False) -> list[report.Verdict]:
     slices, seconds = (3, 0.2) if quick else (12, 0.5)
     with embedded.postgres_sync(settings=databases.SETTINGS) as dsn:
         figures: dict[str, dict[str, dict[str, float]]] = {}
@@ -215,4 +215,17 @@ def main(*, quick: bool = False) -> None:
                     for name, one in figures[title].items()
                 ]
         report.show(f"S1, S2: round trips ({slices} slices of {seconds} s each)", rows)
-        report.write("pg", dsn, figures)
+        ten, one = figures["small, 10 connections"], figures["small, 1 connection"]
+        verdicts = [
+            report.at_least(
+                "S1", "10 connections ÷ psycopg on asyncio", ten["asyncio"]["ours_by_rate"], 1.1
+            ),
+            report.at_least(
+                "S1", "1 connection ÷ psycopg on asyncio", one["asyncio"]["ours_by_rate"], 0.9
+            ),
+            report.at_least(
+                "S2", "10 connections ÷ psycopg in threads", ten["threads"]["ours_by_rate"], 3
+            ),
+        ]
+        report.write("pg", dsn, figures, verdicts)
+    return verdicts

@@ -12,9 +12,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import attrs
 import psycopg
 
 RESULTS = Path(__file__).with_name("results")
+
+
+@attrs.frozen
+class Verdict:
+    """A figure beside its goal."""
+
+    row: str
+    what: str
+    figure: float
+    goal: str
+    met: bool
+
+
+def at_least(row: str, what: str, figure: float, goal: float) -> Verdict:
+    """The verdict on a figure that is to be no less than its goal."""
+    return Verdict(row, what, figure, f"≥ {goal:g}", figure >= goal)
+
+
+def at_most(row: str, what: str, figure: float, goal: float) -> Verdict:
+    """The verdict on a figure that is to be no more than its goal."""
+    return Verdict(row, what, figure, f"≤ {goal:g}", figure <= goal)
 
 
 def surroundings(dsn: str) -> dict[str, Any]:
@@ -54,10 +76,33 @@ def show(title: str, rows: Sequence[Sequence[str]]) -> None:
             print("  ".join("-" * width for width in widths))
 
 
-def write(name: str, dsn: str, figures: Any) -> None:
+def show_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Print which goals were met."""
+    show(
+        "goals",
+        [
+            ("", "goal", "figure", "verdict"),
+            *(
+                (f"{each.row}: {each.what}", each.goal, f"{each.figure:.2f}", _word(each))
+                for each in verdicts
+            ),
+        ],
+    )
+
+
+def _word(verdict: Verdict) -> str:
+    return "met" if verdict.met else "missed"
+
+
+def write(name: str, dsn: str, figures: Any, verdicts: Sequence[Verdict] = ()) -> None:
     """Keep the figures, with what they were measured on."""
     RESULTS.mkdir(exist_ok=True)
-    found = {"benchmark": name, **surroundings(dsn), "figures": figures}
+    found = {
+        "benchmark": name,
+        **surroundings(dsn),
+        "verdicts": [attrs.asdict(each) for each in verdicts],
+        "figures": figures,
+    }
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(found, indent=2) + "\n")
     on = {key: found[key] for key in ("processors", "python", "trio", "psycopg", "server_version")}
