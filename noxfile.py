@@ -87,3 +87,10 @@ def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those that are named: `-- drain`."""
     install(session)
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python="3.12")
+def bench_peers(session: nox.Session) -> None:
+    """Run m25 beside its peers, on the same server: `-- --quick` for a minute's look."""
+    install(session, "peers")
+    session.run("python", "-m", "benchmarks.peers", *session.posargs)

@@ -1,0 +1,185 @@
+"""S3 and S8: m25 beside its peers: `python -m benchmarks.peers [--quick]`.
+
+They take turns on one server, each in a database of its own, with the same jobs: a payload of two
+fields, a handler that counts. Each keeps of a finished job what it keeps when used as its documents
+say; the table tells what that is. Each is run with several limits of concurrency, and judged by its
+best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from .. import databases, report
+from ._program import PEERS, load
+
+CONCURRENCIES = (20, 100, 500)
+#: Who takes so long that fewer jobs have to tell.
+_SLOW = {"procrastinate": 10, "oban": 4}
+
+
+def program(name: str, command: str, dsn: str, *numbers: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "benchmarks.peers._program"),
+        *(name, command, dsn, *map(str, numbers)),
+    ]
+
+
+def run(name: str, command: str, dsn: str, *numbers: int) -> str:
+    done = subprocess.run(
+        program(name, command, dsn, *numbers), stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
+def install(dsn: str, name: str) -> str:
+    """A database for a peer, and how to reach it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"create database bench_{name}")  # type: ignore[arg-type]
+    # asyncpg reads URLs alone.
+    parts = psycopg.conninfo.conninfo_to_dict(make_conninfo(dsn, dbname=f"bench_{name}"))
+    password = f":{parts['password']}" if "password" in parts else ""
+    own = (
+        f"postgresql://{parts.get('user', '')}{password}@/{parts['dbname']}"
+        f"?host={parts['host']}&port={parts.get('port', 5432)}"
+    )
+    run(name, "install", own)
+    return own
+
+
+def reset(dsn: str, name: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(load(name).RESET)
+
+
+def settle(dsn: str, name: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(load(name).VACUUM)
+        connection.execute("checkpoint")
+
+
+def drain(dsn: str, name: str, jobs: int, concurrency: int) -> float:
+    """Jobs a second, of a backlog, in one process."""
+    reset(dsn, name)
+    run(name, "fill", dsn, jobs)
+    settle(dsn, name)
+    return jobs / json.loads(run(name, "drain", dsn, jobs, concurrency))
+
+
+def latency(dsn: str, name: str, jobs: int) -> dict[str, float]:
+    """Percentiles in milliseconds, from before the enqueue to the handler, of an idle worker."""
+    reset(dsn, name)
+    command = program(name, "listen", dsn, jobs)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        # Some say nothing once they listen.
+        time.sleep(2)
+        run(name, "put", dsn, jobs)
+        found = json.loads(worker.stdout.readline())
+    # The first ones warm up.
+    cuts = statistics.quantiles(found[len(found) // 10 :], n=100)
+    return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.peers", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer jobs and runs, rougher figures")
+    quick = parser.parse_args().quick
+    jobs, asked, runs = (5_000, 100, 1) if quick else (50_000, 300, 3)
+    with databases.server() as dsn:
+        addresses = {name: install(dsn, name) for name in PEERS}
+        drains: dict[str, dict[int, list[float]]] = {
+            name: {each: [] for each in CONCURRENCIES} for name in PEERS
+        }
+        latencies: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
+        for turn in range(runs):
+            # Nobody is always the first, or after the same one.
+            names = [*PEERS[turn % len(PEERS) :], *PEERS[: turn % len(PEERS)]]
+            for concurrency in CONCURRENCIES:
+                for name in names:
+                    rate = drain(addresses[name], name, jobs // _SLOW.get(name, 1), concurrency)
+                    drains[name][concurrency].append(rate)
+            for name in names:
+                latencies[name].append(latency(addresses[name], name, asked))
+        rates = {
+            name: {each: statistics.median(found) for each, found in by.items()}
+            for name, by in drains.items()
+        }
+        waits = {name: report.medians(found) for name, found in latencies.items()}
+        verdicts = judge(rates, waits)
+        show(rates, waits, jobs, runs)
+        report.show_verdicts(verdicts)
+        figures = {
+            "versions": {name: version(name) for name in PEERS},
+            "drain": rates,
+            "latency_ms": waits,
+        }
+        report.write("peers", dsn, figures, verdicts)
+
+
+def judge(
+    rates: dict[str, dict[int, float]], waits: dict[str, dict[str, float]]
+) -> list[report.Verdict]:
+    best = {name: max(by.values()) for name, by in rates.items()}
+    # PgQueuer deletes what has finished.
+    keeping = max(best[name] for name in PEERS if name not in ("m25", "pgqueuer"))
+    return [
+        report.at_least(
+            "S3", "drain ÷ the fastest peer that keeps history", best["m25"] / keeping, 1.3
+        ),
+        report.at_least("S3", "drain ÷ PgQueuer, which deletes", best["m25"] / best["pgqueuer"], 1),
+        *(
+            report.at_most(
+                "S8",
+                f"enqueue to handler, {percentile} ÷ the best peer's",
+                waits["m25"][percentile]
+                / min(waits[name][percentile] for name in PEERS if name != "m25"),
+                0.8,
+            )
+            for percentile in ("p50", "p99")
+        ),
+    ]
+
+
+def show(
+    rates: dict[str, dict[int, float]],
+    waits: dict[str, dict[str, float]],
+    jobs: int,
+    runs: int,
+) -> None:
+    report.show(
+        f"m25 and its peers: drain of {jobs:,} jobs, and latency (median of {runs})",
+        [
+            (
+                "",
+                "keeps of a finished job",
+                *(f"jobs/s at {each}" for each in CONCURRENCIES),
+                "p50, ms",
+                "p99, ms",
+            ),
+            *(
+                (
+                    f"{load(name).NAME} {version(name)}",
+                    load(name).KEEPS,
+                    *(f"{rate:,.0f}" for rate in rates[name].values()),
+                    f"{waits[name]['p50']:.2f}",
+                    f"{waits[name]['p99']:.2f}",
+                )
+                for name in PEERS
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
