@@ -94,3 +94,26 @@ def bench_peers(session: nox.Session) -> None:
     """Run m25 beside its peers, on the same server: `-- --quick` for a minute's look."""
     install(session, "peers")
     session.run("python", "-m", "benchmarks.peers", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Torment real processes and a real server: `-- --minutes N --seed S`."""
+    install(session, "test")
+    session.chdir("tests")
+    session.run("python", "-m", "faults.torture", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Take out the rule that keeps each promise, and see that a test notices."""
+    install(session, "test")
+    session.run("python", "tools/mutants.py", *session.posargs)
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Simulate clusters under faults, a seed each: `-- FIRST END`."""
+    install(session, "test")
+    session.chdir("tests")
+    session.run("python", "-m", "simulation.run", *session.posargs)

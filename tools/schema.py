@@ -5,7 +5,6 @@
 It needs `m25[binary,embedded]`: the migrations are applied to an embedded PostgreSQL, which is then
 dumped by its own pg_dump. What depends on the server's version or settings is left out.
 """
-# ruff: noqa: INP001 - a script, run from the root of the repository
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ async def generate() -> str:
         dump = await _dump(dsn)
     # What says that it is migrated, and to where: without it, the schema would count as missing.
     versions = [
-        f"INSERT INTO m25.version (version) VALUES ('{migration.version.isoformat()}');"  # noqa: S608
+        f"INSERT INTO m25.version (version) VALUES ('{migration.version.isoformat()}');"
         for migration in migrations.all_migrations()
     ]
     return "\n".join([HEADER, *_statements(dump), *versions, ""])

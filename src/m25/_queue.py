@@ -274,6 +274,11 @@ class Queue(Generic[Input, Output, Error]):
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(_whole(0, 1_000_000))
     )
+    #: How many bytes an input, an output or an error may take as JSON: what is larger is refused,
+    #: or ends its attempt as a crash. What is in the table already is read whatever its size.
+    size_limit: int = attrs.field(
+        default=1_048_576, kw_only=True, validator=_check(_whole(1, 255_000_000))
+    )
     #: An async context manager that each executor enters before its job counts as started; what it
     #: yields is the handler's second argument.
     setup: Setup[Any] | None = attrs.field(
@@ -317,9 +322,12 @@ class Queue(Generic[Input, Output, Error]):
                 )
             names = names_around(self.handler_function)
             # Here and not as defaults: those are made before anything is validated.
-            object.__setattr__(self, "input_codec", _input_codec(self, names))
-            object.__setattr__(self, "output_codec", _output_codec(self, names))
-            object.__setattr__(self, "error_codec", _error_codec(self, names))
+            self._set_codec("input_codec", _input_codec(self, names))
+            self._set_codec("output_codec", _output_codec(self, names))
+            self._set_codec("error_codec", _error_codec(self, names))
+
+    def _set_codec(self, name: str, codec: Codec[Any]) -> None:
+        object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
 
     @property
     def lease(self) -> timedelta:
@@ -338,6 +346,7 @@ class QueueOptions(TypedDict, total=False):
     executor_init_timeout: Duration
     reserved_timeout: Duration
     allowed_losses: int
+    size_limit: int
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]
     output_to_json: Callable[[Any], Any]

@@ -17,10 +17,10 @@ import psycopg
 import pytest
 import trio
 from _calls import CALLS, NAME, Call, Connection
-from _cancelling import cancelled_at, cancelled_within
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from cancelling import cancelled_at, cancelled_within
 from m25 import pg
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))

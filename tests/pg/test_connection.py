@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from _proxy import proxied
 from psycopg.conninfo import make_conninfo
 from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
+from proxy import proxied
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 import trio
-from _proxy import proxied
 from _until import until
 
 from m25 import pg
+from proxy import proxied
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from _proxy import proxied
 from _until import until
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from m25 import pg
+from proxy import proxied
 
 
 async def test_entering_needs_no_server() -> None:

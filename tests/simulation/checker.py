@@ -21,7 +21,8 @@ _FINAL = ("succeeded", "failed", "cancelled")
 class Run:
     """One run of a handler."""
 
-    number: int
+    #: Its output, if it has one.
+    number: int | str
     job_id: str
     attempt: int
     process: str
@@ -32,7 +33,14 @@ class Run:
     ended: str | None = None
 
 
-def violations(rows: Sequence[JobRow], runs: Sequence[Run], acknowledged: set[str]) -> list[str]:
+def violations(
+    rows: Sequence[JobRow],
+    runs: Sequence[Run],
+    acknowledged: set[str],
+    cancelled: set[str],
+    *,
+    allowed_losses: int = 3,
+) -> list[str]:
     """Every violation, each with the job that shows it."""
     by_id = {row.id: row for row in rows}
     by_job: dict[str, list[Run]] = defaultdict(list)
@@ -41,7 +49,12 @@ def violations(rows: Sequence[JobRow], runs: Sequence[Run], acknowledged: set[st
     problems = [f"1: {id} was acknowledged, and is lost" for id in acknowledged - by_id.keys()]
     for row in rows:
         problems += _row_problems(row, by_job[row.id])
-    problems += _chain_problems(rows, by_id)
+    problems += [
+        f"2: {row.id} was cancelled, the caller was told, and it is {row.status}"
+        for row in rows
+        if row.id in cancelled and row.status != "cancelled"
+    ]
+    problems += _chain_problems(rows, by_id, allowed_losses)
     problems += [
         f"7: {run.job_id} began at {run.began}, before {run.run_at}"
         for run in runs
@@ -75,7 +88,9 @@ def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
     return problems
 
 
-def _chain_problems(rows: Sequence[JobRow], by_id: dict[str, JobRow]) -> list[str]:
+def _chain_problems(
+    rows: Sequence[JobRow], by_id: dict[str, JobRow], allowed_losses: int
+) -> list[str]:
     problems: list[str] = []
     followers: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -103,7 +118,7 @@ def _chain_problems(rows: Sequence[JobRow], by_id: dict[str, JobRow]) -> list[st
     ]
     for row in rows:
         if row.status == "failed" and row.id not in followers:
-            excused = row.failure_reason == "heartbeat_timeout" and row.losses <= 3
+            excused = row.failure_reason == "heartbeat_timeout" and row.losses <= allowed_losses
             if excused or (
                 row.failure_reason != "heartbeat_timeout"
                 and row.attempt - row.losses < row.max_attempts

@@ -371,7 +371,9 @@ async def _history(seed: int) -> History:
         # Each of its two queues may run that many.
         if process.most_running > 6:
             history.problems.append(f"6: {process.name} ran {process.most_running} at once")
-    history.problems += violations(history.store.rows(), history.runs, history.acknowledged)
+    history.problems += violations(
+        history.store.rows(), history.runs, history.acknowledged, history.cancelled
+    )
     return history
 
 

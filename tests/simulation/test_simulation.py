@@ -42,15 +42,15 @@ def test_the_checker_finds_a_doctored_row(column: str, value: object, expected: 
     rows = history.store.rows()
     at = next(n for n, row in enumerate(rows) if row.status == "succeeded" and row.attempt == 1)
     rows[at] = rows[at]._replace(**{column: value})
-    found = violations(rows, history.runs, history.acknowledged)
+    found = violations(rows, history.runs, history.acknowledged, history.cancelled)
     assert any(problem.startswith(expected) for problem in found)
 
 
 def test_the_checker_finds_a_lost_job_and_an_early_start() -> None:
     history = simulate(0)
-    assert violations(history.store.rows(), history.runs, {"gone"})[0].startswith("1: ")
+    assert violations(history.store.rows(), history.runs, {"gone"}, set())[0].startswith("1: ")
     run = history.runs[0]
     early = Run(run.number, run.job_id, run.attempt, "", run.run_at, run.run_at, run.ended)
     early.began = run.run_at.replace(year=run.run_at.year - 1)
-    found = violations(history.store.rows(), [early, *history.runs[1:]], set())
+    found = violations(history.store.rows(), [early, *history.runs[1:]], set(), set())
     assert any(problem.startswith("7: ") for problem in found)

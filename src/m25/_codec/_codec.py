@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +32,8 @@ class Codec(Generic[T]):
     bounded: bool = attrs.field(default=False, repr=False)
     #: The type runs code of its user's in making a value, which may make another than it was.
     prove: bool = attrs.field(default=False, repr=False)
+    #: How many bytes the text of a value may have.
+    size_limit: float = attrs.field(default=math.inf, repr=False)
 
     def encode(self, value: T, what: str) -> str:
         """Write a value as JSON text; `what` is its name in an error's message.
@@ -42,7 +45,11 @@ class Codec(Generic[T]):
             plain = self.to_json(value)
             if self.prove:
                 self._prove(plain)
-            return to_text(plain, bounded=self.bounded)
+            text = to_text(plain, bounded=self.bounded)
+            # A character takes four bytes at most.
+            if len(text) * 4 > self.size_limit:
+                self._weigh(text)
+            return text
         except Exception as error:
             refusal = self._trace(error, self.trace_to_json, value, then=find_fault)
             raise ValueRefused(what, refusal.place, refusal.reason) from error
@@ -62,6 +69,14 @@ class Codec(Generic[T]):
         except Exception as error:
             refusal = self._trace(error, self.trace_decoder, plain)
             raise Undecodable(refusal.place, refusal.reason) from error
+
+    def _weigh(self, text: str) -> None:
+        size = len(text.encode())
+        if size > self.size_limit:
+            raise Refusal(
+                f"takes {size:,} bytes as JSON, more than the queue's size_limit of"
+                f" {self.size_limit:,}"
+            )
 
     def _prove(self, plain: Any) -> None:
         try:

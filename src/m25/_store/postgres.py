@@ -64,7 +64,7 @@ def _read(file: Traversable) -> str:
 
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
-    await connection.execute(_read(_FILES / "read_committed.sql").encode())
+    await connection.execute(_read(_FILES / "session.sql").encode())
 
 
 class PostgresStore(Store):

@@ -1,0 +1,1 @@
+"""Real processes, a real server, and everything that can go wrong between them."""

@@ -1,0 +1,18 @@
+"""A short torture, the same each time; `nox -s torture` is the long one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .torture import torture
+
+SECONDS = float(os.environ.get("M25_TORTURE_SECONDS", "10"))
+
+
+async def test_under_torture_every_promise_is_kept(tmp_path: Path) -> None:
+    tormented = await torture(SECONDS, 25, tmp_path)
+    print(tormented.report())
+    assert tormented.problems == []
+    assert tormented.injected.total() >= SECONDS / 5
+    assert len(tormented.rows) > 100

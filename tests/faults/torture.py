@@ -1,0 +1,390 @@
+"""All faults at once, at random: `python -m faults.torture --minutes N --seed S`.
+
+Workers and a client, each a process, half of them behind a proxy of their own; and a tormentor
+that kills, stops, cuts, terminates and crashes them and the server, in the order that the seed
+says. When the time is over the faults end, what was put is to end too, and the checker looks at all
+of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import attrs
+import psycopg
+import trio
+
+from m25 import embedded, migrations, pg
+from m25._store.postgres import PostgresStore, prepare_connection
+from m25._store.protocol import JobRow
+from proxy import Proxy
+
+from . import journal as journals
+from .checker import WITNESS, violations
+from .program import ALLOWED_LOSSES, GRACE, MAX_CONCURRENCY
+
+WORKERS = 4
+#: How many of each are injected in ten minutes.
+RATES = {"kill": 220, "pause": 60, "storm": 110, "crash": 12, "cut": 110, "stall": 40, "stop": 30}
+#: In seconds: longer than a worker's lease.
+_PAUSE = 3.0
+_PATIENCE = 120.0
+
+
+@attrs.define(eq=False)
+class Member:
+    """A process that is tormented, and started again."""
+
+    name: str
+    role: str
+    dsn: str
+    proxy: Proxy | None
+    process: trio.Process | None = None
+    incarnation: int = 0
+    #: Whether its end is no surprise.
+    may_end: bool = False
+    #: Whether it is not to be started again.
+    has_ended: bool = False
+
+
+@attrs.define(eq=False)
+class Torture:
+    """A server, its tormented users, and what was done to them."""
+
+    dsn: str
+    seed: int
+    directory: Path
+    injected: Counter[str] = attrs.field(factory=Counter)
+    #: Seconds from a crash of the server until a job succeeded again.
+    recoveries: list[float] = attrs.field(factory=list)
+    problems: list[str] = attrs.field(factory=list)
+    rows: list[JobRow] = attrs.field(factory=list)
+    journal: list[journals.Entry] = attrs.field(factory=list)
+    _members: list[Member] = attrs.field(factory=list)
+    _chance: random.Random = attrs.field(init=False)
+    _own: journals.Journal = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+        self._own = journals.Journal(self.directory, "tormentor")
+
+    async def run(self, seconds: float) -> None:
+        """Torment for so long, let everything end, and look for what went wrong."""
+        async with trio.open_nursery() as nursery:
+            for number in range(WORKERS + 1):
+                await self._add(nursery, number)
+            nursery.start_soon(self._watch_keys)
+            await self._torment(seconds)
+            await self._let_end()
+            nursery.cancel_scope.cancel()
+        await self._check()
+
+    async def _add(self, nursery: trio.Nursery, number: int) -> None:
+        role = "client" if number == WORKERS else "worker"
+        member = Member(f"{role}-{number}", role, self.dsn, None)
+        if number % 2 == 0:
+            member.proxy = Proxy(self.dsn)
+            await member.proxy.serve(nursery)
+            member.dsn = member.proxy.dsn
+        self._members.append(member)
+        nursery.start_soon(self._keep_alive, member)
+
+    async def _keep_alive(self, member: Member) -> None:
+        """Start a process whenever there is none."""
+        while not member.has_ended:
+            member.incarnation += 1
+            member.may_end = False
+            name = f"{member.name}.{member.incarnation}"
+            arguments = (member.role, member.dsn, str(self.directory), name, str(self.seed))
+            with (self.directory / f"{name}.err").open("wb") as errors:
+                member.process = await trio.lowlevel.open_process(
+                    [sys.executable, "-m", "faults.program", *arguments],
+                    cwd=Path(__file__).parents[1],
+                    stderr=errors,
+                    start_new_session=True,
+                )
+                try:
+                    status = await member.process.wait()
+                finally:
+                    if member.process.returncode is None:
+                        member.process.kill()
+            if not member.may_end:
+                self._own.write("ended unasked", worker=name, status=status)
+
+    async def _torment(self, seconds: float) -> None:
+        faults: dict[str, Callable[[], Awaitable[None]]] = {
+            "kill": self._kill,
+            "pause": self._pause,
+            "storm": self._storm,
+            "crash": self._crash,
+            "cut": self._cut,
+            "stall": self._stall,
+            "stop": self._stop,
+        }
+        every = 600 / sum(RATES.values())
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                while True:
+                    await trio.sleep(self._chance.expovariate(1 / every))
+                    (fault,) = self._chance.choices(list(RATES), list(RATES.values()))
+                    nursery.start_soon(self._inject, fault, faults[fault])
+
+    async def _inject(self, name: str, fault: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await fault()
+        except (psycopg.Error, OSError):
+            # Another fault was there first.
+            return
+        self.injected[name] += 1
+
+    def _worker(self) -> Member:
+        return self._chance.choice([each for each in self._members if each.role == "worker"])
+
+    async def _kill(self) -> None:
+        member = self._worker()
+        assert member.process is not None
+        member.may_end = True
+        self._own.write("killed", worker=f"{member.name}.{member.incarnation}")
+        member.process.kill()
+
+    async def _pause(self) -> None:
+        process = self._worker().process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await trio.sleep(_PAUSE)
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    async def _stop(self) -> None:
+        member = self._worker()
+        process = member.process
+        assert process is not None
+        member.may_end = True
+        name = f"{member.name}.{member.incarnation}"
+        process.terminate()
+        with trio.move_on_after(_PATIENCE) as patience:
+            await process.wait()
+        if patience.cancelled_caught:
+            self._own.write("not stopped", worker=name, why="it is still there")
+            process.kill()
+
+    async def _storm(self) -> None:
+        share = self._chance.uniform(0.2, 1)
+        async with await self._connect() as connection:
+            await connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+                " and random() < %s",
+                [share],
+            )
+
+    async def _crash(self) -> None:
+        """A backend dies by SIGKILL: the server ends all others, and recovers from its log."""
+        async with await self._connect() as connection:
+            pid = connection.info.backend_pid
+            os.kill(pid, signal.SIGKILL)
+        began = trio.current_time()
+        before = await self._until(lambda _: True)
+        crashed = trio.current_time()
+        await self._until(lambda succeeded: succeeded > before)
+        self.recoveries.append(trio.current_time() - crashed)
+        self._own.write("recovered", down=crashed - began, seconds=trio.current_time() - crashed)
+
+    async def _until(self, enough: Callable[[int], bool]) -> int:
+        """Look, until the server answers and so many have succeeded."""
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    cursor = await connection.execute(
+                        "select count(*) from m25.job where status = 'succeeded'"
+                    )
+                    row = await cursor.fetchone()
+                    assert row is not None
+                    if enough(row[0]):
+                        count: int = row[0]
+                        return count
+            except (psycopg.Error, OSError):
+                pass
+            await trio.sleep(0.05)
+
+    async def _cut(self) -> None:
+        proxy = self._chance.choice([each.proxy for each in self._members if each.proxy])
+        await proxy.cut()
+
+    async def _stall(self) -> None:
+        """A link is half-open for a while, in both directions."""
+        proxy = self._chance.choice([each.proxy for each in self._members if each.proxy])
+        proxy.hold()
+        try:
+            await trio.sleep(self._chance.uniform(0.2, 3))
+        finally:
+            proxy.release()
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await trio.sleep(1)
+            try:
+                async with await self._connect() as connection:
+                    cursor = await connection.execute(
+                        "select unique_key from m25.job where unique_key is not null"
+                        " and status not in ('failed', 'cancelled') group by 1 having count(*) > 1"
+                    )
+                    for (key,) in await cursor.fetchall():
+                        self._own.write("shared key", key=key)
+            except (psycopg.Error, OSError):
+                continue
+
+    async def _let_end(self) -> None:
+        """Ask for no more, let all that was put come to an end, and stop the workers."""
+        (client,) = [each for each in self._members if each.role == "client"]
+        client.has_ended = client.may_end = True
+        assert client.process is not None
+        client.process.terminate()
+        with trio.move_on_after(_PATIENCE) as patience:
+            while await self._left():  # noqa: ASYNC110 - it happens in other processes
+                await trio.sleep(0.2)
+        if patience.cancelled_caught:
+            self.problems.append(f"2: {await self._left()} jobs had not ended after {_PATIENCE} s")
+        for member in self._members:
+            member.has_ended = member.may_end = True
+            process = member.process
+            assert process is not None
+            if member.role == "worker":
+                process.terminate()
+                with trio.move_on_after(GRACE + 5) as patience:
+                    status = await process.wait()
+                    if status not in (0, -signal.SIGTERM):
+                        self.problems.append(f"9: {member.name} stopped with {status}")
+                if patience.cancelled_caught:
+                    self.problems.append(f"9: {member.name} does not stop")
+
+    async def _left(self) -> int:
+        async with await self._connect() as connection:
+            cursor = await connection.execute(
+                "select count(*) from m25.job where status in ('pending', 'reserved', 'executing')"
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            left: int = row[0]
+            return left
+
+    async def _connect(self) -> pg.AsyncConnection:
+        return await pg.AsyncConnection.connect(self.dsn, autocommit=True)
+
+    async def _check(self) -> None:
+        async with await self._connect() as connection:
+            cursor = await connection.execute("select * from witness")
+            witnessed = await cursor.fetchall()
+        self.rows = await read_rows(self.dsn)
+        self.journal = journals.read(self.directory)
+        self.problems += violations(
+            self.rows,
+            self.journal,
+            witnessed,
+            max_concurrency=MAX_CONCURRENCY,
+            allowed_losses=ALLOWED_LOSSES,
+        )
+
+    def report(self) -> str:
+        """What was done, what it led to, and what was found."""
+        logged = Counter(
+            line.split(" ", 3)[-1]
+            for path in self.directory.glob("*.log")
+            for line in path.read_text().splitlines()
+        )
+        fenced = sum(
+            count
+            for event, count in logged.items()
+            if event.startswith(("late result dropped", "claim lost"))
+        )
+        lost = sum(row.failure_reason == "heartbeat_timeout" for row in self.rows)
+        first = sum(row.previous_attempt_id is None for row in self.rows)
+        retried = len(self.rows) - first
+        takeovers = taking_over(self.rows, self.journal)
+        lines = [
+            f"seed {self.seed}: {first:,} jobs, {len(self.rows):,} attempts",
+            "injected: " + ", ".join(f"{name} × {self.injected[name]}" for name in RATES),
+            f"led to: {lost} attempts lost, {retried} retried, {fenced} late writes fenced off",
+            f"the server back, to the next success, s: {_spread(self.recoveries)}",
+            f"a worker killed, to its jobs being free for others, s: {_spread(takeovers)}",
+            f"violations: {len(self.problems)}",
+            *self.problems[:20],
+        ]
+        return "\n".join(lines)
+
+
+def taking_over(rows: list[JobRow], journal: list[journals.Entry]) -> list[float]:
+    """From each kill until the attempts that it cut short were ended for it, in seconds."""
+    killed = {entry["worker"]: entry.at for entry in journal if entry.event == "killed"}
+    ended = {entry["run"] for entry in journal if entry.event == "ended"}
+    cut_short = {
+        entry["job"]: killed[entry.process]
+        for entry in journal
+        if entry.event == "began" and entry.process in killed and entry["run"] not in ended
+    }
+    return [
+        float(row.finished_at) - cut_short[row.id]
+        for row in rows
+        if row.id in cut_short and row.finished_at and row.failure_reason == "heartbeat_timeout"
+    ]
+
+
+def _spread(seconds: list[float]) -> str:
+    if len(seconds) < 2:
+        return f"{len(seconds)} times: {seconds}"
+    cuts = statistics.quantiles(seconds, n=100)
+    return (
+        f"{len(seconds)} times, p50 {cuts[49]:.2f}, p99 {cuts[98]:.2f}, longest {max(seconds):.2f}"
+    )
+
+
+async def read_rows(dsn: str) -> list[JobRow]:
+    """Every row, as the store reads it."""
+    async with (
+        pg.Pool(dsn, kwargs={"autocommit": True}, configure=prepare_connection) as pool,
+        pool.connection() as connection,
+    ):
+        cursor = await connection.execute("select id::text from m25.job order by id")
+        ids = [row[0] for row in await cursor.fetchall()]
+        store = PostgresStore(pool, "m25")
+        found: dict[str, JobRow] = {}
+        for start in range(0, len(ids), 1_000):
+            found.update(await store.get(ids[start : start + 1_000], connection))
+        return [found[id] for id in ids]
+
+
+async def torture(seconds: float, seed: int, directory: Path) -> Torture:
+    """A server of its own, tormented for so many seconds."""
+    async with embedded.postgres(settings={"max_connections": "100"}) as dsn:
+        async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            await migrations.apply(connection, "m25")
+            await connection.execute(WITNESS.encode())
+        tormented = Torture(dsn, seed, directory)
+        await tormented.run(seconds)
+        return tormented
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="faults.torture", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="m25-torture-"))
+    print(f"seed {arguments.seed}; journals and logs in {directory}", flush=True)
+    tormented = trio.run(torture, arguments.minutes * 60, arguments.seed, directory)
+    print(tormented.report())
+    sys.exit(bool(tormented.problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Take out the rule that keeps each promise, one by one, and show which test notices.
+
+`python tools/mutants.py [NAME …]`. Each mutant is a copy of the project with one change; it has to
+make a test fail. The numbers are those of docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("src", "tests", "pyproject.toml", "schema.sql")
+
+SQL = "src/m25/_store/sql/"
+CLAIMED = "on wanted.id = job.id and wanted.claim_token = job.claim_token"
+
+
+class Mutant(NamedTuple):
+    """A rule that is taken out: in a file, one text for another; and where that is to show."""
+
+    promise: int
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        1,
+        "an enqueue cannot be repeated",
+        SQL + "enqueue_one.sql",
+        "on conflict do nothing\n",
+        "",
+        ("tests/test_enqueueing.py",),
+    ),
+    Mutant(
+        1,
+        "many are enqueued one batch after the other",
+        "src/m25/_store/postgres.py",
+        "async with connection.transaction():\n            async for",
+        "if True:\n            async for",
+        ("tests/test_enqueueing_many.py",),
+    ),
+    Mutant(
+        2,
+        "an attempt is settled whatever its status",
+        SQL + "settle.sql",
+        "    where job.status = 'executing'\n    order by",
+        "    order by",
+        ("tests/store",),
+    ),
+    Mutant(
+        2,
+        "a job is cancelled whatever its status",
+        SQL + "cancel.sql",
+        "status = 'pending'",
+        "status is not null",
+        ("tests/test_enqueueing.py", "tests/store"),
+    ),
+    Mutant(
+        3,
+        "a result is written without its claim's token",
+        SQL + "settle.sql",
+        "outcome.claim_token = job.claim_token",
+        "true",
+        ("tests/store/test_store_outcomes.py",),
+    ),
+    Mutant(
+        3,
+        "a lease is renewed without its claim's token",
+        SQL + "beat.sql",
+        CLAIMED,
+        "on wanted.id = job.id",
+        ("tests/store",),
+    ),
+    Mutant(
+        3,
+        "a job is handed back without its claim's token",
+        SQL + "release.sql",
+        CLAIMED,
+        "on wanted.id = job.id",
+        ("tests/store",),
+    ),
+    Mutant(
+        3,
+        "two claims take the same rows",
+        SQL + "claim.sql",
+        "        for update skip locked\n",
+        "",
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
+        4,
+        "a retry does not name its chain",
+        SQL + "settle.sql",
+        "coalesce(original_attempt_id, id)",
+        "original_attempt_id",
+        ("tests/store",),
+    ),
+    Mutant(
+        4,
+        "one attempt too many",
+        SQL + "settle.sql",
+        "attempt::bigint - losses < max_attempts",
+        "attempt::bigint - losses <= max_attempts",
+        ("tests/store",),
+    ),
+    Mutant(
+        4,
+        "an attempt that was lost is followed by none",
+        SQL + "sweep.sql",
+        "losses <= queue.allowed_losses",
+        "false",
+        ("tests/store/test_store_sweep.py",),
+    ),
+    Mutant(
+        5,
+        "a unique key is held by many",
+        "src/m25/migrations/0002_claims_and_priorities.sql",
+        "create unique index job_unique_key_idx",
+        "create index job_unique_key_idx",
+        ("tests/test_enqueueing.py",),
+    ),
+    Mutant(
+        6,
+        "claims do not count what is running",
+        "src/m25/_manager.py",
+        "running=len(self._running),",
+        "running=0,",
+        ("tests/test_running.py", "tests/simulation"),
+    ),
+    Mutant(
+        7,
+        "jobs are claimed before they are due",
+        SQL + "claim.sql",
+        "            and run_at <= now()\n",
+        "",
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
+        7,
+        "a retry does not wait",
+        SQL + "settle.sql",
+        "secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8",
+        "secs => 0",
+        ("tests/store",),
+    ),
+    Mutant(
+        8,
+        "leases that are over are not seen",
+        SQL + "sweep.sql",
+        "job.lease_expires_at < now()",
+        "false",
+        ("tests/store/test_store_sweep.py",),
+    ),
+    Mutant(
+        9,
+        "what is cut short is not handed back",
+        "src/m25/_manager.py",
+        "self._to_release.append(executor.claim)",
+        "pass",
+        ("tests/test_stopping.py",),
+    ),
+    Mutant(
+        9,
+        "the last writes are not shielded",
+        "src/m25/_manager.py",
+        "trio.CancelScope(shield=True, deadline=trio.current_time() + bound)",
+        "trio.CancelScope(deadline=trio.current_time() + bound)",
+        ("tests/test_stopping.py",),
+    ),
+    Mutant(
+        10,
+        "a handler that does not end at its deadline is waited for",
+        "src/m25/_manager.py",
+        "self._unsettled.append(executor.give_up())",
+        "executor.give_up()",
+        ("tests/test_hostile_handlers.py",),
+    ),
+    Mutant(
+        10,
+        "a `Cancelled` that a handler kept ends the manager",
+        "src/m25/_executor.py",
+        "        if _being_cancelled():\n            # Without",
+        "        if True:\n            # Without",
+        ("tests/test_hostile_handlers.py",),
+    ),
+    Mutant(
+        11,
+        "a row that cannot be decoded is everybody's failure",
+        "src/m25/_executor.py",
+        "except Undecodable as error:",
+        "except ZeroDivisionError as error:",
+        ("tests/test_poison.py",),
+    ),
+    Mutant(
+        11,
+        "a result that cannot be stored keeps the others from being",
+        "src/m25/_manager.py",
+        "        except RowRefused as error:\n            if len(settlements) == 1:",
+        "        except ZeroDivisionError as error:\n            if len(settlements) == 1:",
+        ("tests/test_poison.py", "tests/test_running.py", "tests/test_hostile_handlers.py"),
+    ),
+    Mutant(
+        12,
+        "a result is given up with the connection",
+        "src/m25/_manager.py",
+        "await self._write_endings()\n            except (psycopg.Error, OSError)",
+        "await self._write_endings()\n            except (KeyError, IndexError)",
+        ("tests/test_outages.py", "tests/simulation"),
+    ),
+    Mutant(
+        12,
+        "what waits to be written is not kept alive",
+        "src/m25/_manager.py",
+        "claims += [Claimed(settlement.id, settlement.token) for settlement in self._unsettled]",
+        "pass",
+        ("tests/test_outages.py", "tests/test_heartbeats.py", "tests/simulation"),
+    ),
+    Mutant(
+        13,
+        "NUL is sent to the database",
+        "src/m25/_codec/_text.py",
+        '"\\\\u0000" not in text',
+        "True",
+        ("tests/test_codec_values.py", "tests/test_codec_roundtrips.py", "tests/test_poison.py"),
+    ),
+)
+
+
+def mutate(directory: Path, mutant: Mutant) -> None:
+    """A copy of the project in which the rule is missing."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, directory / name)
+    path = directory / mutant.file
+    text = path.read_text()
+    if mutant.before not in text:
+        raise SystemExit(f"{mutant.name!r}: {mutant.file} has no {mutant.before!r} any more")
+    path.write_text(text.replace(mutant.before, mutant.after))
+
+
+def noticed_by(directory: Path, mutant: Mutant) -> str | None:
+    """The first test that fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(directory / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if done.returncode == 1 and found:
+        return found[1]
+    if done.returncode == 0:
+        return None
+    raise SystemExit(f"{mutant.name!r}: the tests could not be run:\n{done.stdout}{done.stderr}")
+
+
+def main() -> int:
+    survivors = 0
+    for mutant in MUTANTS:
+        if sys.argv[1:] and not any(name in mutant.name for name in sys.argv[1:]):
+            continue
+        with tempfile.TemporaryDirectory(prefix="m25-mutant-") as directory:
+            mutate(Path(directory), mutant)
+            test = noticed_by(Path(directory), mutant)
+        survivors += test is None
+        print(f"{mutant.promise:2}  {mutant.name}: {test or 'NOT NOTICED'}", flush=True)
+    print(f"{survivors} not noticed")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
