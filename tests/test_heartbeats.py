@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import trio
+import trio.testing
 
 import m25
+from m25._client import open_on
 from m25._executor import Executor
-from m25._store.protocol import Claimed
+from m25._store.memory import MemoryStore
+from m25._store.protocol import Claimed, Fate, Settlement
 from processes import worker
 from waiting import chain, ended, eventually, rows
 
@@ -207,3 +212,40 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
         record = await m.enqueue(lucky, 1)
         assert (await ended(m, lucky, record.id)).output == 1
     assert failures == 2
+
+
+async def test_a_result_that_the_database_does_not_take_for_long_is_not_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Store(MemoryStore):
+        takes_results = False
+
+        async def settle(
+            self, settlements: Sequence[Settlement], allowed_losses: int
+        ) -> dict[str, Fate]:
+            if not self.takes_results:
+                await trio.sleep(0.1)
+                raise psycopg.OperationalError("deadlock detected")
+            return await super().settle(settlements, allowed_losses)
+
+    runs: list[int] = []
+
+    @m25.queue("patient")
+    async def patient(number: int) -> int:
+        runs.append(number)
+        return number
+
+    store = Store()
+    grace = timedelta(0)
+    async with open_on(store, grace=grace) as m, open_on(store, grace=grace) as other:
+        for each in (m, other):
+            each.add_queue(patient)
+            await each.start()
+        id = (await m.enqueue(patient, 1)).id
+        await trio.sleep(10 * patient.lease.total_seconds())
+        store.takes_results = True
+        await trio.sleep(10)
+        record = await m.get_job(patient, id)
+    assert record.status is m25.JobStatus.SUCCEEDED
+    assert runs == [1]
+    assert len(store.rows()) == 1

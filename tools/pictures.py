@@ -28,8 +28,8 @@ def bars(title: str, groups: Sequence[str], series: dict[str, Sequence[float]], 
     wide = room * 0.8 / len(series)
     scale = (HEIGHT - TOP - BOTTOM) / highest
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">',
+        '<g font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="18" font-size="14">{title}</text>',
     ]
@@ -55,7 +55,7 @@ def bars(title: str, groups: Sequence[str], series: dict[str, Sequence[float]], 
             f'<rect x="{x}" y="{HEIGHT - 20}" width="10" height="10" fill="{COLOURS[which]}"/>'
         )
         parts.append(f'<text x="{x + 15}" y="{HEIGHT - 11}">{name}</text>')
-    parts.append(f'<text x="8" y="{TOP}" >{unit}</text></svg>')
+    parts.append(f'<text x="8" y="{TOP}" >{unit}</text></g></svg>')
     return "\n".join(parts) + "\n"
 
 
