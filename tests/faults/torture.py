@@ -34,7 +34,7 @@ from .program import ALLOWED_LOSSES, GRACE, MAX_CONCURRENCY
 
 WORKERS = 4
 #: How many of each are injected in ten minutes.
-RATES = {"kill": 220, "pause": 60, "storm": 110, "crash": 12, "cut": 110, "stall": 40, "stop": 30}
+RATES = {"kill": 220, "pause": 60, "storm": 110, "crash": 25, "cut": 110, "stall": 40, "stop": 30}
 #: In seconds: longer than a worker's lease.
 _PAUSE = 3.0
 _PATIENCE = 120.0
@@ -64,7 +64,7 @@ class Torture:
     seed: int
     directory: Path
     injected: Counter[str] = attrs.field(factory=Counter)
-    #: Seconds from a crash of the server until a job succeeded again.
+    #: Seconds from when the server was there again, after a crash or a storm, until a job succeeded.
     recoveries: list[float] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)
     rows: list[JobRow] = attrs.field(factory=list)
@@ -180,6 +180,7 @@ class Torture:
 
     async def _storm(self) -> None:
         share = self._chance.uniform(0.2, 1)
+        before = await self._until(lambda _: True)
         async with await self._connect() as connection:
             await connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -187,18 +188,19 @@ class Torture:
                 " and random() < %s",
                 [share],
             )
+        await self._recovered(before)
 
     async def _crash(self) -> None:
         """A backend dies by SIGKILL: the server ends all others, and recovers from its log."""
         async with await self._connect() as connection:
             pid = connection.info.backend_pid
             os.kill(pid, signal.SIGKILL)
+        await self._recovered(await self._until(lambda _: True))
+
+    async def _recovered(self, before: int) -> None:
         began = trio.current_time()
-        before = await self._until(lambda _: True)
-        crashed = trio.current_time()
         await self._until(lambda succeeded: succeeded > before)
-        self.recoveries.append(trio.current_time() - crashed)
-        self._own.write("recovered", down=crashed - began, seconds=trio.current_time() - crashed)
+        self.recoveries.append(trio.current_time() - began)
 
     async def _until(self, enough: Callable[[int], bool]) -> int:
         """Look, until the server answers and so many have succeeded."""
