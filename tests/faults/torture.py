@@ -64,7 +64,7 @@ class Torture:
     seed: int
     directory: Path
     injected: Counter[str] = attrs.field(factory=Counter)
-    #: Seconds from when the server was there again, after a crash or a storm, until a job succeeded.
+    #: Seconds from the end of a crash or a storm until a job succeeded.
     recoveries: list[float] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)
     rows: list[JobRow] = attrs.field(factory=list)
