@@ -54,7 +54,22 @@ def drain(dsn: str, jobs: int, max_concurrency: int) -> float:
     rate = trio.run(run)
     succeeded = databases.count(dsn, "succeeded")
     assert succeeded == jobs, f"{succeeded} of {jobs} jobs succeeded"
+    early = out_of_order(dsn)
+    assert early == 0, f"{early} jobs began before others that were ahead of them"
     return rate
+
+
+def out_of_order(dsn: str) -> int:
+    """How many jobs began before one that was ahead of them; with one worker there are none."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "select count(*) from (select started_at, lag(started_at) over"
+            " (order by priority, run_at, id) as before from m25.job) as began"
+            " where started_at < before"
+        ).fetchone()
+        assert row is not None
+        found: int = row[0]
+        return found
 
 
 def ceiling(dsn: str, jobs: int) -> float:
