@@ -356,8 +356,8 @@ async def _history(seed: int) -> History:
             await enqueue_some(history, client, make_id)
             await trio.sleep(chance.uniform(0, 20))
             for process in processes:
+                # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False
-                process.frozen_until = 0.0
             with trio.move_on_after(PATIENCE) as patience:
                 # Each look costs; a simulated second is nothing.
                 while any(row.status not in FINAL for row in history.store.rows()):  # noqa: ASYNC110
