@@ -83,7 +83,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     ("at", "changes", "number"),
     [
         (1, {"status": "executing", "finished_at": None, "output": None}, 2),
-        (1, {"status": "cancelled"}, 2),
+        (1, {"status": "cancelled", "cancelled_at": "1004.2"}, 2),
         (1, {"output": None}, 2),
         (1, {"output": '"run 1"'}, 3),
         (0, {"failure_reason": "crash"}, 3),

@@ -67,8 +67,11 @@ def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
     problems: list[str] = []
     if row.status not in _FINAL:
         problems.append(f"2: {row.id} is {row.status} at the end")
-    if row.status == "cancelled" and runs:
-        problems.append(f"2: {row.id} was cancelled, and ran")
+    if row.cancelled_at is not None:
+        # It may have run before, and been handed back.
+        cancelled_at = moment_from_text(row.cancelled_at)
+        if any(run.began > cancelled_at for run in runs):
+            problems.append(f"2: {row.id} was cancelled, and ran")
     if row.status == "succeeded":
         if row.output is None or row.failure_reason is not None or row.finished_at is None:
             problems.append(f"2: {row.id} succeeded with {row}")
