@@ -86,6 +86,15 @@ async def test_one_that_is_refused_is_named_and_none_is_put(dsn: str, bad: int) 
     assert await numbers(dsn) == [1]
 
 
+async def test_where_the_database_refuses_one_is_told_as_closely_as_is_known(dsn: str) -> None:
+    await rows(dsn, """alter table m25.job add check (input <> '{"number": 603}')""")
+    async with m25.open(dsn) as m:
+        with pytest.raises(m25.JobRecordFetchQueryError, match="check constraint") as caught:
+            await m.enqueue_many(letters, map(Letter, range(1_200)))
+        assert any("from position 500 on" in note for note in caught.value.__notes__)
+    assert await numbers(dsn) == []
+
+
 async def test_a_source_that_fails_puts_none(dsn: str) -> None:
     def source() -> Iterator[Letter]:
         yield from (Letter(number) for number in range(1_200))

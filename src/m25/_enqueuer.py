@@ -183,10 +183,11 @@ class Enqueuer:
                         nursery.start_soon(self._make_batches, queue, jobs, made)
                         await self._store.enqueue_all(batches, [queue.name], take, connection)
         except RowRefused as error:
-            error.add_note(
-                f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on"
+            raise_query_error(
+                error,
+                f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on;"
+                " none was enqueued",
             )
-            raise_query_error(error)
         except (psycopg.Error, OSError) as error:
             raise_query_error(error)
         if connection is None:

@@ -25,11 +25,14 @@ def check_connection(connection: object) -> None:
         )
 
 
-def raise_query_error(error: Exception) -> NoReturn:
-    """Tell the caller that the database failed.
+def raise_query_error(error: Exception, *notes: str) -> NoReturn:
+    """Tell the caller that the database failed, with notes on what it was about.
 
     Raises:
         JobRecordFetchQueryError: always; its cause is the database's error.
     """
     cause = error.__cause__ if isinstance(error, RowRefused) else error
-    raise JobRecordFetchQueryError(brief(cause or error)) from cause
+    told = JobRecordFetchQueryError(brief(cause or error))
+    for note in notes:
+        told.add_note(note)
+    raise told from cause
