@@ -206,15 +206,9 @@ class Torture:
         """Look, until the server answers and so many have succeeded."""
         while True:
             try:
-                async with await self._connect() as connection:
-                    cursor = await connection.execute(
-                        "select count(*) from m25.job where status = 'succeeded'"
-                    )
-                    row = await cursor.fetchone()
-                    assert row is not None
-                    if enough(row[0]):
-                        count: int = row[0]
-                        return count
+                succeeded = await self._count("succeeded")
+                if enough(succeeded):
+                    return succeeded
             except (psycopg.Error, OSError):
                 pass
             await trio.sleep(0.05)
@@ -271,14 +265,17 @@ class Torture:
                     self.problems.append(f"9: {member.name} does not stop")
 
     async def _left(self) -> int:
+        return await self._count("pending", "reserved", "executing")
+
+    async def _count(self, *statuses: str) -> int:
         async with await self._connect() as connection:
             cursor = await connection.execute(
-                "select count(*) from m25.job where status in ('pending', 'reserved', 'executing')"
+                "select count(*) from m25.job where status = any(%s)", [list(statuses)]
             )
             row = await cursor.fetchone()
             assert row is not None
-            left: int = row[0]
-            return left
+            count: int = row[0]
+            return count
 
     async def _connect(self) -> pg.AsyncConnection:
         return await pg.AsyncConnection.connect(self.dsn, autocommit=True)
