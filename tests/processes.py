@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,18 @@ class Worker:
 
 @asynccontextmanager
 async def worker(
-    dsn: str, *, grace: float = 10, program: str = "worker.py"
+    dsn: str,
+    *,
+    grace: float = 10,
+    program: str = "worker.py",
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Worker]:
     """Run a program of `programs/` until it is ready, and kill it at the end if it still runs."""
     process = await trio.lowlevel.open_process(
         [sys.executable, str(PROGRAMS / program), dsn, str(grace)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=environment,
     )
     assert process.stdout is not None
     assert process.stderr is not None

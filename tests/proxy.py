@@ -2,38 +2,79 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final, Literal
 
+import attrs
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from m25.pg._background import Background
 
+#: As the client sees it.
+Direction = Literal["up", "down"]
+BOTH: Final[tuple[Direction, Direction]] = ("up", "down")
+
+#: The server's last word in an answer: that it is ready for the next query.
+_READY: Final = re.compile(rb"Z\x00\x00\x00\x05[ITE]\Z")
+
+
+@attrs.define(eq=False)
+class _Link:
+    """One connection that goes through the proxy."""
+
+    #: What the client has sent last: a marker may lie across two chunks.
+    tail: bytes = b""
+    #: Whether the server's next answer is dropped, and the link with it.
+    is_dropping: bool = False
+
 
 class Proxy:
-    """Passes bytes on, until it is told to hold them back, or to cut."""
+    """Passes bytes on, until it is told to hold them back, to be slow, or to cut."""
 
     def __init__(self, dsn: str) -> None:
         self._target = conninfo_to_dict(dsn)
-        self._passing = trio.Event()
-        self._passing.set()
+        self._passing = {direction: trio.Event() for direction in BOTH}
         self._streams: set[trio.abc.Stream] = set()
+        self._marker = b""
+        self._dropped = trio.Event()
         self.dsn = ""
         self.connections = 0
         self.refuses = False
+        #: How long each chunk is kept, either way, in seconds.
+        self.delay = 0.0
+        #: Bytes a second, either way.
+        self.rate: float | None = None
+        self.release()
 
-    def hold(self) -> None:
-        """Be silent from now on: the link is half-open."""
-        self._passing = trio.Event()
+    def aim(self, dsn: str) -> None:
+        """From now on, connections go to this server."""
+        self._target = conninfo_to_dict(dsn)
+
+    def hold(self, *directions: Direction) -> None:
+        """Be silent from now on, in both directions if none is named: the link is half-open."""
+        for direction in directions or BOTH:
+            self._passing[direction] = trio.Event()
 
     def release(self) -> None:
-        self._passing.set()
+        for event in self._passing.values():
+            event.set()
 
     async def cut(self) -> None:
         """Close what is open."""
         for stream in list(self._streams):
             await trio.aclose_forcefully(stream)
+
+    def drop_answer(self, marker: bytes) -> trio.Event:
+        """Pass on the next request that holds the marker, and cut once the server has done it.
+
+        The client never hears the answer. The event is set once that has happened.
+        """
+        self._marker = marker
+        self._dropped = trio.Event()
+        return self._dropped
 
     async def serve(self, nursery: trio.Nursery) -> None:
         """Begin to accept connections, in this nursery."""
@@ -43,33 +84,64 @@ class Proxy:
         nursery.start_soon(trio.serve_listeners, self._handle, listeners)
 
     async def _handle(self, client: trio.SocketStream) -> None:
-        if self.refuses:
+        self.connections += 1
+        try:
+            if self.refuses:
+                raise ConnectionRefusedError
+            server = await self._open()
+        except OSError:
             await client.aclose()
             return
-        self.connections += 1
-        host, port = str(self._target["host"]), int(self._target["port"] or 5432)
-        if host.startswith("/"):
-            server: trio.abc.Stream = await trio.open_unix_socket(f"{host}/.s.PGSQL.{port}")
-        else:
-            server = await trio.open_tcp_stream(host, port)
         self._streams |= {client, server}
+        link = _Link()
         try:
             async with client, server, trio.open_nursery() as nursery:
-                nursery.start_soon(self._pass_on, client, server, nursery.cancel_scope)
-                nursery.start_soon(self._pass_on, server, client, nursery.cancel_scope)
+                scope = nursery.cancel_scope
+                nursery.start_soon(self._pass_on, "up", link, client, server, scope)
+                nursery.start_soon(self._pass_on, "down", link, server, client, scope)
         finally:
             self._streams -= {client, server}
 
+    async def _open(self) -> trio.abc.Stream:
+        host, port = str(self._target["host"]), int(self._target["port"] or 5432)
+        if host.startswith("/"):
+            return await trio.open_unix_socket(f"{host}/.s.PGSQL.{port}")
+        return await trio.open_tcp_stream(host, port)
+
     async def _pass_on(
-        self, source: trio.abc.Stream, sink: trio.abc.Stream, scope: trio.CancelScope
+        self,
+        direction: Direction,
+        link: _Link,
+        source: trio.abc.Stream,
+        sink: trio.abc.Stream,
+        scope: trio.CancelScope,
     ) -> None:
+        unsaid = b""
         try:
             while data := await source.receive_some():
-                await self._passing.wait()
+                await self._passing[direction].wait()
+                if self.delay:
+                    await trio.sleep(self.delay)
+                if self.rate is not None:
+                    await trio.sleep(len(data) / self.rate)
+                if direction == "up":
+                    self._look_for_marker(link, data)
+                elif link.is_dropping:
+                    unsaid += data
+                    if _READY.search(unsaid):
+                        self._dropped.set()
+                        break
+                    continue
                 await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         scope.cancel()
+
+    def _look_for_marker(self, link: _Link, data: bytes) -> None:
+        if self._marker and self._marker in link.tail + data:
+            self._marker = b""
+            link.is_dropping = True
+        link.tail = (link.tail + data)[-100:]
 
 
 @asynccontextmanager

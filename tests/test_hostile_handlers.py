@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ import trio
 
 import m25
 from m25._store.protocol import RowRefused, Settlement
-from waiting import chain, ended
+from waiting import chain, ended, eventually
 
 
 class NoFunds(Exception):
@@ -259,6 +261,104 @@ async def test_a_handler_that_leaves_a_nursery_open_harms_no_other(dsn: str) -> 
         assert record.failure_reason is m25.FailureReason.CRASH
         go_on.set()
         assert (await ended(m, hostile, good.id)).output == 1
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "ends at once"])
+async def test_a_handler_that_blocks_the_loop_is_named_with_how_long_it_stood_still(
+    dsn: str, goes_on: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    beating = trio.Event()
+
+    @m25.queue("hostile", heartbeat_interval=0.1)
+    async def hostile(number: int) -> int:
+        # A heartbeat is soon due.
+        await trio.sleep(0.05)
+        time.sleep(1.3)  # noqa: ASYNC251 - that is what it is about
+        if goes_on:
+            await beating.wait()
+        return number
+
+    async with m25.open(dsn) as m:
+        m.add_queue(hostile)
+        await m.start()
+        job = await m.enqueue(hostile, 1)
+
+        async def warning() -> logging.LogRecord | None:
+            await trio.lowlevel.checkpoint()
+            return next(
+                (r for r in caplog.records if r.getMessage() == "event loop stood still"), None
+            )
+
+        said = await eventually(warning)
+        beating.set()
+        assert said.queue == "hostile"
+        assert said.job_ids == [str(job.id)]
+        assert 1.0 <= said.seconds <= 5.0
+        assert (await ended(m, hostile, job.id)).output == 1
+
+
+async def test_tasks_and_threads_that_a_handler_leaves_behind_harm_no_other(dsn: str) -> None:
+    left, go_on = trio.Event(), trio.Event()
+    thread_may_end = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def leak() -> None:
+        await go_on.wait()
+        left.set()
+
+    @m25.queue("hostile")
+    async def hostile(number: int) -> int:
+        trio.lowlevel.spawn_system_task(leak)
+        threads.append(threading.Thread(target=thread_may_end.wait))
+        threads[-1].start()
+        return number
+
+    assert (await outcome(dsn, hostile)).output == 1
+    # They outlive the client, and all that was of it.
+    assert threads[0].is_alive()
+    thread_may_end.set()
+    threads[0].join()
+    go_on.set()
+    await left.wait()
+
+
+async def test_a_thread_that_does_not_end_at_the_deadline_is_settled_without_it(dsn: str) -> None:
+    may_end = threading.Event()
+
+    @m25.queue("hostile", heartbeat_interval=0.1)
+    async def hostile(number: int) -> None:
+        await trio.to_thread.run_sync(may_end.wait)
+
+    async with m25.open(dsn) as m:
+        m.add_queue(hostile)
+        await m.start()
+        record = await m.enqueue(hostile, m25.Job(1, timeout=0.1))
+        found = await ended(m, hostile, record.id)
+        assert found.failure_reason is m25.FailureReason.JOB_TIMEOUT
+        may_end.set()
+
+
+def endless(depth: int = 0) -> int:
+    return endless(depth + 1) + 1
+
+
+@pytest.mark.parametrize(
+    ("does", "type_"),
+    [(endless, "RecursionError"), (lambda: bytearray(2**62), "MemoryError")],
+    ids=["recursion", "memory"],
+)
+async def test_a_handler_that_asks_too_much_of_python_crashes_alone(
+    dsn: str, does: Callable[[], object], type_: str
+) -> None:
+    @m25.queue("hostile")
+    async def hostile(number: int) -> None:
+        does()
+
+    record = await outcome(dsn, hostile)
+    assert record.failure_reason is m25.FailureReason.CRASH
+    assert record.crash_type == type_
+    assert record.crash_traceback is not None
+    assert len(record.crash_traceback) < 100_000
 
 
 async def test_what_psycopg_itself_refuses_is_the_rows_fault_and_no_outage(dsn: str) -> None:

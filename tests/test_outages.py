@@ -275,7 +275,13 @@ async def test_queues_can_be_started_during_an_outage_once_it_is_over(
 
 @pytest.mark.parametrize(
     "setting",
-    ["statement_timeout = 1", "lock_timeout = 1", "default_transaction_read_only = on"],
+    [
+        "statement_timeout = 1",
+        "lock_timeout = 1",
+        "idle_session_timeout = 1",
+        "idle_in_transaction_session_timeout = 1",
+        "default_transaction_read_only = on",
+    ],
 )
 async def test_limits_that_an_operator_sets_for_a_while_end_nothing(
     dsn: str, switch: Switch, setting: str

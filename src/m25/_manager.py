@@ -35,6 +35,7 @@ from ._job import FailureReason
 from ._outage import Outage
 from ._positions import Positions
 from ._queue import Queue
+from ._standstill import Standstill
 from ._store.protocol import Claimed, Fate, RowRefused, Settlement, Started, Store
 
 _logger = logging.getLogger("m25.manager")
@@ -87,6 +88,7 @@ class Manager:
         self._init_failures = 0
         #: After a setup that failed: when the next may be tried, by Trio's clock.
         self._init_again_at = -math.inf
+        self._standstill = Standstill(queue.name)
         self._positions = Positions(queue.poll_interval.total_seconds())
         self._has_started = False
         self._answers = trio.open_memory_channel[Executor](math.inf)
@@ -234,6 +236,7 @@ class Manager:
             await executor.run()
         finally:
             del self._running[executor.claim]
+            self._standstill.ended(executor.row.id)
             if executor.misses:
                 # Whoever waits for its answer need not.
                 self._answers[0].send_nowait(executor)
@@ -360,7 +363,8 @@ class Manager:
         async with trio.open_nursery() as responders:
             beat_at = trio.current_time() + interval
             while True:
-                await trio.sleep_until(beat_at)
+                await self._standstill.sleep_until(beat_at)
+                self._standstill.report(each.row.id for each in self._running.values())
                 beat_at = trio.current_time() + interval
                 self._judge(interval)
                 answered = await self._exchange_heartbeats(responders, interval / 2)

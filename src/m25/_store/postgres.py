@@ -78,6 +78,8 @@ class PostgresStore(Store):
         self._pool = pool
         self._schema = schema
         self._sql = load_statements(schema)
+        #: psycopg's `prepare`: as it sees fit, or never.
+        self._prepare: bool | None = None
 
     async def _run(
         self,
@@ -90,7 +92,7 @@ class PostgresStore(Store):
                 return await self._run(statement, parameters, pooled)
         cursor = connection.cursor(row_factory=tuple_row)
         try:
-            await cursor.execute(self._sql[statement], parameters)
+            await cursor.execute(self._sql[statement], parameters, prepare=self._prepare)
         except psycopg.Error as error:
             # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
             if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
@@ -109,6 +111,11 @@ class PostgresStore(Store):
     async def check_version(self) -> None:
         async with self._pool.connection() as connection:
             version = await migrations.read_version(connection, self._schema)
+            ((backend_pid,),) = await self._run("backend", {}, connection)
+            if backend_pid != connection.info.backend_pid:
+                # There is a pooler in between. Where it hands each transaction to any of its
+                # connections, a statement that was prepared is missing there, or is another's.
+                self._prepare = False
         migrations.check_version(version, self._schema)
 
     async def enqueue(

@@ -326,6 +326,7 @@ class _Listening:
 
     async def _execute(self, statement: sql.Composed) -> None:
         with trio.move_on_after(self._patience) as scope:
-            await self._connection.execute(statement)
+            # Behind a pooler, what was prepared may be missing the next time.
+            await self._connection.execute(statement, prepare=False)
         if scope.cancelled_caught:
             raise psycopg.OperationalError("the server does not answer")
