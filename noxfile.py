@@ -76,6 +76,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities in what m25 installs."""
+    install(session, "audit")
+    session.run("python", "tools/audit.py")
+
+
+@nox.session
 def schema(session: nox.Session) -> None:
     """Write `schema.sql` again, after a migration was added."""
     install(session)

@@ -23,6 +23,12 @@ import m25
 from .journal import Journal
 
 MAX_CONCURRENCY = 20
+#: In seconds.
+POLL_INTERVAL = 0.5
+HEARTBEAT_INTERVAL = 0.5
+_MISSES = 2
+#: How long a job belongs to whoever beats no more.
+LEASE = HEARTBEAT_INTERVAL * (_MISSES + 1)
 #: Enough for a job to be run in the end, whatever happens to its workers.
 ALLOWED_LOSSES = 1_000
 GRACE = 2.0
@@ -62,9 +68,9 @@ def make_queue(journal: Journal) -> Any:
         "torture",
         errors=(Declared,),
         max_concurrency=MAX_CONCURRENCY,
-        poll_interval=0.5,
-        heartbeat_interval=0.5,
-        allowed_heartbeat_misses=2,
+        poll_interval=POLL_INTERVAL,
+        heartbeat_interval=HEARTBEAT_INTERVAL,
+        allowed_heartbeat_misses=_MISSES,
         allowed_losses=ALLOWED_LOSSES,
     )
     async def torture(task: Task) -> str:

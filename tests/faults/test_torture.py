@@ -11,8 +11,8 @@ SECONDS = float(os.environ.get("M25_TORTURE_SECONDS", "10"))
 
 
 async def test_under_torture_every_promise_is_kept(tmp_path: Path) -> None:
-    tormented = await torture(SECONDS, 25, tmp_path)
-    print(tormented.report())
-    assert tormented.problems == []
-    assert tormented.injected.total() >= SECONDS / 5
-    assert len(tormented.rows) > 100
+    findings = await torture(SECONDS, 25, tmp_path)
+    print(findings.text())
+    assert findings.problems == []
+    assert findings.injected.total() >= SECONDS / 5
+    assert len(findings.rows) > 100

@@ -1,9 +1,8 @@
 """All faults at once, at random: `python -m faults.torture --minutes N --seed S`.
 
-Workers and a client, each a process, half of them behind a proxy of their own; and a tormentor
-that kills, stops, cuts, terminates and crashes them and the server, in the order that the seed
-says. When the time is over the faults end, what was put is to end too, and the checker looks at all
-of it.
+Workers and a client, each a process behind a proxy of its own; and a tormentor that harms them,
+their links and the server, in the order that the seed says. When the time is over the faults end,
+what was put is to end too, and the checker looks at all of it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import argparse
 import os
 import random
 import signal
-import statistics
 import sys
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -23,21 +21,36 @@ import attrs
 import psycopg
 import trio
 
-from m25 import embedded, migrations, pg
+from m25 import pg
 from m25._store.postgres import PostgresStore, prepare_connection
 from m25._store.protocol import JobRow
-from proxy import Proxy
+from proxy import BOTH, Proxy
 
 from . import journal as journals
 from .checker import WITNESS, violations
 from .program import ALLOWED_LOSSES, GRACE, MAX_CONCURRENCY
+from .report import TAKEN_OVER, Findings, taking_over
+from .servers import Server, serving
 
 WORKERS = 4
 #: How many of each are injected in ten minutes.
-RATES = {"kill": 220, "pause": 60, "storm": 110, "crash": 25, "cut": 110, "stall": 40, "stop": 30}
+RATES = {
+    "kill": 220,
+    "pause": 65,
+    "storm": 130,
+    "crash": 15,
+    "restart": 18,
+    "cut": 130,
+    "stall": 40,
+    "slow": 25,
+    "unheard": 40,
+    "stop": 30,
+}
 #: In seconds: longer than a worker's lease.
 _PAUSE = 3.0
 _PATIENCE = 120.0
+#: What any statement ends with, as the wire has it: the request to execute all of it.
+_EXECUTE = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
 
 
 @attrs.define(eq=False)
@@ -46,8 +59,7 @@ class Member:
 
     name: str
     role: str
-    dsn: str
-    proxy: Proxy | None
+    proxy: Proxy
     process: trio.Process | None = None
     incarnation: int = 0
     #: Whether its end is no surprise.
@@ -58,24 +70,18 @@ class Member:
 
 @attrs.define(eq=False)
 class Torture:
-    """A server, its tormented users, and what was done to them."""
+    """A server and its users, and whoever torments them."""
 
-    dsn: str
-    seed: int
-    directory: Path
-    injected: Counter[str] = attrs.field(factory=Counter)
-    #: Seconds from the end of a crash or a storm until a job succeeded.
-    recoveries: list[float] = attrs.field(factory=list)
-    problems: list[str] = attrs.field(factory=list)
-    rows: list[JobRow] = attrs.field(factory=list)
-    journal: list[journals.Entry] = attrs.field(factory=list)
+    server: Server
+    findings: Findings
     _members: list[Member] = attrs.field(factory=list)
     _chance: random.Random = attrs.field(init=False)
     _own: journals.Journal = attrs.field(init=False)
+    _restarting: trio.Lock = attrs.field(factory=trio.Lock)
 
     def __attrs_post_init__(self) -> None:
-        self._chance = random.Random(self.seed)
-        self._own = journals.Journal(self.directory, "tormentor")
+        self._chance = random.Random(self.findings.seed)
+        self._own = journals.Journal(self.findings.directory, "tormentor")
 
     async def run(self, seconds: float) -> None:
         """Torment for so long, let everything end, and look for what went wrong."""
@@ -90,11 +96,8 @@ class Torture:
 
     async def _add(self, nursery: trio.Nursery, number: int) -> None:
         role = "client" if number == WORKERS else "worker"
-        member = Member(f"{role}-{number}", role, self.dsn, None)
-        if number % 2 == 0:
-            member.proxy = Proxy(self.dsn)
-            await member.proxy.serve(nursery)
-            member.dsn = member.proxy.dsn
+        member = Member(f"{role}-{number}", role, Proxy(self.server.direct))
+        await member.proxy.serve(nursery)
         self._members.append(member)
         nursery.start_soon(self._keep_alive, member)
 
@@ -104,8 +107,9 @@ class Torture:
             member.incarnation += 1
             member.may_end = False
             name = f"{member.name}.{member.incarnation}"
-            arguments = (member.role, member.dsn, str(self.directory), name, str(self.seed))
-            with (self.directory / f"{name}.err").open("wb") as errors:
+            directory, seed = self.findings.directory, str(self.findings.seed)
+            arguments = (member.role, member.proxy.dsn, str(directory), name, seed)
+            with (directory / f"{name}.err").open("wb") as errors:
                 member.process = await trio.lowlevel.open_process(
                     [sys.executable, "-m", "faults.program", *arguments],
                     cwd=Path(__file__).parents[1],
@@ -126,8 +130,11 @@ class Torture:
             "pause": self._pause,
             "storm": self._storm,
             "crash": self._crash,
+            "restart": self._restart,
             "cut": self._cut,
             "stall": self._stall,
+            "slow": self._slow,
+            "unheard": self._unheard,
             "stop": self._stop,
         }
         every = 600 / sum(RATES.values())
@@ -139,12 +146,15 @@ class Torture:
                     nursery.start_soon(self._inject, fault, faults[fault])
 
     async def _inject(self, name: str, fault: Callable[[], Awaitable[None]]) -> None:
+        began = time.time()
         try:
             await fault()
         except (psycopg.Error, OSError):
             # Another fault was there first.
             return
-        self.injected[name] += 1
+        finally:
+            self._own.write("fault", name=name, began=began)
+        self.findings.injected[name] += 1
 
     def _worker(self) -> Member:
         return self._chance.choice([each for each in self._members if each.role == "worker"])
@@ -173,7 +183,10 @@ class Torture:
         name = f"{member.name}.{member.incarnation}"
         process.terminate()
         with trio.move_on_after(_PATIENCE) as patience:
-            await process.wait()
+            status = await process.wait()
+            # Another fault may have killed it; and one that had only begun minds no signal yet.
+            if status not in (0, -signal.SIGKILL, -signal.SIGTERM):
+                self._own.write("not stopped", worker=name, why=f"it ended with {status}")
         if patience.cancelled_caught:
             self._own.write("not stopped", worker=name, why="it is still there")
             process.kill()
@@ -197,10 +210,21 @@ class Torture:
             os.kill(pid, signal.SIGKILL)
         await self._recovered(await self._until(lambda _: True))
 
+    async def _restart(self) -> None:
+        """The server is stopped at once, in the middle of whatever it does, and started again."""
+        async with self._restarting:
+            before = await self._until(lambda _: True)
+            await self.server.stop_at_once()
+            await trio.sleep(self._chance.uniform(0, 2))
+            await self.server.start()
+            for member in self._members:
+                member.proxy.aim(self.server.direct)
+        await self._recovered(before)
+
     async def _recovered(self, before: int) -> None:
         began = trio.current_time()
         await self._until(lambda succeeded: succeeded > before)
-        self.recoveries.append(trio.current_time() - began)
+        self.findings.recoveries.append(trio.current_time() - began)
 
     async def _until(self, enough: Callable[[int], bool]) -> int:
         """Look, until the server answers and so many have succeeded."""
@@ -213,18 +237,37 @@ class Torture:
                 pass
             await trio.sleep(0.05)
 
+    def _proxy(self) -> Proxy:
+        return self._chance.choice(self._members).proxy
+
     async def _cut(self) -> None:
-        proxy = self._chance.choice([each.proxy for each in self._members if each.proxy])
-        await proxy.cut()
+        await self._proxy().cut()
 
     async def _stall(self) -> None:
-        """A link is half-open for a while, in both directions."""
-        proxy = self._chance.choice([each.proxy for each in self._members if each.proxy])
-        proxy.hold()
+        """A link is half-open for a while, in one direction or both."""
+        proxy = self._proxy()
+        proxy.hold(*self._chance.choice((BOTH, BOTH[:1], BOTH[1:])))
         try:
             await trio.sleep(self._chance.uniform(0.2, 3))
         finally:
             proxy.release()
+
+    async def _slow(self) -> None:
+        """A link takes its time for a while, or carries little."""
+        proxy = self._proxy()
+        if self._chance.random() < 0.5:
+            proxy.delay = self._chance.uniform(0.01, 0.2)
+        else:
+            proxy.rate = self._chance.uniform(10_000, 100_000)
+        try:
+            await trio.sleep(self._chance.uniform(0.2, 3))
+        finally:
+            proxy.delay, proxy.rate = 0, None
+
+    async def _unheard(self) -> None:
+        """A statement is executed, and who asked for it never hears of it."""
+        with trio.move_on_after(_PAUSE):
+            await self._proxy().drop_answer(_EXECUTE).wait()
 
     async def _watch_keys(self) -> None:
         while True:
@@ -250,7 +293,9 @@ class Torture:
             while await self._left():  # noqa: ASYNC110 - it happens in other processes
                 await trio.sleep(0.2)
         if patience.cancelled_caught:
-            self.problems.append(f"2: {await self._left()} jobs had not ended after {_PATIENCE} s")
+            self.findings.problems.append(
+                f"2: {await self._left()} jobs had not ended after {_PATIENCE} s"
+            )
         for member in self._members:
             member.has_ended = member.may_end = True
             process = member.process
@@ -260,9 +305,9 @@ class Torture:
                 with trio.move_on_after(GRACE + 5) as patience:
                     status = await process.wait()
                     if status not in (0, -signal.SIGTERM):
-                        self.problems.append(f"9: {member.name} stopped with {status}")
+                        self.findings.problems.append(f"9: {member.name} stopped with {status}")
                 if patience.cancelled_caught:
-                    self.problems.append(f"9: {member.name} does not stop")
+                    self.findings.problems.append(f"9: {member.name} does not stop")
 
     async def _left(self) -> int:
         return await self._count("pending", "reserved", "executing")
@@ -278,73 +323,27 @@ class Torture:
             return count
 
     async def _connect(self) -> pg.AsyncConnection:
-        return await pg.AsyncConnection.connect(self.dsn, autocommit=True)
+        return await pg.AsyncConnection.connect(self.server.direct, autocommit=True)
 
     async def _check(self) -> None:
         async with await self._connect() as connection:
             cursor = await connection.execute("select * from witness")
             witnessed = await cursor.fetchall()
-        self.rows = await read_rows(self.dsn)
-        self.journal = journals.read(self.directory)
-        self.problems += violations(
-            self.rows,
-            self.journal,
+        findings = self.findings
+        findings.rows = await read_rows(self.server.direct)
+        findings.journal = journals.read(findings.directory)
+        findings.problems += violations(
+            findings.rows,
+            findings.journal,
             witnessed,
             max_concurrency=MAX_CONCURRENCY,
             allowed_losses=ALLOWED_LOSSES,
         )
-
-    def report(self) -> str:
-        """What was done, what it led to, and what was found."""
-        logged = Counter(
-            line.split(" ", 3)[-1]
-            for path in self.directory.glob("*.log")
-            for line in path.read_text().splitlines()
-        )
-        fenced = sum(
-            count
-            for event, count in logged.items()
-            if event.startswith(("late result dropped", "claim lost"))
-        )
-        lost = sum(row.failure_reason == "heartbeat_timeout" for row in self.rows)
-        first = sum(row.previous_attempt_id is None for row in self.rows)
-        retried = len(self.rows) - first
-        takeovers = taking_over(self.rows, self.journal)
-        lines = [
-            f"seed {self.seed}: {first:,} jobs, {len(self.rows):,} attempts",
-            "injected: " + ", ".join(f"{name} × {self.injected[name]}" for name in RATES),
-            f"led to: {lost} attempts lost, {retried} retried, {fenced} late writes fenced off",
-            f"the server back, to the next success, s: {_spread(self.recoveries)}",
-            f"a worker killed, to its jobs being free for others, s: {_spread(takeovers)}",
-            f"violations: {len(self.problems)}",
-            *self.problems[:20],
+        findings.problems += [
+            f"8: jobs of a process that was killed were free after {seconds:.1f} s"
+            for seconds, was_calm in taking_over(findings.rows, findings.journal)
+            if was_calm and seconds > TAKEN_OVER
         ]
-        return "\n".join(lines)
-
-
-def taking_over(rows: list[JobRow], journal: list[journals.Entry]) -> list[float]:
-    """From each kill until the attempts that it cut short were ended for it, in seconds."""
-    killed = {entry["worker"]: entry.at for entry in journal if entry.event == "killed"}
-    ended = {entry["run"] for entry in journal if entry.event == "ended"}
-    cut_short = {
-        entry["job"]: killed[entry.process]
-        for entry in journal
-        if entry.event == "began" and entry.process in killed and entry["run"] not in ended
-    }
-    return [
-        float(row.finished_at) - cut_short[row.id]
-        for row in rows
-        if row.id in cut_short and row.finished_at and row.failure_reason == "heartbeat_timeout"
-    ]
-
-
-def _spread(seconds: list[float]) -> str:
-    if len(seconds) < 2:
-        return f"{len(seconds)} times: {seconds}"
-    cuts = statistics.quantiles(seconds, n=100)
-    return (
-        f"{len(seconds)} times, p50 {cuts[49]:.2f}, p99 {cuts[98]:.2f}, longest {max(seconds):.2f}"
-    )
 
 
 async def read_rows(dsn: str) -> list[JobRow]:
@@ -362,15 +361,14 @@ async def read_rows(dsn: str) -> list[JobRow]:
         return [found[id] for id in ids]
 
 
-async def torture(seconds: float, seed: int, directory: Path) -> Torture:
-    """A server of its own, tormented for so many seconds."""
-    async with embedded.postgres(settings={"max_connections": "100"}) as dsn:
-        async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-            await migrations.apply(connection, "m25")
+async def torture(seconds: float, seed: int, directory: Path) -> Findings:
+    """A server of its own and its users, tormented for so many seconds."""
+    findings = Findings(seed, directory)
+    async with serving(fsync="on", max_connections="100") as server:
+        async with await pg.AsyncConnection.connect(server.direct, autocommit=True) as connection:
             await connection.execute(WITNESS.encode())
-        tormented = Torture(dsn, seed, directory)
-        await tormented.run(seconds)
-        return tormented
+        await Torture(server, findings).run(seconds)
+    return findings
 
 
 def main() -> None:
@@ -380,9 +378,9 @@ def main() -> None:
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="m25-torture-"))
     print(f"seed {arguments.seed}; journals and logs in {directory}", flush=True)
-    tormented = trio.run(torture, arguments.minutes * 60, arguments.seed, directory)
-    print(tormented.report())
-    sys.exit(bool(tormented.problems))
+    findings = trio.run(torture, arguments.minutes * 60, arguments.seed, directory)
+    print(findings.text())
+    sys.exit(bool(findings.problems))
 
 
 if __name__ == "__main__":
