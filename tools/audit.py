@@ -1,7 +1,8 @@
 """Ask whether what m25 installs has known vulnerabilities: `python tools/audit.py`.
 
-It is to run where m25 and its extras are installed, and pip-audit. What the advisories do not cover,
-or all of it where they cannot be reached, is named and does not fail: nothing is known against it.
+It is to run where m25 and its extras are installed, and pip-audit. What the advisories do not
+cover, or all of it where they cannot be reached, is named and does not fail: nothing is known
+against it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def advisories(requirements: list[str]) -> list[dict[str, Any]] | str:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(requirements))
         file.flush()
-        command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
-        command += ["--no-deps", "--disable-pip", "--timeout", "15", "--requirement", file.name]
+        command = [sys.executable, "-m", "pip_audit", "--format", "json"]
+        command += ["--progress-spinner", "off", "--timeout", "15"]
+        command += ["--no-deps", "--disable-pip", "--requirement", file.name]
         said = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         dependencies: list[dict[str, Any]] = json.loads(said.stdout)["dependencies"]
@@ -64,7 +66,9 @@ def main() -> None:
         if "skip_reason" in each:
             print(f"{each['name']} could not be audited: {each['skip_reason']}")
             continue
-        known = [f"{v['id']}, fixed in {', '.join(v['fix_versions']) or '-'}" for v in each["vulns"]]
+        known = [
+            f"{v['id']}, fixed in {', '.join(v['fix_versions']) or '-'}" for v in each["vulns"]
+        ]
         is_vulnerable = is_vulnerable or bool(known)
         print(f"{each['name']} {each['version']}: {'; '.join(known) or 'nothing known'}")
     sys.exit(is_vulnerable)
