@@ -322,7 +322,6 @@ class M25:
                 for manager in self._managers.values():
                     if name is None or name == manager.queue.name:
                         manager.wake()
-                self._look_soon()
 
     def _look_soon(self) -> None:
         if self._poller is not None:

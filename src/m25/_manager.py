@@ -207,8 +207,8 @@ class Manager:
         self._outage.worked()
         now = trio.current_time()
         self._positions.claimed(rows, after, began=began, now=now)
-        if after and len(rows) < size:
-            # Whether there is more behind, a survey finds out.
+        if len(rows) < size:
+            # Whether there is more behind, and what is for later, a survey finds out.
             self._look_soon()
         for row in rows:
             executor = Executor(

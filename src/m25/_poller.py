@@ -26,6 +26,9 @@ _logger = logging.getLogger("m25.poller")
 #: each cost one.
 _LEAST_GAP: Final = 0.2
 
+#: How long a survey that is asked for waits at least, in seconds: what was just claimed goes first.
+_PRECEDENCE: Final = 0.02
+
 #: How many times as long as it took a survey that was asked for lets the database be.
 _REST: Final = 20.0
 
@@ -59,7 +62,8 @@ class Poller:
     def look_soon(self) -> None:
         """There may be a scheduled job that the last survey did not see."""
         gap = max(_LEAST_GAP, _REST * self._took)
-        self._survey_at = min(self._survey_at, self._surveyed_at + gap)
+        soon = max(self._surveyed_at + gap, trio.current_time() + _PRECEDENCE)
+        self._survey_at = min(self._survey_at, soon)
         self._rung.set()
 
     async def run(self) -> None:

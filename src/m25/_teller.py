@@ -1,14 +1,14 @@
 """Tells workers that there is work, seldom enough not to slow those who enqueue.
 
 Every transaction that notifies waits for every other at its commit. So the first enqueue on a queue
-tells at once, in its own statement; those that follow within a few milliseconds are told of
-together, after their commits.
+tells at once, in its own statement; those that follow within a few milliseconds are told of by the
+next that comes after that time, or where none comes, by a statement of their own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import psycopg
@@ -18,6 +18,8 @@ from ._store.protocol import Store
 
 #: Workers of a queue are told at most once in so many seconds.
 _GAP: Final = 0.01
+#: How long the next enqueue is waited for, in seconds, that could tell of those before it.
+_PATIENCE: Final = 1.5 * _GAP
 
 
 class Teller:
@@ -36,6 +38,7 @@ class Teller:
         for name in queue_names:
             if now - self._told_at.get(name, -math.inf) >= _GAP:
                 self._told_at[name] = now
+                self._untold.discard(name)
                 told.append(name)
             else:
                 self._untold.add(name)
@@ -47,12 +50,20 @@ class Teller:
         while True:
             await self._rung.wait()
             self._rung = trio.Event()
-            await trio.sleep(_GAP)
-            names, self._untold = sorted(self._untold), set[str]()
-            now = trio.current_time()
-            self._told_at.update((name, now) for name in names)
-            try:
-                await self._store.tell(names)
-            except (psycopg.Error, OSError):
-                # A hint that was lost costs a poll interval, and nothing else.
-                continue
+            while self._untold:
+                await trio.sleep_until(
+                    _PATIENCE + min(self._told_at[name] for name in self._untold)
+                )
+                now = trio.current_time()
+                late = {name for name in self._untold if now - self._told_at[name] >= _PATIENCE}
+                if late:
+                    self._untold -= late
+                    self._told_at.update((name, now) for name in late)
+                    await self._tell(sorted(late))
+
+    async def _tell(self, queue_names: Sequence[str]) -> None:
+        try:
+            await self._store.tell(queue_names)
+        except (psycopg.Error, OSError):
+            # A hint that was lost costs a poll interval, and nothing else.
+            return

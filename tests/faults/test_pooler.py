@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -33,6 +34,10 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 """
+
+
+async def handler(number: int) -> None:
+    """Has nothing to do."""
 
 
 @asynccontextmanager
@@ -131,6 +136,23 @@ async def test_behind_a_transaction_pooler_all_works_by_polling(
     said = [each for each in caplog.records if each.levelno > logging.INFO]
     # That of each client which listens, if it took that long.
     assert {each.name for each in said} <= {"m25.pg.listener"}
+
+
+async def test_what_is_set_for_our_statements_is_not_left_to_others_behind_a_pooler(
+    dsn: str,
+) -> None:
+    settings = "select name, setting from pg_settings where source = 'session' order by name"
+    async with (
+        bouncer(dsn) as through,
+        m25.open(through) as m,
+        await m25.pg.AsyncConnection.connect(
+            through, autocommit=True, prepare_threshold=None
+        ) as other,
+    ):
+        with pytest.raises(m25.NoJobRecordFound):
+            await m.get_job(m25.Queue("pooled", handler_function=handler), m25.JobId(uuid4()))
+        left = await (await other.execute(settings)).fetchall()
+    assert {name for name, _ in left} <= {"application_name", "client_encoding", "DateStyle"}
 
 
 async def test_a_pool_and_a_transaction_of_the_callers_work_through_a_pooler(dsn: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from _world import MemoryWorld, PostgresWorld, WithVerbs
 
 from m25 import pg
+from m25._store.postgres import prepare_connection
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -21,12 +22,16 @@ async def world(place: str | None) -> AsyncGenerator[WithVerbs]:
     if place is None:
         yield MemoryWorld()
         return
-    async with pg.Pool(place, max_size=10, kwargs={"autocommit": True}) as pool:
+    async with pg.Pool(
+        place, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
+    ) as pool:
         yield PostgresWorld(pool)
 
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncGenerator[PostgresWorld]:
     """For what only a database does."""
-    async with pg.Pool(dsn, max_size=10, kwargs={"autocommit": True}) as pool:
+    async with pg.Pool(
+        dsn, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
+    ) as pool:
         yield PostgresWorld(pool)

@@ -239,9 +239,9 @@ async def test_a_job_is_only_cancelled_on_its_own_queue(world: WithVerbs) -> Non
 # What workers are told
 
 
-async def _next(told: trio.MemoryReceiveChannel[str | None]) -> str | None:
+async def _next(told: AsyncIterator[str | None]) -> str | None:
     with trio.fail_after(10):
-        return await told.receive()
+        return await anext(told)
 
 
 async def test_who_listens_is_first_told_to_look_everywhere(world: WithVerbs) -> None:

@@ -13,7 +13,15 @@ import math
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -406,9 +414,7 @@ class MemoryStore(Store):
             self._tell(queue_names)
 
     @asynccontextmanager
-    async def listen(
-        self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[trio.MemoryReceiveChannel[str | None]]:
+    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
         await trio.lowlevel.checkpoint()
         send, receive = trio.open_memory_channel[str | None](2)
         listener = _Listener(frozenset(queue_names), send)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import psycopg
@@ -17,6 +24,7 @@ from psycopg.rows import tuple_row
 
 from .. import migrations, pg
 from .._outage import brief
+from .parameters import array, interval, moment, plain_array
 from .protocol import (
     Claimed,
     Enqueued,
@@ -36,8 +44,6 @@ from .protocol import (
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 _TRIES = 5
-
-_NEW = tuple(field.name for field in attrs.fields(NewJob))
 
 _FILES = resources.files("m25._store") / "sql"
 
@@ -62,9 +68,13 @@ def _read(file: Traversable) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
+_SESSION: Final = _read(_FILES / "session.sql").encode()
+
+
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
-    await connection.execute(_read(_FILES / "session.sql").encode())
+    parameters = {"backend_pid": connection.info.backend_pid}
+    await connection.execute(_SESSION, parameters, prepare=False)
 
 
 class PostgresStore(Store):
@@ -78,21 +88,33 @@ class PostgresStore(Store):
         self._pool = pool
         self._schema = schema
         self._sql = load_statements(schema)
-        #: psycopg's `prepare`: as it sees fit, or never.
+        #: psycopg's `prepare`: always, never, or as it sees fit, until we know what is between us
+        #: and the server.
         self._prepare: bool | None = None
 
     async def _run(
         self,
         statement: str,
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, str | None],
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> list[tuple[Any, ...]]:
         if connection is None:
             async with self._pool.connection() as pooled:
-                return await self._run(statement, parameters, pooled)
+                return await self._execute(statement, parameters, pooled, self._prepare)
+        # How often a connection of the caller's is used we do not know.
+        prepare = False if self._prepare is False else None
+        return await self._execute(statement, parameters, connection, prepare)
+
+    async def _execute(
+        self,
+        statement: str,
+        parameters: Mapping[str, str | None],
+        connection: pg.AsyncConnection[Any],
+        prepare: bool | None,
+    ) -> list[tuple[Any, ...]]:
         cursor = connection.cursor(row_factory=tuple_row)
         try:
-            await cursor.execute(self._sql[statement], parameters, prepare=self._prepare)
+            await cursor.execute(self._sql[statement], parameters, prepare=prepare)
         except psycopg.Error as error:
             # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
             if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
@@ -105,17 +127,17 @@ class PostgresStore(Store):
         digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
         return f"m25_{digest[:32]}"
 
-    def _channels(self, queue_names: Sequence[str]) -> list[str]:
-        return [self._channel(name) for name in queue_names]
+    def _channels(self, queue_names: Sequence[str]) -> str:
+        return plain_array(map(self._channel, queue_names))
 
     async def check_version(self) -> None:
         async with self._pool.connection() as connection:
             version = await migrations.read_version(connection, self._schema)
             ((backend_pid,),) = await self._run("backend", {}, connection)
-            if backend_pid != connection.info.backend_pid:
-                # There is a pooler in between. Where it hands each transaction to any of its
-                # connections, a statement that was prepared is missing there, or is another's.
-                self._prepare = False
+            # Another than the one that greeted us: there is a pooler in between. Where that hands
+            # each transaction to any of its connections, a statement that was prepared is missing
+            # there, or is another's.
+            self._prepare = backend_pid == connection.info.backend_pid
         migrations.check_version(version, self._schema)
 
     async def enqueue(
@@ -135,7 +157,7 @@ class PostgresStore(Store):
             existing = await self.get([job.id for job in left], connection)
             answers.update((id, Exists(row)) for id, row in existing.items())
             keys = [job.unique_key for job in left if job.unique_key is not None]
-            held = await self._run("holders", {"unique_key": keys}, connection)
+            held = await self._run("holders", {"unique_key": array(keys)}, connection)
             holders = {key: Held(id) for key, id in held}
             for job in left:
                 if job.unique_key in holders:
@@ -151,19 +173,38 @@ class PostgresStore(Store):
         return [answers[job.id] for job in jobs]
 
     async def _insert(
-        self,
-        jobs: Sequence[NewJob],
-        channels: Sequence[str],
-        connection: pg.AsyncConnection[Any] | None,
+        self, jobs: Sequence[NewJob], channels: str, connection: pg.AsyncConnection[Any] | None
     ) -> list[tuple[Any, ...]]:
-        parameters: dict[str, Any]
         if len(jobs) == 1:
-            parameters = {name: getattr(jobs[0], name) for name in _NEW}
-            statement = "enqueue_one"
-        else:
-            parameters = {name: [getattr(job, name) for job in jobs] for name in _NEW}
-            statement = "enqueue"
-        return await self._run(statement, {**parameters, "channels": channels}, connection)
+            (job,) = jobs
+            one = {
+                "id": job.id,
+                "queue_name": job.queue_name,
+                "input": job.input,
+                "scheduled_at": moment(job.scheduled_at),
+                "timeout": interval(job.timeout),
+                "max_attempts": str(job.max_attempts),
+                "retry_delay": interval(job.retry_delay),
+                "unique_key": job.unique_key,
+                "priority": str(job.priority),
+                "meta": job.meta,
+                "channels": channels,
+            }
+            return await self._run("enqueue_one", one, connection)
+        many = {
+            "id": plain_array(job.id for job in jobs),
+            "queue_name": array(job.queue_name for job in jobs),
+            "input": array(job.input for job in jobs),
+            "scheduled_at": array(moment(job.scheduled_at) for job in jobs),
+            "timeout": array(interval(job.timeout) for job in jobs),
+            "max_attempts": plain_array(job.max_attempts for job in jobs),
+            "retry_delay": array(interval(job.retry_delay) for job in jobs),
+            "unique_key": array(job.unique_key for job in jobs),
+            "priority": plain_array(job.priority for job in jobs),
+            "meta": array(job.meta for job in jobs),
+            "channels": channels,
+        }
+        return await self._run("enqueue", many, connection)
 
     async def enqueue_all(
         self,
@@ -178,7 +219,7 @@ class PostgresStore(Store):
             return
         if not connection.autocommit:
             # The transaction is the caller's to end, also where it has not begun yet.
-            await self._run("notify", {"channels": []}, connection)
+            await self._run("notify", {"channels": self._channels(())}, connection)
         # Within one it is a savepoint.
         async with connection.transaction():
             async for batch in batches:
@@ -189,7 +230,7 @@ class PostgresStore(Store):
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
-        rows = await self._run("get", {"id": list(ids)}, connection)
+        rows = await self._run("get", {"id": plain_array(ids)}, connection)
         return {row[0]: JobRow._make(row) for row in rows}
 
     async def cancel(
@@ -208,33 +249,37 @@ class PostgresStore(Store):
         start: bool,
         after: Sequence[Position] = (),
     ) -> list[JobRow]:
-        parameters: dict[str, Any] = {
+        parameters = {
             "queue_name": queue_name,
             "claim_token": token,
-            "limit": limit,
-            "lease": lease,
-            "start": start,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
         }
         statement = "claim"
         if after:
             statement = "claim_onwards"
-            parameters["priority"] = [position.priority for position in after]
-            parameters["run_at"] = [float(position.run_at) for position in after]
-            parameters["id"] = [position.id for position in after]
+            parameters["priority"] = plain_array(position.priority for position in after)
+            parameters["run_at"] = plain_array(position.run_at for position in after)
+            parameters["id"] = plain_array(position.id for position in after)
         return [JobRow._make(row) for row in await self._run(statement, parameters)]
 
     async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        parameters = {"queue_name": queue_name, "claim_token": list(tokens)}
+        parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
         return [id for (id,) in await self._run("recover", parameters)]
 
     async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
-        rows = await self._run("start", {**_columns(claims), "lease": lease})
+        rows = await self._run("start", {**_columns(claims), "lease": interval(lease)})
         return [Started._make(row) for row in rows]
 
     async def beat(
         self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
     ) -> set[str]:
-        parameters = {**_columns(claims), "lease": lease, "reserved_timeout": reserved_timeout}
+        parameters = {
+            **_columns(claims),
+            "lease": interval(lease),
+            "reserved_timeout": interval(reserved_timeout),
+        }
         return {id for (id,) in await self._run("beat", parameters)}
 
     async def settle(
@@ -243,8 +288,9 @@ class PostgresStore(Store):
         if not settlements:
             return {}
         columns = zip(*settlements, strict=True)
-        parameters: dict[str, Any] = dict(zip(_SETTLEMENT_COLUMNS, map(list, columns), strict=True))
-        rows = await self._run("settle", {**parameters, "allowed_losses": allowed_losses})
+        parameters = dict(zip(_SETTLEMENT_COLUMNS, map(array, columns), strict=True))
+        parameters["allowed_losses"] = str(allowed_losses)
+        rows = await self._run("settle", parameters)
         fates = {
             id: Fate.RETRIED if has_next_attempt else Fate.SETTLED for id, has_next_attempt in rows
         }
@@ -260,41 +306,41 @@ class PostgresStore(Store):
 
     async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
         parameters = {
-            "queue_name": [queue.name for queue in queues],
-            "allowed_losses": [queue.allowed_losses for queue in queues],
-            "reserved_timeout": [queue.reserved_timeout for queue in queues],
-            "limit": limit,
+            "queue_name": array(queue.name for queue in queues),
+            "allowed_losses": plain_array(queue.allowed_losses for queue in queues),
+            "reserved_timeout": array(interval(queue.reserved_timeout) for queue in queues),
+            "limit": str(limit),
         }
         return [Swept._make(row) for row in await self._run("sweep", parameters)]
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        rows = await self._run("survey", {"queue_name": list(queue_names)})
+        rows = await self._run("survey", {"queue_name": array(queue_names)})
         return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
 
     @asynccontextmanager
-    async def listen(
-        self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[trio.MemoryReceiveChannel[str | None]]:
+    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
         names = {self._channel(name): name for name in queue_names}
-        send, receive = trio.open_memory_channel[str | None](0)
-
-        async def translate(events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap]) -> None:
-            async with send:
-                async for event in events:
-                    await send.send(None if isinstance(event, pg.Gap) else names[event.channel])
-
         async with (
             pg.Listener(self._pool.conninfo) as listener,
             listener.subscribe(*names) as events,
-            trio.open_nursery() as nursery,
-            receive,
         ):
-            nursery.start_soon(translate, events)
-            yield receive
-            nursery.cancel_scope.cancel()
+            yield _Told(events, names)
 
     async def tell(self, queue_names: Sequence[str]) -> None:
         await self._run("notify", {"channels": self._channels(queue_names)})
+
+
+@attrs.frozen
+class _Told(AsyncIterator[str | None]):
+    """The queues whose workers are told, by their own names."""
+
+    # No task in between, and no generator: neither costs nothing, and someone waits for a job.
+    _events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap]
+    _names: Mapping[str, str]
+
+    async def __anext__(self) -> str | None:
+        event = await anext(self._events)
+        return None if isinstance(event, pg.Gap) else self._names[event.channel]
 
 
 _SETTLEMENT_COLUMNS = (
@@ -310,8 +356,8 @@ _SETTLEMENT_COLUMNS = (
 )
 
 
-def _columns(claims: Sequence[Claimed]) -> dict[str, list[str]]:
+def _columns(claims: Sequence[Claimed]) -> dict[str, str]:
     return {
-        "id": [claim.id for claim in claims],
-        "claim_token": [claim.token for claim in claims],
+        "id": plain_array(claim.id for claim in claims),
+        "claim_token": plain_array(claim.token for claim in claims),
     }

@@ -12,13 +12,12 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import attrs
-import trio
 
 
 class RowRefused(Exception):
@@ -279,7 +278,7 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[str | None]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
         """Receive the name of each queue whose workers are told that there may be work.
 
         `None` says that something may have been missed: any queue may have work.

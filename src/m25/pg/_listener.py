@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, LiteralString, Self
 from uuid import uuid4
@@ -62,6 +62,7 @@ Event = Notification | Gap
 @attrs.define(eq=False)
 class _Subscriber:
     channels: frozenset[str]
+    send: trio.MemorySendChannel[Event]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     #: Whether it has not been told yet that its channels are listened to.
     is_new: bool = True
@@ -75,6 +76,11 @@ class _Subscriber:
         self._rung.set()
 
     def offer(self, channel: str, payload: str) -> None:
+        if not (self._has_gap or self._payloads):
+            # Who waits for it has it at once.
+            with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                self.send.send_nowait(Notification(channel, (payload,)))
+                return
         payloads = self._payloads.setdefault(channel, {})
         # The latest is the last.
         payloads.pop(payload, None)
@@ -94,14 +100,14 @@ class _Subscriber:
         self._rung = trio.Event()
         return None
 
-    async def pass_on(self, send: trio.MemorySendChannel[Event]) -> None:
-        """Send what there is, as fast as it is received."""
+    async def pass_on(self) -> None:
+        """Send what gathered while the receiver was busy, as fast as it is received."""
         with self.scope:
-            async with send:
+            async with self.send:
                 while True:
                     await self._rung.wait()
                     while (event := self.take()) is not None:
-                        await send.send(event)
+                        await self.send.send(event)
 
 
 class Listener:
@@ -180,8 +186,8 @@ class Listener:
         if self._nursery is None:
             raise RuntimeError("subscribe() is for the inside of `async with listener:`")
         send, receive = trio.open_memory_channel[Event](0)
-        subscriber = _Subscriber(frozenset(channels))
-        self._nursery.start_soon(subscriber.pass_on, send)
+        subscriber = _Subscriber(frozenset(channels), send)
+        self._nursery.start_soon(subscriber.pass_on)
         self._subscribers.add(subscriber)
         self._change()
         try:
@@ -287,6 +293,8 @@ class Listener:
                 for subscriber in self._subscribers:
                     if notice.channel in subscriber.channels:
                         subscriber.offer(notice.channel, notice.payload)
+                # Who was waiting goes first.
+                await trio.lowlevel.cancel_shielded_checkpoint()
         return heard
 
 

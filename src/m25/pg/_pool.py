@@ -13,8 +13,8 @@ cancelled at any point finds, and leaves, the books right.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
@@ -184,8 +184,7 @@ class Pool(Generic[C]):
             async with self.connection(timeout):
                 pass
 
-    @asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncGenerator[C]:
+    def connection(self, timeout: float | None = None) -> AbstractAsyncContextManager[C]:
         """Lend a connection. At the end its transaction is committed, or rolled back on an
         exception.
 
@@ -195,19 +194,7 @@ class Pool(Generic[C]):
             psycopg.OperationalError: the pool's first connection could not be opened.
             psycopg.ProgrammingError: it is given back while it is in use, uncommitted.
         """
-        pooled = await self._acquire(self._timeout if timeout is None else timeout)
-        connection = pooled.connection
-        try:
-            yield connection
-            if connection.pgconn.transaction_status != _IDLE and not connection.closed:
-                if connection.lock.locked():
-                    raise psycopg.ProgrammingError(
-                        "the connection is still in use where it is given back: by another task,"
-                        " or by a generator such as stream(), which wants `async with aclosing(…)`"
-                    )
-                await connection.commit()
-        finally:
-            await self._release(pooled)
+        return _Loan(self, self._timeout if timeout is None else timeout)
 
     async def _acquire(self, timeout: float) -> Pooled[C]:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -360,6 +347,47 @@ class Pool(Generic[C]):
         while (pooled := self._books.take()) is not None:
             self._books.lose()
             await pooled.connection.close()
+
+
+class _Loan(AbstractAsyncContextManager[C, None]):
+    """A connection that is lent for the length of a block."""
+
+    # A generator would do, and cost more than what it does: this is the way of every statement.
+    __slots__ = ("_pool", "_pooled", "_timeout")
+
+    def __init__(self, pool: Pool[C], timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._pooled: Pooled[C] | None = None
+
+    async def __aenter__(self) -> C:
+        if self._pooled is not None:
+            raise RuntimeError("a connection is lent once: call connection() again for another")
+        self._pooled = await self._pool._acquire(self._timeout)
+        return self._pooled.connection
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        assert self._pooled is not None
+        connection = self._pooled.connection
+        try:
+            if (
+                exc_type is None
+                and connection.pgconn.transaction_status != _IDLE
+                and not connection.closed
+            ):
+                if connection.lock.locked():
+                    raise psycopg.ProgrammingError(
+                        "the connection is still in use where it is given back: by another task,"
+                        " or by a generator such as stream(), which wants `async with aclosing(…)`"
+                    )
+                await connection.commit()
+        finally:
+            await self._pool._release(self._pooled)
 
 
 def _for_one_task(error: Exception) -> Exception:

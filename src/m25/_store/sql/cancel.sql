@@ -1,11 +1,13 @@
 -- Cancel a job if it is pending. Safe under concurrency: the update's own condition is checked again
 -- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
--- back.
+-- back. It says "pending" without naming the status, so that the row is found by its id, and never by
+-- a walk over all that is pending on its queue.
 update {schema}.job
 set cancelled_at = now()
 where id = %(id)s::uuid
-    and queue_name = %(queue_name)s
-    and status = 'pending'
+    and queue_name = %(queue_name)s::text
+    and reserved_at is null
+    and cancelled_at is null
 returning
     id::text,
     queue_name,

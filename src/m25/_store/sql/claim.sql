@@ -11,13 +11,13 @@
 with recursive level (priority) as (
     (
         select priority from {schema}.job
-        where queue_name = %(queue_name)s and status = 'pending'
+        where queue_name = %(queue_name)s::text and status = 'pending'
         order by priority limit 1
     )
     union all
     select (
         select job.priority from {schema}.job
-        where queue_name = %(queue_name)s and status = 'pending' and job.priority > level.priority
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
         order by job.priority limit 1
     )
     from level
@@ -28,25 +28,25 @@ due as materialized (
     from level
     cross join lateral (
         select id from {schema}.job
-        where queue_name = %(queue_name)s
+        where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
         order by run_at, id
-        limit %(limit)s
+        limit %(limit)s::bigint
         for update skip locked
     ) as candidate
     where level.priority is not null
-    limit %(limit)s
+    limit %(limit)s::bigint
 ),
 claimed as (
     update {schema}.job
     set
         reserved_at = now(),
         claim_token = %(claim_token)s::uuid,
-        started_at = case when %(start)s then now() end,
+        started_at = case when %(start)s::boolean then now() end,
         deadline = case
-            when %(start)s
+            when %(start)s::boolean
             then now() + make_interval(
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )

@@ -15,7 +15,7 @@ due as materialized (
     from position
     cross join lateral (
         select job.id from {schema}.job
-        where queue_name = %(queue_name)s
+        where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = position.priority
             and (run_at, job.id) > (
@@ -23,19 +23,19 @@ due as materialized (
             )
             and run_at <= now()
         order by run_at, job.id
-        limit %(limit)s
+        limit %(limit)s::bigint
         for update skip locked
     ) as candidate
-    limit %(limit)s
+    limit %(limit)s::bigint
 ),
 claimed as (
     update {schema}.job
     set
         reserved_at = now(),
         claim_token = %(claim_token)s::uuid,
-        started_at = case when %(start)s then now() end,
+        started_at = case when %(start)s::boolean then now() end,
         deadline = case
-            when %(start)s
+            when %(start)s::boolean
             then now() + make_interval(
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )

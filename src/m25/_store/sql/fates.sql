@@ -2,9 +2,16 @@
 -- ended under the same claim token, by an earlier call whose answer was lost. Reads only.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+found as (
+    select id, claim_token, finished_at
+    from {schema}.job
+    where id = any(%(id)s::uuid[])
 )
 select
     wanted.id::text,
-    coalesce(job.claim_token = wanted.claim_token and job.finished_at is not null, false) as repeated
+    coalesce(
+        found.claim_token = wanted.claim_token and found.finished_at is not null, false
+    ) as repeated
 from wanted
-left join {schema}.job on job.id = wanted.id
+left join found on found.id = wanted.id

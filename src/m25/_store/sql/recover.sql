@@ -1,12 +1,20 @@
 -- Hand back whatever a claim took whose answer was lost: its rows are known by its token alone.
--- Safe under concurrency: the token is nobody else's, and rows are locked in id order.
-with held as materialized (
+-- Safe under concurrency: the token is nobody else's, and rows are locked in id order. They are found
+-- first, without an order, since a walk in id order would be over the whole table.
+with taken as materialized (
     select id
     from {schema}.job
-    where queue_name = %(queue_name)s
+    where queue_name = %(queue_name)s::text
         and reserved_at is not null
         and finished_at is null
         and cancelled_at is null
+        and claim_token = any(%(claim_token)s::uuid[])
+),
+held as materialized (
+    select id
+    from {schema}.job
+    where id = any(array(select id from taken))
+        and finished_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
     for update

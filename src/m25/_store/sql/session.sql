@@ -3,6 +3,14 @@
 -- With a search path that has pg_catalog behind something else, whoever can create functions there
 -- would have his run in place of PostgreSQL's; everything that is not PostgreSQL's is named with its
 -- schema, here and in every statement. For the session; nothing is set where nothing needs to be.
+--
+-- Planning a claim costs more than claiming. So each statement is planned once, whatever its
+-- parameters, and every way to a row but by an index is closed: a plan that is made while the table
+-- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
+-- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
+-- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
+-- for our statements alone: behind a pooler, where the session is shared with others and the process
+-- that answers is another than the one that greeted us, they are not set.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -16,6 +24,15 @@ from (
             'search_path',
             'pg_catalog',
             pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
-        )
+        ),
+        ('plan_cache_mode', 'force_generic_plan', null),
+        ('enable_seqscan', 'off', null),
+        ('enable_bitmapscan', 'off', null),
+        ('enable_mergejoin', 'off', null),
+        ('enable_nestloop', 'off', null),
+        ('jit', 'off', null)
 ) as wanted (name, value, needed)
-where wanted.needed
+where coalesce(
+    wanted.needed,
+    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
+)

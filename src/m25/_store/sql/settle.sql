@@ -29,7 +29,8 @@ held as materialized (
     select job.id
     from {schema}.job
     join outcome on outcome.id = job.id and outcome.claim_token = job.claim_token
-    where job.status = 'executing'
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
     order by job.id
     for update of job
 ),
@@ -70,7 +71,7 @@ next_attempt as (
     from settled
     where case
         when failure_reason is null then false
-        when failure_reason = 'heartbeat_timeout' then losses <= %(allowed_losses)s
+        when failure_reason = 'heartbeat_timeout' then losses <= %(allowed_losses)s::integer
         else attempt::bigint - losses < max_attempts
     end
     on conflict (id) do nothing

@@ -10,7 +10,8 @@ held as materialized (
     select job.id
     from {schema}.job
     join wanted on wanted.id = job.id and wanted.claim_token = job.claim_token
-    where job.status in ('reserved', 'executing')
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
     order by job.id
     for update of job
 ),

@@ -19,7 +19,8 @@ dead as materialized (
     select job.id, job.status, job.claim_token is not null as ours
     from queue
     join {schema}.job on job.queue_name = queue.name
-    where job.reserved_at is not null
+    where job.queue_name = any(%(queue_name)s::text[])
+        and job.reserved_at is not null
         and job.finished_at is null
         and job.cancelled_at is null
         and case
@@ -27,7 +28,7 @@ dead as materialized (
             when job.status = 'executing' then job.deadline < now()
             else job.reserved_at < now() - queue.reserved_timeout
         end
-    limit %(limit)s
+    limit %(limit)s::bigint
     for update of job skip locked
 ),
 failed as (

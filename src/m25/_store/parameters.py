@@ -1,0 +1,41 @@
+"""Parameters of statements, written as the text of their PostgreSQL types.
+
+psycopg finds out how to write a value each time it is given one, and each element of a list. Here
+the statement says what it takes, and the store's values are text for the most part: all that is
+left is to join them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+
+def plain_array(values: Iterable[object]) -> str:
+    """An array of what needs no quotes: ids, tokens, numbers."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def array(values: Iterable[str | None]) -> str:
+    """An array of any text, or of what is not there."""
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+@functools.lru_cache(1024)
+def interval(duration: timedelta) -> str:
+    """A duration of zero or more, which reads the same whatever `IntervalStyle` is."""
+    return f"{duration.days} days {duration.seconds} secs {duration.microseconds} microseconds"
+
+
+def moment(at: datetime | None) -> str | None:
+    """A point in time, which reads the same whatever `DateStyle` and time zone are."""
+    return None if at is None else at.isoformat()

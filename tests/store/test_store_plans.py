@@ -1,0 +1,64 @@
+"""Every statement finds its rows by an index, whatever the statistics were when it was planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from m25 import pg
+from m25._store.postgres import load_statements, prepare_connection
+
+#: By name: those that look at the job table.
+STATEMENTS = {
+    name: text.decode().replace("%%", "%")
+    for name, text in load_statements("m25").items()
+    if b'"job"' in text or b".job" in text
+}
+
+
+def numbered(statement: str) -> tuple[str, int]:
+    """A statement as `prepare` takes it, and how many parameters it has."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    for number, name in enumerate(names, 1):
+        statement = statement.replace(f"%({name})s", f"${number}")
+    return statement, len(names)
+
+
+def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What in a plan looks for rows of the job table."""
+    if node.get("Relation Name") == "job" and node["Node Type"].endswith("Scan"):
+        yield node
+    for below in node.get("Plans", ()):
+        yield from scans(below)
+
+
+@pytest.mark.parametrize("state", ["never vacuumed", "vacuumed while empty", "with a few rows"])
+async def test_a_plan_made_for_a_small_table_is_right_for_a_large_one(dsn: str, state: str) -> None:
+    async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await prepare_connection(connection)
+        if state == "with a few rows":
+            await connection.execute(
+                "insert into m25.job (queue_name, input, timeout, attempt)"
+                " select 'q', '1', '1 minute', 1 from generate_series(1, 30)"
+            )
+        if state != "never vacuumed":
+            await connection.execute("vacuum analyze m25.job")
+        for name, statement in STATEMENTS.items():
+            text, count = numbered(statement)
+            await connection.execute(f"prepare planned as {text}".encode())
+            values = ", ".join(["null"] * count)
+            cursor = await connection.execute(
+                f"explain (format json) execute planned ({values})".encode()
+            )
+            ((plan,),) = await cursor.fetchall()
+            found = list(scans(plan[0]["Plan"]))
+            # An insert has none.
+            assert found or name.startswith("enqueue"), name
+            for scan in found:
+                assert scan["Node Type"].startswith("Index"), (name, scan)
+                # Without a condition it is a walk over all of the index.
+                assert "Index Cond" in scan, (name, scan)
+            await connection.execute("deallocate planned")
