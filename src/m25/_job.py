@@ -57,7 +57,7 @@ class FailureReason(enum.Enum):
 #: Every legal move, and the verb (the statement in `_store/sql`) that makes it.
 MOVES: Final[Mapping[tuple[JobStatus, JobStatus], frozenset[str]]] = {
     (JobStatus.PENDING, JobStatus.RESERVED): frozenset({"claim"}),
-    (JobStatus.PENDING, JobStatus.EXECUTING): frozenset({"claim"}),
+    (JobStatus.PENDING, JobStatus.EXECUTING): frozenset({"claim", "claim_again"}),
     (JobStatus.PENDING, JobStatus.CANCELLED): frozenset({"cancel"}),
     (JobStatus.RESERVED, JobStatus.EXECUTING): frozenset({"start"}),
     (JobStatus.RESERVED, JobStatus.PENDING): frozenset({"release", "recover", "sweep"}),

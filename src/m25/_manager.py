@@ -36,7 +36,7 @@ from ._outage import Outage
 from ._positions import Positions
 from ._queue import Queue
 from ._standstill import Standstill
-from ._store.protocol import Claimed, Fate, RowRefused, Settlement, Started, Store
+from ._store.protocol import Claimed, Fate, JobRow, RowRefused, Settlement, Started, Store
 
 _logger = logging.getLogger("m25.manager")
 
@@ -82,9 +82,12 @@ class Manager:
         #: By claim: a job that was handed back may be claimed again before its executor has ended.
         self._running: dict[Claimed, Executor] = {}
         self._unsettled: list[Settlement] = []
+        #: The same of attempts whose claims are not known to be committed.
+        self._too_early: list[Settlement] = []
         self._to_release: list[Claimed] = []
-        #: Tokens of claims whose answers have not come, or were lost.
-        self._unanswered: list[str] = []
+        #: Tokens of claims that are not known to be committed: their answers have not come, or were
+        #: lost.
+        self._unanswered: set[str] = set()
         self._init_failures = 0
         #: After a setup that failed: when the next may be tried, by Trio's clock.
         self._init_again_at = -math.inf
@@ -158,7 +161,7 @@ class Manager:
         failures = 0
         while not self._stopping:
             size = self._claim_size()
-            if not (self._due and size):
+            if not ((self._due and size) or self._unanswered):
                 self._rung = trio.Event()
                 await self._rung.wait()
                 continue
@@ -167,7 +170,8 @@ class Manager:
                 continue
             self._due = False
             try:
-                claimed = await self._claim(size, executors, promoter)
+                await self._make_sure()
+                claimed = await self._claim(size, executors, promoter) if size else 0
             except (psycopg.Error, OSError) as error:
                 self._outage.failed(error)
                 self.latest_failure = error
@@ -193,41 +197,81 @@ class Manager:
         self, size: int, executors: trio.Nursery, promoter: Batcher[Claimed, Started | Lost]
     ) -> int:
         queue = self.queue
-        await self._recover()
         starts = queue.setup is None
         lease = queue.lease if starts else min(queue.lease, queue.reserved_timeout)
         token = str(uuid4())
+
+        def begin(rows: Sequence[JobRow]) -> None:
+            now = trio.current_time()
+            for row in rows:
+                executor = Executor(
+                    queue=queue,
+                    row=row,
+                    claim=Claimed(row.id, token),
+                    deadline=now + float(row.timeout) if starts else math.inf,
+                    promote=promoter.ask,
+                    make_id=self._make_id,
+                    started=starts,
+                )
+                self._running[executor.claim] = executor
+                executors.start_soon(self._execute, executor)
+
+        # Nobody else can have the jobs while the claim is being committed: they need not wait for
+        # that. But were the server to go down at the very moment, a handler would have begun of
+        # which it knows nothing: where that may not be, it is waited for.
+        early = starts and queue.allowed_losses > 0
         began = trio.current_time()
         after = self._positions.next(began)
-        self._unanswered.append(token)
+        self._unanswered.add(token)
         rows = await self._store.claim(
-            queue.name, token=token, limit=size, lease=lease, start=starts, after=after
+            queue.name,
+            token=token,
+            limit=size,
+            lease=lease,
+            start=starts,
+            after=after,
+            take=begin if early else None,
         )
         self._unanswered.remove(token)
+        if not early:
+            begin(rows)
+        self._settle_the_early()
         self._outage.worked()
-        now = trio.current_time()
-        self._positions.claimed(rows, after, began=began, now=now)
+        self._positions.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
             # Whether there is more behind, and what is for later, a survey finds out.
             self._look_soon()
-        for row in rows:
-            executor = Executor(
-                queue=queue,
-                row=row,
-                claim=Claimed(row.id, token),
-                deadline=now + float(row.timeout) if starts else math.inf,
-                promote=promoter.ask,
-                make_id=self._make_id,
-                started=starts,
-            )
-            self._running[executor.claim] = executor
-            executors.start_soon(self._execute, executor)
         return len(rows)
+
+    async def _make_sure(self) -> None:
+        """Find out what became of claims whose answers were lost."""
+        if not self._unanswered:
+            return
+        if begun := self._begun_in_doubt():
+            held = await self._store.claim_again(begun, self.queue.lease)
+            for claim in begun:
+                if claim.id not in held and claim in self._running:
+                    self._lose(self._running[claim])
+            # Whoever began has all that its claim took.
+            self._unanswered -= {claim.token for claim in begun}
+        self._settle_the_early()
+        await self._recover()
+
+    def _begun_in_doubt(self) -> list[Claimed]:
+        claims = [*self._running, *(Claimed(each.id, each.token) for each in self._too_early)]
+        return [claim for claim in claims if claim.token in self._unanswered]
+
+    def _settle_the_early(self) -> None:
+        """Settle what has ended before its claim was known to be committed."""
+        if self._too_early:
+            self._unsettled += self._too_early
+            self._too_early.clear()
+            self._ended.set()
 
     async def _recover(self) -> None:
         """Hand back what claims took whose answers were lost: nobody runs it."""
         if self._unanswered:
-            await self._store.recover(self.queue.name, self._unanswered)
+            await self._store.recover(self.queue.name, sorted(self._unanswered))
             self._unanswered.clear()
             self._positions.look_behind()
 
@@ -246,7 +290,7 @@ class Manager:
     def _take_ending(self, executor: Executor) -> None:
         ending = executor.ending
         if isinstance(ending, Settlement):
-            self._unsettled.append(ending)
+            self._settle_soon(ending)
             self._init_failures = 0
             self._init_again_at = -math.inf
         elif ending is Ending.LOST:
@@ -257,6 +301,11 @@ class Manager:
                 self._init_failures += 1
                 pause = _plan.pause(self._init_failures, self._chance)
                 self._init_again_at = trio.current_time() + pause
+        self._ended.set()
+
+    def _settle_soon(self, settlement: Settlement) -> None:
+        early = settlement.token in self._unanswered
+        (self._too_early if early else self._unsettled).append(settlement)
         self._ended.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -394,8 +443,7 @@ class Manager:
         for executor in _plan.overdue(running, trio.current_time(), interval):
             if executor.verdict is None and executor.started:
                 _logger.warning("handler does not end at its deadline", extra=executor.facts)
-                self._unsettled.append(executor.give_up())
-                self._ended.set()
+                self._settle_soon(executor.give_up())
 
     async def _exchange_heartbeats(
         self, responders: trio.Nursery, patience: float
@@ -419,6 +467,8 @@ class Manager:
         return answered
 
     async def _record_heartbeats(self, executors: Sequence[Executor]) -> None:
+        # A claim that may not be there yet is not to be found lost.
+        executors = [each for each in executors if each.claim.token not in self._unanswered]
         claims = [executor.claim for executor in executors]
         # A result that the database has not taken yet must still be its attempt's when it does.
         claims += [Claimed(settlement.id, settlement.token) for settlement in self._unsettled]
@@ -429,17 +479,23 @@ class Manager:
         )
         for executor in executors:
             if executor.claim.id not in held and executor.claim in self._running:
-                _logger.warning("claim lost; cancelling its handler", extra=executor.facts)
-                executor.cancel(Verdict.LOST)
+                self._lose(executor)
+
+    def _lose(self, executor: Executor) -> None:
+        _logger.warning("claim lost; cancelling its handler", extra=executor.facts)
+        executor.cancel(Verdict.LOST)
 
     # Leaving
 
     async def _clean_up(self) -> None:
         failures = 0
+        # Where a claim was not committed after all, its results are refused, and the jobs pending.
+        self._settle_the_early()
         while self._unanswered or self._unsettled or self._to_release:
             try:
-                await self._recover()
                 await self._write_endings()
+                if not self._unsettled:
+                    await self._recover()
             except (psycopg.Error, OSError) as error:
                 self._outage.failed(error)
                 failures += 1

@@ -51,15 +51,17 @@ class Teller:
             await self._rung.wait()
             self._rung = trio.Event()
             while self._untold:
-                await trio.sleep_until(
-                    _PATIENCE + min(self._told_at[name] for name in self._untold)
-                )
+                tell_at = {name: self._told_at[name] + _PATIENCE for name in self._untold}
+                await trio.sleep_until(min(tell_at.values()))
                 now = trio.current_time()
-                late = {name for name in self._untold if now - self._told_at[name] >= _PATIENCE}
+                # Unless they were told of meanwhile.
+                late = sorted(
+                    name for name in self._untold if self._told_at[name] + _PATIENCE <= now
+                )
                 if late:
-                    self._untold -= late
+                    self._untold.difference_update(late)
                     self._told_at.update((name, now) for name in late)
-                    await self._tell(sorted(late))
+                    await self._tell(late)
 
     async def _tell(self, queue_names: Sequence[str]) -> None:
         try:

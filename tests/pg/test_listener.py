@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+import trio.testing
 from _until import until
 
 from m25 import pg
@@ -69,6 +70,28 @@ async def test_what_comes_while_it_is_busy_is_kept_as_one(
         assert event.payload == "50"
         with pytest.raises(trio.WouldBlock):
             busy.receive_nowait()
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_who_stops_listening_with_something_left_to_hear_harms_nobody(
+    empty_dsn: str, speaker: pg.AsyncConnection, early: bool
+) -> None:
+    async with (
+        pg.Listener(empty_dsn) as listener,
+        listener.subscribe("a", "end") as witness,
+    ):
+        assert await heard_by(witness) == pg.Gap()
+        async with listener.subscribe("a") as leaving:
+            assert await heard_by(leaving) == pg.Gap()
+            await notify(speaker, "a", "1", "2", "3")
+            while await heard_by(witness) != pg.Notification("end", ("",)):
+                await notify(speaker, "end", "")
+            if early:
+                await leaving.aclose()
+                await trio.testing.wait_all_tasks_blocked()
+        await notify(speaker, "a", "4")
+        while await heard_by(witness) != pg.Notification("a", ("4",)):
+            pass
 
 
 async def test_more_than_is_kept_is_a_gap(empty_dsn: str, speaker: pg.AsyncConnection) -> None:

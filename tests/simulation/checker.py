@@ -79,7 +79,7 @@ def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
             problems.append(f"3: {row.id} has the output {row.output} of no run that succeeded")
     if row.finished_at is not None and row.failure_reason != "heartbeat_timeout":
         finished_at = moment_from_text(row.finished_at)
-        begun = [run for run in runs if run.began < finished_at]
+        begun = [run for run in runs if run.began <= finished_at]
         if row.status == "succeeded" and begun and f'"{begun[-1].number}"' != row.output:
             problems.append(
                 f"3: {row.id} has the output {row.output}, and run {begun[-1].number} had its claim"

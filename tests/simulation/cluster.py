@@ -24,6 +24,7 @@ from trio._core import _run
 import m25
 from m25._client import open_on
 from m25._store.memory import MemoryStore
+from m25._store.protocol import Claimed
 
 from .checker import Run, violations
 
@@ -102,12 +103,23 @@ class View:
         self._store = store
         self._process = process
 
+    async def claim(self, *args: Any, token: str, take: Any = None, **kwargs: Any) -> Any:
+        process = self._process
+        process.tokens.add(token)
+        await process.before("claim")
+        rows = await self._store.claim(*args, token=token, take=take, **kwargs)
+        if take is not None and process.faulty and process.chance.random() < 0.05:
+            # The server goes down at the commit: jobs have begun of which it knows nothing.
+            await trio.sleep(process.chance.choice((0.0, 0.05, 0.5)))
+            await self._store.release([Claimed(row.id, token) for row in rows], ())
+            raise psycopg.OperationalError("connection lost at the commit of a claim")
+        await process.after("claim")
+        return rows
+
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
 
         async def asked(*args: Any, **kwargs: Any) -> Any:
-            if name == "claim":
-                self._process.tokens.add(kwargs["token"])
             await self._process.before(name)
             answer = await call(*args, **kwargs)
             await self._process.after(name)

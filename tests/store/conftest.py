@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 from _world import MemoryWorld, PostgresWorld, WithVerbs
@@ -11,27 +12,35 @@ from m25 import pg
 from m25._store.postgres import prepare_connection
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "postgres, as through a pooler"])
 def place(request: pytest.FixtureRequest) -> str | None:
     """A database's conninfo; `None` is memory."""
-    return request.getfixturevalue("dsn") if request.param == "postgres" else None
+    return None if request.param == "memory" else request.getfixturevalue("dsn")
 
 
 @pytest.fixture
-async def world(place: str | None) -> AsyncGenerator[WithVerbs]:
+async def world(place: str | None, request: pytest.FixtureRequest) -> AsyncGenerator[WithVerbs]:
     if place is None:
         yield MemoryWorld()
         return
-    async with pg.Pool(
-        place, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
-    ) as pool:
-        yield PostgresWorld(pool)
+    async with connected(place) as database:
+        if "pooler" in request.node.callspec.id:
+            database.store._is_direct = False
+        yield database
 
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncGenerator[PostgresWorld]:
     """For what only a database does."""
+    async with connected(dsn) as database:
+        yield database
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncGenerator[PostgresWorld]:
     async with pg.Pool(
         dsn, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
     ) as pool:
-        yield PostgresWorld(pool)
+        world = PostgresWorld(pool)
+        await world.store.check_version()
+        yield world

@@ -83,6 +83,7 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, _, name: world.claim(name, start=True),
         lambda world, _, name: world.claim(name, start=False),
     ],
+    "claim_again": [lambda world, claim, _: world.store.claim_again([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
     "start": [lambda world, claim, _: world.start(claim)],
     "beat": [lambda world, claim, _: world.beat(claim)],

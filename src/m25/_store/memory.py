@@ -316,6 +316,7 @@ class MemoryStore(Store):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
+        take: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         async with self._call("claim") as now:
             rows = [self._rows[id] for _, _, id in self._due(queue_name, now, limit, after)]
@@ -329,7 +330,33 @@ class MemoryStore(Store):
                     deadline=now + row.longest_run if start else None,
                     lease_expires_at=now + lease // _MICROSECOND,
                 )
-            return [row.answer() for row in rows]
+            claimed = [row.answer() for row in rows]
+            if take is not None:
+                take(claimed)
+            return claimed
+
+    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
+        async with self._call("claim_again") as now:
+            held: set[str] = set()
+            for id, token in claims:
+                row = self._rows.get(id)
+                if row is None or not (
+                    row.status is JobStatus.PENDING
+                    or (row.status is JobStatus.EXECUTING and row.claim_token == token)
+                ):
+                    continue
+                started_at = now if row.started_at is None else row.started_at
+                self._write(
+                    "claim_again",
+                    row,
+                    reserved_at=now if row.reserved_at is None else row.reserved_at,
+                    claim_token=token,
+                    started_at=started_at,
+                    deadline=now + row.longest_run if row.deadline is None else row.deadline,
+                    lease_expires_at=now + lease // _MICROSECOND,
+                )
+                held.add(id)
+            return held
 
     async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         async with self._call("recover"):

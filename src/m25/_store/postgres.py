@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -24,6 +25,7 @@ from psycopg.rows import tuple_row
 
 from .. import migrations, pg
 from .._outage import brief
+from ..pg._prepared import Prepared, Rows
 from .parameters import array, interval, moment, plain_array
 from .protocol import (
     Claimed,
@@ -62,6 +64,22 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     }
 
 
+def _prepared(name: str, text: bytes) -> Prepared:
+    """The same as a statement that is prepared: what psycopg's cursors do each time, done once."""
+    parameters: list[str] = []
+
+    def number(match: re.Match[bytes]) -> bytes:
+        parameter = match[1].decode()
+        if parameter not in parameters:
+            parameters.append(parameter)
+        return b"$%d" % (parameters.index(parameter) + 1)
+
+    numbered = re.sub(rb"%\((\w+)\)s", number, text).replace(b"%%", b"%")
+    # A pool may be shared by the stores of several schemas.
+    digest = hashlib.sha256(text).hexdigest()[:12]
+    return Prepared(f"m25_{name}_{digest}".encode(), numbered, tuple(parameters))
+
+
 def _read(file: Traversable) -> str:
     lines = file.read_text(encoding="utf-8").splitlines()
     # The comments are for readers; the server would parse them again and again.
@@ -88,38 +106,45 @@ class PostgresStore(Store):
         self._pool = pool
         self._schema = schema
         self._sql = load_statements(schema)
-        #: psycopg's `prepare`: always, never, or as it sees fit, until we know what is between us
-        #: and the server.
-        self._prepare: bool | None = None
+        self._prepared = {name: _prepared(name, text) for name, text in self._sql.items()}
+        #: Whether the server itself answers on the pool's connections: so `check_version` found.
+        self._is_direct = False
 
     async def _run(
         self,
         statement: str,
         parameters: Mapping[str, str | None],
         connection: pg.AsyncConnection[Any] | None = None,
-    ) -> list[tuple[Any, ...]]:
-        if connection is None:
+        *,
+        take: Callable[[Rows], None] | None = None,
+    ) -> Rows:
+        try:
+            if connection is not None:
+                # How often a connection of the caller's is used we do not know.
+                return await self._execute(statement, parameters, connection)
             async with self._pool.connection() as pooled:
-                return await self._execute(statement, parameters, pooled, self._prepare)
-        # How often a connection of the caller's is used we do not know.
-        prepare = False if self._prepare is False else None
-        return await self._execute(statement, parameters, connection, prepare)
+                if self._is_direct and pooled.autocommit:
+                    return await self._prepared[statement].run(pooled, parameters, take)
+                rows = await self._execute(statement, parameters, pooled)
+            if take is not None:
+                take(rows)
+            return rows
+        except psycopg.Error as error:
+            # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
+            if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
+                raise RowRefused(brief(error)) from error
+            raise
 
     async def _execute(
         self,
         statement: str,
         parameters: Mapping[str, str | None],
         connection: pg.AsyncConnection[Any],
-        prepare: bool | None,
-    ) -> list[tuple[Any, ...]]:
+    ) -> Rows:
         cursor = connection.cursor(row_factory=tuple_row)
-        try:
-            await cursor.execute(self._sql[statement], parameters, prepare=prepare)
-        except psycopg.Error as error:
-            # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
-            if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
-                raise RowRefused(brief(error)) from error
-            raise
+        # psycopg prepares as it sees fit; behind a pooler it must not.
+        prepare = None if self._is_direct else False
+        await cursor.execute(self._sql[statement], parameters, prepare=prepare)
         return await cursor.fetchall()
 
     def _channel(self, queue_name: str) -> str:
@@ -137,7 +162,7 @@ class PostgresStore(Store):
             # Another than the one that greeted us: there is a pooler in between. Where that hands
             # each transaction to any of its connections, a statement that was prepared is missing
             # there, or is another's.
-            self._prepare = backend_pid == connection.info.backend_pid
+            self._is_direct = backend_pid == connection.info.backend_pid
         migrations.check_version(version, self._schema)
 
     async def enqueue(
@@ -149,7 +174,7 @@ class PostgresStore(Store):
         answers: dict[str, Enqueued | Exists | Held] = {}
         left = list(jobs)
         for _ in range(_TRIES):
-            rows = await self._insert(left, self._channels(tell), connection)
+            rows = await self._insert(left, tell, connection)
             answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
             left = [job for job in left if job.id not in answers]
             if not left:
@@ -173,9 +198,12 @@ class PostgresStore(Store):
         return [answers[job.id] for job in jobs]
 
     async def _insert(
-        self, jobs: Sequence[NewJob], channels: str, connection: pg.AsyncConnection[Any] | None
-    ) -> list[tuple[Any, ...]]:
-        if len(jobs) == 1:
+        self,
+        jobs: Sequence[NewJob],
+        tell: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> Rows:
+        if len(jobs) == 1 and len(tell) <= 1:
             (job,) = jobs
             one = {
                 "id": job.id,
@@ -188,7 +216,7 @@ class PostgresStore(Store):
                 "unique_key": job.unique_key,
                 "priority": str(job.priority),
                 "meta": job.meta,
-                "channels": channels,
+                "channel": self._channel(tell[0]) if tell else None,
             }
             return await self._run("enqueue_one", one, connection)
         many = {
@@ -202,7 +230,7 @@ class PostgresStore(Store):
             "unique_key": array(job.unique_key for job in jobs),
             "priority": plain_array(job.priority for job in jobs),
             "meta": array(job.meta for job in jobs),
-            "channels": channels,
+            "channels": self._channels(tell),
         }
         return await self._run("enqueue", many, connection)
 
@@ -248,6 +276,7 @@ class PostgresStore(Store):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
+        take: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         parameters = {
             "queue_name": queue_name,
@@ -262,7 +291,20 @@ class PostgresStore(Store):
             parameters["priority"] = plain_array(position.priority for position in after)
             parameters["run_at"] = plain_array(position.run_at for position in after)
             parameters["id"] = plain_array(position.id for position in after)
-        return [JobRow._make(row) for row in await self._run(statement, parameters)]
+        if take is None:
+            return list(map(JobRow._make, await self._run(statement, parameters)))
+        claimed: list[JobRow] = []
+
+        def make(rows: Rows) -> None:
+            claimed.extend(map(JobRow._make, rows))
+            take(claimed)
+
+        await self._run(statement, parameters, take=make)
+        return claimed
+
+    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
+        rows = await self._run("claim_again", {**_columns(claims), "lease": interval(lease)})
+        return {id for (id,) in rows}
 
     async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
@@ -288,9 +330,8 @@ class PostgresStore(Store):
         if not settlements:
             return {}
         columns = zip(*settlements, strict=True)
-        parameters = dict(zip(_SETTLEMENT_COLUMNS, map(array, columns), strict=True))
-        parameters["allowed_losses"] = str(allowed_losses)
-        rows = await self._run("settle", parameters)
+        written = dict(zip(_SETTLEMENT_COLUMNS, map(array, columns), strict=True))
+        rows = await self._run("settle", {**written, "allowed_losses": str(allowed_losses)})
         fates = {
             id: Fate.RETRIED if has_next_attempt else Fate.SETTLED for id, has_next_attempt in rows
         }

@@ -226,11 +226,23 @@ class Store(Protocol):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
+        take: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
 
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at.
+
+        `take` is given them when nobody else can have them any more, which may be before the claim
+        is committed. Where the call raises after that, it may have been, or not: `claim_again`
+        makes sure of it.
+        """
+        ...
+
+    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
+        """Make sure of jobs that a claim gave to its `take`; return the ids of those held.
+
+        Those whose claim was not committed are claimed once more, if nobody else has them.
         """
         ...
 

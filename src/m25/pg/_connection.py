@@ -11,7 +11,7 @@ import psycopg
 import trio
 from psycopg import errors, pq
 from psycopg.abc import RV, AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
-from psycopg.adapt import AdaptersMap
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
@@ -57,6 +57,9 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self._wire = Wire(pgconn)
+        #: Of `Prepared` statements: the names that the server knows, and what reads their rows.
+        self._statements: set[bytes] = set()
+        self._transformer = Transformer(self)
         # psycopg declares asyncio's lock, of which it uses `async with` alone.
         self.lock: Any = Turns(self._wire)
         self.cursor_factory: type[psycopg.AsyncCursor[Row]] = cast(

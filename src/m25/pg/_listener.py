@@ -102,7 +102,8 @@ class _Subscriber:
 
     async def pass_on(self) -> None:
         """Send what gathered while the receiver was busy, as fast as it is received."""
-        with self.scope:
+        # Once the receiver is closed, nobody is there to hear.
+        with suppress(trio.BrokenResourceError), self.scope:
             async with self.send:
                 while True:
                     await self._rung.wait()

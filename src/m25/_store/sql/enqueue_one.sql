@@ -1,7 +1,7 @@
 -- Insert a new job: `enqueue` for a batch of one, at half the price, for who enqueues one by one.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
 -- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. `channels` are told in the same commit; an empty array tells nobody.
+-- waited for. `channel`, if any, is told in the same commit.
 insert into {schema}.job (
     id, queue_name, input, scheduled_at, timeout, attempt, max_attempts, retry_delay, unique_key,
     priority, meta
@@ -23,4 +23,4 @@ on conflict do nothing
 returning
     id::text,
     extract(epoch from created_at)::text as created_at,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as told
+    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end as told

@@ -1,2 +1,0 @@
--- The newest migration in this database.
-select max(version) from {schema}.version

@@ -1,0 +1,138 @@
+"""Statements that are run again and again: prepared once on a connection, with parameters as text.
+
+A cursor finds out, at each call, what it was given, how that is written, and whether the statement
+is worth preparing. Here all of it is known before, and what is left is the protocol: this is the
+way of every statement of the store, and somebody waits for most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+import psycopg
+from psycopg import errors, generators, pq
+from psycopg.abc import PQGen
+
+from ._connection import AsyncConnection
+
+_ROWS: Final = pq.ExecStatus.TUPLES_OK
+_DONE: Final = pq.ExecStatus.COMMAND_OK
+_SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+
+@attrs.frozen
+class Prepared:
+    """A statement that returns rows."""
+
+    #: Its name on the server, the same for no other statement.
+    name: bytes
+    #: With `$1` for the first parameter; each has a type by a cast.
+    text: bytes
+    #: Its parameters, in order.
+    parameters: tuple[str, ...]
+
+    async def run(
+        self,
+        connection: AsyncConnection[Any],
+        parameters: Mapping[str, str | None],
+        take: Callable[[Rows], None] | None = None,
+    ) -> Rows:
+        """Run it on a connection in autocommit mode, and return its rows once it is committed.
+
+        `take` is called with the rows as soon as they are there, while the commit is under way: the
+        server was asked for it before it had them.
+
+        Raises:
+            psycopg.Error: as `AsyncConnection.execute` does; after `take` was called, too.
+        """
+        encoding = connection.pgconn._encoding
+        values = [_encoded(parameters[name], encoding) for name in self.parameters]
+        async with connection.lock:
+            return await connection.wait(self._steps(connection, values, take))
+
+    def _steps(
+        self,
+        connection: AsyncConnection[Any],
+        values: Sequence[bytes | None],
+        take: Callable[[Rows], None] | None,
+    ) -> PQGen[Rows]:
+        run = self._run if take is None else self._run_early
+        if self.name in connection._statements:
+            try:
+                return (yield from run(connection, values, take))
+            except errors.InvalidSqlStatementName:
+                # Somebody has had the session forget all of them; so nothing was done.
+                connection._statements.clear()
+        connection.pgconn.send_prepare(self.name, self.text)
+        (result,) = yield from generators.execute(connection.pgconn)
+        _check(result, connection)
+        connection._statements.add(self.name)
+        return (yield from run(connection, values, take))
+
+    def _run(
+        self,
+        connection: AsyncConnection[Any],
+        values: Sequence[bytes | None],
+        _: Callable[[Rows], None] | None,
+    ) -> PQGen[Rows]:
+        connection.pgconn.send_query_prepared(self.name, values)
+        (result,) = yield from generators.execute(connection.pgconn)
+        return _rows(result, connection)
+
+    def _run_early(
+        self,
+        connection: AsyncConnection[Any],
+        values: Sequence[bytes | None],
+        take: Callable[[Rows], None] | None,
+    ) -> PQGen[Rows]:
+        pgconn = connection.pgconn
+        pgconn.enter_pipeline_mode()
+        pgconn.send_query_prepared(self.name, values)
+        # The server sends what it has, and then comes to the end, where it commits.
+        pgconn.send_flush_request()
+        pgconn.pipeline_sync()
+        yield from generators.send(pgconn)
+        (result,) = yield from generators.fetch_many(pgconn)
+        rows = None
+        if result.status == _ROWS:
+            rows = _rows(result, connection)
+            assert take is not None
+            take(rows)
+        failure: psycopg.Error | None = None
+        while True:
+            (end,) = yield from generators.fetch_many(pgconn)
+            if end.status == _SYNC:
+                break
+            failure = failure or errors.error_from_result(end, pgconn._encoding)
+        pgconn.exit_pipeline_mode()
+        if rows is None:
+            return _rows(result, connection)
+        if failure is not None:
+            # The commit's own.
+            raise failure
+        return rows
+
+
+def _encoded(value: str | None, encoding: str) -> bytes | None:
+    if value is None:
+        return None
+    if "\0" in value:
+        # As psycopg's own: what comes after it would be left out.
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return value.encode(encoding)
+
+
+def _check(result: pq.abc.PGresult, connection: AsyncConnection[Any]) -> None:
+    if result.status not in (_ROWS, _DONE):
+        raise errors.error_from_result(result, connection.pgconn._encoding)
+
+
+def _rows(result: pq.abc.PGresult, connection: AsyncConnection[Any]) -> Rows:
+    _check(result, connection)
+    transformer = connection._transformer
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)
