@@ -120,7 +120,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Simulate clusters under faults, a seed each: `-- FIRST END`."""
+    """Simulate clusters under faults, a seed each: `-- FIRST END`; or one again: `-- --seed N`."""
     install(session, "test")
     session.chdir("tests")
     session.run("python", "-m", "simulation.run", *session.posargs)

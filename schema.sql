@@ -59,7 +59,9 @@ WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 
 CREATE TABLE m25.version (
     version timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    works_from timestamp with time zone,
+    CONSTRAINT version_check CHECK ((works_from <= version))
 );
 
 ALTER TABLE ONLY m25.job
@@ -86,5 +88,6 @@ ALTER TABLE ONLY m25.job
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_previous_attempt_id_fkey FOREIGN KEY (previous_attempt_id) REFERENCES m25.job(id);
 
-INSERT INTO m25.version (version) VALUES ('2025-08-25T21:04:34+00:00');
-INSERT INTO m25.version (version) VALUES ('2026-11-24T00:00:00+00:00');
+insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
+insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
+insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import ssl
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Literal
@@ -20,6 +22,10 @@ BOTH: Final[tuple[Direction, Direction]] = ("up", "down")
 #: The server's last word in an answer: that it is ready for the next query.
 _READY: Final = re.compile(rb"Z\x00\x00\x00\x05[ITE]\Z")
 
+#: The client's first words where it asks for encryption: TLS, or that of GSSAPI.
+_ASKS_FOR_TLS: Final = struct.pack("!ii", 8, 80877103)
+_ASKS_FOR_GSSAPI: Final = struct.pack("!ii", 8, 80877104)
+
 
 @attrs.define(eq=False)
 class _Link:
@@ -32,10 +38,14 @@ class _Link:
 
 
 class Proxy:
-    """Passes bytes on, until it is told to hold them back, to be slow, or to cut."""
+    """Passes bytes on, until it is told to hold them back, to be slow, or to cut.
 
-    def __init__(self, dsn: str) -> None:
+    With `tls` it speaks as a server that takes no connection without; the true one need not know.
+    """
+
+    def __init__(self, dsn: str, *, tls: ssl.SSLContext | None = None) -> None:
         self._target = conninfo_to_dict(dsn)
+        self._tls = tls
         self._passing = {direction: trio.Event() for direction in BOTH}
         self._streams: set[trio.abc.Stream] = set()
         self._marker = b""
@@ -83,14 +93,17 @@ class Proxy:
         self.dsn = make_conninfo("", **{**self._target, "host": "127.0.0.1", "port": port})
         nursery.start_soon(trio.serve_listeners, self._handle, listeners)
 
-    async def _handle(self, client: trio.SocketStream) -> None:
+    async def _handle(self, accepted: trio.SocketStream) -> None:
         self.connections += 1
+        client: trio.abc.Stream = accepted
         try:
             if self.refuses:
                 raise ConnectionRefusedError
+            if self._tls is not None:
+                client = await _encrypted(accepted, self._tls)
             server = await self._open()
-        except OSError:
-            await client.aclose()
+        except (OSError, trio.BrokenResourceError):
+            await trio.aclose_forcefully(accepted)
             return
         self._streams |= {client, server}
         link = _Link()
@@ -144,9 +157,31 @@ class Proxy:
         link.tail = (link.tail + data)[-100:]
 
 
+async def _encrypted(client: trio.SocketStream, tls: ssl.SSLContext) -> trio.abc.Stream:
+    """Do as a server does that wants TLS.
+
+    Raises:
+        ConnectionRefusedError: the client does not.
+        trio.BrokenResourceError: the two do not agree.
+    """
+    while True:
+        asked = b""
+        while len(asked) < len(_ASKS_FOR_TLS) and (more := await client.receive_some(8)):
+            asked += more
+        if asked == _ASKS_FOR_TLS:
+            break
+        if asked != _ASKS_FOR_GSSAPI:
+            raise ConnectionRefusedError
+        await client.send_all(b"N")
+    await client.send_all(b"S")
+    encrypted = trio.SSLStream(client, tls, server_side=True)
+    await encrypted.do_handshake()
+    return encrypted
+
+
 @asynccontextmanager
-async def proxied(dsn: str) -> AsyncGenerator[Proxy]:
-    proxy = Proxy(dsn)
+async def proxied(dsn: str, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy]:
+    proxy = Proxy(dsn, tls=tls)
     async with Background() as nursery:
         await proxy.serve(nursery)
         yield proxy

@@ -17,7 +17,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from m25 import migrations, pg
 from m25.cli import main
-from test_migrations import AWKWARD_NAMES, WAITING, catalog, feed_psql, has_schema, rows_of
+from test_migrations import (
+    ADDITION,
+    AWKWARD_NAMES,
+    WAITING,
+    catalog,
+    feed_psql,
+    has_schema,
+    rows_of,
+    upgrade,
+)
 
 #: Stands for a password in these tests; no output may hold it.
 SECRET = "sesame"
@@ -149,6 +158,21 @@ def test_a_database_newer_than_this_m25_is_an_error(run: Run, dsn: str, way: str
     assert (code, out) == (1, "")
     assert "this m25 knows versions up to" in err
     assert catalog(dsn) == before
+
+
+@pytest.mark.parametrize("way", [(), ("--apply",), ("--check",)])
+def test_a_newer_database_that_this_m25_works_with_is_left_as_it_is(
+    run: Run, dsn: str, way: tuple[str, ...]
+) -> None:
+    ours = migrations.latest_version()
+    trio.run(lambda: upgrade(dsn, ADDITION, works_from=ours))
+    before, versions = catalog(dsn), rows_of(dsn, "m25.version")
+    code, out, err = run("migrate", *way, "--addr", dsn)
+    assert (code, out) == (0, "")
+    assert "newer than this m25, which works with it: nothing to do" in err
+    assert run("migrate", *way, "--silent", "--addr", dsn) == (0, "", "")
+    assert catalog(dsn) == before
+    assert rows_of(dsn, "m25.version") == versions
 
 
 def test_of_ten_processes_at_once_one_migrates_and_all_succeed(empty_dsn: str) -> None:

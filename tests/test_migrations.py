@@ -147,6 +147,23 @@ def has_schema(dsn: str, schema: str = "m25") -> bool:
         return connection.execute(query, [schema]).fetchone() == (1,)
 
 
+def release(
+    monkeypatch: pytest.MonkeyPatch, template: str, *, works_from: datetime | None = None
+) -> migrations.Migration:
+    """From now on this process runs a newer m25, which has one more migration."""
+    steps = migrations.all_migrations()
+    number = len(steps) + 1
+    step = migrations.Migration(
+        number=number,
+        name=f"{number:04}_made_up",
+        version=steps[-1].version + timedelta(days=1),
+        template=template,
+        works_from=works_from,
+    )
+    monkeypatch.setattr(migrations, "all_migrations", lambda: (*steps, step))
+    return step
+
+
 def run_sql(dsn: str, *statements: str, time_zone: str = "UTC") -> None:
     with psycopg.connect(dsn, options=f"-c TimeZone={time_zone}") as connection:
         for statement in statements:
@@ -199,15 +216,8 @@ async def test_of_ten_who_migrate_at_once_one_does_it_and_all_succeed(empty_dsn:
 async def test_a_step_that_fails_leaves_nothing_of_the_others(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = migrations.Migration(
-        number=3,
-        name="0003_broken",
-        version=migrations.latest_version() + timedelta(days=1),
-        template="create table {schema}.late (); select 1 / 0;",
-    )
-    steps = (*migrations.all_migrations(), broken)
-    monkeypatch.setattr(migrations, "all_migrations", lambda: steps)
-    with pytest.raises(m25.MigrationError, match=r"0003_broken.*division by zero") as caught:
+    broken = release(monkeypatch, "create table {schema}.late (); select 1 / 0;")
+    with pytest.raises(m25.MigrationError, match=f"{broken.name}.*division by zero") as caught:
         await apply(empty_dsn)
     assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
     assert not has_schema(empty_dsn)
@@ -403,6 +413,86 @@ async def test_a_database_newer_than_this_m25_is_refused_and_not_touched(dsn: st
     assert rows_of(dsn, "m25.version") == versions
 
 
+# Newer
+
+ADDITION = """
+alter table {schema}.job add column note text;
+create index job_note_idx on {schema}.job (note) where note is not null;
+"""
+
+
+async def upgrade(dsn: str, template: str, *, works_from: datetime | None) -> str:
+    """Migrate by a newer m25, and return the step's name."""
+    with pytest.MonkeyPatch.context() as newer:
+        step = release(newer, template, works_from=works_from)
+        assert await apply(dsn) == [step.name]
+    return step.name
+
+
+async def test_a_database_newer_than_this_m25_is_worked_with_where_its_migration_says_so(
+    dsn: str,
+) -> None:
+    await upgrade(dsn, ADDITION, works_from=migrations.latest_version())
+    tables, versions = catalog(dsn), rows_of(dsn, "m25.version")
+    assert await apply(dsn) == []
+    await run_one_job(dsn, "m25")
+    assert catalog(dsn) == tables
+    assert rows_of(dsn, "m25.version") == versions
+
+
+async def test_one_migration_that_needs_newer_code_is_enough_to_refuse(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = migrations.latest_version()
+    with monkeypatch.context() as newer:
+        release(newer, ADDITION, works_from=ours)
+        breaking = release(newer, "drop index {schema}.job_note_idx;")
+        release(newer, "create table {schema}.more ();", works_from=breaking.version)
+        assert len(await apply(dsn)) == 3
+        await run_one_job(dsn, "m25")
+    message = f"needs code of version {breaking.version:%Y-%m-%d %H:%M} or newer; this m25 knows"
+    with pytest.raises(m25.DatabaseTooNew, match=message):
+        async with m25.open(dsn):
+            pass
+    with pytest.raises(m25.DatabaseTooNew, match="install the m25 that migrated it"):
+        await apply(dsn)
+
+
+async def test_what_a_migration_says_of_older_code_is_in_the_printed_sql_too(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = migrations.latest_version()
+    with monkeypatch.context() as newer:
+        feed_psql(dsn, migrations.script([release(newer, ADDITION, works_from=ours)], "m25"))
+    assert rows_of(dsn, "m25.version")[-1]["works_from"] == ours
+    await run_one_job(dsn, "m25")
+
+
+async def test_a_version_that_the_original_records_is_its_own_alone(dsn: str) -> None:
+    run_sql(dsn, ORIGINAL_VERSION.replace("2025-08-25 21:04:34", "2025-09-01 00:00"))
+    await run_one_job(dsn, "m25")
+    run_sql(dsn, ORIGINAL_VERSION.replace("2025", "2999"))
+    with pytest.raises(m25.DatabaseTooNew, match="2999-08-25"):
+        async with m25.open(dsn):
+            pass
+
+
+async def test_a_migration_cannot_need_code_newer_than_its_own(dsn: str) -> None:
+    insert = "insert into m25.version (version, works_from) values ('2027-01-01', '2027-01-02')"
+    with pytest.raises(psycopg.errors.CheckViolation):
+        run_sql(dsn, insert)
+
+
+async def test_a_database_without_the_column_is_read_and_migrated(empty_dsn: str, dsn: str) -> None:
+    first, second, *_ = migrations.all_migrations()
+    feed_psql(empty_dsn, migrations.script([first, second], "m25"))
+    with pytest.raises(m25.DatabaseNotMigrated, match=f"{second.version:%Y-%m-%d}.* and behind"):
+        async with m25.open(empty_dsn):
+            pass
+    assert "0003_works_from" in await apply(empty_dsn)
+    assert catalog(empty_dsn) == catalog(dsn)
+
+
 # Printed
 
 
@@ -468,3 +558,15 @@ def test_every_migration_has_its_number_and_its_version_in_order() -> None:
     versions = [step.version for step in steps]
     assert versions == sorted(set(versions))
     assert all(step.name.startswith(f"{step.number:04}_") for step in steps)
+    for before, step in enumerate(steps):
+        assert step.works_from in {None, *versions[:before]}
+
+
+def test_the_head_of_a_file_says_its_version_and_may_say_from_which_on_code_works() -> None:
+    head = "-- version: 2027-01-02T03:04:05Z\n"
+    alone = migrations._read("0004_more.sql", head + "-- Why.\nselect 1;")
+    both = migrations._read("0004_more.sql", head + "-- works from: 2027-01-01T00:00Z\nselect 1;")
+    assert (alone.number, alone.name, alone.works_from) == (4, "0004_more", None)
+    assert both.version == alone.version == datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert both.works_from == datetime(2027, 1, 1, tzinfo=UTC)
+    assert (alone.template, both.template) == ("-- Why.\nselect 1;", "select 1;")

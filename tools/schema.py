@@ -38,10 +38,7 @@ async def generate() -> str:
             await migrations.apply(connection, "m25")
         dump = await _dump(dsn)
     # What says that it is migrated, and to where: without it, the schema would count as missing.
-    versions = [
-        f"INSERT INTO m25.version (version) VALUES ('{migration.version.isoformat()}');"
-        for migration in migrations.all_migrations()
-    ]
+    versions = [migration.record("m25") for migration in migrations.all_migrations()]
     return "\n".join([HEADER, *_statements(dump), *versions, ""])
 
 

@@ -375,7 +375,7 @@ async def open(
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
-        DatabaseNotMigrated, DatabaseTooNew: its schema is of another version.
+        DatabaseNotMigrated, DatabaseTooNew: its schema is of a version that does not fit.
     """
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     check_text(schema, "schema", ValueError)

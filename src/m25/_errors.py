@@ -75,7 +75,7 @@ class DatabaseNotMigrated(MigrationError):
 
 
 class DatabaseTooNew(MigrationError):
-    """The schema was migrated by a newer m25 than this one; nothing was touched."""
+    """A newer m25 has migrated the schema so that this one cannot use it; nothing was touched."""
 
 
 class NotInJob(M25Error):

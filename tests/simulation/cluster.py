@@ -2,7 +2,8 @@
 under a mock clock and a seeded scheduler, with faults at every call.
 
 One seed is one history, the same each time. `simulate(seed)` runs it, lets the faults end, waits
-for the work to be done, and returns what was promised and not kept.
+for the work to be done, and returns what was promised and not kept. What limits keep from happening
+is drawn all the same, so that the rest of the history stays as near as it can to what it was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from m25._store.memory import MemoryStore
 from m25._store.protocol import Claimed
 
 from .checker import Run, violations
+from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
 PATIENCE = 3_000.0
@@ -68,6 +70,7 @@ class Process:
 
     name: str
     chance: random.Random
+    limits: Limits
     faulty: bool = True
     dead: bool = False
     #: Until when nothing that it asks of the database arrives, by Trio's clock.
@@ -83,17 +86,20 @@ class Process:
             raise psycopg.OperationalError("the process is dead")
         await trio.sleep_until(max(self.frozen_until, trio.current_time()))
         if self.faulty:
-            await self._maybe_fail(call)
+            await self._maybe_fail(call, "error-before")
 
     async def after(self, call: str) -> None:
         if self.faulty or self.dead:
-            await self._maybe_fail(call)
+            await self._maybe_fail(call, "error-after")
 
-    async def _maybe_fail(self, call: str) -> None:
-        if self.dead or self.chance.random() < 0.06:
+    async def _maybe_fail(self, call: str, error: str) -> None:
+        if self.dead or self.happens(error, 0.06):
             raise psycopg.OperationalError(f"connection lost at {call}")
-        if self.chance.random() < 0.1:
+        if self.happens("delay", 0.1):
             await trio.sleep(self.chance.choice((0.01, 0.3, 2.0)))
+
+    def happens(self, fault: str, probability: float) -> bool:
+        return self.chance.random() < probability and fault in self.limits.faults
 
 
 class View:
@@ -198,7 +204,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
     @contextlib.asynccontextmanager
     async def setup() -> AsyncIterator[None]:
         await trio.sleep(process.chance.choice((0, 0, 0, 0.5, 3)))
-        if process.faulty and process.chance.random() < 0.05:
+        if process.faulty and process.happens("no-resource", 0.05):
             raise OSError("no resource")
         yield
 
@@ -269,6 +275,8 @@ async def trouble(history: History, process: Process, stop: trio.Event, end: tri
         if not process.faulty:
             break
         what = history.chance.choice(("kill", "freeze", "freeze", "stop"))
+        if what not in process.limits.faults:
+            continue
         history.count(what)
         if what == "kill":
             process.dead = True
@@ -288,7 +296,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
     view = View(history.store, process)
     async with open_on(view, grace=timedelta(0), chance=process.chance) as m:
         both = queues(history, process)
-        for number in range(chance.randint(4, 16)):
+        for number in range(min(chance.randint(4, MOST_JOBS), process.limits.jobs)):
             await trio.sleep(chance.uniform(0, 2))
             attempts = chance.randint(1, 3)
             order = Order(
@@ -350,15 +358,15 @@ def _ids(chance: random.Random) -> Callable[[], str]:
     return lambda: str(UUID(int=next(counter) << 64 | chance.getrandbits(62)))
 
 
-async def _history(seed: int) -> History:
+async def _history(seed: int, limits: Limits) -> History:
     chance = random.Random(seed)
     make_id = _ids(chance)
     history = History(seed, chance, MemoryStore(make_id=make_id))
     processes = [
-        Process(f"worker {n}", random.Random(chance.getrandbits(64)))
-        for n in range(chance.randint(1, 3))
-    ]
-    client = Process("client", random.Random(chance.getrandbits(64)))
+        Process(f"worker {n}", random.Random(chance.getrandbits(64)), limits)
+        for n in range(chance.randint(1, MOST_WORKERS))
+    ][: limits.workers]
+    client = Process("client", random.Random(chance.getrandbits(64)), limits)
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, history)
@@ -405,7 +413,7 @@ def _seeded_scheduler(seed: int) -> Any:
         _run._ALLOW_DETERMINISTIC_SCHEDULING = before
 
 
-def simulate(seed: int) -> History:
-    """Run the history of this seed."""
+def simulate(seed: int, limits: Limits = Limits()) -> History:  # noqa: B008 - frozen
+    """Run the history of this seed, within these limits."""
     with _seeded_scheduler(seed):
-        return trio.run(_history, seed, clock=trio.testing.MockClock(autojump_threshold=0))
+        return trio.run(_history, seed, limits, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,16 +1,24 @@
 """Simulated clusters keep what was promised; a failing seed is printed, and can be run again:
 
-python -m pytest tests/simulation --seeds 65:66
+M25_SEEDS=65:66 python -m pytest tests/simulation
+
+`nox -s simulation -- 65 66` looks for the smallest history of that seed which still fails.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 
 import pytest
 
+from m25._store import memory
+
+from . import cluster, run
 from .checker import Run, violations
 from .cluster import simulate
+from .limits import Limits
+from .shrinking import shrink
 
 
 def test_a_simulated_cluster_keeps_every_promise() -> None:
@@ -26,6 +34,40 @@ def test_a_seed_is_one_history() -> None:
         (run.attempt, run.began) for run in second.runs
     ]
     assert [row.status for row in first.store.rows()] == [row.status for row in second.store.rows()]
+
+
+def test_nothing_happens_beyond_the_limits() -> None:
+    whole = simulate(7)
+    assert len({run.process for run in whole.runs}) > 1
+    assert whole.faults
+    history = simulate(7, Limits(frozenset(), jobs=2, workers=1))
+    assert sum(row.attempt == 1 for row in history.store.rows()) == 2
+    assert {run.process for run in history.runs} == {"worker 0"}
+    assert history.faults == {}
+    assert history.problems == []
+
+
+def test_a_history_that_fails_is_shrunk_to_a_line_that_runs_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nobody sees that a process is gone, so its jobs never end.
+    monkeypatch.setattr(memory, "_is_dead", lambda *_: False)
+    monkeypatch.setattr(cluster, "PATIENCE", 100.0)
+    seed, problems = next((n, found) for n in range(100) if (found := simulate(n).problems))
+    assert problems[0].startswith("2: not ended")
+    limits = shrink(seed)
+    assert limits.faults < Limits().faults
+    *_, module, rest = run.line(seed, limits).split(maxsplit=3)
+    assert module == "simulation.run"
+    assert run.main(shlex.split(rest)) == 1
+    assert capsys.readouterr().out.startswith("2: not ended")
+
+
+def test_a_history_that_keeps_every_promise_alone_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run.main(["--seed", "0", "--jobs", "1", "--faults"]) == 0
+    assert capsys.readouterr().out == "no violations\n"
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,16 @@ _LONGEST_NAME: Final = 63
 _DESCRIPTION: Final = """\
 Print the SQL that a database still needs to work with this m25, as one transaction for psql, and
 nothing if it is up to date. With --apply run it: in one transaction too, under a lock, so that any
-number of processes may do this at once."""
+number of processes may do this at once. A database that a newer m25 has migrated is left as it is,
+and is an error where this m25 cannot work with it."""
 
 _EPILOG: Final = f"""\
 {_address.HELP}
 
 exit codes:
   0  done: the SQL was printed or applied, or there was nothing to do
-  1  not done: the database cannot be reached or used, has been migrated by a newer m25, or refused
-     a step; nothing was changed
+  1  not done: the database cannot be reached or used, has been migrated by a newer m25 so that this
+     one cannot work with it, or refused a step; nothing was changed
   2  the command line or the address is wrong; the database was not asked
   3  with --check alone: migrations are pending
 
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     target = _address.describe(conninfo)
     place = f"schema {options.schema!r} at {target}"
     try:
-        steps = trio.run(_apply if options.apply else _pending, conninfo, options.schema)
+        steps, found = trio.run(_migrate, conninfo, options.schema, options.apply)
     except M25Error as error:
         console.error(f"{error} ({target})")
         return FAILED
@@ -87,7 +88,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         console.error(f"{place} cannot be used: {error}".rstrip())
         return FAILED
     names = ", ".join(step.name for step in steps)
-    if not steps:
+    if not steps and found is not None and found.is_newer:
+        console.say(
+            f"{place} is at version {found.version:%Y-%m-%d %H:%M}, newer than this m25, which "
+            "works with it: nothing to do"
+        )
+    elif not steps:
         console.say(f"{place} is up to date")
     elif options.apply:
         console.say(f"{place}: applied {names}")
@@ -100,14 +106,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return DONE
 
 
-async def _apply(conninfo: str, schema: str) -> Sequence[migrations.Migration]:
+async def _migrate(
+    conninfo: str, schema: str, applying: bool
+) -> tuple[Sequence[migrations.Migration], migrations.SchemaVersion | None]:
+    """The steps that are needed, or were; and how far the schema is migrated after that."""
     async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
-        return await migrations.apply(connection, schema)
-
-
-async def _pending(conninfo: str, schema: str) -> Sequence[migrations.Migration]:
-    async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
-        return await migrations.pending(connection, schema)
+        look = migrations.apply if applying else migrations.pending
+        steps = await look(connection, schema)
+        return steps, await migrations.read_version(connection, schema)
 
 
 def _schema_name(name: str) -> str:

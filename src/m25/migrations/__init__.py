@@ -3,6 +3,12 @@
 Each migration is a numbered `.sql` file in this folder, run once and never edited after it has
 landed. Its first line gives the version, a point in time, that the original m25's `version` table
 records; a database made by the original is one that has the first of ours.
+
+Its second line may be `-- works from: ` and the version of an earlier migration: code that knows
+the migrations up to that one works with what this one makes of the schema. So it is with one that
+only adds: a table, an index, a column that is nullable or has a default and that statements of
+older code can leave out. While a deployment replaces processes one by one, those that have not
+been replaced can then be started again. Without the line they are refused.
 """
 
 from __future__ import annotations
@@ -27,8 +33,8 @@ from .._errors import DatabaseNotMigrated, DatabaseTooNew, MigrationError
 #: longer would hold up all traffic queueing behind it.
 LOCK_TIMEOUT: Final = 5.0
 
-_FILE_NAME = re.compile(r"(\d{4})_\w+\.sql")
-_FIRST_LINE = re.compile(r"-- version: (\S+)\n")
+_FILE_NAME = re.compile(r"\d{4}_\w+\.sql")
+_HEAD = re.compile(r"-- version: (\S+)\n(?:-- works from: (\S+)\n)?")
 
 
 @attrs.frozen
@@ -40,14 +46,37 @@ class Migration:
     version: datetime
     #: The statements, with `{schema}` where the schema's name belongs.
     template: str
+    #: Code of this version and newer works with the schema that it makes; `None` if no older than
+    #: its own does.
+    works_from: datetime | None = None
 
     def statements(self, schema: str) -> str:
         """The SQL of this step, recording itself in the `version` table."""
-        quoted = quote(schema)
-        return (
-            f"{self.template.replace('{schema}', quoted).rstrip()}\n\n"
-            f"insert into {quoted}.version (version) values ('{self.version.isoformat()}');\n"
-        )
+        template = self.template.replace("{schema}", quote(schema)).rstrip()
+        return f"{template}\n\n{self.record(schema)}\n"
+
+    def record(self, schema: str) -> str:
+        """The statement that records it."""
+        columns = {"version": self.version, "works_from": self.works_from}
+        # The first migrations have no `works_from` to write to.
+        given = {name: f"'{at.isoformat()}'" for name, at in columns.items() if at is not None}
+        names, values = ", ".join(given), ", ".join(given.values())
+        return f"insert into {quote(schema)}.version ({names}) values ({values});"  # noqa: S608
+
+
+@attrs.frozen
+class SchemaVersion:
+    """How far a schema has been migrated, and who can work with it."""
+
+    #: That of its newest migration.
+    version: datetime
+    #: The oldest version of code that every one of its migrations allows.
+    works_from: datetime
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer m25 has migrated it."""
+        return self.version > latest_version()
 
 
 def quote(schema: str) -> str:
@@ -58,21 +87,27 @@ def quote(schema: str) -> str:
 @functools.cache
 def all_migrations() -> tuple[Migration, ...]:
     """Every migration this version of m25 knows, in order."""
-    found: list[Migration] = []
-    for file in resources.files(__name__).iterdir():
-        if match := _FILE_NAME.fullmatch(file.name):
-            text = file.read_text(encoding="utf-8")
-            first = _FIRST_LINE.match(text)
-            assert first, f"{file.name} must begin with '-- version: <ISO 8601>'"
-            found.append(
-                Migration(
-                    number=int(match[1]),
-                    name=file.name.removesuffix(".sql"),
-                    version=datetime.fromisoformat(first[1]),
-                    template=text[first.end() :],
-                )
-            )
+    files = resources.files(__name__).iterdir()
+    found = [
+        _read(file.name, file.read_text(encoding="utf-8"))
+        for file in files
+        if _FILE_NAME.fullmatch(file.name)
+    ]
     return tuple(sorted(found, key=lambda migration: migration.number))
+
+
+def _read(file_name: str, text: str) -> Migration:
+    """The migration in a file of this name."""
+    name = file_name.removesuffix(".sql")
+    head = _HEAD.match(text)
+    assert head, f"{file_name} must begin with '-- version: <ISO 8601>'"
+    return Migration(
+        number=int(name[:4]),
+        name=name,
+        version=datetime.fromisoformat(head[1]),
+        template=text[head.end() :],
+        works_from=datetime.fromisoformat(head[2]) if head[2] else None,
+    )
 
 
 def latest_version() -> datetime:
@@ -80,31 +115,38 @@ def latest_version() -> datetime:
     return all_migrations()[-1].version
 
 
-async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> datetime | None:
-    """The version of the schema in this database; `None` where there is none."""
+async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> SchemaVersion | None:
+    """How far the schema in this database has been migrated; `None` where there is none."""
     table = sql.Identifier(schema, "version")
     cursor = await connection.execute("select to_regclass(%s) is not null", [table.as_string(None)])
     row = await cursor.fetchone()
     if row is None or not row[0]:
         return None
-    # As text: psycopg does not read every DateStyle that a role or a database may have.
-    latest = sql.SQL("select to_char(max(version) at time zone 'UTC', {}) from {}").format(
-        sql.Literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), table
-    )
+    # As text: psycopg does not read every DateStyle that a role or a database may have. By way of
+    # JSON: the column is not there before the migration that adds it.
+    latest = sql.SQL(
+        "select to_char(max(version) at time zone 'UTC', {format}),"
+        " to_char(max(coalesce((to_jsonb(step) ->> 'works_from')::timestamptz, version))"
+        " at time zone 'UTC', {format}) from {table} as step"
+    ).format(format=sql.Literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), table=table)
     row = await (await connection.execute(latest)).fetchone()
-    return datetime.fromisoformat(row[0]) if row and row[0] else None
+    if row is None or not row[0]:
+        return None
+    return SchemaVersion(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]))
 
 
-def check_version(found: datetime | None, schema: str) -> None:
-    """Refuse to work with a schema of another version.
+def check_version(found: SchemaVersion | None, schema: str) -> None:
+    """Refuse to work with a schema that does not fit.
 
     Raises:
         DatabaseNotMigrated: the schema is missing or behind.
-        DatabaseTooNew: a newer m25 has migrated it.
+        DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that.
     """
     if pending_since(found, schema):
         state = (
-            "is missing" if found is None else f"is at version {found:%Y-%m-%d %H:%M} and behind"
+            "is missing"
+            if found is None
+            else f"is at version {found.version:%Y-%m-%d %H:%M} and behind"
         )
         option = "" if schema == "m25" else f" --schema {shlex.quote(schema)}"
         raise DatabaseNotMigrated(
@@ -112,25 +154,26 @@ def check_version(found: datetime | None, schema: str) -> None:
         )
 
 
-def pending_since(found: datetime | None, schema: str) -> tuple[Migration, ...]:
-    """The migrations that a schema at version `found` still needs.
+def pending_since(found: SchemaVersion | None, schema: str) -> tuple[Migration, ...]:
+    """The migrations that a schema which was found like this still needs.
 
     Raises:
-        DatabaseTooNew: a newer m25 has migrated it.
+        DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that.
     """
-    if found is not None and found > latest_version():
+    if found is not None and found.works_from > latest_version():
         raise DatabaseTooNew(
-            f"schema {schema!r} is at version {found:%Y-%m-%d %H:%M}, and this m25 knows versions "
-            f"up to {latest_version():%Y-%m-%d %H:%M}: install the m25 that migrated it, or newer"
+            f"schema {schema!r} is at version {found.version:%Y-%m-%d %H:%M} and needs code of "
+            f"version {found.works_from:%Y-%m-%d %H:%M} or newer; this m25 knows versions up to "
+            f"{latest_version():%Y-%m-%d %H:%M}: install the m25 that migrated it, or newer"
         )
-    return tuple(m for m in all_migrations() if found is None or m.version > found)
+    return tuple(m for m in all_migrations() if found is None or m.version > found.version)
 
 
 async def pending(connection: pg.AsyncConnection[Any], schema: str) -> tuple[Migration, ...]:
     """The migrations that this database still needs; nothing is changed.
 
     Raises:
-        DatabaseTooNew: a newer m25 has migrated it.
+        DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that.
     """
     return pending_since(await read_version(connection, schema), schema)
 
@@ -150,7 +193,8 @@ async def apply(connection: pg.AsyncConnection[Any], schema: str) -> tuple[Migra
     and then find nothing to do.
 
     Raises:
-        DatabaseTooNew: a newer m25 has migrated it; nothing was changed.
+        DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that; nothing
+            was changed.
         MigrationError: the database refused a step, or a table was in use for longer than
             `LOCK_TIMEOUT`; nothing was changed, and the psycopg error is the `__cause__`.
     """

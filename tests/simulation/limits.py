@@ -1,0 +1,21 @@
+"""How much may happen in a history: by less and less of it, one that fails is made small."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+#: What may be done to a process, or happen to a call of its.
+FAULTS: Final = ("kill", "freeze", "stop", "error-before", "error-after", "delay", "no-resource")
+MOST_JOBS: Final = 16
+MOST_WORKERS: Final = 3
+
+
+@attrs.frozen
+class Limits:
+    """Of what its seed makes happen in a history, no more than this."""
+
+    faults: frozenset[str] = frozenset(FAULTS)
+    jobs: int = MOST_JOBS
+    workers: int = MOST_WORKERS
