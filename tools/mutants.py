@@ -99,6 +99,22 @@ MUTANTS = (
         ("tests/store/test_store_claim.py",),
     ),
     Mutant(
+        3,
+        "a claim whose commit was not acknowledged is believed in",
+        "src/m25/_manager.py",
+        "held = await self._store.claim_again(begun, self.queue.lease)",
+        "held = {claim.id for claim in begun}",
+        ("tests/test_claims_in_doubt.py",),
+    ),
+    Mutant(
+        3,
+        "a result is written before its claim is known to be committed",
+        "src/m25/_manager.py",
+        "early = settlement.token in self._unanswered",
+        "early = False",
+        ("tests/test_claims_in_doubt.py",),
+    ),
+    Mutant(
         4,
         "a retry does not name its chain",
         SQL + "settle.sql",
@@ -161,6 +177,14 @@ MUTANTS = (
         "job.lease_expires_at < now()",
         "false",
         ("tests/store/test_store_sweep.py",),
+    ),
+    Mutant(
+        8,
+        "a job that may start only once begins before its claim is committed",
+        "src/m25/_manager.py",
+        "early = starts and queue.allowed_losses > 0",
+        "early = starts",
+        ("tests/faults/test_server.py",),
     ),
     Mutant(
         9,

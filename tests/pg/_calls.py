@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types import TypeInfo
 
 from m25 import pg
+from m25.pg._prepared import Prepared
 
 #: By which the server and the names of prepared transactions know those who are cancelled.
 NAME = "m25_swept"
@@ -107,6 +108,29 @@ async def client_cursor(c: Connection) -> None:
 @swept
 async def raw_cursor(c: Connection) -> None:
     await pg.AsyncRawCursor(c).execute("select $1::int", [1])
+
+
+_STATEMENT = Prepared(b"swept", b"select $1::text, pg_sleep(0.001)", ("one",))
+
+
+@swept
+async def statement(c: Connection) -> None:
+    assert await _STATEMENT.run(c, {"one": "1"}) == [("1", "")]
+
+
+@swept
+async def statement_with_early_rows(c: Connection) -> None:
+    taken: list[object] = []
+    for _ in range(2):
+        assert await _STATEMENT.run(c, {"one": "1"}, taken.append) == [("1", "")]
+    assert taken == [[("1", "")]] * 2
+
+
+@swept
+async def statement_that_is_wrong(c: Connection) -> None:
+    wrong = Prepared(b"wrong", b"select 1 / $1::int", ("by",))
+    with suppress(psycopg.errors.DivisionByZero):
+        await wrong.run(c, {"by": "0"}, id)
 
 
 @swept

@@ -114,7 +114,7 @@ class View:
         process.tokens.add(token)
         await process.before("claim")
         rows = await self._store.claim(*args, token=token, take=take, **kwargs)
-        if take is not None and process.faulty and process.chance.random() < 0.05:
+        if take is not None and process.faulty and process.happens("uncommitted", 0.05):
             # The server goes down at the commit: jobs have begun of which it knows nothing.
             await trio.sleep(process.chance.choice((0.0, 0.05, 0.5)))
             await self._store.release([Claimed(row.id, token) for row in rows], ())

@@ -7,7 +7,10 @@ from typing import Final
 import attrs
 
 #: What may be done to a process, or happen to a call of its.
-FAULTS: Final = ("kill", "freeze", "stop", "error-before", "error-after", "delay", "no-resource")
+FAULTS: Final = (
+    *("kill", "freeze", "stop", "error-before", "error-after", "uncommitted", "delay"),
+    "no-resource",
+)
 MOST_JOBS: Final = 16
 MOST_WORKERS: Final = 3
 
