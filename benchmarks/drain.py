@@ -1,7 +1,7 @@
 """S4: one worker process drains no-op typed jobs, beside the same statements without any Python.
 
-The ceiling is one plain connection that claims and settles in batches of 200, and does nothing with
-what it claims.
+The ceiling is one plain connection, set up as a client's, that claims and settles in batches of
+200, and does nothing with what it claims.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import psycopg
 import trio
 
 import m25
-from m25._store.postgres import load_statements
+from m25._store.parameters import array, plain_array
+from m25._store.postgres import SESSION, load_statements
 
 from . import databases, report
 
@@ -76,28 +77,27 @@ def ceiling(dsn: str, jobs: int) -> float:
     """The same statements, one after the other; return how many jobs a second that were."""
     databases.fill(dsn, "drain", jobs)
     statements = load_statements("m25")
-    nothing: list[None] = [None] * BATCH
     with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SESSION, {"backend_pid": connection.info.backend_pid})
         began = time.perf_counter()
         while True:
             token = str(uuid4())
-            claim = {"queue_name": "drain", "claim_token": token, "limit": BATCH}
+            claim = {"queue_name": "drain", "claim_token": token, "limit": str(BATCH)}
             rows = connection.execute(
-                statements["claim"], {**claim, "lease": "20 seconds", "start": True}
+                statements["claim"], {**claim, "lease": "20 seconds", "start": "true"}
             ).fetchall()
             if not rows:
                 break
-            ids = [row[0] for row in rows]
-            empty = nothing[: len(ids)]
+            nothing = array([None] * len(rows))
             names = ("failure_reason", "error_data", "crash_type", "crash_message")
             connection.execute(
                 statements["settle"],
                 {
-                    "id": ids,
-                    "claim_token": [token] * len(ids),
-                    "output": ["1"] * len(ids),
-                    **dict.fromkeys((*names, "crash_traceback", "next_attempt_id"), empty),
-                    "allowed_losses": 3,
+                    "id": plain_array(row[0] for row in rows),
+                    "claim_token": plain_array([token] * len(rows)),
+                    "output": array(["1"] * len(rows)),
+                    **dict.fromkeys((*names, "crash_traceback", "next_attempt_id"), nothing),
+                    "allowed_losses": "3",
                 },
             )
         rate = jobs / (time.perf_counter() - began)

@@ -86,13 +86,14 @@ def _read(file: Traversable) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
-_SESSION: Final = _read(_FILES / "session.sql").encode()
+#: What a connection is made fit with for the store's statements.
+SESSION: Final = _read(_FILES / "session.sql").encode()
 
 
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
     parameters = {"backend_pid": connection.info.backend_pid}
-    await connection.execute(_SESSION, parameters, prepare=False)
+    await connection.execute(SESSION, parameters, prepare=False)
 
 
 class PostgresStore(Store):
