@@ -182,3 +182,32 @@ async def test_a_client_that_is_left_in_doubt_leaves_nothing_behind(
         await work.begun.wait()
     (row,) = await chain(dsn, record.id)
     assert (row["status"], row["attempt"], row["claim_token"]) == ("pending", 1, None)
+
+
+async def test_a_job_that_was_waiting_as_its_queue_starts_has_its_own_deadline(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that of the start, or of whoever waits for the start."""
+    left: list[float] = []
+
+    @m25.queue("waiting", default_job_timeout=60)
+    async def handler(number: int) -> int:
+        left.append(trio.current_effective_deadline() - trio.current_time())
+        return number
+
+    async with m25.open(dsn) as m:
+        record = await m.enqueue(handler, 25)
+        claim = m._store.claim
+
+        async def claim_and_commit_late(*args: Any, **kwargs: Any) -> Any:
+            found = await claim(*args, **kwargs)
+            if found:
+                # Whatever can begin before the answer is here does.
+                await trio.testing.wait_all_tasks_blocked()
+            return found
+
+        monkeypatch.setattr(m._store, "claim", claim_and_commit_late)
+        m.add_queue(handler)
+        await m.start(queue_init_timeout=30)
+        await ended(m, handler, record.id)
+    assert left == [pytest.approx(60, abs=25)]

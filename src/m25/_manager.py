@@ -218,8 +218,9 @@ class Manager:
 
         # Nobody else can have the jobs while the claim is being committed: they need not wait for
         # that. But were the server to go down at the very moment, a handler would have begun of
-        # which it knows nothing: where that may not be, it is waited for.
-        early = starts and queue.allowed_losses > 0
+        # which it knows nothing: where that may not be, it is waited for. So is the first answer of
+        # all: until then this task, and whoever begins below it, is under its starter's deadline.
+        early = starts and queue.allowed_losses > 0 and self._has_started
         began = trio.current_time()
         after = self._positions.next(began)
         self._unanswered.add(token)

@@ -304,41 +304,43 @@ async def test_a_job_begins_while_its_claim_is_committed_unless_it_may_start_onl
         begun.set()
         return number
 
-    async with serving() as server:
-        async with m25.open(server.dsn) as web:
-            record = await web.enqueue(eager, 25)
-        async with await m25.pg.AsyncConnection.connect(server.direct, autocommit=True) as admin:
+    async with (
+        serving() as server,
+        await m25.pg.AsyncConnection.connect(server.direct, autocommit=True) as admin,
+        m25.open(server.dsn) as m,
+    ):
+        m.add_queue(eager)
+        await m.start()
 
-            async def see(setting: str) -> None:
-                await admin.execute("select pg_reload_conf()")
+        async def see(setting: str) -> None:
+            await admin.execute("select pg_reload_conf()")
 
-                async def is_seen() -> bool:
-                    (row,) = await rows(server.direct, "show synchronous_standby_names")
-                    return bool(row["synchronous_standby_names"] == setting)
+            async def is_seen() -> bool:
+                (row,) = await rows(server.direct, "show synchronous_standby_names")
+                return bool(row["synchronous_standby_names"] == setting)
 
-                await eventually(is_seen)
+            await eventually(is_seen)
 
-            async def is_waiting() -> bool:
-                statement = "select 1 from pg_stat_activity where wait_event = 'SyncRep'"
-                return bool(await (await admin.execute(statement.encode())).fetchall())
+        async def is_waiting() -> bool:
+            statement = "select 1 from pg_stat_activity where wait_event = 'SyncRep'"
+            return bool(await (await admin.execute(statement.encode())).fetchall())
 
-            # From now on no commit is answered: each waits for a standby that there is not.
-            await admin.execute("alter system set synchronous_standby_names = 'nobody'")
-            await see("nobody")
-            async with m25.open(server.dsn) as m, trio.open_nursery() as nursery:
-                m.add_queue(eager)
-                nursery.start_soon(m.start, 30)
-                await eventually(is_waiting)
-                if allowed_losses:
-                    await begun.wait()
-                else:
-                    await trio.testing.wait_all_tasks_blocked()
-                    assert not begun.is_set()
-                (row,) = await rows(server.direct, "select status from m25.job")
-                assert row["status"] == "pending"
-                await admin.execute("alter system reset synchronous_standby_names")
-                await see("")
-                assert (await ended(m, eager, record.id)).output == 25
+        # From now on no commit is answered: each waits for a standby that there is not; but ours.
+        await admin.execute("alter system set synchronous_standby_names = 'nobody'")
+        await see("nobody")
+        await admin.execute("set synchronous_commit = local")
+        record = await m.enqueue(eager, 25, connection=admin)
+        await eventually(is_waiting)
+        if allowed_losses:
+            await begun.wait()
+        else:
+            await trio.testing.wait_all_tasks_blocked()
+            assert not begun.is_set()
+        (row,) = await rows(server.direct, "select status from m25.job")
+        assert row["status"] == "pending"
+        await admin.execute("alter system reset synchronous_standby_names")
+        await see("")
+        assert (await ended(m, eager, record.id)).output == 25
 
 
 async def none(number: Awaitable[int]) -> bool:
