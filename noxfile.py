@@ -96,7 +96,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
-@nox.session(python="3.12")
+@nox.session(name="bench-peers", python="3.12")
 def bench_peers(session: nox.Session) -> None:
     """Run m25 beside its peers, on the same server: `-- --quick` for a minute's look."""
     install(session, "peers")
