@@ -4,7 +4,7 @@ the database. The numbers are those of the guarantees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from m25._moments import moment_from_text
@@ -32,16 +32,18 @@ def violations(
     rows: Sequence[JobRow],
     journal: Sequence[Entry],
     witnessed: Sequence[object],
+    tokens: Mapping[str, str | None],
     *,
     max_concurrency: int,
     allowed_losses: int,
 ) -> list[str]:
-    """Every violation, each with the job or the process that shows it."""
+    """Every violation, each with the job or the process that shows it; `tokens` are the rows'."""
     problems = violations_of_rows(
         rows,
         runs(rows, journal),
         {id for entry in journal if entry.event == "acknowledged" for id in entry["jobs"]},
         {entry["job"] for entry in journal if entry.event == "cancelled"},
+        tokens,
         allowed_losses=allowed_losses,
     )
     asked = {id for entry in journal if entry.event == "asked" for id in entry["jobs"]}
@@ -81,6 +83,7 @@ def runs(rows: Sequence[JobRow], journal: Sequence[Entry]) -> list[Run]:
                 process=entry.process,
                 began=began,
                 run_at=began if not_before is None else moment_from_text(not_before),
+                token=entry["token"],
             )
         elif entry.event == "ended":
             found[entry["run"]].ended = entry["how"]

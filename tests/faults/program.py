@@ -19,6 +19,7 @@ import attrs
 import trio
 
 import m25
+from claims import claim_token
 
 from .journal import Journal
 
@@ -79,7 +80,8 @@ def make_queue(journal: Journal) -> Any:
         run = str(uuid4())
         running += 1
         facts = {"job": str(record.id), "run": run}
-        journal.write("began", **facts, attempt=record.attempt, running=running)
+        claim = {"attempt": record.attempt, "token": claim_token()}
+        journal.write("began", **facts, **claim, running=running)
         if _digest(task.text) != task.digest:
             journal.write("damaged", **facts)
         # Attempts that were lost with their process are not of the task's doing.

@@ -61,18 +61,22 @@ def history() -> tuple[list[JobRow], list[Entry]]:
     journal = [
         entry("asked", 999, jobs=[FIRST]),
         entry("acknowledged", 1000.5, jobs=[FIRST]),
-        entry("began", 1001.5, job=FIRST, run="run 1", attempt=1, running=1),
+        entry("began", 1001.5, job=FIRST, run="run 1", attempt=1, token="first", running=1),
         entry("ended", 1002, run="run 1", how="error"),
-        entry("began", 1004.5, job=SECOND, run="run 2", attempt=2, running=1),
+        entry("began", 1004.5, job=SECOND, run="run 2", attempt=2, token="second", running=1),
         entry("ended", 1005, run="run 2", how="succeeded"),
     ]
     return rows, journal
 
 
 def found(
-    rows: list[JobRow], journal: list[Entry], witnessed: tuple[object, ...] = ()
+    rows: list[JobRow],
+    journal: list[Entry],
+    witnessed: tuple[object, ...] = (),
+    tokens: tuple[str, str] = ("first", "second"),
 ) -> list[str]:
-    return violations(rows, journal, witnessed, max_concurrency=2, allowed_losses=3)
+    by_row = dict(zip((FIRST, SECOND), tokens, strict=True))
+    return violations(rows, journal, witnessed, by_row, max_concurrency=2, allowed_losses=3)
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
@@ -120,7 +124,7 @@ def test_a_row_too_many_is_found() -> None:
 @pytest.mark.parametrize(
     ("event", "facts", "number"),
     [
-        ("began", {"job": FIRST, "run": "run 3", "attempt": 1, "running": 3}, 6),
+        ("began", {"job": FIRST, "run": "run 3", "attempt": 1, "token": "1", "running": 3}, 6),
         ("shared key", {"key": "k"}, 5),
         ("cancelled", {"job": SECOND}, 2),
         ("not stopped", {"worker": "worker-0.1", "why": "it is still there"}, 9),
@@ -136,8 +140,17 @@ def test_an_entry_that_is_wrong_is_found(event: str, facts: dict[str, Any], numb
 
 def test_a_run_that_began_too_early_is_found() -> None:
     rows, journal = history()
-    journal[4] = entry("began", 1002.9, job=SECOND, run="run 2", attempt=2, running=1)
+    journal[4] = entry(
+        "began", 1002.9, job=SECOND, run="run 2", attempt=2, token="second", running=1
+    )
     assert any(problem.startswith("7: ") for problem in found(rows, journal))
+
+
+@pytest.mark.parametrize("tokens", [("another's", "second"), ("first", "another's")])
+def test_what_a_run_wrote_that_had_lost_its_claim_is_found(tokens: tuple[str, str]) -> None:
+    rows, journal = history()
+    (problem,) = found(rows, journal, tokens=tokens)
+    assert problem.startswith("3: ")
 
 
 def test_a_write_after_the_end_is_found() -> None:

@@ -23,7 +23,7 @@ from . import journal as journals
 from .checker import WITNESS, runs, violations
 from .journal import Journal
 from .program import ALLOWED_LOSSES, MAX_CONCURRENCY, make_job, make_queue
-from .torture import read_rows
+from .torture import read_rows, read_tokens
 
 
 @m25.queue("sleeps")
@@ -127,6 +127,7 @@ async def test_processes_of_before_a_migration_go_on_and_can_be_started_again_af
         found,
         journal,
         await rows(dsn, "select * from witness"),
+        await read_tokens(dsn),
         max_concurrency=MAX_CONCURRENCY,
         allowed_losses=ALLOWED_LOSSES,
     )

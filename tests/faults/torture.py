@@ -336,6 +336,7 @@ class Torture:
             findings.rows,
             findings.journal,
             witnessed,
+            await read_tokens(self.server.direct),
             max_concurrency=MAX_CONCURRENCY,
             allowed_losses=ALLOWED_LOSSES,
         )
@@ -359,6 +360,13 @@ async def read_rows(dsn: str) -> list[JobRow]:
         for start in range(0, len(ids), 1_000):
             found.update(await store.get(ids[start : start + 1_000], connection))
         return [found[id] for id in ids]
+
+
+async def read_tokens(dsn: str) -> dict[str, str | None]:
+    """By row, the token of its latest claim."""
+    async with await pg.AsyncConnection.connect(dsn) as connection:
+        cursor = await connection.execute("select id::text, claim_token::text from m25.job")
+        return dict(await cursor.fetchall())
 
 
 async def torture(seconds: float, seed: int, directory: Path) -> Findings:

@@ -6,7 +6,7 @@ The numbers are those of the invariants in the documentation of the guarantees.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import attrs
@@ -29,6 +29,8 @@ class Run:
     began: datetime
     #: Not before then, by its row.
     run_at: datetime
+    #: Of its claim.
+    token: str
     #: How it ended of its own accord; `None` if it was cut short.
     ended: str | None = None
 
@@ -38,17 +40,18 @@ def violations(
     runs: Sequence[Run],
     acknowledged: set[str],
     cancelled: set[str],
+    tokens: Mapping[str, str | None],
     *,
     allowed_losses: int = 3,
 ) -> list[str]:
-    """Every violation, each with the job that shows it."""
+    """Every violation, each with the job that shows it; `tokens` are the rows' at the end."""
     by_id = {row.id: row for row in rows}
     by_job: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_job[run.job_id].append(run)
     problems = [f"1: {id} was acknowledged, and is lost" for id in acknowledged - by_id.keys()]
     for row in rows:
-        problems += _row_problems(row, by_job[row.id])
+        problems += _row_problems(row, by_job[row.id], tokens.get(row.id))
     problems += [
         f"2: {row.id} was cancelled, the caller was told, and it is {row.status}"
         for row in rows
@@ -63,7 +66,7 @@ def violations(
     return problems
 
 
-def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
+def _row_problems(row: JobRow, runs: Sequence[Run], token: str | None) -> list[str]:
     problems: list[str] = []
     if row.status not in _FINAL:
         problems.append(f"2: {row.id} is {row.status} at the end")
@@ -77,17 +80,14 @@ def _row_problems(row: JobRow, runs: Sequence[Run]) -> list[str]:
             problems.append(f"2: {row.id} succeeded with {row}")
         elif not any(f'"{run.number}"' == row.output and run.ended == "succeeded" for run in runs):
             problems.append(f"3: {row.id} has the output {row.output} of no run that succeeded")
-    if row.finished_at is not None and row.failure_reason != "heartbeat_timeout":
-        finished_at = moment_from_text(row.finished_at)
-        begun = [run for run in runs if run.began <= finished_at]
-        if row.status == "succeeded" and begun and f'"{begun[-1].number}"' != row.output:
-            problems.append(
-                f"3: {row.id} has the output {row.output}, and run {begun[-1].number} had its claim"
-            )
+        elif not any(f'"{run.number}"' == row.output and run.token == token for run in runs):
+            problems.append(f"3: {row.id} has the output {row.output} of a run that lost its claim")
     if row.failure_reason in ("error", "crash") and not any(
-        run.ended == row.failure_reason for run in runs
+        run.ended == row.failure_reason and run.token == token for run in runs
     ):
-        problems.append(f"3: {row.id} failed by {row.failure_reason}, and no run of it did")
+        problems.append(
+            f"3: {row.id} failed by {row.failure_reason}, and no run that had its claim did"
+        )
     return problems
 
 

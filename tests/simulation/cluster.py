@@ -23,6 +23,7 @@ import trio.testing
 from trio._core import _run
 
 import m25
+from claims import claim_token
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import Claimed
@@ -152,6 +153,10 @@ class History:
     problems: list[str] = attrs.field(factory=list)
     faults: dict[str, int] = attrs.field(factory=dict)
 
+    def tokens(self) -> dict[str, str | None]:
+        """By row, the token of its latest claim."""
+        return {id: row.claim_token for id, row in self.store._rows.items()}
+
     def count(self, fault: str) -> None:
         self.faults[fault] = self.faults.get(fault, 0) + 1
 
@@ -168,6 +173,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
             process=process.name,
             began=history.store.now(),
             run_at=job.scheduled_at or job.created_at,
+            token=claim_token(),
         )
         history.runs.append(run)
         process.running += 1
@@ -392,7 +398,11 @@ async def _history(seed: int, limits: Limits) -> History:
         if process.most_running > 6:
             history.problems.append(f"6: {process.name} ran {process.most_running} at once")
     history.problems += violations(
-        history.store.rows(), history.runs, history.acknowledged, history.cancelled
+        history.store.rows(),
+        history.runs,
+        history.acknowledged,
+        history.cancelled,
+        history.tokens(),
     )
     return history
 

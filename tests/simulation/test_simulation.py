@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shlex
 
+import attrs
 import pytest
 
 from m25._store import memory
 
 from . import cluster, run
-from .checker import Run, violations
+from .checker import violations
 from .cluster import simulate
 from .limits import Limits
 from .shrinking import shrink
@@ -84,15 +85,31 @@ def test_the_checker_finds_a_doctored_row(column: str, value: object, expected: 
     rows = history.store.rows()
     at = next(n for n, row in enumerate(rows) if row.status == "succeeded" and row.attempt == 1)
     rows[at] = rows[at]._replace(**{column: value})
-    found = violations(rows, history.runs, history.acknowledged, history.cancelled)
+    found = violations(
+        rows, history.runs, history.acknowledged, history.cancelled, history.tokens()
+    )
     assert any(problem.startswith(expected) for problem in found)
 
 
 def test_the_checker_finds_a_lost_job_and_an_early_start() -> None:
     history = simulate(0)
-    assert violations(history.store.rows(), history.runs, {"gone"}, set())[0].startswith("1: ")
+    rows, tokens = history.store.rows(), history.tokens()
+    assert violations(rows, history.runs, {"gone"}, set(), tokens)[0].startswith("1: ")
     run = history.runs[0]
-    early = Run(run.number, run.job_id, run.attempt, "", run.run_at, run.run_at, run.ended)
-    early.began = run.run_at.replace(year=run.run_at.year - 1)
-    found = violations(history.store.rows(), [early, *history.runs[1:]], set(), set())
+    early = attrs.evolve(run, began=run.run_at.replace(year=run.run_at.year - 1))
+    found = violations(rows, [early, *history.runs[1:]], set(), set(), tokens)
     assert any(problem.startswith("7: ") for problem in found)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_the_checker_finds_what_a_run_wrote_that_had_lost_its_claim(status: str) -> None:
+    history = simulate(0)
+    rows, tokens = history.store.rows(), history.tokens()
+    written = next(
+        row
+        for row in rows
+        if row.status == status and row.failure_reason in (None, "error", "crash")
+    )
+    tokens[written.id] = "another's"
+    found = violations(rows, history.runs, history.acknowledged, history.cancelled, tokens)
+    assert [problem.partition(" ")[0] for problem in found] == ["3:"]

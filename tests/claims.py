@@ -1,0 +1,10 @@
+"""By which claim a handler runs: m25 keeps that from handlers, and the checkers need it."""
+
+from __future__ import annotations
+
+from m25 import _executor
+
+
+def claim_token() -> str:
+    """The token of the claim by which the calling handler runs."""
+    return _executor._current.get().claim.token
