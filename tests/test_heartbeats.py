@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -53,6 +54,82 @@ async def test_one_statement_records_the_heartbeats_of_all(
     assert len({row["latest_heartbeat_at"] for row in found}) == 1
     for row in found:
         assert row["lease_expires_at"] - row["latest_heartbeat_at"] == beating.lease
+
+
+class Turns(trio.abc.Instrument):
+    """How many steps of tasks there are, at most, between two looks at what has come in."""
+
+    def __init__(self) -> None:
+        self.most = self._steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._steps += 1
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.most = max(self.most, self._steps)
+        self._steps = 0
+
+
+async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beaten: set[str] = set()
+    all_running, all_beaten = trio.Event(), trio.Event()
+    running = 0
+
+    @m25.queue("many", heartbeat_interval=0.3, max_concurrency=1000)
+    async def many(number: int) -> None:
+        nonlocal running
+        running += 1
+        if running == 1000:
+            all_running.set()
+        await trio.sleep_forever()
+
+    async with m25.open(dsn, shutdown_grace=0) as m:
+        original = m._store.beat
+
+        async def beat(claims: Sequence[Claimed], *options: Any) -> set[str]:
+            beaten.update(claim.id for claim in claims)
+            if len(beaten) == 1000:
+                all_beaten.set()
+            return await original(claims, *options)
+
+        monkeypatch.setattr(m._store, "beat", beat)
+        m.add_queue(many)
+        await m.enqueue_many(many, range(1000))
+        await m.start()
+        await all_running.wait()
+        turns = Turns()
+        trio.lowlevel.add_instrument(turns)
+        await all_beaten.wait()
+        trio.lowlevel.remove_instrument(turns)
+    assert turns.most < 500
+
+
+async def test_jobs_that_end_between_heartbeats_and_answers_leave_no_trace(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "m25")
+    chance = random.Random(25)
+    left = 300
+    done = trio.Event()
+
+    @m25.queue("brief", heartbeat_interval=0.05, max_concurrency=300)
+    async def brief(seconds: float) -> None:
+        nonlocal left
+        await trio.sleep(seconds)
+        left -= 1
+        if left == 0:
+            done.set()
+
+    async with m25.open(dsn) as m:
+        m.add_queue(brief)
+        await m.enqueue_many(brief, (chance.uniform(0, 0.3) for _ in range(300)))
+        await m.start()
+        await done.wait()
+    assert caplog.records == []
+    (row,) = await rows(dsn, "select count(*) from m25.job where status = 'succeeded'")
+    assert row["count"] == 300
 
 
 async def test_an_idle_queue_writes_no_heartbeats(

@@ -53,6 +53,12 @@ def test_a_pause_after_any_number_of_failures_is_a_pause() -> None:
         (10, 0, LARGEST_CLAIM + 4, 6),
         (10, 0, LARGEST_CLAIM + 10, 0),
         (10, 0, 10**6, 0),
+        # Half of many, so that two claims take turns; of fewer all.
+        (100, 0, 0, 100),
+        (180, 0, 0, 100),
+        (400, 0, 0, 200),
+        (400, 200, 0, 200),
+        (400, 390, 0, 10),
         (100_000, 0, 0, LARGEST_CLAIM),
         (100_000, 99_999, 0, 1),
         (1, 0, 0, 1),

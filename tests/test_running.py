@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -168,6 +169,34 @@ async def test_no_more_jobs_run_at_once_than_max_concurrency(dsn: str) -> None:
 
         await eventually(all_done)
     assert most == 3
+
+
+async def test_the_next_claim_is_under_way_while_the_jobs_of_a_large_one_begin(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    @m25.queue("large", max_concurrency=400)
+    async def large(number: int) -> None:
+        events.append("job")
+
+    async with m25.open(dsn) as m:
+        m.add_queue(large)
+        claim = m._store.claim
+
+        async def noted(*args: Any, **kwargs: Any) -> Any:
+            events.append("claim")
+            return await claim(*args, **kwargs)
+
+        monkeypatch.setattr(m._store, "claim", noted)
+        await m.enqueue_many(large, range(1000))
+        await m.start()
+
+        async def all_done() -> bool:
+            return events.count("job") == 1000
+
+        await eventually(all_done)
+    assert events[:202] == ["claim", "claim", *200 * ["job"]]
 
 
 async def test_jobs_run_by_priority_and_then_by_age(dsn: str) -> None:

@@ -16,6 +16,7 @@ are written, and jobs that were cut short are handed back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -44,6 +45,9 @@ _logger = logging.getLogger("m25.manager")
 CLEAN_UP: Final = 5.0
 #: The same where not one claim was answered: there is next to nothing to write.
 CLEAN_UP_UNSTARTED: Final = 1.0
+
+#: How many executors are sent a heartbeat before others have a turn: each answers in its own.
+_HEARTBEATS_AT_ONCE: Final = 100
 
 #: The most that one settle statement carries.
 _LARGEST_SETTLE: Final = 500
@@ -186,10 +190,10 @@ class Manager:
                     self._has_started = True
                     task_status.started()
 
-    def _claim_size(self) -> int:
+    def _claim_size(self, more: int = 0) -> int:
         return _plan.claim_size(
             max_concurrency=self.queue.max_concurrency,
-            running=len(self._running),
+            running=len(self._running) + more,
             unsettled=len(self._unsettled),
         )
 
@@ -221,6 +225,15 @@ class Manager:
         # which it knows nothing: where that may not be, it is waited for. So is the first answer of
         # all: until then this task, and whoever begins below it, is under its starter's deadline.
         early = starts and queue.allowed_losses > 0 and self._has_started
+        has_begun = False
+
+        def begin_early(rows: Sequence[JobRow]) -> None:
+            nonlocal has_begun
+            # Where there is more, and room for it, the next claim is to be under way first.
+            if len(rows) < size or not self._claim_size(len(rows)):
+                begin(rows)
+                has_begun = True
+
         began = trio.current_time()
         after = self._positions.next(began)
         self._unanswered.add(token)
@@ -231,10 +244,10 @@ class Manager:
             lease=lease,
             start=starts,
             after=after,
-            take=begin if early else None,
+            take=begin_early if early else None,
         )
         self._unanswered.remove(token)
-        if not early:
+        if not has_begun:
             begin(rows)
         self._settle_the_early()
         self._outage.worked()
@@ -451,21 +464,34 @@ class Manager:
     ) -> list[Executor]:
         """Send each executor a heartbeat; return those that answered within `patience` seconds."""
         waiting: set[Executor] = set()
+        running = list(self._running.values())
+        for start in range(0, len(running), _HEARTBEATS_AT_ONCE):
+            for executor in running[start : start + _HEARTBEATS_AT_ONCE]:
+                # It may have ended while others were sent theirs.
+                if executor.verdict is None and executor.claim in self._running:
+                    executor.misses += 1
+                    waiting.add(executor)
+                    if first := executor.beat():
+                        responders.start_soon(executor.respond, first, self._answers[0])
+            await trio.lowlevel.checkpoint()
         answered: list[Executor] = []
-        for executor in self._running.values():
-            if executor.verdict is None:
-                executor.misses += 1
-                waiting.add(executor)
-                if first := executor.beat():
-                    responders.start_soon(executor.respond, first, self._answers[0])
         with trio.move_on_after(patience):
             while waiting:
-                executor = await self._answers[1].receive()
-                executor.misses = 0
-                if executor in waiting:
-                    waiting.remove(executor)
-                    answered.append(executor)
+                for executor in await self._receive_answers():
+                    executor.misses = 0
+                    if executor in waiting:
+                        waiting.remove(executor)
+                        answered.append(executor)
         return answered
+
+    async def _receive_answers(self) -> list[Executor]:
+        """Wait for an answer, and return it with what else is there."""
+        answers = self._answers[1]
+        executors = [await answers.receive()]
+        with contextlib.suppress(trio.WouldBlock):
+            while True:
+                executors.append(answers.receive_nowait())
+        return executors
 
     async def _record_heartbeats(self, executors: Sequence[Executor]) -> None:
         # A claim that may not be there yet is not to be found lost.

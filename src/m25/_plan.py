@@ -14,6 +14,9 @@ _FIRST_PAUSE: Final = 0.1
 #: The largest claim. Beyond a few hundred rows a statement gains nothing, and only holds its locks
 #: longer.
 LARGEST_CLAIM: Final = 500
+#: A claim of more than these asks for half of the slots at most, so that the next one can be under
+#: way while its jobs begin. With fewer a statement more costs more than that saves.
+_FEW: Final = 100
 
 
 def pause(failures: int, chance: random.Random) -> float:
@@ -33,7 +36,8 @@ def claim_size(*, max_concurrency: int, running: int, unsettled: int) -> int:
     take them, there must be an end to what is kept in memory.
     """
     waiting = max(0, unsettled - max(max_concurrency, LARGEST_CLAIM))
-    return max(0, min(max_concurrency - running - waiting, LARGEST_CLAIM))
+    most = min(max(max_concurrency // 2, _FEW), LARGEST_CLAIM)
+    return max(0, min(max_concurrency - running - waiting, most))
 
 
 class Beating(Protocol):
