@@ -15,13 +15,13 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from uuid import uuid4
 
 import attrs
 import psycopg
 import trio
 
 import m25
+from m25._ids import IdSource
 from m25._store.postgres import load_statements
 
 from . import databases, report
@@ -128,7 +128,9 @@ def insert_many(dsn: str, jobs: int) -> float:
     databases.fill(dsn, "enqueue", 0)
     with psycopg.connect(dsn, autocommit=True) as connection:
         began = time.perf_counter()
-        ids = [str(uuid4()) for _ in range(jobs)]
+        # Those of `enqueue`: in order, which spares the index.
+        make_id = IdSource()
+        ids = [make_id() for _ in range(jobs)]
         inputs = [json.dumps({"to": "ada@home", "number": number}) for number in range(jobs)]
         connection.execute(INSERT_MANY, [ids, inputs])
         rate = jobs / (time.perf_counter() - began)

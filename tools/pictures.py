@@ -71,7 +71,17 @@ def main() -> None:
             "jobs/s",
         )
     )
-    costs = read("tables")["claim_ms"]
+    tables = read("tables")
+    backlog = tables["backlog"]
+    (docs / "backlog.svg").write_text(
+        bars(
+            "The first 20,000 jobs of a backlog, one process, by its length",
+            list(backlog),
+            {"m25": list(backlog.values())},
+            "jobs/s",
+        )
+    )
+    costs = tables["claim_ms"]
     (docs / "claim.svg").write_text(
         bars(
             "Claiming one job, by what else is in the table",
