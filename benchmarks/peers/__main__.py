@@ -137,7 +137,9 @@ def judge(
         report.at_least(
             "S3", "drain ÷ the fastest peer that keeps history", best["m25"] / keeping, 1.3
         ),
-        report.at_least("S3", "drain ÷ PgQueuer, which deletes", best["m25"] / best["pgqueuer"], 1),
+        report.at_least(
+            "S3", "drain ÷ PgQueuer, which deletes", best["m25"] / best["pgqueuer"], 1.3
+        ),
         *(
             report.at_most(
                 "S8",
