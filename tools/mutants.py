@@ -150,8 +150,8 @@ MUTANTS = (
         6,
         "claims do not count what is running",
         "src/m25/_manager.py",
-        "running=len(self._running),",
-        "running=0,",
+        "running=len(self._running) + more,",
+        "running=more,",
         ("tests/test_running.py", "tests/simulation"),
     ),
     Mutant(
