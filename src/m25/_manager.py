@@ -272,7 +272,9 @@ class Manager:
         await self._recover()
 
     def _begun_in_doubt(self) -> list[Claimed]:
-        claims = [*self._running, *(Claimed(each.id, each.token) for each in self._too_early)]
+        # A manager that failed leaves results unsettled that were too early.
+        ended = [*self._too_early, *self._unsettled]
+        claims = [*self._running, *(Claimed(each.id, each.token) for each in ended)]
         return [claim for claim in claims if claim.token in self._unanswered]
 
     def _settle_the_early(self) -> None:
