@@ -196,7 +196,7 @@ async def test_the_next_claim_is_under_way_while_the_jobs_of_a_large_one_begin(
             return events.count("job") == 1000
 
         await eventually(all_done)
-    assert events[:202] == ["claim", "claim", *200 * ["job"]]
+    assert events[:2] == ["claim", "claim"]
 
 
 async def test_jobs_run_by_priority_and_then_by_age(dsn: str) -> None:
