@@ -43,12 +43,6 @@ from generate_series(%(first)s, %(first)s + %(jobs)s - 1) as number
 
 
 @attrs.frozen
-class Email:
-    to: str
-    number: int
-
-
-@attrs.frozen
 class Table:
     """The job table of a schema of its own, so that tables of every kind can take turns."""
 
@@ -109,7 +103,7 @@ class Table:
         done = trio.Event()
 
         @m25.queue(QUEUE, max_concurrency=100)
-        async def handler(email: Email) -> int:
+        async def handler(email: drain.Email) -> int:
             nonlocal left
             left -= 1
             if left == 0:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from m25 import pg
-from m25._store.postgres import load_statements, prepare_connection
+from m25._store.postgres import _prepared, load_statements, prepare_connection
 
 #: By name: those that look at the job table.
 STATEMENTS = {
-    name: text.decode().replace("%%", "%")
+    name: _prepared(name, text)
     for name, text in load_statements("m25").items()
     if b'"job"' in text or b".job" in text
 }
-
-
-def numbered(statement: str) -> tuple[str, int]:
-    """A statement as `prepare` takes it, and how many parameters it has."""
-    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
-    for number, name in enumerate(names, 1):
-        statement = statement.replace(f"%({name})s", f"${number}")
-    return statement, len(names)
 
 
 def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -47,9 +38,8 @@ async def test_a_plan_made_for_a_small_table_is_right_for_a_large_one(dsn: str, 
         if state != "never vacuumed":
             await connection.execute("vacuum analyze m25.job")
         for name, statement in STATEMENTS.items():
-            text, count = numbered(statement)
-            await connection.execute(f"prepare planned as {text}".encode())
-            values = ", ".join(["null"] * count)
+            await connection.execute(b"prepare planned as " + statement.text)
+            values = ", ".join(["null"] * len(statement.parameters))
             cursor = await connection.execute(
                 f"explain (format json) execute planned ({values})".encode()
             )

@@ -60,10 +60,9 @@ class Prepared:
         values: Sequence[bytes | None],
         take: Callable[[Rows], None] | None,
     ) -> PQGen[Rows]:
-        run = self._run if take is None else self._run_early
         if self.name in connection._statements:
             try:
-                return (yield from run(connection, values, take))
+                return (yield from self._execute(connection, values, take))
             except errors.InvalidSqlStatementName:
                 # Somebody has had the session forget all of them; so nothing was done.
                 connection._statements.clear()
@@ -71,23 +70,25 @@ class Prepared:
         (result,) = yield from generators.execute(connection.pgconn)
         _check(result, connection)
         connection._statements.add(self.name)
-        return (yield from run(connection, values, take))
+        return (yield from self._execute(connection, values, take))
 
-    def _run(
-        self,
-        connection: AsyncConnection[Any],
-        values: Sequence[bytes | None],
-        _: Callable[[Rows], None] | None,
-    ) -> PQGen[Rows]:
-        connection.pgconn.send_query_prepared(self.name, values)
-        (result,) = yield from generators.execute(connection.pgconn)
-        return _rows(result, connection)
-
-    def _run_early(
+    def _execute(
         self,
         connection: AsyncConnection[Any],
         values: Sequence[bytes | None],
         take: Callable[[Rows], None] | None,
+    ) -> PQGen[Rows]:
+        if take is not None:
+            return (yield from self._execute_early(connection, values, take))
+        connection.pgconn.send_query_prepared(self.name, values)
+        (result,) = yield from generators.execute(connection.pgconn)
+        return _rows(result, connection)
+
+    def _execute_early(
+        self,
+        connection: AsyncConnection[Any],
+        values: Sequence[bytes | None],
+        take: Callable[[Rows], None],
     ) -> PQGen[Rows]:
         pgconn = connection.pgconn
         pgconn.enter_pipeline_mode()
@@ -100,7 +101,6 @@ class Prepared:
         rows = None
         if result.status == _ROWS:
             rows = _rows(result, connection)
-            assert take is not None
             take(rows)
         failure: psycopg.Error | None = None
         while True:
