@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from m25 import _executor
+from m25._worker import executor
 
 
 def claim_token() -> str:
     """The token of the claim by which the calling handler runs."""
-    return _executor._current.get().claim.token
+    return executor._current.get().claim.token

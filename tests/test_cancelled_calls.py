@@ -1,5 +1,5 @@
 """Every call of a client, cancelled at each of its checkpoints: nothing is half done afterwards,
-and nothing is missing. `M25_SWEEP_CASES` asks for more moments of chance, `M25_SWEEP_SEED` for
+and nothing is missing. `M25_SWEEP_CASES` asks for more moments of rng, `M25_SWEEP_SEED` for
 others.
 """
 
@@ -94,7 +94,7 @@ async def is_whole(dsn: str) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, name: str) -> None:
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     cases = 0
     async with pg.Pool(dsn, max_size=3, kwargs={"autocommit": True}) as pool, m25.open(pool) as m:
         call: Callable[[], Awaitable[None]] = getattr(Swept(m, pool, dsn), name)
@@ -123,10 +123,10 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, n
             while not await cancelled_at(checkpoint, call):
                 await check()
                 # Those of a long call are alike.
-                checkpoint += 1 if checkpoint < 60 else chance.randrange(1, 20)
+                checkpoint += 1 if checkpoint < 60 else rng.randrange(1, 20)
                 cases += 1
             for _ in range(CASES):
-                await cancelled_within(chance.uniform(0, 0.01), call)
+                await cancelled_within(rng.uniform(0, 0.01), call)
                 await check()
                 cases += 1
     print(f"{name}: {cases} cases")

@@ -13,18 +13,18 @@ import trio.testing
 
 import m25
 from m25._store.postgres import PostgresStore
-from m25._store.protocol import Claimed
+from m25._store.protocol import ClaimedJob
 from waiting import chain, ended, eventually, rows
 
 #: What happens to the first claim that has taken something, once its jobs have begun.
-Fate = Callable[[PostgresStore, list[Claimed]], Awaitable[None]]
+WriteResult = Callable[[PostgresStore, list[ClaimedJob]], Awaitable[None]]
 
 
-async def committed(store: PostgresStore, claims: list[Claimed]) -> None:
+async def committed(store: PostgresStore, claims: list[ClaimedJob]) -> None:
     """Only the answer is lost."""
 
 
-async def undone(store: PostgresStore, claims: list[Claimed]) -> None:
+async def undone(store: PostgresStore, claims: list[ClaimedJob]) -> None:
     """The server goes down, and knows nothing of it."""
     await store.release(claims, [])
 
@@ -32,17 +32,19 @@ async def undone(store: PostgresStore, claims: list[Claimed]) -> None:
 class Doubt:
     """Loses the answer to the first claim that takes something, when it is told to."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: PostgresStore, fate: Fate) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, store: PostgresStore, result: WriteResult
+    ) -> None:
         self.taken = trio.Event()
         self.lost = trio.Event()
         claim = store.claim
 
-        async def claim_and_lose(*args: Any, token: str, take: Any, **kwargs: Any) -> Any:
-            found = await claim(*args, token=token, take=take, **kwargs)
+        async def claim_and_lose(*args: Any, token: str, on_rows: Any, **kwargs: Any) -> Any:
+            found = await claim(*args, token=token, on_rows=on_rows, **kwargs)
             if found and not self.taken.is_set():
                 self.taken.set()
                 await self.lost.wait()
-                await fate(store, [Claimed(row.id, token) for row in found])
+                await result(store, [ClaimedJob(row.id, token) for row in found])
                 raise psycopg.OperationalError("the connection is lost")
             return found
 
@@ -69,17 +71,17 @@ class Work:
         return number
 
 
-@pytest.mark.parametrize("fate", [committed, undone])
+@pytest.mark.parametrize("result", [committed, undone])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_job_goes_on_and_its_result_is_kept_whatever_became_of_the_commit(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, fate: Fate, when: str
+    dsn: str, monkeypatch: pytest.MonkeyPatch, result: WriteResult, when: str
 ) -> None:
     """It ends before its claim is known to be lost, or after it was made sure of."""
     work = Work()
     async with m25.open(dsn) as m:
         m.add_queue(work.queue)
         await m.start()
-        doubt = Doubt(monkeypatch, m._store, fate)  # type: ignore[arg-type]
+        doubt = Doubt(monkeypatch, m._store, result)  # type: ignore[arg-type]
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
         if when == "before":
@@ -107,7 +109,7 @@ async def test_nothing_is_written_of_a_job_before_its_claim_is_known_to_be_commi
         m.add_queue(work.queue)
         await m.start()
         asked: list[str] = []
-        for name in ("settle", "beat", "release"):
+        for name in ("settle", "heartbeat", "release"):
             call = getattr(m._store, name)
 
             async def noted(*args: Any, name: str = name, call: Any = call) -> Any:
@@ -144,7 +146,7 @@ async def test_a_job_that_somebody_else_has_claimed_meanwhile_is_given_up(
     caplog.set_level(logging.WARNING, "m25")
     theirs, ours = Work(), Work()
 
-    async def taken_over(store: PostgresStore, claims: list[Claimed]) -> None:
+    async def taken_over(store: PostgresStore, claims: list[ClaimedJob]) -> None:
         await undone(store, claims)
         await theirs.begun.wait()
 

@@ -138,7 +138,7 @@ async def test_an_attempt_that_was_lost_is_excused_up_to_allowed_losses_times(ds
 
     async with m25.open(dsn) as m:
         first = await m.enqueue(lost, 1)
-        # Claimed by a process of ours that is gone, again and again.
+        # ClaimedJob by a process of ours that is gone, again and again.
         claim = (
             "update m25.job set reserved_at = now(), started_at = now(),"
             " deadline = now() + timeout, claim_token = gen_random_uuid(),"

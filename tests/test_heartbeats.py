@@ -15,9 +15,9 @@ import trio.testing
 
 import m25
 from m25._client import open_on
-from m25._executor import Executor
 from m25._store.memory import MemoryStore
-from m25._store.protocol import Claimed, Fate, Settlement
+from m25._store.protocol import ClaimedJob, Outcome, WriteResult
+from m25._worker.executor import Executor
 from processes import worker
 from waiting import chain, ended, eventually, rows
 
@@ -34,12 +34,12 @@ async def test_one_statement_records_the_heartbeats_of_all(
     async with m25.open(dsn, shutdown_grace=0) as m:
         original = m._store.beat
 
-        async def beat(claims: Sequence[Claimed], *options: Any) -> set[str]:
+        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             held = await original(claims, *options)
             beats.append(len(held))
             return held
 
-        monkeypatch.setattr(m._store, "beat", beat)
+        monkeypatch.setattr(m._store, "heartbeat", heartbeat)
         m.add_queue(beating)
         for number in range(8):
             await m.enqueue(beating, number)
@@ -88,13 +88,13 @@ async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
     async with m25.open(dsn, shutdown_grace=0) as m:
         original = m._store.beat
 
-        async def beat(claims: Sequence[Claimed], *options: Any) -> set[str]:
+        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             beaten.update(claim.id for claim in claims)
             if len(beaten) == 1000:
                 all_beaten.set()
             return await original(claims, *options)
 
-        monkeypatch.setattr(m._store, "beat", beat)
+        monkeypatch.setattr(m._store, "heartbeat", heartbeat)
         m.add_queue(many)
         await m.enqueue_many(many, range(1000))
         await m.start()
@@ -110,7 +110,7 @@ async def test_jobs_that_end_between_heartbeats_and_answers_leave_no_trace(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "m25")
-    chance = random.Random(25)
+    rng = random.Random(25)
     left = 300
     done = trio.Event()
 
@@ -127,7 +127,7 @@ async def test_jobs_that_end_between_heartbeats_and_answers_leave_no_trace(
 
     async with m25.open(dsn) as m:
         m.add_queue(brief)
-        await m.enqueue_many(brief, (chance.uniform(0, 0.3) for _ in range(300)))
+        await m.enqueue_many(brief, (rng.uniform(0, 0.3) for _ in range(300)))
         await m.start()
         await done.wait()
     assert caplog.records == []
@@ -144,10 +144,10 @@ async def test_an_idle_queue_writes_no_heartbeats(
 
     async with m25.open(dsn) as m:
 
-        async def beat(*_: Any) -> set[str]:
+        async def heartbeat(*_: Any) -> set[str]:
             raise AssertionError("nothing runs")
 
-        monkeypatch.setattr(m._store, "beat", beat)
+        monkeypatch.setattr(m._store, "heartbeat", heartbeat)
         m.add_queue(idle)
         await m.start()
         await trio.sleep(0.15)
@@ -278,7 +278,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
     async with m25.open(dsn) as m:
         original = m._store.beat
 
-        async def beat(*arguments: Any) -> set[str]:
+        async def heartbeat(*arguments: Any) -> set[str]:
             nonlocal failures
             if failures < 2:
                 failures += 1
@@ -286,7 +286,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
             release.set()
             return await original(*arguments)
 
-        monkeypatch.setattr(m._store, "beat", beat)
+        monkeypatch.setattr(m._store, "heartbeat", heartbeat)
         m.add_queue(lucky)
         await m.start()
         record = await m.enqueue(lucky, 1)
@@ -301,12 +301,12 @@ async def test_a_result_that_the_database_does_not_take_for_long_is_not_lost(
         takes_results = False
 
         async def settle(
-            self, settlements: Sequence[Settlement], allowed_losses: int
-        ) -> dict[str, Fate]:
+            self, outcomes: Sequence[Outcome], allowed_losses: int
+        ) -> dict[str, WriteResult]:
             if not self.takes_results:
                 await trio.sleep(0.1)
                 raise psycopg.OperationalError("deadlock detected")
-            return await super().settle(settlements, allowed_losses)
+            return await super().settle(outcomes, allowed_losses)
 
     runs: list[int] = []
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import m25
-from m25._store.protocol import RowRefused, Settlement
+from m25._store.protocol import Outcome, RowRefused
 from waiting import chain, ended, eventually
 
 
@@ -363,6 +363,6 @@ async def test_a_handler_that_asks_too_much_of_python_crashes_alone(
 
 async def test_what_psycopg_itself_refuses_is_the_rows_fault_and_no_outage(dsn: str) -> None:
     async with m25.open(dsn) as m:
-        settlement = Settlement(*[str(uuid4())] * 2, "crash", None, None, "nul \0", "", "", None)
+        outcome = Outcome(*[str(uuid4())] * 2, "crash", None, None, "nul \0", "", "", None)
         with pytest.raises(RowRefused, match="NUL"):
-            await m._store.settle([settlement], 0)
+            await m._store.settle([outcome], 0)

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from m25._outage import Outage
+from m25._database_health import DatabaseHealth
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -20,7 +20,7 @@ async def test_an_outage_is_told_in_a_few_lines(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    outage = Outage()
+    outage = DatabaseHealth()
     for _ in range(3_000):
         outage.failed(psycopg.OperationalError("gone"))
         await trio.sleep(0.1)
@@ -36,7 +36,7 @@ async def test_calls_that_fail_while_others_work_are_told_in_a_few_lines_too(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    outage = Outage()
+    outage = DatabaseHealth()
     for _ in range(3_000):
         outage.failed(psycopg.OperationalError("disk full"))
         await trio.sleep(0.05)
@@ -49,7 +49,7 @@ async def test_another_outage_is_told_anew(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    outage = Outage()
+    outage = DatabaseHealth()
     for _ in range(2):
         outage.failed(psycopg.OperationalError("gone"))
         outage.worked()

@@ -8,7 +8,7 @@ from itertools import pairwise
 import attrs
 import pytest
 
-from m25._plan import (
+from m25._worker.plan import (
     LARGEST_CLAIM,
     LONGEST_PAUSE,
     claim_size,
@@ -83,15 +83,15 @@ def test_an_executor_is_overdue_once_its_grace_is_over() -> None:
 
 
 def test_the_next_survey_comes_with_the_next_poll() -> None:
-    times = [next_survey(now=100, poll_interval=5, due_in=[], chance=CHANCE) for _ in range(200)]
+    times = [next_survey(now=100, poll_interval=5, due_in=[], rng=CHANCE) for _ in range(200)]
     assert 104.5 <= min(times) < max(times) <= 105
 
 
 def test_the_next_survey_comes_sooner_where_a_job_falls_due() -> None:
-    assert next_survey(now=100, poll_interval=5, due_in=[80.0, 1.5, 3.0], chance=CHANCE) == 101.5
+    assert next_survey(now=100, poll_interval=5, due_in=[80.0, 1.5, 3.0], rng=CHANCE) == 101.5
     # What is due already is being claimed, and is nothing to look for.
-    assert next_survey(now=100, poll_interval=5, due_in=[0.0, -3.0], chance=CHANCE) >= 104.5
-    assert next_survey(now=100, poll_interval=5, due_in=[86_400.0], chance=CHANCE) <= 105
+    assert next_survey(now=100, poll_interval=5, due_in=[0.0, -3.0], rng=CHANCE) >= 104.5
+    assert next_survey(now=100, poll_interval=5, due_in=[86_400.0], rng=CHANCE) <= 105
 
 
 def test_pauses_of_those_who_failed_together_differ() -> None:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 import m25
-from m25 import _manager
+from m25._worker import manager
 from waiting import ended, eventually, rows
 
 
@@ -38,7 +38,7 @@ def once(error: Exception) -> Callable[[], Exception | None]:
     return lambda: errors.pop() if errors else None
 
 
-@pytest.mark.parametrize("verb", ["claim", "settle", "beat", "survey", "sweep", "release"])
+@pytest.mark.parametrize("verb", ["claim", "settle", "heartbeat", "survey", "sweep", "release"])
 @pytest.mark.parametrize(
     "error",
     [psycopg.OperationalError("lost"), OSError("cut")],
@@ -105,7 +105,7 @@ async def test_a_manager_that_fails_hands_its_jobs_back_and_begins_anew(
 async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_manager, "CLEAN_UP", 0.2)
+    monkeypatch.setattr(manager, "CLEAN_UP", 0.2)
     begun, finish, back = trio.Event(), trio.Event(), trio.Event()
     runs: list[int] = []
 
@@ -141,7 +141,7 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
 async def test_a_result_outlives_its_manager_though_its_claim_was_not_known_to_be_committed(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_manager, "CLEAN_UP", 0.2)
+    monkeypatch.setattr(manager, "CLEAN_UP", 0.2)
     runs: list[int] = []
     failed, back = trio.Event(), trio.Event()
 

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m25._moments import duration_from_text, duration_to_text, moment_from_text, moment_to_text
+from m25._timestamps import (
+    duration_from_text,
+    duration_to_text,
+    timestamp_from_text,
+    timestamp_to_text,
+)
 
 steady = settings(derandomize=True, database=None, deadline=None)
 
@@ -22,7 +27,7 @@ def test_a_duration_comes_back_to_the_microsecond(duration):
 @steady
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_moment_comes_back_to_the_microsecond(moment):
-    again = moment_from_text(moment_to_text(moment))
+    again = timestamp_from_text(timestamp_to_text(moment))
     assert again == moment
     assert again.tzinfo is UTC
 
@@ -42,9 +47,9 @@ def test_seconds_are_read(text, duration):
 
 
 def test_a_moment_before_the_epoch_and_in_another_zone_is_written_in_seconds():
-    assert moment_to_text(datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=UTC)) == "-0.500000"
+    assert timestamp_to_text(datetime(1969, 12, 31, 23, 59, 59, 500000, tzinfo=UTC)) == "-0.500000"
     east = timezone(timedelta(hours=1))
-    assert moment_to_text(datetime(1970, 1, 1, 1, tzinfo=east)) == "0.000000"
+    assert timestamp_to_text(datetime(1970, 1, 1, 1, tzinfo=east)) == "0.000000"
 
 
 @pytest.mark.parametrize(
@@ -60,9 +65,9 @@ def test_more_than_python_can_hold_is_an_error(text):
     with pytest.raises((OverflowError, ValueError)):
         duration_from_text(text)
     with pytest.raises((OverflowError, ValueError)):
-        moment_from_text(text)
+        timestamp_from_text(text)
 
 
 def test_a_year_beyond_9999_is_an_error():
     with pytest.raises(OverflowError):
-        moment_from_text("253402300800")
+        timestamp_from_text("253402300800")

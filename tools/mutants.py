@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         3,
         "a lease is renewed without its claim's token",
-        SQL + "beat.sql",
+        SQL + "heartbeat.sql",
         CLAIMED,
         "on wanted.id = job.id",
         ("tests/store",),
@@ -101,16 +101,16 @@ MUTANTS = (
     Mutant(
         3,
         "a claim whose commit was not acknowledged is believed in",
-        "src/m25/_manager.py",
-        "held = await self._store.claim_again(begun, self.queue.lease)",
+        "src/m25/_worker/manager.py",
+        "held = await self._store.confirm(begun, self.queue.lease)",
         "held = {claim.id for claim in begun}",
         ("tests/test_claims_in_doubt.py",),
     ),
     Mutant(
         3,
         "a result is written before its claim is known to be committed",
-        "src/m25/_manager.py",
-        "early = settlement.token in self._unanswered",
+        "src/m25/_worker/manager.py",
+        "early = outcome.token in self._unanswered",
         "early = False",
         ("tests/test_claims_in_doubt.py",),
     ),
@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         6,
         "claims do not count what is running",
-        "src/m25/_manager.py",
+        "src/m25/_worker/manager.py",
         "running=len(self._running) + more,",
         "running=more,",
         ("tests/test_running.py", "tests/simulation"),
@@ -181,7 +181,7 @@ MUTANTS = (
     Mutant(
         8,
         "a job that may start only once begins before its claim is committed",
-        "src/m25/_manager.py",
+        "src/m25/_worker/manager.py",
         "early = starts and queue.allowed_losses > 0",
         "early = starts",
         ("tests/faults/test_server.py",),
@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         9,
         "what is cut short is not handed back",
-        "src/m25/_manager.py",
+        "src/m25/_worker/manager.py",
         "self._to_release.append(executor.claim)",
         "pass",
         ("tests/test_stopping.py",),
@@ -197,7 +197,7 @@ MUTANTS = (
     Mutant(
         9,
         "the last writes are not shielded",
-        "src/m25/_manager.py",
+        "src/m25/_worker/manager.py",
         "trio.CancelScope(shield=True, deadline=trio.current_time() + bound)",
         "trio.CancelScope(deadline=trio.current_time() + bound)",
         ("tests/test_stopping.py",),
@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         10,
         "a handler that does not end at its deadline is waited for",
-        "src/m25/_manager.py",
+        "src/m25/_worker/manager.py",
         "self._settle_soon(executor.give_up())",
         "executor.give_up()",
         ("tests/test_hostile_handlers.py",),
@@ -213,7 +213,7 @@ MUTANTS = (
     Mutant(
         10,
         "a `Cancelled` that a handler kept ends the manager",
-        "src/m25/_executor.py",
+        "src/m25/_worker/executor.py",
         "        if _being_cancelled():\n            # Without",
         "        if True:\n            # Without",
         ("tests/test_hostile_handlers.py",),
@@ -221,7 +221,7 @@ MUTANTS = (
     Mutant(
         11,
         "a row that cannot be decoded is everybody's failure",
-        "src/m25/_executor.py",
+        "src/m25/_worker/executor.py",
         "except Undecodable as error:",
         "except ZeroDivisionError as error:",
         ("tests/test_poison.py",),
@@ -229,26 +229,26 @@ MUTANTS = (
     Mutant(
         11,
         "a result that cannot be stored keeps the others from being",
-        "src/m25/_manager.py",
-        "        except RowRefused as error:\n            if len(settlements) == 1:",
-        "        except ZeroDivisionError as error:\n            if len(settlements) == 1:",
+        "src/m25/_worker/manager.py",
+        "        except RowRefused as error:\n            if len(outcomes) == 1:",
+        "        except ZeroDivisionError as error:\n            if len(outcomes) == 1:",
         ("tests/test_poison.py", "tests/test_running.py", "tests/test_hostile_handlers.py"),
     ),
     Mutant(
         12,
         "a result is forgotten before the database has it",
-        "src/m25/_manager.py",
-        "            fates = await self._settle(settlements)\n"
-        "            del self._unsettled[: len(settlements)]\n",
-        "            del self._unsettled[: len(settlements)]\n"
-        "            fates = await self._settle(settlements)\n",
+        "src/m25/_worker/manager.py",
+        "            results = await self._settle(outcomes)\n"
+        "            del self._unsettled[: len(outcomes)]\n",
+        "            del self._unsettled[: len(outcomes)]\n"
+        "            results = await self._settle(outcomes)\n",
         ("tests/test_outages.py", "tests/simulation"),
     ),
     Mutant(
         12,
         "what waits to be written is not kept alive",
-        "src/m25/_manager.py",
-        "claims += [Claimed(settlement.id, settlement.token) for settlement in self._unsettled]",
+        "src/m25/_worker/manager.py",
+        "claims += [ClaimedJob(outcome.id, outcome.token) for outcome in self._unsettled]",
         "pass",
         ("tests/test_outages.py", "tests/test_heartbeats.py", "tests/simulation"),
     ),

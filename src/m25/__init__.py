@@ -14,7 +14,7 @@ turns it into a typed output or a typed error, later and surely:
 
 from . import pg
 from ._client import M25, open
-from ._enqueuer import EnqueuedMany, JobIds
+from ._enqueue.enqueuer import EnqueuedMany, JobIds
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
@@ -42,10 +42,10 @@ from ._errors import (
     UniqueKeyConflict,
     ValueRefused,
 )
-from ._executor import current_job
 from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
 from ._queue import Queue, QueueOptions, queue
 from ._signals import until_signal
+from ._worker.executor import current_job
 
 __all__ = [
     "M25",

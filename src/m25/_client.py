@@ -20,8 +20,9 @@ import psycopg
 import trio
 
 from . import pg
+from ._database_health import DatabaseHealth, brief
 from ._duration import Duration, as_timedelta
-from ._enqueuer import EnqueuedMany, Enqueuer
+from ._enqueue.enqueuer import EnqueuedMany, Enqueuer
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
@@ -36,14 +37,13 @@ from ._errors import (
 from ._groups import unwrapped
 from ._ids import IdSource
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
-from ._manager import CLEAN_UP, Manager
-from ._outage import Outage, brief
-from ._poller import Poller
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
 from ._store.postgres import PostgresStore, prepare_connection
 from ._store.protocol import Store
+from ._worker.maintenance import Poller
+from ._worker.manager import CLEAN_UP, Manager
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
 #: long enough for an enqueue not to notice a brief one.
@@ -62,7 +62,7 @@ class M25:
         nursery: trio.Nursery,
         *,
         shutdown_grace: float,
-        chance: random.Random,
+        rng: random.Random,
     ) -> None:
         self._store = store
         self._nursery = nursery
@@ -75,8 +75,8 @@ class M25:
         self._run_ended: trio.Event | None = None
         self._run_scope = trio.CancelScope()
         self._make_id = IdSource()
-        self._outage = Outage()
-        self._chance = chance
+        self._health = DatabaseHealth()
+        self._rng = rng
         self._enqueuer = Enqueuer(
             store, make_id=self._make_id, enqueued=self._enqueued, closed=self._closed_error
         )
@@ -276,8 +276,8 @@ class M25:
                 queue,
                 self._store,
                 make_id=self._make_id,
-                outage=self._outage,
-                chance=self._chance,
+                health=self._health,
+                rng=self._rng,
                 look_soon=self._look_soon,
             )
             for queue in self._queues.values()
@@ -287,7 +287,7 @@ class M25:
                 await self._start_managers(managers, patience)
                 if self._managers:
                     self._poller = Poller(
-                        list(self._managers.values()), self._store, self._outage, self._chance
+                        list(self._managers.values()), self._store, self._health, self._rng
                     )
                     nursery.start_soon(self._poller.run)
                     await nursery.start(self._listen)
@@ -403,16 +403,16 @@ async def open(
 
 @asynccontextmanager
 async def open_on(
-    store: Store, *, grace: timedelta, chance: random.Random | None = None
+    store: Store, *, grace: timedelta, rng: random.Random | None = None
 ) -> AsyncGenerator[M25]:
     """Open a client on any store; what `open` and `m25.testing` share.
 
-    `chance` spreads load, and guards nothing; a simulation gives one with a seed.
+    `rng` spreads load, and guards nothing; a simulation gives one with a seed.
     """
-    chance = chance or random.Random()  # noqa: S311
+    rng = rng or random.Random()  # noqa: S311
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            m = M25(store, nursery, shutdown_grace=grace.total_seconds(), chance=chance)
+            m = M25(store, nursery, shutdown_grace=grace.total_seconds(), rng=rng)
             nursery.start_soon(m._enqueuer.run)
             try:
                 yield m

@@ -57,11 +57,11 @@ class FailureReason(enum.Enum):
 #: Every legal move, and the verb (the statement in `_store/sql`) that makes it.
 MOVES: Final[Mapping[tuple[JobStatus, JobStatus], frozenset[str]]] = {
     (JobStatus.PENDING, JobStatus.RESERVED): frozenset({"claim"}),
-    (JobStatus.PENDING, JobStatus.EXECUTING): frozenset({"claim", "claim_again"}),
+    (JobStatus.PENDING, JobStatus.EXECUTING): frozenset({"claim", "confirm"}),
     (JobStatus.PENDING, JobStatus.CANCELLED): frozenset({"cancel"}),
     (JobStatus.RESERVED, JobStatus.EXECUTING): frozenset({"start"}),
-    (JobStatus.RESERVED, JobStatus.PENDING): frozenset({"release", "recover", "sweep"}),
-    (JobStatus.EXECUTING, JobStatus.PENDING): frozenset({"release", "recover"}),
+    (JobStatus.RESERVED, JobStatus.PENDING): frozenset({"release", "release_claims", "sweep"}),
+    (JobStatus.EXECUTING, JobStatus.PENDING): frozenset({"release", "release_claims"}),
     (JobStatus.EXECUTING, JobStatus.SUCCEEDED): frozenset({"settle"}),
     (JobStatus.EXECUTING, JobStatus.FAILED): frozenset({"settle", "sweep"}),
 }

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from . import pg
+from ._database_health import brief
 from ._errors import JobRecordFetchQueryError
-from ._outage import brief
 from ._store.protocol import RowRefused
 
 

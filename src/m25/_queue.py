@@ -21,7 +21,8 @@ import attrs
 from ._codec import Codec, error_codec, value_codec
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
-from ._handler import (
+from ._job import Error, Input, Output, check_text
+from ._signature import (
     described,
     function_of,
     hints_of,
@@ -30,7 +31,6 @@ from ._handler import (
     names_around,
     place_of,
 )
-from ._job import Error, Input, Output, check_text
 
 Resource = TypeVar("Resource")
 

@@ -14,9 +14,9 @@ from ._errors import (
     JobRecordFetchJsonDecodeError,
 )
 from ._job import Error, FailureReason, Input, JobId, JobRecord, JobStatus, Output
-from ._moments import duration_from_text, moment_from_text
 from ._queue import Queue
 from ._store.protocol import JobRow
+from ._timestamps import duration_from_text, timestamp_from_text
 
 T = TypeVar("T")
 
@@ -74,19 +74,19 @@ def decode_record(
     fields: dict[str, Any] = {
         "id": job_id,
         "queue_name": row.queue_name,
-        "created_at": read("created_at", row.created_at, moment_from_text),
-        "scheduled_at": read("scheduled_at", row.scheduled_at, moment_from_text),
+        "created_at": read("created_at", row.created_at, timestamp_from_text),
+        "scheduled_at": read("scheduled_at", row.scheduled_at, timestamp_from_text),
         "input": decode("input", row.input, queue.input_codec),
-        "reserved_at": read("reserved_at", row.reserved_at, moment_from_text),
-        "started_at": read("started_at", row.started_at, moment_from_text),
-        "cancelled_at": read("cancelled_at", row.cancelled_at, moment_from_text),
-        "finished_at": read("finished_at", row.finished_at, moment_from_text),
+        "reserved_at": read("reserved_at", row.reserved_at, timestamp_from_text),
+        "started_at": read("started_at", row.started_at, timestamp_from_text),
+        "cancelled_at": read("cancelled_at", row.cancelled_at, timestamp_from_text),
+        "finished_at": read("finished_at", row.finished_at, timestamp_from_text),
         "timeout": read("timeout", row.timeout, duration_from_text),
         "status": status(row.status),
         "output": decode("output", row.output, queue.output_codec),
-        "deadline": read("deadline", row.deadline, moment_from_text),
+        "deadline": read("deadline", row.deadline, timestamp_from_text),
         "latest_heartbeat_at": read(
-            "latest_heartbeat_at", row.latest_heartbeat_at, moment_from_text
+            "latest_heartbeat_at", row.latest_heartbeat_at, timestamp_from_text
         ),
         "failure_reason": failure_reason(row.failure_reason),
         "error_data": decode("error_data", row.error_data, queue.error_codec),

@@ -34,13 +34,13 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
-from ._executor import Executor
 from ._ids import IdSource
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
 from ._store.memory import Fault, MemoryStore
-from ._store.protocol import Claimed, Settlement, Started
+from ._store.protocol import ClaimedJob, Outcome, Started
+from ._worker.executor import Executor
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
 
@@ -126,14 +126,14 @@ async def _run(queue: Queue[Input, Output, Error], store: MemoryStore) -> None:
     starts = queue.setup is None
     (row,) = await store.claim(queue.name, token=token, limit=1, lease=queue.lease, start=starts)
 
-    async def promote(claim: Claimed) -> Started:
+    async def promote(claim: ClaimedJob) -> Started:
         (started,) = await store.start([claim], queue.lease)
         return started
 
     executor = Executor(
         queue=queue,
         row=row,
-        claim=Claimed(row.id, token),
+        claim=ClaimedJob(row.id, token),
         deadline=trio.current_time() + float(row.timeout),
         promote=promote,
         make_id=IdSource(),
@@ -142,7 +142,7 @@ async def _run(queue: Queue[Input, Output, Error], store: MemoryStore) -> None:
     async with trio.open_nursery() as nursery:
         # A task of its own: `current_job()` is to work in it, and not in the test afterwards.
         nursery.start_soon(executor.run)
-    if isinstance(executor.ending, Settlement):
+    if isinstance(executor.ending, Outcome):
         await store.settle([executor.ending], queue.allowed_losses)
     else:
         await store.release([executor.claim], [])

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from m25._moments import moment_from_text
 from m25._store.protocol import JobRow
+from m25._timestamps import timestamp_from_text
 from simulation.checker import Run
 from simulation.checker import violations as violations_of_rows
 
@@ -82,7 +82,7 @@ def runs(rows: Sequence[JobRow], journal: Sequence[Entry]) -> list[Run]:
                 attempt=entry["attempt"],
                 process=entry.process,
                 began=began,
-                run_at=began if not_before is None else moment_from_text(not_before),
+                run_at=began if not_before is None else timestamp_from_text(not_before),
                 token=entry["token"],
             )
         elif entry.event == "ended":

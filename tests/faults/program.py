@@ -50,11 +50,11 @@ class Task:
     digest: str
 
 
-def make_task(chance: random.Random) -> Task:
-    text = "".join(chr(chance.choice((33, 233, 0x4E2D, 0x1F600))) for _ in range(20))
-    how = chance.random()
-    ends = ("ok",) if how < 0.9 else (chance.choice(("declared", "crash", "overrun")), "ok")
-    takes = chance.choice((0.0, 0.0, 0.001, 0.01, 0.05, 0.3))
+def make_task(rng: random.Random) -> Task:
+    text = "".join(chr(rng.choice((33, 233, 0x4E2D, 0x1F600))) for _ in range(20))
+    how = rng.random()
+    ends = ("ok",) if how < 0.9 else (rng.choice(("declared", "crash", "overrun")), "ok")
+    takes = rng.choice((0.0, 0.0, 0.001, 0.01, 0.05, 0.3))
     return Task(takes, ends, text, _digest(text))
 
 
@@ -119,7 +119,7 @@ async def work(dsn: str, journal: Journal, _: random.Random) -> None:
         journal.write("ready")
 
 
-async def ask(dsn: str, journal: Journal, chance: random.Random) -> None:
+async def ask(dsn: str, journal: Journal, rng: random.Random) -> None:
     queue = make_queue(journal)
     async with m25.open(dsn) as m, trio.open_nursery() as nursery:
 
@@ -129,12 +129,12 @@ async def ask(dsn: str, journal: Journal, chance: random.Random) -> None:
             nursery.cancel_scope.cancel()
 
         for _ in range(4):
-            nursery.start_soon(keep_asking, m, queue, journal, chance)
+            nursery.start_soon(keep_asking, m, queue, journal, rng)
 
 
-async def keep_asking(m: m25.M25, queue: Any, journal: Journal, chance: random.Random) -> None:
+async def keep_asking(m: m25.M25, queue: Any, journal: Journal, rng: random.Random) -> None:
     while True:
-        jobs = [make_job(chance) for _ in range(chance.choice((1, 1, 5, 100)))]
+        jobs = [make_job(rng) for _ in range(rng.choice((1, 1, 5, 100)))]
         ids = [str(job.id) for job in jobs]
         journal.write("asked", jobs=ids)
         while True:
@@ -151,8 +151,8 @@ async def keep_asking(m: m25.M25, queue: Any, journal: Journal, chance: random.R
             else:
                 journal.write("acknowledged", jobs=ids)
                 break
-        if chance.random() < 0.2:
-            id = chance.choice(jobs).id
+        if rng.random() < 0.2:
+            id = rng.choice(jobs).id
             assert id is not None
             try:
                 await m.cancel_job(queue, id)
@@ -160,20 +160,20 @@ async def keep_asking(m: m25.M25, queue: Any, journal: Journal, chance: random.R
                 pass
             else:
                 journal.write("cancelled", job=str(id))
-        await trio.sleep(chance.uniform(0.05, 0.25))
+        await trio.sleep(rng.uniform(0.05, 0.25))
 
 
-def make_job(chance: random.Random) -> m25.Job[Task]:
+def make_job(rng: random.Random) -> m25.Job[Task]:
     job = m25.Job(
-        make_task(chance),
+        make_task(rng),
         id=m25.JobId(uuid4()),
         max_attempts=3,
-        retry_delay=chance.choice((0, 0, 0.5)),
+        retry_delay=rng.choice((0, 0, 0.5)),
         timeout=5,
-        priority=chance.choice((0, 0, 0, -1, 5)),
+        priority=rng.choice((0, 0, 0, -1, 5)),
     )
-    if chance.random() < 0.01:
-        job = job.with_unique_key(f"key {chance.randrange(50)}")
+    if rng.random() < 0.01:
+        job = job.with_unique_key(f"key {rng.randrange(50)}")
     return job
 
 

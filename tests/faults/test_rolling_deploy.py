@@ -55,15 +55,15 @@ async def keep_asking(
     task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be a client that puts jobs on the queue, no more than one worker can run."""
-    journal, chance = Journal(directory, name), random.Random(name)
+    journal, rng = Journal(directory, name), random.Random(name)
     queue = make_queue(journal)
     with trio.CancelScope() as scope:
         async with m25.open(dsn) as m:
             task_status.started(scope)
             while True:
                 # None occupies a slot for long.
-                how_many = chance.choice((1, 1, 3))
-                jobs = [make_job(chance).with_timeout(0.5) for _ in range(how_many)]
+                how_many = rng.choice((1, 1, 3))
+                jobs = [make_job(rng).with_timeout(0.5) for _ in range(how_many)]
                 ids = [str(job.id) for job in jobs]
                 journal.write("asked", jobs=ids)
                 try:

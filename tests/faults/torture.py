@@ -75,12 +75,12 @@ class Torture:
     server: Server
     findings: Findings
     _members: list[Member] = attrs.field(factory=list)
-    _chance: random.Random = attrs.field(init=False)
+    _rng: random.Random = attrs.field(init=False)
     _own: journals.Journal = attrs.field(init=False)
     _restarting: trio.Lock = attrs.field(factory=trio.Lock)
 
     def __attrs_post_init__(self) -> None:
-        self._chance = random.Random(self.findings.seed)
+        self._rng = random.Random(self.findings.seed)
         self._own = journals.Journal(self.findings.directory, "tormentor")
 
     async def run(self, seconds: float) -> None:
@@ -141,8 +141,8 @@ class Torture:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 while True:
-                    await trio.sleep(self._chance.expovariate(1 / every))
-                    (fault,) = self._chance.choices(list(RATES), list(RATES.values()))
+                    await trio.sleep(self._rng.expovariate(1 / every))
+                    (fault,) = self._rng.choices(list(RATES), list(RATES.values()))
                     nursery.start_soon(self._inject, fault, faults[fault])
 
     async def _inject(self, name: str, fault: Callable[[], Awaitable[None]]) -> None:
@@ -157,7 +157,7 @@ class Torture:
         self.findings.injected[name] += 1
 
     def _worker(self) -> Member:
-        return self._chance.choice([each for each in self._members if each.role == "worker"])
+        return self._rng.choice([each for each in self._members if each.role == "worker"])
 
     async def _kill(self) -> None:
         member = self._worker()
@@ -192,7 +192,7 @@ class Torture:
             process.kill()
 
     async def _storm(self) -> None:
-        share = self._chance.uniform(0.2, 1)
+        share = self._rng.uniform(0.2, 1)
         before = await self._until(lambda _: True)
         async with await self._connect() as connection:
             await connection.execute(
@@ -215,7 +215,7 @@ class Torture:
         async with self._restarting:
             before = await self._until(lambda _: True)
             await self.server.stop_at_once()
-            await trio.sleep(self._chance.uniform(0, 2))
+            await trio.sleep(self._rng.uniform(0, 2))
             await self.server.start()
             for member in self._members:
                 member.proxy.aim(self.server.direct)
@@ -238,7 +238,7 @@ class Torture:
             await trio.sleep(0.05)
 
     def _proxy(self) -> Proxy:
-        return self._chance.choice(self._members).proxy
+        return self._rng.choice(self._members).proxy
 
     async def _cut(self) -> None:
         await self._proxy().cut()
@@ -246,21 +246,21 @@ class Torture:
     async def _stall(self) -> None:
         """A link is half-open for a while, in one direction or both."""
         proxy = self._proxy()
-        proxy.hold(*self._chance.choice((BOTH, BOTH[:1], BOTH[1:])))
+        proxy.hold(*self._rng.choice((BOTH, BOTH[:1], BOTH[1:])))
         try:
-            await trio.sleep(self._chance.uniform(0.2, 3))
+            await trio.sleep(self._rng.uniform(0.2, 3))
         finally:
             proxy.release()
 
     async def _slow(self) -> None:
         """A link takes its time for a while, or carries little."""
         proxy = self._proxy()
-        if self._chance.random() < 0.5:
-            proxy.delay = self._chance.uniform(0.01, 0.2)
+        if self._rng.random() < 0.5:
+            proxy.delay = self._rng.uniform(0.01, 0.2)
         else:
-            proxy.rate = self._chance.uniform(10_000, 100_000)
+            proxy.rate = self._rng.uniform(10_000, 100_000)
         try:
-            await trio.sleep(self._chance.uniform(0.2, 3))
+            await trio.sleep(self._rng.uniform(0.2, 3))
         finally:
             proxy.delay, proxy.rate = 0, None
 

@@ -11,8 +11,8 @@ from datetime import datetime
 
 import attrs
 
-from m25._moments import moment_from_text
 from m25._store.protocol import JobRow
+from m25._timestamps import timestamp_from_text
 
 _FINAL = ("succeeded", "failed", "cancelled")
 
@@ -72,7 +72,7 @@ def _row_problems(row: JobRow, runs: Sequence[Run], token: str | None) -> list[s
         problems.append(f"2: {row.id} is {row.status} at the end")
     if row.cancelled_at is not None:
         # It may have run before, and been handed back.
-        cancelled_at = moment_from_text(row.cancelled_at)
+        cancelled_at = timestamp_from_text(row.cancelled_at)
         if any(run.began > cancelled_at for run in runs):
             problems.append(f"2: {row.id} was cancelled, and ran")
     if row.status == "succeeded":

@@ -26,7 +26,7 @@ import m25
 from claims import claim_token
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from m25._store.protocol import Claimed
+from m25._store.protocol import ClaimedJob
 
 from .checker import Run, violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
@@ -70,7 +70,7 @@ class Process:
     """A worker process: a client of its own, and what the faults do to it."""
 
     name: str
-    chance: random.Random
+    rng: random.Random
     limits: Limits
     faulty: bool = True
     dead: bool = False
@@ -97,10 +97,10 @@ class Process:
         if self.dead or self.happens(error, 0.06):
             raise psycopg.OperationalError(f"connection lost at {call}")
         if self.happens("delay", 0.1):
-            await trio.sleep(self.chance.choice((0.01, 0.3, 2.0)))
+            await trio.sleep(self.rng.choice((0.01, 0.3, 2.0)))
 
     def happens(self, fault: str, probability: float) -> bool:
-        return self.chance.random() < probability and fault in self.limits.faults
+        return self.rng.random() < probability and fault in self.limits.faults
 
 
 class View:
@@ -110,15 +110,15 @@ class View:
         self._store = store
         self._process = process
 
-    async def claim(self, *args: Any, token: str, take: Any = None, **kwargs: Any) -> Any:
+    async def claim(self, *args: Any, token: str, on_rows: Any = None, **kwargs: Any) -> Any:
         process = self._process
         process.tokens.add(token)
         await process.before("claim")
-        rows = await self._store.claim(*args, token=token, take=take, **kwargs)
-        if take is not None and process.faulty and process.happens("uncommitted", 0.05):
+        rows = await self._store.claim(*args, token=token, on_rows=on_rows, **kwargs)
+        if on_rows is not None and process.faulty and process.happens("uncommitted", 0.05):
             # The server goes down at the commit: jobs have begun of which it knows nothing.
-            await trio.sleep(process.chance.choice((0.0, 0.05, 0.5)))
-            await self._store.release([Claimed(row.id, token) for row in rows], ())
+            await trio.sleep(process.rng.choice((0.0, 0.05, 0.5)))
+            await self._store.release([ClaimedJob(row.id, token) for row in rows], ())
             raise psycopg.OperationalError("connection lost at the commit of a claim")
         await process.after("claim")
         return rows
@@ -143,7 +143,7 @@ class History:
     """What was done, and what the handlers saw."""
 
     seed: int
-    chance: random.Random
+    rng: random.Random
     store: MemoryStore
     runs: list[Run] = attrs.field(factory=list)
     #: Ids whose enqueue was acknowledged.
@@ -209,7 +209,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
 
     @contextlib.asynccontextmanager
     async def setup() -> AsyncIterator[None]:
-        await trio.sleep(process.chance.choice((0, 0, 0, 0.5, 3)))
+        await trio.sleep(process.rng.choice((0, 0, 0, 0.5, 3)))
         if process.faulty and process.happens("no-resource", 0.05):
             raise OSError("no resource")
         yield
@@ -235,9 +235,9 @@ async def live(history: History, process: Process, until: trio.Event) -> None:
     process.scope = trio.CancelScope()
     process.dead = False
     with process.scope:
-        grace = history.chance.choice((0.0, 1.0, 30.0))
+        grace = history.rng.choice((0.0, 1.0, 30.0))
         view = View(history.store, process)
-        async with open_on(view, grace=timedelta(seconds=grace), chance=process.chance) as m:
+        async with open_on(view, grace=timedelta(seconds=grace), rng=process.rng) as m:
             for queue in queues(history, process):
                 m.add_queue(queue)
             try:
@@ -269,18 +269,18 @@ async def keep_alive(history: History, process: Process, end: trio.Event) -> Non
             nursery.start_soon(trouble, history, process, stop, end)
             await live(history, process, stop)
             nursery.cancel_scope.cancel()
-        await trio.sleep(history.chance.uniform(0, 2))
+        await trio.sleep(history.rng.uniform(0, 2))
 
 
 async def trouble(history: History, process: Process, stop: trio.Event, end: trio.Event) -> None:
     """Kill, freeze or stop the process now and then, while faults last."""
     while process.faulty:
-        with trio.move_on_after(history.chance.uniform(1, 15)):
+        with trio.move_on_after(history.rng.uniform(1, 15)):
             await end.wait()
             break
         if not process.faulty:
             break
-        what = history.chance.choice(("kill", "freeze", "freeze", "stop"))
+        what = history.rng.choice(("kill", "freeze", "freeze", "stop"))
         if what not in process.limits.faults:
             continue
         history.count(what)
@@ -291,25 +291,25 @@ async def trouble(history: History, process: Process, stop: trio.Event, end: tri
         if what == "stop":
             stop.set()
             return
-        process.frozen_until = trio.current_time() + history.chance.uniform(0.5, 8)
+        process.frozen_until = trio.current_time() + history.rng.uniform(0.5, 8)
     await end.wait()
     stop.set()
 
 
 async def enqueue_some(history: History, process: Process, make_id: Callable[[], str]) -> None:
     """A client that enqueues, repeats what was not acknowledged, and cancels now and then."""
-    chance = history.chance
+    rng = history.rng
     view = View(history.store, process)
-    async with open_on(view, grace=timedelta(0), chance=process.chance) as m:
+    async with open_on(view, grace=timedelta(0), rng=process.rng) as m:
         both = queues(history, process)
-        for number in range(min(chance.randint(4, MOST_JOBS), process.limits.jobs)):
-            await trio.sleep(chance.uniform(0, 2))
-            attempts = chance.randint(1, 3)
+        for number in range(min(rng.randint(4, MOST_JOBS), process.limits.jobs)):
+            await trio.sleep(rng.uniform(0, 2))
+            attempts = rng.randint(1, 3)
             order = Order(
                 number,
-                tuple(chance.choice((0.0, 0.1, 1.0, 5.0)) for _ in range(attempts)),
+                tuple(rng.choice((0.0, 0.1, 1.0, 5.0)) for _ in range(attempts)),
                 tuple(
-                    chance.choice(("ok", "ok", "ok", "declared", "crash", "swallow"))
+                    rng.choice(("ok", "ok", "ok", "declared", "crash", "swallow"))
                     for _ in range(attempts)
                 ),
             )
@@ -317,15 +317,15 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                 order,
                 id=m25.JobId(make_id()),
                 max_attempts=attempts,
-                retry_delay=chance.choice((0, 0, 1.5)),
-                timeout=chance.choice((None, 3.0, 0.5)),
-                priority=chance.choice((0, 0, 1, -1)),
-                unique_key=chance.choice((None, None, f"key {number % 3}")),
-                scheduled_at=chance.choice(
-                    (None, None, history.store.now() + timedelta(seconds=chance.uniform(-1, 6)))
+                retry_delay=rng.choice((0, 0, 1.5)),
+                timeout=rng.choice((None, 3.0, 0.5)),
+                priority=rng.choice((0, 0, 1, -1)),
+                unique_key=rng.choice((None, None, f"key {number % 3}")),
+                scheduled_at=rng.choice(
+                    (None, None, history.store.now() + timedelta(seconds=rng.uniform(-1, 6)))
                 ),
             )
-            queue = chance.choice(both)
+            queue = rng.choice(both)
             assert job.id is not None
             for _ in range(20):
                 try:
@@ -338,7 +338,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                 else:
                     history.acknowledged.add(str(job.id))
                     break
-            if chance.random() < 0.1:
+            if rng.random() < 0.1:
                 try:
                     await m.cancel_job(queue, job.id)
                 except m25.JobCancelError:
@@ -359,20 +359,20 @@ async def watch(history: History) -> None:
                 keys[row.unique_key] = row.id
 
 
-def _ids(chance: random.Random) -> Callable[[], str]:
+def _ids(rng: random.Random) -> Callable[[], str]:
     counter = iter(range(1, 1 << 30))
-    return lambda: str(UUID(int=next(counter) << 64 | chance.getrandbits(62)))
+    return lambda: str(UUID(int=next(counter) << 64 | rng.getrandbits(62)))
 
 
 async def _history(seed: int, limits: Limits) -> History:
-    chance = random.Random(seed)
-    make_id = _ids(chance)
-    history = History(seed, chance, MemoryStore(make_id=make_id))
+    rng = random.Random(seed)
+    make_id = _ids(rng)
+    history = History(seed, rng, MemoryStore(make_id=make_id))
     processes = [
-        Process(f"worker {n}", random.Random(chance.getrandbits(64)), limits)
-        for n in range(chance.randint(1, MOST_WORKERS))
+        Process(f"worker {n}", random.Random(rng.getrandbits(64)), limits)
+        for n in range(rng.randint(1, MOST_WORKERS))
     ][: limits.workers]
-    client = Process("client", random.Random(chance.getrandbits(64)), limits)
+    client = Process("client", random.Random(rng.getrandbits(64)), limits)
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, history)
@@ -380,7 +380,7 @@ async def _history(seed: int, limits: Limits) -> History:
             for process in processes:
                 workers.start_soon(keep_alive, history, process, end)
             await enqueue_some(history, client, make_id)
-            await trio.sleep(chance.uniform(0, 20))
+            await trio.sleep(rng.uniform(0, 20))
             for process in processes:
                 # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False

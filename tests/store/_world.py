@@ -14,17 +14,17 @@ from m25._ids import IdSource
 from m25._store.memory import MemoryStore
 from m25._store.postgres import PostgresStore
 from m25._store.protocol import (
-    Claimed,
+    ClaimedJob,
     Enqueued,
-    Fate,
     JobRow,
     NewJob,
+    Outcome,
     Position,
-    Settlement,
     Started,
     Store,
     Swept,
     SweptQueue,
+    WriteResult,
 )
 
 #: How long claims last here; time only passes where a test says so, so any length would do.
@@ -66,19 +66,19 @@ def job(
     )
 
 
-def success(claim: Claimed, output: str = "null") -> Settlement:
-    return Settlement(*claim, None, output, None, None, None, None, None)
+def success(claim: ClaimedJob, output: str = "null") -> Outcome:
+    return Outcome(*claim, None, output, None, None, None, None, None)
 
 
 def failure(
-    claim: Claimed,
+    claim: ClaimedJob,
     reason: str = "crash",
     *,
     error_data: str | None = None,
     next_attempt_id: str | None = None,
-) -> Settlement:
+) -> Outcome:
     crashed = reason == "crash"
-    return Settlement(
+    return Outcome(
         *claim,
         reason,
         None,
@@ -138,29 +138,29 @@ class WithVerbs(World):
         limit: int = 100,
         start: bool = True,
         after: Sequence[Position] = (),
-    ) -> list[Claimed]:
+    ) -> list[ClaimedJob]:
         mine = token()
         rows = await self.store.claim(
             queue_name, token=mine, limit=limit, lease=LEASE, start=start, after=after
         )
-        return [Claimed(row.id, mine) for row in rows]
+        return [ClaimedJob(row.id, mine) for row in rows]
 
-    async def claim_one(self, *, start: bool = True) -> Claimed:
+    async def claim_one(self, *, start: bool = True) -> ClaimedJob:
         (claim,) = await self.claim(limit=1, start=start)
         return claim
 
-    async def start(self, *claims: Claimed) -> list[Started]:
+    async def start(self, *claims: ClaimedJob) -> list[Started]:
         return await self.store.start(claims, LEASE)
 
-    async def beat(self, *claims: Claimed) -> set[str]:
-        return await self.store.beat(claims, LEASE, RESERVED_TIMEOUT)
+    async def heartbeat(self, *claims: ClaimedJob) -> set[str]:
+        return await self.store.heartbeat(claims, LEASE, RESERVED_TIMEOUT)
 
-    async def settle(self, settlement: Settlement, allowed_losses: int = 3) -> Fate:
-        fates = await self.store.settle([settlement], allowed_losses)
-        assert list(fates) == [settlement.id]
-        return fates[settlement.id]
+    async def settle(self, outcome: Outcome, allowed_losses: int = 3) -> WriteResult:
+        results = await self.store.settle([outcome], allowed_losses)
+        assert list(results) == [outcome.id]
+        return results[outcome.id]
 
-    async def release(self, *claims: Claimed) -> set[str]:
+    async def release(self, *claims: ClaimedJob) -> set[str]:
         return await self.store.release(claims, [])
 
     async def sweep(

@@ -13,7 +13,7 @@ from _world import LEASE, MemoryWorld, failure, job, make_id, success, token
 
 from m25._job import JobStatus
 from m25._store.memory import MemoryStore
-from m25._store.protocol import Claimed, Fate
+from m25._store.protocol import ClaimedJob, WriteResult
 
 EPOCH = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -83,36 +83,37 @@ async def test_a_call_that_fails_was_applied_or_was_not_and_can_be_repeated(phas
     with pytest.raises(psycopg.OperationalError):
         await world.store.claim("q", token=lost, limit=1, lease=LEASE, start=True)
     assert world.store.rows()[0].status == ("executing" if phase == "after" else "pending")
-    assert await world.store.recover("q", [lost]) == ([new.id] if phase == "after" else [])
+    assert await world.store.release_claims("q", [lost]) == ([new.id] if phase == "after" else [])
 
-    settlement = failure(await world.claim_one())
+    outcome = failure(await world.claim_one())
     fault.at = ("settle", phase)
     with pytest.raises(psycopg.OperationalError):
-        await world.settle(settlement)
-    repeated = await world.settle(settlement)
-    assert repeated is (Fate.REPEATED if phase == "after" else Fate.RETRIED)
+        await world.settle(outcome)
+    repeated = await world.settle(outcome)
+    assert repeated is (WriteResult.REPEATED if phase == "after" else WriteResult.RETRIED)
     assert len(world.store.rows()) == 2
 
 
 async def test_faults_are_told_the_name_of_every_call() -> None:
     fault = Fault("", "")
     store = MemoryStore(fault=fault)
-    claim = Claimed(make_id(), token())
+    claim = ClaimedJob(make_id(), token())
     await store.check_version()
     await store.enqueue([], [])
     await store.get([])
     await store.cancel(claim.id, "q")
     await store.claim("q", token=token(), limit=1, lease=LEASE, start=True)
-    await store.recover("q", [])
+    await store.release_claims("q", [])
     await store.start([claim], LEASE)
-    await store.beat([claim], LEASE, LEASE)
+    await store.heartbeat([claim], LEASE, LEASE)
     await store.settle([success(claim)], 3)
     await store.release([claim], [])
     await store.sweep([], 1)
     await store.survey([])
-    await store.tell([])
+    await store.notify([])
     names = (
-        "check_version enqueue get cancel claim recover start beat settle release sweep survey tell"
+        "check_version enqueue get cancel claim release_claims start heartbeat settle release sweep"
+        " survey notify"
     )
     phases = ("before", "after")
     assert fault.calls == [(name, phase) for name in names.split() for phase in phases]
@@ -136,7 +137,7 @@ async def test_every_call_is_a_checkpoint() -> None:
     with trio.testing.assert_checkpoints():
         await store.get([])
     with trio.testing.assert_checkpoints():
-        await store.tell([])
+        await store.notify([])
     with trio.testing.assert_checkpoints():
         async with store.listen([]):
             pass

@@ -18,12 +18,12 @@ from _world import (
     token,
 )
 
-from m25._store.protocol import Claimed, JobRow
+from m25._store.protocol import ClaimedJob, JobRow
 
 
 async def test_two_claimers_never_get_the_same_job(world: WithVerbs) -> None:
     ids = await world.put(*(job() for _ in range(300)))
-    claimed: list[Claimed] = []
+    claimed: list[ClaimedJob] = []
 
     async def claimer() -> None:
         while some := await world.claim(limit=7):
@@ -167,7 +167,7 @@ async def test_many_are_started_in_one_call_and_the_lost_are_left_out(world: Wit
     await world.put(*(job() for _ in range(4)))
     claims = await world.claim(start=False)
     await world.release(claims[1])
-    started = await world.start(*claims, Claimed(token(), token()))
+    started = await world.start(*claims, ClaimedJob(token(), token()))
     assert {one.id for one in started} == {claim.id for claim in claims} - {claims[1].id}
     assert await world.status(claims[1].id) == "pending"
 
@@ -180,7 +180,7 @@ async def test_a_heartbeat_is_recorded_and_renews_the_lease(world: WithVerbs) ->
     claim = await world.claim_one()
     for _ in range(5):
         await world.pass_time(50)
-        assert await world.beat(claim) == {claim.id}
+        assert await world.heartbeat(claim) == {claim.id}
         assert await world.sweep() == []
     row = await world.row(claim.id)
     assert row.status == "executing"
@@ -196,8 +196,8 @@ async def test_a_heartbeat_says_which_jobs_are_still_held(world: WithVerbs) -> N
     await world.settle(success(settled))
     await world.release(released, taken)
     await world.claim(limit=2)
-    unknown = Claimed(token(), token())
-    assert await world.beat(held, settled, released, taken, reserved, unknown) == {
+    unknown = ClaimedJob(token(), token())
+    assert await world.heartbeat(held, settled, released, taken, reserved, unknown) == {
         held.id,
         reserved.id,
     }
@@ -210,7 +210,7 @@ async def test_heartbeats_do_not_keep_a_job_reserved_for_ever(world: WithVerbs) 
     while elapsed + 40 < RESERVED_TIMEOUT.total_seconds():
         await world.pass_time(40)
         elapsed += 40
-        assert await world.beat(claim) == {claim.id}
+        assert await world.heartbeat(claim) == {claim.id}
         assert await world.sweep() == []
     await world.pass_time(50)
     (swept,) = await world.sweep()
@@ -255,7 +255,7 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
         for name, parameters in (
             ("get", {"id": [id]}),
             ("claim", claim),
-            ("claim_onwards", claim | position),
+            ("claim_after", claim | position),
             ("cancel", {"id": id, "queue_name": "q"}),
         ):
             cursor = await connection.execute(statements[name], parameters)

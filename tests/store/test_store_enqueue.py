@@ -72,14 +72,14 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     store = world.store
     assert await store.enqueue(nothing, nothing) == []
     assert await store.get(nothing) == {}
-    assert await store.recover("q", nothing) == []
+    assert await store.release_claims("q", nothing) == []
     assert await store.start(nothing, LEASE) == []
-    assert await store.beat(nothing, LEASE, LEASE) == set()
+    assert await store.heartbeat(nothing, LEASE, LEASE) == set()
     assert await store.settle(nothing, 3) == {}
     assert await store.release(nothing, nothing) == set()
     assert await store.sweep(nothing, 100) == []
     assert await store.survey(nothing) == {}
-    await store.tell(nothing)
+    await store.notify(nothing)
 
 
 async def test_an_enqueue_repeated_after_a_lost_answer_inserts_nothing(world: WithVerbs) -> None:
@@ -118,12 +118,12 @@ async def put_all(world: WithVerbs, *batches: list[NewJob], fails_at: int | None
                 raise LookupError("no more")
             yield batch
 
-    def take(batch: Sequence[NewJob], answers: Sequence[object]) -> None:
+    def on_batch(batch: Sequence[NewJob], answers: Sequence[object]) -> None:
         nonlocal answered
         answered += len(list(zip(batch, answers, strict=True)))
 
     async with aclosing(source()) as batches_to_come:
-        await world.store.enqueue_all(batches_to_come, ["q"], take)
+        await world.store.enqueue_all(batches_to_come, ["q"], on_batch)
     return answered
 
 
@@ -258,7 +258,7 @@ async def test_who_listens_is_told_of_new_jobs_on_its_queues(world: WithVerbs) -
         assert await _next(told) == "a"
         await world.store.enqueue([job(long_name)], [long_name])
         assert await _next(told) == long_name
-        await world.store.tell(["b", "a"])
+        await world.store.notify(["b", "a"])
         assert await _next(told) == "a"
 
 
@@ -268,7 +268,7 @@ async def test_nobody_is_told_of_a_job_that_was_not_inserted(world: WithVerbs) -
     async with world.store.listen(["a", "b"]) as told:
         assert await _next(told) is None
         await world.store.enqueue([new], ["a"])
-        await world.store.tell(["b"])
+        await world.store.notify(["b"])
         assert await _next(told) == "b"
 
 
@@ -289,7 +289,7 @@ async def test_a_listener_that_is_busy_misses_nothing_and_piles_up_nothing(
         assert await _next(told) is None
         for _ in range(10):
             for name in names:
-                await world.store.tell([name])
+                await world.store.notify([name])
         waiting = set(names)
         received = 0
         while waiting:
@@ -316,7 +316,7 @@ async def test_a_job_put_in_a_transaction_exists_once_that_commits(
         assert await database.count() == 0
         assert await database.claim() == []
         assert list(await database.store.get([new.id], connection)) == [new.id]
-        await database.store.tell(["other"])
+        await database.store.notify(["other"])
         assert await _next(told) == "other"
         await connection.commit()
         assert await _next(told) == "q"

@@ -30,15 +30,15 @@ from hypothesis import strategies as st
 
 from m25 import pg
 from m25._store.protocol import (
-    Claimed,
+    ClaimedJob,
     Enqueued,
     Exists,
-    Fate,
     Held,
     JobRow,
+    Outcome,
     Position,
-    Settlement,
     SweptQueue,
+    WriteResult,
 )
 
 T = TypeVar("T")
@@ -108,9 +108,9 @@ class Settle:
 
 @attrs.frozen
 class SettleAgain:
-    """A settlement that is repeated."""
+    """A outcome that is repeated."""
 
-    settlement: int
+    outcome: int
 
 
 @attrs.frozen
@@ -181,8 +181,8 @@ class Side:
     numbers: dict[str, int] = attrs.field(factory=dict)
     #: What was enqueued, or refused, with its id and the how manieth it was.
     asked: list[tuple[Enqueue, str, int]] = attrs.field(factory=list)
-    claims: list[Claimed] = attrs.field(factory=list)
-    settlements: list[Settlement] = attrs.field(factory=list)
+    claims: list[ClaimedJob] = attrs.field(factory=list)
+    outcomes: list[Outcome] = attrs.field(factory=list)
     #: By queue and priority, where the latest claim ended.
     positions: dict[str, dict[int, Position]] = attrs.field(
         factory=lambda: {name: {} for name in QUEUES}
@@ -211,13 +211,13 @@ class Side:
                     after=[positions[p] for p in sorted(positions)] if step.goes_on else (),
                 )
                 positions.update((row.priority, position(row)) for row in rows)
-                self.claims += [Claimed(row.id, fresh[0]) for row in rows]
+                self.claims += [ClaimedJob(row.id, fresh[0]) for row in rows]
                 return self.numbered(row.id for row in rows)
             case Start():
                 started = await self.world.start(*_pick(self.claims, step.claims))
                 return sorted(self.numbered(one.id for one in started))
             case Beat():
-                return sorted(self.numbered(await self.world.beat(*self.pick(step.claims))))
+                return sorted(self.numbered(await self.world.heartbeat(*self.pick(step.claims))))
             case Settle():
                 return await self.settle(
                     [
@@ -228,12 +228,12 @@ class Side:
                     ]
                 )
             case SettleAgain():
-                return await self.settle(_pick(self.settlements, [step.settlement]))
+                return await self.settle(_pick(self.outcomes, [step.outcome]))
             case Release():
                 return sorted(self.numbered(await self.world.release(*self.pick(step.claims))))
             case Recover():
                 tokens = [claim.token for claim in self.pick(step.claims)]
-                return sorted(self.numbered(await store.recover(step.queue_name, tokens)))
+                return sorted(self.numbered(await store.release_claims(step.queue_name, tokens)))
             case Sweep():
                 await self.pass_time(step.after)
                 return await self.sweep(step.allowed_losses)
@@ -272,15 +272,15 @@ class Side:
             case Exists(row):
                 return "exists", self.numbers[row.id], row.status
 
-    async def settle(self, settlements: Sequence[Settlement]) -> dict[int, Fate]:
+    async def settle(self, outcomes: Sequence[Outcome]) -> dict[int, WriteResult]:
         # One job may have been claimed more than once; a call settles it once.
-        by_id = {settlement.id: settlement for settlement in settlements}
-        fates = await self.world.store.settle(list(by_id.values()), 1)
-        self.settlements += by_id.values()
-        for id, settlement in by_id.items():
-            if fates[id] is Fate.RETRIED and settlement.next_attempt_id is not None:
-                self.number(settlement.next_attempt_id)
-        return {self.numbers[id]: fates[id] for id in by_id}
+        by_id = {outcome.id: outcome for outcome in outcomes}
+        results = await self.world.store.settle(list(by_id.values()), 1)
+        self.outcomes += by_id.values()
+        for id, outcome in by_id.items():
+            if results[id] is WriteResult.RETRIED and outcome.next_attempt_id is not None:
+                self.number(outcome.next_attempt_id)
+        return {self.numbers[id]: results[id] for id in by_id}
 
     async def sweep(self, allowed_losses: int) -> list[object]:
         queues = [SweptQueue(name, allowed_losses, RESERVED_TIMEOUT) for name in QUEUES]
@@ -293,7 +293,7 @@ class Side:
                 self.number(following.id)
         return [(self.numbers[one.id], one[2], one[3]) for one in swept]
 
-    def pick(self, numbers: Sequence[int]) -> list[Claimed]:
+    def pick(self, numbers: Sequence[int]) -> list[ClaimedJob]:
         return _pick(self.claims, numbers)
 
     def number(self, id: str) -> None:

@@ -9,54 +9,54 @@ import pytest
 from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
 from m25._job import MOVES, JobStatus
-from m25._store.protocol import Claimed
+from m25._store.protocol import ClaimedJob
 
 #: How to bring a new job into each status, and the claim on it, such as it is.
-Lead = Callable[[WithVerbs, str], Awaitable[Claimed]]
+Lead = Callable[[WithVerbs, str], Awaitable[ClaimedJob]]
 
 
-async def pending(world: WithVerbs, queue_name: str) -> Claimed:
+async def pending(world: WithVerbs, queue_name: str) -> ClaimedJob:
     (id,) = await world.put(job(queue_name))
-    return Claimed(id, token())
+    return ClaimedJob(id, token())
 
 
-async def pending_again(world: WithVerbs, queue_name: str) -> Claimed:
+async def pending_again(world: WithVerbs, queue_name: str) -> ClaimedJob:
     claim = await executing(world, queue_name)
     await world.release(claim)
     return claim
 
 
-async def reserved(world: WithVerbs, queue_name: str) -> Claimed:
+async def reserved(world: WithVerbs, queue_name: str) -> ClaimedJob:
     await world.put(job(queue_name))
     (claim,) = await world.claim(queue_name, start=False)
     return claim
 
 
-async def executing(world: WithVerbs, queue_name: str) -> Claimed:
+async def executing(world: WithVerbs, queue_name: str) -> ClaimedJob:
     await world.put(job(queue_name))
     (claim,) = await world.claim(queue_name)
     return claim
 
 
-async def executing_after_setup(world: WithVerbs, queue_name: str) -> Claimed:
+async def executing_after_setup(world: WithVerbs, queue_name: str) -> ClaimedJob:
     claim = await reserved(world, queue_name)
     await world.start(claim)
     return claim
 
 
-async def succeeded(world: WithVerbs, queue_name: str) -> Claimed:
+async def succeeded(world: WithVerbs, queue_name: str) -> ClaimedJob:
     claim = await executing(world, queue_name)
     await world.settle(success(claim))
     return claim
 
 
-async def failed(world: WithVerbs, queue_name: str) -> Claimed:
+async def failed(world: WithVerbs, queue_name: str) -> ClaimedJob:
     claim = await executing(world, queue_name)
     await world.settle(failure(claim))
     return claim
 
 
-async def cancelled(world: WithVerbs, queue_name: str) -> Claimed:
+async def cancelled(world: WithVerbs, queue_name: str) -> ClaimedJob:
     claim = await pending(world, queue_name)
     await world.store.cancel(claim.id, queue_name)
     return claim
@@ -73,7 +73,7 @@ LEADS: Mapping[JobStatus, list[Lead]] = {
 
 
 #: Each verb, by whoever has most right to it.
-Act = Callable[[WithVerbs, Claimed, str], Awaitable[object]]
+Act = Callable[[WithVerbs, ClaimedJob, str], Awaitable[object]]
 
 VERBS: Mapping[str, list[Act]] = {
     "enqueue": [
@@ -83,17 +83,17 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, _, name: world.claim(name, start=True),
         lambda world, _, name: world.claim(name, start=False),
     ],
-    "claim_again": [lambda world, claim, _: world.store.claim_again([claim], LEASE)],
+    "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
     "start": [lambda world, claim, _: world.start(claim)],
-    "beat": [lambda world, claim, _: world.beat(claim)],
+    "heartbeat": [lambda world, claim, _: world.heartbeat(claim)],
     "settle": [
         lambda world, claim, _: world.settle(success(claim)),
         lambda world, claim, _: world.settle(failure(claim)),
         lambda world, claim, _: world.settle(failure(claim, "heartbeat_timeout")),
     ],
     "release": [lambda world, claim, _: world.release(claim)],
-    "recover": [lambda world, claim, name: world.store.recover(name, [claim.token])],
+    "release_claims": [lambda world, claim, name: world.store.release_claims(name, [claim.token])],
     "sweep": [lambda world, _, name: world.sweep(name)],
 }
 
@@ -115,7 +115,7 @@ async def test_the_table_of_moves_is_what_the_verbs_do(world: WithVerbs) -> None
                     after = JobStatus(row_after.status)
                     if after is not before:
                         seen[before, after].add(verb)
-                    elif verb == "beat":
+                    elif verb == "heartbeat":
                         at = row_after.latest_heartbeat_at
                         assert row_after._replace(latest_heartbeat_at=None) == row
                         assert (at is not None) == (before.value in ("reserved", "executing"))

@@ -11,7 +11,7 @@ from _world import LEASE, PostgresWorld, WithVerbs, failure, job, make_id, succe
 from psycopg.conninfo import make_conninfo
 
 from m25 import pg
-from m25._store.protocol import Claimed, Fate, JobRow, RowRefused, Settlement
+from m25._store.protocol import ClaimedJob, JobRow, Outcome, RowRefused, WriteResult
 
 # Outcomes
 
@@ -19,7 +19,7 @@ from m25._store.protocol import Claimed, Fate, JobRow, RowRefused, Settlement
 async def test_a_success_keeps_its_output_and_ends_the_chain(world: WithVerbs) -> None:
     await world.put(job(max_attempts=5))
     claim = await world.claim_one()
-    assert await world.settle(success(claim, '{"pages": 2}')) is Fate.SETTLED
+    assert await world.settle(success(claim, '{"pages": 2}')) is WriteResult.SETTLED
     row = await world.row(claim.id)
     assert row.status == "succeeded"
     assert row.output is not None
@@ -39,7 +39,10 @@ async def test_an_output_of_none_is_an_output(world: WithVerbs) -> None:
 async def test_a_declared_error_is_kept_as_data(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one()
-    assert await world.settle(failure(claim, "error", error_data='{"type": "No"}')) is Fate.SETTLED
+    assert (
+        await world.settle(failure(claim, "error", error_data='{"type": "No"}'))
+        is WriteResult.SETTLED
+    )
     row = await world.row(claim.id)
     assert (row.status, row.failure_reason) == ("failed", "error")
     assert row.error_data is not None
@@ -61,14 +64,14 @@ async def test_many_outcomes_are_written_in_one_call(world: WithVerbs) -> None:
     await world.put(*(job(max_attempts=2) for _ in range(4)))
     a, b, c, d = await world.claim()
     await world.release(d)
-    unknown = Claimed(token(), token())
-    settlements = [success(a), failure(b), success(c), success(d), failure(unknown)]
-    assert await world.store.settle(settlements, 3) == {
-        a.id: Fate.SETTLED,
-        b.id: Fate.RETRIED,
-        c.id: Fate.SETTLED,
-        d.id: Fate.FENCED,
-        unknown.id: Fate.FENCED,
+    unknown = ClaimedJob(token(), token())
+    outcomes = [success(a), failure(b), success(c), success(d), failure(unknown)]
+    assert await world.store.settle(outcomes, 3) == {
+        a.id: WriteResult.SETTLED,
+        b.id: WriteResult.RETRIED,
+        c.id: WriteResult.SETTLED,
+        d.id: WriteResult.FENCED,
+        unknown.id: WriteResult.FENCED,
     }
     statuses = [row.status for row in await world.rows([a.id, b.id, c.id, d.id])]
     assert statuses == ["succeeded", "failed", "succeeded", "pending"]
@@ -104,7 +107,7 @@ async def test_the_next_attempt_is_like_the_one_before(world: WithVerbs) -> None
     await world.put(first)
     (claim,) = await world.claim("letters")
     second = make_id()
-    assert await world.settle(failure(claim, next_attempt_id=second)) is Fate.RETRIED
+    assert await world.settle(failure(claim, next_attempt_id=second)) is WriteResult.RETRIED
     before, after = await world.rows([first.id, second])
     assert before.finished_at is not None
     assert after.scheduled_at is not None
@@ -136,12 +139,12 @@ async def test_there_are_as_many_attempts_as_asked_for_in_one_chain(world: WithV
         claim = await world.claim_one()
         assert claim.id == chain[-1]
         following = make_id()
-        fate = await world.settle(failure(claim, "job_timeout", next_attempt_id=following))
+        result = await world.settle(failure(claim, "job_timeout", next_attempt_id=following))
         if attempt < 4:
-            assert fate is Fate.RETRIED
+            assert result is WriteResult.RETRIED
             chain.append(following)
         else:
-            assert fate is Fate.SETTLED
+            assert result is WriteResult.SETTLED
     rows = await world.rows(chain)
     assert [row.attempt for row in rows] == [1, 2, 3, 4]
     assert [row.status for row in rows] == ["failed"] * 4
@@ -165,13 +168,13 @@ async def test_a_settle_repeated_after_a_lost_answer_inserts_no_second_attempt(
     world: WithVerbs,
 ) -> None:
     await world.put(job(max_attempts=3))
-    settlement = failure(await world.claim_one())
-    assert await world.settle(settlement) is Fate.RETRIED
-    row = await world.row(settlement.id)
+    outcome = failure(await world.claim_one())
+    assert await world.settle(outcome) is WriteResult.RETRIED
+    row = await world.row(outcome.id)
     await world.pass_time(1)
-    before = await world.row(settlement.id)
-    assert await world.settle(settlement) is Fate.REPEATED
-    assert await world.row(settlement.id) == before
+    before = await world.row(outcome.id)
+    assert await world.settle(outcome) is WriteResult.REPEATED
+    assert await world.row(outcome.id) == before
     assert row.status == before.status == "failed"
     assert await world.count() == 2
 
@@ -180,7 +183,7 @@ async def test_the_first_outcome_of_an_attempt_stands(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one()
     await world.settle(success(claim, "1"))
-    assert await world.settle(failure(claim)) is Fate.REPEATED
+    assert await world.settle(failure(claim)) is WriteResult.REPEATED
     row = await world.row(claim.id)
     assert (row.status, row.output, row.crash_type) == ("succeeded", "1", None)
     assert await world.count() == 1
@@ -190,11 +193,16 @@ async def test_an_attempt_lost_with_its_process_is_followed_by_another_and_not_c
     world: WithVerbs,
 ) -> None:
     (first,) = await world.put(job(max_attempts=2))
-    fates = []
+    results = []
     for reason in ("heartbeat_timeout", "crash", "heartbeat_timeout", "crash"):
         claim = await world.claim_one()
-        fates.append(await world.settle(failure(claim, reason), allowed_losses=2))
-    assert fates == [Fate.RETRIED, Fate.RETRIED, Fate.RETRIED, Fate.SETTLED]
+        results.append(await world.settle(failure(claim, reason), allowed_losses=2))
+    assert results == [
+        WriteResult.RETRIED,
+        WriteResult.RETRIED,
+        WriteResult.RETRIED,
+        WriteResult.SETTLED,
+    ]
     chain = [await world.row(first)]
     while following := await world.successor(chain[-1].id):
         chain.append(following)
@@ -206,16 +214,16 @@ async def test_a_chain_ends_once_it_has_lost_more_processes_than_it_may(world: W
     await world.put(job(max_attempts=100))
     for _ in range(3):
         lost = failure(await world.claim_one(), "heartbeat_timeout")
-        assert await world.settle(lost, allowed_losses=3) is Fate.RETRIED
+        assert await world.settle(lost, allowed_losses=3) is WriteResult.RETRIED
     lost = failure(await world.claim_one(), "heartbeat_timeout")
-    assert await world.settle(lost, allowed_losses=3) is Fate.SETTLED
+    assert await world.settle(lost, allowed_losses=3) is WriteResult.SETTLED
     assert await world.claim() == []
 
 
 async def test_a_job_of_one_attempt_and_no_allowed_losses_starts_once(world: WithVerbs) -> None:
     await world.put(job())
     lost = failure(await world.claim_one(), "heartbeat_timeout")
-    assert await world.settle(lost, allowed_losses=0) is Fate.SETTLED
+    assert await world.settle(lost, allowed_losses=0) is WriteResult.SETTLED
     assert await world.claim() == []
 
 
@@ -227,7 +235,7 @@ async def test_a_job_that_is_handed_back_is_as_if_never_claimed(world: WithVerbs
     before = await world.rows(ids)
     claims = await world.claim(start=False)
     await world.start(claims[0])
-    await world.beat(*claims)
+    await world.heartbeat(*claims)
     assert await world.release(*claims) == set(ids)
     assert await world.rows(ids) == before
     assert [claim.id for claim in await world.claim()] == ids
@@ -251,8 +259,8 @@ async def test_what_a_claim_took_whose_answer_was_lost_is_handed_back(world: Wit
     for one, limit in ((lost, 2), (lost_too, 1), (kept, 2)):
         await world.store.claim("q", token=one, limit=limit, lease=LEASE, start=one != lost_too)
     await world.store.claim("other", token=lost, limit=1, lease=LEASE, start=True)
-    assert sorted(await world.store.recover("q", [lost, lost_too, unused])) == ids[:3]
-    assert await world.store.recover("q", [lost, lost_too, unused]) == []
+    assert sorted(await world.store.release_claims("q", [lost, lost_too, unused])) == ids[:3]
+    assert await world.store.release_claims("q", [lost, lost_too, unused]) == []
     rows = await world.rows(ids)
     assert rows[:3] == before[:3]
     assert [row.status for row in rows[3:]] == ["executing", "executing", "pending"]
@@ -264,47 +272,47 @@ async def test_what_has_ended_is_not_handed_back(world: WithVerbs) -> None:
     a, b = await world.claim()
     await world.settle(success(a))
     await world.settle(failure(b))
-    assert await world.store.recover("q", [a.token]) == []
+    assert await world.store.release_claims("q", [a.token]) == []
     assert await world.release(a, b) == set()
 
 
 # Fencing: whoever has lost a job changes nothing
 
-Lose = Callable[[WithVerbs, Claimed], Awaitable[None]]
+Lose = Callable[[WithVerbs, ClaimedJob], Awaitable[None]]
 
 
-async def handed_back(world: WithVerbs, claim: Claimed) -> None:
+async def handed_back(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.release(claim)
 
 
-async def handed_back_and_taken(world: WithVerbs, claim: Claimed) -> None:
+async def handed_back_and_taken(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.release(claim)
     taken = await world.claim_one()
     assert taken.id == claim.id
 
 
-async def handed_back_and_reserved(world: WithVerbs, claim: Claimed) -> None:
+async def handed_back_and_reserved(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.release(claim)
     await world.claim_one(start=False)
 
 
-async def handed_back_and_cancelled(world: WithVerbs, claim: Claimed) -> None:
+async def handed_back_and_cancelled(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.release(claim)
     assert await world.store.cancel(claim.id, "q")
 
 
-async def handed_back_and_ended_by_another(world: WithVerbs, claim: Claimed) -> None:
+async def handed_back_and_ended_by_another(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.release(claim)
     await world.settle(success(await world.claim_one(), '"theirs"'))
 
 
-async def swept(world: WithVerbs, claim: Claimed) -> None:
+async def swept(world: WithVerbs, claim: ClaimedJob) -> None:
     await world.pass_time(LEASE.total_seconds() + 1)
     assert [one.id for one in await world.sweep()] == [claim.id]
 
 
-async def recovered(world: WithVerbs, claim: Claimed) -> None:
-    await world.store.recover("q", [claim.token])
+async def recovered(world: WithVerbs, claim: ClaimedJob) -> None:
+    await world.store.release_claims("q", [claim.token])
 
 
 @pytest.mark.parametrize("start", [True, False], ids=["executing", "reserved"])
@@ -329,12 +337,12 @@ async def test_who_has_lost_a_job_can_change_nothing_of_it(
     row, count = await world.row(mine.id), await world.count()
 
     assert await world.start(mine) == []
-    assert await world.beat(mine) == set()
-    assert await world.settle(success(mine, '"mine"')) is Fate.FENCED
-    assert await world.settle(failure(mine)) is Fate.FENCED
-    assert await world.settle(failure(mine, "heartbeat_timeout")) is Fate.FENCED
+    assert await world.heartbeat(mine) == set()
+    assert await world.settle(success(mine, '"mine"')) is WriteResult.FENCED
+    assert await world.settle(failure(mine)) is WriteResult.FENCED
+    assert await world.settle(failure(mine, "heartbeat_timeout")) is WriteResult.FENCED
     assert await world.release(mine) == set()
-    assert await world.store.recover("q", [mine.token]) == []
+    assert await world.store.release_claims("q", [mine.token]) == []
 
     assert await world.row(mine.id) == row
     assert await world.count() == count
@@ -344,8 +352,8 @@ async def test_a_job_that_was_not_started_cannot_be_settled(world: WithVerbs) ->
     await world.put(job())
     claim = await world.claim_one(start=False)
     row = await world.row(claim.id)
-    assert await world.settle(success(claim)) is Fate.FENCED
-    assert await world.settle(failure(claim)) is Fate.FENCED
+    assert await world.settle(success(claim)) is WriteResult.FENCED
+    assert await world.settle(failure(claim)) is WriteResult.FENCED
     assert await world.row(claim.id) == row
 
 
@@ -357,7 +365,7 @@ async def test_of_two_outcomes_in_one_call_only_the_owners_is_written(
     lost = await world.claim_one()
     await world.release(lost)
     mine = await world.claim_one()
-    both: list[Settlement] = [success(lost, '"late"'), success(mine, '"mine"')]
+    both: list[Outcome] = [success(lost, '"late"'), success(mine, '"mine"')]
     await world.store.settle(both if late_first else both[::-1], 3)
     assert (await world.row(mine.id)).output == '"mine"'
 
@@ -371,8 +379,8 @@ async def test_a_claim_does_not_survive_a_plain_statement_that_gives_the_row_bac
     await database.execute("update m25.job set reserved_at = now(), started_at = now()")
     row: JobRow = await database.row(claim.id)
     assert row.status == "executing"
-    assert await database.settle(success(claim)) is Fate.FENCED
-    assert await database.beat(claim) == set()
+    assert await database.settle(success(claim)) is WriteResult.FENCED
+    assert await database.heartbeat(claim) == set()
 
 
 def _between(earlier: str | None, later: str | None) -> float:

@@ -8,7 +8,7 @@ from typing import LiteralString
 import pytest
 from _world import LEASE, PostgresWorld, failure, job, make_id, success
 
-from m25._store.protocol import Fate
+from m25._store.protocol import WriteResult
 
 #: What is done to a pending job, which stays due.
 DUE: Mapping[str, LiteralString] = {
@@ -68,20 +68,20 @@ async def test_a_row_of_strange_values_runs_fails_and_is_tried_again(
     good = [claim for claim in claims if claim.id != id]
     assert len(await database.start(*claims)) == 3
     finished_before = what == "an end without a beginning"
-    assert await database.beat(*claims) == {c.id for c in claims} - {
+    assert await database.heartbeat(*claims) == {c.id for c in claims} - {
         *([id] if finished_before else [])
     }
-    fates = await database.store.settle(
+    results = await database.store.settle(
         [success(good[0]), failure(claim, reason), success(good[1])], allowed_losses=2**31 - 1
     )
-    assert [fates[one.id] for one in good] == [Fate.SETTLED, Fate.SETTLED]
+    assert [results[one.id] for one in good] == [WriteResult.SETTLED, WriteResult.SETTLED]
     if finished_before:
-        assert fates[id] is Fate.REPEATED
+        assert results[id] is WriteResult.REPEATED
         return
-    assert fates[id] in (Fate.SETTLED, Fate.RETRIED)
+    assert results[id] in (WriteResult.SETTLED, WriteResult.RETRIED)
     row, following = await database.row(id), await database.successor(id)
     assert row.status == "failed"
-    assert (following is not None) == (fates[id] is Fate.RETRIED)
+    assert (following is not None) == (results[id] is WriteResult.RETRIED)
     if following is not None:
         assert following.attempt == min(row.attempt + 1, 2**31 - 1)
         assert following.input == row.input
@@ -105,7 +105,7 @@ async def test_a_row_of_strange_values_whose_owner_is_gone_is_swept(
         assert id in swept
         assert len(swept) == 2
     assert await database.status(id) == "failed"
-    assert await database.settle(success(claim)) in (Fate.FENCED, Fate.REPEATED)
+    assert await database.settle(success(claim)) in (WriteResult.FENCED, WriteResult.REPEATED)
 
 
 @pytest.mark.parametrize("what", LATER)
@@ -133,7 +133,7 @@ async def test_a_row_claimed_at_no_real_time_is_judged_all_the_same(
         at=infinite,
     )
     await database.disown(originals)
-    assert ours in await database.beat(claims[0])
+    assert ours in await database.heartbeat(claims[0])
     swept = {one.id for one in await database.sweep()}
     expected = {lost, originals} if infinite == "-infinity" else set()
     if infinite == "-infinity" and not start:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from _world import LEASE, RESERVED_TIMEOUT, PostgresWorld, WithVerbs, job, success
 
-from m25._store.protocol import Fate, Swept
+from m25._store.protocol import Swept, WriteResult
 
 LEASE_OVER = LEASE.total_seconds() + 1
 
@@ -138,11 +138,11 @@ async def test_who_comes_back_after_a_sweep_keeps_nothing(world: WithVerbs) -> N
     await world.pass_time(LEASE_OVER)
     await world.sweep()
     row = await world.row(id)
-    assert await world.settle(success(zombie)) is Fate.FENCED
-    assert await world.beat(zombie) == set()
+    assert await world.settle(success(zombie)) is WriteResult.FENCED
+    assert await world.heartbeat(zombie) == set()
     assert await world.row(id) == row
     (again,) = await world.claim()
-    assert await world.settle(success(again)) is Fate.SETTLED
+    assert await world.settle(success(again)) is WriteResult.SETTLED
 
 
 async def test_who_settles_after_its_lease_is_over_and_before_a_sweep_is_in_time(
@@ -151,7 +151,7 @@ async def test_who_settles_after_its_lease_is_over_and_before_a_sweep_is_in_time
     await world.put(job())
     claim = await world.claim_one()
     await world.pass_time(LEASE_OVER)
-    assert await world.settle(success(claim)) is Fate.SETTLED
+    assert await world.settle(success(claim)) is WriteResult.SETTLED
     assert await world.sweep() == []
 
 

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any, Final, NoReturn, TypeAlias
 from uuid import UUID
 
-from .._moments import duration_from_text, duration_to_text
+from .._timestamps import duration_from_text, duration_to_text
 from ._refusal import Refusal, shown
 from ._text import float_from_int
 

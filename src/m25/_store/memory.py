@@ -34,20 +34,20 @@ import trio
 
 from .._job import MOVES, FailureReason, JobStatus, has_next_attempt
 from .protocol import (
-    Claimed,
+    ClaimedJob,
     Enqueued,
     Exists,
-    Fate,
     Held,
     JobRow,
     NewJob,
+    Outcome,
     Position,
     RowRefused,
-    Settlement,
     Started,
     Store,
     Swept,
     SweptQueue,
+    WriteResult,
 )
 
 #: Awaited with the name of a call, before it is applied and after: it may raise
@@ -243,7 +243,7 @@ class MemoryStore(Store):
             for row in queue.values():
                 if row.lease_expires_at is not None:
                     row.lease_expires_at += by
-        self._tell(queue_names)
+        self._notify(queue_names)
         return True
 
     async def wait_for_change(self) -> None:
@@ -257,20 +257,20 @@ class MemoryStore(Store):
             pass
 
     async def enqueue(
-        self, jobs: Sequence[NewJob], tell: Sequence[str], connection: Any = None
+        self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
     ) -> list[Enqueued | Exists | Held]:
         _refuse_connection(connection)
         async with self._call("enqueue") as now:
             answers = self._insert_batch(jobs, now)
             if any(isinstance(answer, Enqueued) for answer in answers):
-                self._tell(tell)
+                self._notify(notify)
             return answers
 
     async def enqueue_all(
         self,
         batches: AsyncIterable[Sequence[NewJob]],
-        tell: Sequence[str],
-        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        notify: Sequence[str],
+        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: Any = None,
     ) -> None:
         _refuse_connection(connection)
@@ -285,13 +285,13 @@ class MemoryStore(Store):
                         for job, answer in zip(batch, answers, strict=True)
                         if isinstance(answer, Enqueued)
                     )
-                    take(batch, answers)
+                    on_batch(batch, answers)
             except BaseException:
                 for row in inserted:
                     self._remove(row)
                 raise
             if inserted:
-                self._tell(tell)
+                self._notify(notify)
 
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         _refuse_connection(connection)
@@ -316,7 +316,7 @@ class MemoryStore(Store):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
-        take: Callable[[Sequence[JobRow]], None] | None = None,
+        on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         async with self._call("claim") as now:
             rows = [self._rows[id] for _, _, id in self._due(queue_name, now, limit, after)]
@@ -331,12 +331,12 @@ class MemoryStore(Store):
                     lease_expires_at=now + lease // _MICROSECOND,
                 )
             claimed = [row.answer() for row in rows]
-            if take is not None:
-                take(claimed)
+            if on_rows is not None:
+                on_rows(claimed)
             return claimed
 
-    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
-        async with self._call("claim_again") as now:
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+        async with self._call("confirm") as now:
             held: set[str] = set()
             for id, token in claims:
                 row = self._rows.get(id)
@@ -347,7 +347,7 @@ class MemoryStore(Store):
                     continue
                 started_at = now if row.started_at is None else row.started_at
                 self._write(
-                    "claim_again",
+                    "confirm",
                     row,
                     reserved_at=now if row.reserved_at is None else row.reserved_at,
                     claim_token=token,
@@ -358,15 +358,15 @@ class MemoryStore(Store):
                 held.add(id)
             return held
 
-    async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        async with self._call("recover"):
+    async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+        async with self._call("release_claims"):
             wanted = set(tokens)
             rows = [row for row in self._live[queue_name].values() if row.claim_token in wanted]
             for row in rows:
-                self._hand_back("recover", row)
+                self._hand_back("release_claims", row)
             return [row.id for row in rows]
 
-    async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
         async with self._call("start") as now:
             started: list[Started] = []
             for row in self._held(claims):
@@ -382,39 +382,39 @@ class MemoryStore(Store):
                 started.append(Started(row.id, _seconds(started_at), _seconds(deadline)))
             return started
 
-    async def beat(
-        self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
+    async def heartbeat(
+        self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
     ) -> set[str]:
-        async with self._call("beat") as now:
+        async with self._call("heartbeat") as now:
             rows = self._held(claims)
             for row in rows:
                 expiry = now + lease // _MICROSECOND
                 if row.reserved_at is not None and row.status is JobStatus.RESERVED:
                     expiry = min(expiry, row.reserved_at + reserved_timeout // _MICROSECOND)
-                self._write("beat", row, latest_heartbeat_at=now, lease_expires_at=expiry)
+                self._write("heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry)
             return {row.id for row in rows}
 
     async def settle(
-        self, settlements: Sequence[Settlement], allowed_losses: int
-    ) -> dict[str, Fate]:
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> dict[str, WriteResult]:
         async with self._call("settle") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             storable = [
-                settlement._replace(
-                    output=_optional_jsonb(settlement.output),
-                    error_data=_optional_jsonb(settlement.error_data),
+                outcome._replace(
+                    output=_optional_jsonb(outcome.output),
+                    error_data=_optional_jsonb(outcome.error_data),
                 )
-                for settlement in settlements
+                for outcome in outcomes
             ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
-    async def release(self, claims: Sequence[Claimed], tell: Sequence[str]) -> set[str]:
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
         async with self._call("release"):
             rows = self._held(claims)
             for row in rows:
                 self._hand_back("release", row)
             if rows:
-                self._tell(tell)
+                self._notify(notify)
             return {row.id for row in rows}
 
     async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
@@ -436,9 +436,9 @@ class MemoryStore(Store):
                     due_in[name] = max(0, min(run_at - now, _DAY)) / _SECOND
             return due_in
 
-    async def tell(self, queue_names: Sequence[str]) -> None:
-        async with self._call("tell"):
-            self._tell(queue_names)
+    async def notify(self, queue_names: Sequence[str]) -> None:
+        async with self._call("notify"):
+            self._notify(queue_names)
 
     @asynccontextmanager
     async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
@@ -558,7 +558,7 @@ class MemoryStore(Store):
         pending = self._pending[queue_name]
         return min((pending[start][1] for start, _ in _levels(pending)), default=None)
 
-    def _held(self, claims: Sequence[Claimed]) -> list[_Row]:
+    def _held(self, claims: Sequence[ClaimedJob]) -> list[_Row]:
         """The live rows that are still held by their claims."""
         held: dict[str, _Row] = {}
         for id, token in claims:
@@ -579,28 +579,28 @@ class MemoryStore(Store):
             lease_expires_at=None,
         )
 
-    def _settle(self, settlement: Settlement, allowed_losses: int, now: int) -> Fate:
-        row = self._rows.get(settlement.id)
-        if row is None or row.claim_token != settlement.token:
-            return Fate.FENCED
+    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+        row = self._rows.get(outcome.id)
+        if row is None or row.claim_token != outcome.token:
+            return WriteResult.FENCED
         if row.finished_at is not None:
-            return Fate.REPEATED
+            return WriteResult.REPEATED
         if row.status is not JobStatus.EXECUTING:
-            return Fate.FENCED
+            return WriteResult.FENCED
         retried = self._end(
             "settle",
             row,
             now,
-            settlement.failure_reason,
-            settlement.next_attempt_id,
+            outcome.failure_reason,
+            outcome.next_attempt_id,
             allowed_losses,
-            output=settlement.output,
-            error_data=settlement.error_data,
-            crash_type=settlement.crash_type,
-            crash_message=settlement.crash_message,
-            crash_traceback=settlement.crash_traceback,
+            output=outcome.output,
+            error_data=outcome.error_data,
+            crash_type=outcome.crash_type,
+            crash_message=outcome.crash_message,
+            crash_traceback=outcome.crash_traceback,
         )
-        return Fate.RETRIED if retried else Fate.SETTLED
+        return WriteResult.RETRIED if retried else WriteResult.SETTLED
 
     def _sweep(self, row: _Row, queue: SweptQueue, now: int) -> Swept:
         if row.status is JobStatus.RESERVED:
@@ -672,7 +672,7 @@ class MemoryStore(Store):
         )
         return True
 
-    def _tell(self, queue_names: Sequence[str]) -> None:
+    def _notify(self, queue_names: Sequence[str]) -> None:
         for listener in self._listeners:
             for name in queue_names:
                 listener.tell(name)

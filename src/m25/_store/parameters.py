@@ -36,6 +36,6 @@ def interval(duration: timedelta) -> str:
     return f"{duration.days} days {duration.seconds} secs {duration.microseconds} microseconds"
 
 
-def moment(at: datetime | None) -> str | None:
+def timestamp(at: datetime | None) -> str | None:
     """A point in time, which reads the same whatever `DateStyle` and time zone are."""
     return None if at is None else at.isoformat()

@@ -24,24 +24,24 @@ import trio
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
-from .._outage import brief
+from .._database_health import brief
 from ..pg._prepared import Prepared, Rows
-from .parameters import array, interval, moment, plain_array
+from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
-    Claimed,
+    ClaimedJob,
     Enqueued,
     Exists,
-    Fate,
     Held,
     JobRow,
     NewJob,
+    Outcome,
     Position,
     RowRefused,
-    Settlement,
     Started,
     Store,
     Swept,
     SweptQueue,
+    WriteResult,
 )
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
@@ -117,7 +117,7 @@ class PostgresStore(Store):
         parameters: Mapping[str, str | None],
         connection: pg.AsyncConnection[Any] | None = None,
         *,
-        take: Callable[[Rows], None] | None = None,
+        on_rows: Callable[[Rows], None] | None = None,
     ) -> Rows:
         try:
             if connection is not None:
@@ -125,10 +125,10 @@ class PostgresStore(Store):
                 return await self._execute(statement, parameters, connection)
             async with self._pool.connection() as pooled:
                 if self._is_direct and pooled.autocommit:
-                    return await self._prepared[statement].run(pooled, parameters, take)
+                    return await self._prepared[statement].run(pooled, parameters, on_rows)
                 rows = await self._execute(statement, parameters, pooled)
-            if take is not None:
-                take(rows)
+            if on_rows is not None:
+                on_rows(rows)
             return rows
         except psycopg.Error as error:
             # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
@@ -169,13 +169,13 @@ class PostgresStore(Store):
     async def enqueue(
         self,
         jobs: Sequence[NewJob],
-        tell: Sequence[str],
+        notify: Sequence[str],
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> list[Enqueued | Exists | Held]:
         answers: dict[str, Enqueued | Exists | Held] = {}
         left = list(jobs)
         for _ in range(_TRIES):
-            rows = await self._insert(left, tell, connection)
+            rows = await self._insert(left, notify, connection)
             answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
             left = [job for job in left if job.id not in answers]
             if not left:
@@ -183,7 +183,7 @@ class PostgresStore(Store):
             existing = await self.get([job.id for job in left], connection)
             answers.update((id, Exists(row)) for id, row in existing.items())
             keys = [job.unique_key for job in left if job.unique_key is not None]
-            held = await self._run("holders", {"unique_key": array(keys)}, connection)
+            held = await self._run("find_key_holders", {"unique_key": array(keys)}, connection)
             holders = {key: Held(id) for key, id in held}
             for job in left:
                 if job.unique_key in holders:
@@ -201,50 +201,50 @@ class PostgresStore(Store):
     async def _insert(
         self,
         jobs: Sequence[NewJob],
-        tell: Sequence[str],
+        notify: Sequence[str],
         connection: pg.AsyncConnection[Any] | None,
     ) -> Rows:
-        if len(jobs) == 1 and len(tell) <= 1:
+        if len(jobs) == 1 and len(notify) <= 1:
             (job,) = jobs
             one = {
                 "id": job.id,
                 "queue_name": job.queue_name,
                 "input": job.input,
-                "scheduled_at": moment(job.scheduled_at),
+                "scheduled_at": timestamp(job.scheduled_at),
                 "timeout": interval(job.timeout),
                 "max_attempts": str(job.max_attempts),
                 "retry_delay": interval(job.retry_delay),
                 "unique_key": job.unique_key,
                 "priority": str(job.priority),
                 "meta": job.meta,
-                "channel": self._channel(tell[0]) if tell else None,
+                "channel": self._channel(notify[0]) if notify else None,
             }
             return await self._run("enqueue_one", one, connection)
         many = {
             "id": plain_array(job.id for job in jobs),
             "queue_name": array(job.queue_name for job in jobs),
             "input": array(job.input for job in jobs),
-            "scheduled_at": array(moment(job.scheduled_at) for job in jobs),
+            "scheduled_at": array(timestamp(job.scheduled_at) for job in jobs),
             "timeout": array(interval(job.timeout) for job in jobs),
             "max_attempts": plain_array(job.max_attempts for job in jobs),
             "retry_delay": array(interval(job.retry_delay) for job in jobs),
             "unique_key": array(job.unique_key for job in jobs),
             "priority": plain_array(job.priority for job in jobs),
             "meta": array(job.meta for job in jobs),
-            "channels": self._channels(tell),
+            "channels": self._channels(notify),
         }
         return await self._run("enqueue", many, connection)
 
     async def enqueue_all(
         self,
         batches: AsyncIterable[Sequence[NewJob]],
-        tell: Sequence[str],
-        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        notify: Sequence[str],
+        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> None:
         if connection is None:
             async with self._pool.connection() as pooled:
-                await self.enqueue_all(batches, tell, take, pooled)
+                await self.enqueue_all(batches, notify, on_batch, pooled)
             return
         if not connection.autocommit:
             # The transaction is the caller's to end, also where it has not begun yet.
@@ -252,9 +252,9 @@ class PostgresStore(Store):
         # Within one it is a savepoint.
         async with connection.transaction():
             async for batch in batches:
-                take(batch, await self.enqueue(batch, tell, connection))
+                on_batch(batch, await self.enqueue(batch, notify, connection))
                 # Once is enough: they are told at the commit.
-                tell = ()
+                notify = ()
 
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
@@ -277,7 +277,7 @@ class PostgresStore(Store):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
-        take: Callable[[Sequence[JobRow]], None] | None = None,
+        on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         parameters = {
             "queue_name": queue_name,
@@ -288,62 +288,66 @@ class PostgresStore(Store):
         }
         statement = "claim"
         if after:
-            statement = "claim_onwards"
+            statement = "claim_after"
             parameters["priority"] = plain_array(position.priority for position in after)
             parameters["run_at"] = plain_array(position.run_at for position in after)
             parameters["id"] = plain_array(position.id for position in after)
-        if take is None:
+        if on_rows is None:
             return list(map(JobRow._make, await self._run(statement, parameters)))
         claimed: list[JobRow] = []
 
         def make(rows: Rows) -> None:
             claimed.extend(map(JobRow._make, rows))
-            take(claimed)
+            on_rows(claimed)
 
-        await self._run(statement, parameters, take=make)
+        await self._run(statement, parameters, on_rows=make)
         return claimed
 
-    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
-        rows = await self._run("claim_again", {**_columns(claims), "lease": interval(lease)})
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+        rows = await self._run("confirm", {**_columns(claims), "lease": interval(lease)})
         return {id for (id,) in rows}
 
-    async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+    async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
-        return [id for (id,) in await self._run("recover", parameters)]
+        return [id for (id,) in await self._run("release_claims", parameters)]
 
-    async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
         rows = await self._run("start", {**_columns(claims), "lease": interval(lease)})
         return [Started._make(row) for row in rows]
 
-    async def beat(
-        self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
+    async def heartbeat(
+        self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
     ) -> set[str]:
         parameters = {
             **_columns(claims),
             "lease": interval(lease),
             "reserved_timeout": interval(reserved_timeout),
         }
-        return {id for (id,) in await self._run("beat", parameters)}
+        return {id for (id,) in await self._run("heartbeat", parameters)}
 
     async def settle(
-        self, settlements: Sequence[Settlement], allowed_losses: int
-    ) -> dict[str, Fate]:
-        if not settlements:
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> dict[str, WriteResult]:
+        if not outcomes:
             return {}
-        columns = zip(*settlements, strict=True)
-        written = dict(zip(_SETTLEMENT_COLUMNS, map(array, columns), strict=True))
+        columns = zip(*outcomes, strict=True)
+        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
         rows = await self._run("settle", {**written, "allowed_losses": str(allowed_losses)})
-        fates = {
-            id: Fate.RETRIED if has_next_attempt else Fate.SETTLED for id, has_next_attempt in rows
+        results = {
+            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
+            for id, has_next_attempt in rows
         }
-        if len(fates) < len(settlements):
-            others = [Claimed(s.id, s.token) for s in settlements if s.id not in fates]
-            rows = await self._run("fates", _columns(others))
-            fates.update((id, Fate.REPEATED if repeated else Fate.FENCED) for id, repeated in rows)
-        return fates
+        if len(results) < len(outcomes):
+            others = [ClaimedJob(s.id, s.token) for s in outcomes if s.id not in results]
+            rows = await self._run("find_settled", _columns(others))
+            results.update(
+                (id, WriteResult.REPEATED if repeated else WriteResult.FENCED)
+                for id, repeated in rows
+            )
+        return results
 
-    async def release(self, claims: Sequence[Claimed], tell: Sequence[str]) -> set[str]:
-        parameters = {**_columns(claims), "channels": self._channels(tell)}
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
+        parameters = {**_columns(claims), "channels": self._channels(notify)}
         return {id for id, _ in await self._run("release", parameters)}
 
     async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
@@ -366,14 +370,14 @@ class PostgresStore(Store):
             pg.Listener(self._pool.conninfo) as listener,
             listener.subscribe(*names) as events,
         ):
-            yield _Told(events, names)
+            yield _Notified(events, names)
 
-    async def tell(self, queue_names: Sequence[str]) -> None:
+    async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run("notify", {"channels": self._channels(queue_names)})
 
 
 @attrs.frozen
-class _Told(AsyncIterator[str | None]):
+class _Notified(AsyncIterator[str | None]):
     """The queues whose workers are told, by their own names."""
 
     # No task in between, and no generator: neither costs nothing, and someone waits for a job.
@@ -385,7 +389,7 @@ class _Told(AsyncIterator[str | None]):
         return None if isinstance(event, pg.Gap) else self._names[event.channel]
 
 
-_SETTLEMENT_COLUMNS = (
+_OUTCOME_COLUMNS = (
     "id",
     "claim_token",
     "failure_reason",
@@ -398,7 +402,7 @@ _SETTLEMENT_COLUMNS = (
 )
 
 
-def _columns(claims: Sequence[Claimed]) -> dict[str, str]:
+def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
     return {
         "id": plain_array(claim.id for claim in claims),
         "claim_token": plain_array(claim.token for claim in claims),

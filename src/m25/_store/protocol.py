@@ -107,7 +107,7 @@ class Position(NamedTuple):
     id: str
 
 
-class Claimed(NamedTuple):
+class ClaimedJob(NamedTuple):
     """One claim on one job; every later write of the attempt names both."""
 
     id: str
@@ -122,7 +122,7 @@ class Started(NamedTuple):
     deadline: str
 
 
-class Settlement(NamedTuple):
+class Outcome(NamedTuple):
     """How an attempt ended."""
 
     id: str
@@ -138,8 +138,8 @@ class Settlement(NamedTuple):
     next_attempt_id: str | None
 
 
-class Fate(enum.Enum):
-    """What became of a settlement."""
+class WriteResult(enum.Enum):
+    """What became of a outcome."""
 
     #: It was written now, and ended the chain.
     SETTLED = "settled"
@@ -186,25 +186,25 @@ class Store(Protocol):
         ...
 
     async def enqueue(
-        self, jobs: Sequence[NewJob], tell: Sequence[str], connection: Any = None
+        self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
     ) -> list[Enqueued | Exists | Held]:
         """Insert jobs, and answer for each, in order.
 
-        `tell` names the queues whose workers are told in the same commit. With `connection`, it is
-        part of that connection's transaction.
+        `notify` names the queues whose workers are notified in the same commit. With `connection`,
+        it is part of that connection's transaction.
         """
         ...
 
     async def enqueue_all(
         self,
         batches: AsyncIterable[Sequence[NewJob]],
-        tell: Sequence[str],
-        take: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        notify: Sequence[str],
+        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: Any = None,
     ) -> None:
-        """Insert every batch, in one transaction; `take` is given each with its answers.
+        """Insert every batch, in one transaction; `on_batch` is given each with its answers.
 
-        What `take` raises, or the source of the batches, undoes all. With `connection`, that
+        What `on_batch` raises, or the source of the batches, undoes all. With `connection`, that
         connection's transaction goes on as if nothing had been asked.
         """
         ...
@@ -226,50 +226,50 @@ class Store(Protocol):
         lease: timedelta,
         start: bool,
         after: Sequence[Position] = (),
-        take: Callable[[Sequence[JobRow]], None] | None = None,
+        on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
 
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at.
 
-        `take` is given them when nobody else can have them any more, which may be before the claim
-        is committed. Where the call raises after that, it may have been, or not: `claim_again`
+        `on_rows` is given them when nobody else can have them any more, which may be before the claim
+        is committed. Where the call raises after that, it may have been, or not: `confirm`
         makes sure of it.
         """
         ...
 
-    async def claim_again(self, claims: Sequence[Claimed], lease: timedelta) -> set[str]:
-        """Make sure of jobs that a claim gave to its `take`; return the ids of those held.
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+        """Make sure of jobs that a claim gave to its `on_rows`; return the ids of those held.
 
         Those whose claim was not committed are claimed once more, if nobody else has them.
         """
         ...
 
-    async def recover(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+    async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         """Hand back what claims took whose answers were lost; return the ids."""
         ...
 
-    async def start(self, claims: Sequence[Claimed], lease: timedelta) -> list[Started]:
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
         """Promote reserved jobs to executing; those that are not returned were lost."""
         ...
 
-    async def beat(
-        self, claims: Sequence[Claimed], lease: timedelta, reserved_timeout: timedelta
+    async def heartbeat(
+        self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
     ) -> set[str]:
         """Record heartbeats and renew leases; return the ids of those still held."""
         ...
 
     async def settle(
-        self, settlements: Sequence[Settlement], allowed_losses: int
-    ) -> dict[str, Fate]:
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> dict[str, WriteResult]:
         """End attempts, and insert the next where the retry rule says so, in one transaction."""
         ...
 
-    async def release(self, claims: Sequence[Claimed], tell: Sequence[str]) -> set[str]:
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
         """Hand claimed jobs back, their attempts not counted; return the ids of those that were.
 
-        `tell` names the queues whose workers are told in the same commit.
+        `notify` names the queues whose workers are told in the same commit.
         """
         ...
 
@@ -284,7 +284,7 @@ class Store(Protocol):
         """
         ...
 
-    async def tell(self, queue_names: Sequence[str]) -> None:
+    async def notify(self, queue_names: Sequence[str]) -> None:
         """Tell the workers of these queues, in whatever process, that there may be work."""
         ...
 

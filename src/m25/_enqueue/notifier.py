@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 import trio
 
-from ._store.protocol import Store
+from .._store.protocol import Store
 
 #: Workers of a queue are told at most once in so many seconds.
 _GAP: Final = 0.01
@@ -22,7 +22,7 @@ _GAP: Final = 0.01
 _PATIENCE: Final = 1.5 * _GAP
 
 
-class Teller:
+class Notifier:
     """One for each client."""
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +31,7 @@ class Teller:
         self._untold: set[str] = set()
         self._rung = trio.Event()
 
-    def tell_now(self, queue_names: Iterable[str]) -> list[str]:
+    def notify_now(self, queue_names: Iterable[str]) -> list[str]:
         """The queues to tell in the statement at hand; `run` tells of the others in a moment."""
         now = trio.current_time()
         told: list[str] = []
@@ -65,7 +65,7 @@ class Teller:
 
     async def _tell(self, queue_names: Sequence[str]) -> None:
         try:
-            await self._store.tell(queue_names)
+            await self._store.notify(queue_names)
         except (psycopg.Error, OSError):
             # A hint that was lost costs a poll interval, and nothing else.
             return

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from ._store.protocol import JobRow, Position
+from .._store.protocol import JobRow, Position
 
 #: The least time between two claims from the start while there is enough to claim, in seconds.
 _LEAST_GAP: Final = 1.0
@@ -20,7 +20,7 @@ _LEAST_GAP: Final = 1.0
 _REST: Final = 20.0
 
 
-class Positions:
+class ScanCursor:
     """The positions of one queue; `longest_gap` bounds the time between claims from the start."""
 
     def __init__(self, longest_gap: float) -> None:
@@ -28,7 +28,7 @@ class Positions:
         self._by_priority: dict[int, Position] = {}
         self._start_over_at = -math.inf
 
-    def look_behind(self) -> None:
+    def rewind(self) -> None:
         """Something lies behind the positions: the next claim is to begin from the start."""
         self._start_over_at = -math.inf
 

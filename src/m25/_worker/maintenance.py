@@ -15,10 +15,10 @@ from typing import Final
 import psycopg
 import trio
 
-from . import _plan
-from ._manager import Manager
-from ._outage import Outage
-from ._store.protocol import Store, Swept, SweptQueue
+from .._database_health import DatabaseHealth
+from .._store.protocol import Store, Swept, SweptQueue
+from . import plan
+from .manager import Manager
 
 _logger = logging.getLogger("m25.poller")
 
@@ -40,12 +40,12 @@ class Poller:
     """Wakes managers when there is something for them."""
 
     def __init__(
-        self, managers: Sequence[Manager], store: Store, outage: Outage, chance: random.Random
+        self, managers: Sequence[Manager], store: Store, health: DatabaseHealth, rng: random.Random
     ) -> None:
         self._managers = {manager.queue.name: manager for manager in managers}
         self._store = store
-        self._outage = outage
-        self._chance = chance
+        self._health = health
+        self._rng = rng
         self._survey_at = -math.inf
         self._surveyed_at = -math.inf
         #: How long the latest survey took, in seconds.
@@ -80,16 +80,16 @@ class Poller:
                 self._took = self._surveyed_at - now
                 if now >= sweep_at:
                     await self._sweep()
-                    sweep_at = now + self._interval * self._chance.uniform(0.8, 1.0)
+                    sweep_at = now + self._interval * self._rng.uniform(0.8, 1.0)
             except (psycopg.Error, OSError) as error:
-                self._outage.failed(error)
+                self._health.failed(error)
                 failures += 1
                 now = trio.current_time()
-                self._survey_at = now + _plan.pause(failures, self._chance)
+                self._survey_at = now + plan.pause(failures, self._rng)
                 # After an outage every lease may be over while its owner is alive and well.
                 sweep_at = now + self._heartbeat_interval
             else:
-                self._outage.worked()
+                self._health.worked()
                 failures = 0
 
     async def _sleep_until_survey(self) -> None:
@@ -103,14 +103,14 @@ class Poller:
         due_in = await self._store.survey(list(self._managers))
         for name, seconds in due_in.items():
             if seconds <= 0:
-                self._managers[name].wake(behind=True)
+                self._managers[name].wake(rewind=True)
         self._survey_at = min(
             self._survey_at,
-            _plan.next_survey(
+            plan.next_survey(
                 now=trio.current_time(),
                 poll_interval=self._interval,
                 due_in=due_in.values(),
-                chance=self._chance,
+                rng=self._rng,
             ),
         )
 
@@ -119,7 +119,7 @@ class Poller:
             swept = await self._store.sweep(self._swept_queues, _LARGEST_SWEEP)
             for job in swept:
                 self._report(job)
-                self._managers[job.queue_name].wake(behind=True)
+                self._managers[job.queue_name].wake(rewind=True)
             if any(job.has_next_attempt for job in swept):
                 # The next attempt may be delayed.
                 self.look_soon()

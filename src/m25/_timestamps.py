@@ -33,7 +33,7 @@ def duration_to_text(duration: timedelta) -> str:
     return f"{'-' if microseconds < 0 else ''}{whole}{digits}"
 
 
-def moment_from_text(seconds: str) -> datetime:
+def timestamp_from_text(seconds: str) -> datetime:
     """Read a number of seconds since the epoch as an aware datetime in UTC.
 
     Raises:
@@ -43,7 +43,7 @@ def moment_from_text(seconds: str) -> datetime:
     return _EPOCH + duration_from_text(seconds)
 
 
-def moment_to_text(moment: datetime) -> str:
+def timestamp_to_text(moment: datetime) -> str:
     """Write an aware datetime as a number of seconds since the epoch, with six decimals."""
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
     whole, fraction = divmod(abs(microseconds), 1_000_000)

@@ -16,17 +16,17 @@ import attrs
 import psycopg
 import trio
 
-from . import pg
-from ._batcher import Batcher
-from ._errors import InvalidJob, UniqueKeyConflict
-from ._groups import unwrapped
-from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
-from ._moments import moment_from_text
-from ._query import check_connection, raise_query_error
-from ._queue import Queue
-from ._record import META, decode_record
-from ._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
-from ._teller import Teller
+from .. import pg
+from .._batcher import Batcher
+from .._errors import InvalidJob, UniqueKeyConflict
+from .._groups import unwrapped
+from .._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from .._query import check_connection, raise_query_error
+from .._queue import Queue
+from .._record import META, decode_record
+from .._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
+from .._timestamps import timestamp_from_text
+from .notifier import Notifier
 
 #: How many jobs one statement of `enqueue_many` inserts.
 _BATCH: Final = 500
@@ -99,7 +99,7 @@ class Enqueuer:
         self._store = store
         self._make_id = make_id
         self._enqueued = enqueued
-        self._teller = Teller(store)
+        self._notifier = Notifier(store)
         # A unique key that somebody's open transaction holds is waited for. Jobs without one must
         # not wait along.
         self._batcher, self._keyed_batcher = (
@@ -111,7 +111,7 @@ class Enqueuer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._batcher.run)
             nursery.start_soon(self._keyed_batcher.run)
-            nursery.start_soon(self._teller.run)
+            nursery.start_soon(self._notifier.run)
 
     async def enqueue(
         self,
@@ -138,7 +138,7 @@ class Enqueuer:
                 _check_queue(answer, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
-                return _new_record(new, asked, moment_from_text(created_at))
+                return _new_record(new, asked, timestamp_from_text(created_at))
 
     async def enqueue_many(
         self,
@@ -152,7 +152,7 @@ class Enqueuer:
         found = EnqueuedMany()
         scheduled = False
 
-        def take(batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
+        def on_batch(batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
             nonlocal scheduled
             before = len(found.ids)
             for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
@@ -181,7 +181,7 @@ class Enqueuer:
                 with made, batches:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._make_batches, queue, jobs, made)
-                        await self._store.enqueue_all(batches, [queue.name], take, connection)
+                        await self._store.enqueue_all(batches, [queue.name], on_batch, connection)
         except RowRefused as error:
             raise_query_error(
                 error,
@@ -249,7 +249,7 @@ class Enqueuer:
         names = list(dict.fromkeys(job.queue_name for job in jobs))
         answers: Sequence[Enqueued | Exists | Held | Exception]
         try:
-            answers = await self._store.enqueue(jobs, self._teller.tell_now(names))
+            answers = await self._store.enqueue(jobs, self._notifier.notify_now(names))
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]

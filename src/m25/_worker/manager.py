@@ -27,17 +27,17 @@ from uuid import uuid4
 import psycopg
 import trio
 
-from . import _plan
-from ._batcher import Batcher
-from ._crash import describe_crash
-from ._errors import ClientClosed
-from ._executor import Ending, Executor, Lost, Verdict
-from ._job import FailureReason
-from ._outage import Outage
-from ._positions import Positions
-from ._queue import Queue
-from ._standstill import Standstill
-from ._store.protocol import Claimed, Fate, JobRow, RowRefused, Settlement, Started, Store
+from .._batcher import Batcher
+from .._crash import describe_crash
+from .._database_health import DatabaseHealth
+from .._errors import ClientClosed
+from .._job import FailureReason
+from .._queue import Queue
+from .._store.protocol import ClaimedJob, JobRow, Outcome, RowRefused, Started, Store, WriteResult
+from . import plan
+from .executor import Ending, Executor, Lost, Verdict
+from .loop_stall import LoopStall
+from .scan_cursor import ScanCursor
 
 _logger = logging.getLogger("m25.manager")
 
@@ -65,15 +65,15 @@ class Manager:
         store: Store,
         *,
         make_id: Callable[[], str],
-        outage: Outage,
-        chance: random.Random,
+        health: DatabaseHealth,
+        rng: random.Random,
         look_soon: Callable[[], None],
     ) -> None:
         self.queue = queue
         self._store = store
         self._make_id = make_id
-        self._outage = outage
-        self._chance = chance
+        self._health = health
+        self._rng = rng
         self._look_soon = look_soon
         self._stopping = False
         #: Work may be due.
@@ -84,19 +84,19 @@ class Manager:
         self._ended = trio.Event()
         self._executors = trio.CancelScope()
         #: By claim: a job that was handed back may be claimed again before its executor has ended.
-        self._running: dict[Claimed, Executor] = {}
-        self._unsettled: list[Settlement] = []
+        self._running: dict[ClaimedJob, Executor] = {}
+        self._unsettled: list[Outcome] = []
         #: The same of attempts whose claims are not known to be committed.
-        self._too_early: list[Settlement] = []
-        self._to_release: list[Claimed] = []
+        self._too_early: list[Outcome] = []
+        self._to_release: list[ClaimedJob] = []
         #: Tokens of claims that are not known to be committed: their answers have not come, or were
         #: lost.
         self._unanswered: set[str] = set()
         self._init_failures = 0
         #: After a setup that failed: when the next may be tried, by Trio's clock.
         self._init_again_at = -math.inf
-        self._standstill = Standstill(queue.name)
-        self._positions = Positions(queue.poll_interval.total_seconds())
+        self._loop_stall = LoopStall(queue.name)
+        self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._has_started = False
         self._answers = trio.open_memory_channel[Executor](math.inf)
 
@@ -112,21 +112,21 @@ class Manager:
                     await self._serve(task_status)
                     return
                 except Exception:
-                    if trio.current_time() - began > 10 * _plan.LONGEST_PAUSE:
+                    if trio.current_time() - began > 10 * plan.LONGEST_PAUSE:
                         failures = 0
                     failures += 1
                     _logger.exception(
                         "manager failed; restarting", extra={"queue": self.queue.name}
                     )
-                    await trio.sleep(_plan.pause(failures, self._chance))
+                    await trio.sleep(plan.pause(failures, self._rng))
         finally:
             # What a manager that failed could not write, the next one writes.
             self._report_unwritten()
 
-    def wake(self, *, behind: bool = False) -> None:
+    def wake(self, *, rewind: bool = False) -> None:
         """There may be work to claim; with `behind`, such as claims have gone past already."""
-        if behind:
-            self._positions.look_behind()
+        if rewind:
+            self._cursor.rewind()
         self._due = True
         self._rung.set()
 
@@ -140,7 +140,7 @@ class Manager:
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         self._executors = trio.CancelScope(deadline=self._executors.deadline)
-        promoter: Batcher[Claimed, Started | Lost] = Batcher(self._promote, ClientClosed)
+        promoter: Batcher[ClaimedJob, Started | Lost] = Batcher(self._promote, ClientClosed)
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._settle_what_ends)
@@ -159,7 +159,7 @@ class Manager:
     async def _claim_while_running(
         self,
         executors: trio.Nursery,
-        promoter: Batcher[Claimed, Started | Lost],
+        promoter: Batcher[ClaimedJob, Started | Lost],
         task_status: trio.TaskStatus[None],
     ) -> None:
         failures = 0
@@ -177,11 +177,11 @@ class Manager:
                 await self._make_sure()
                 claimed = await self._claim(size, executors, promoter) if size else 0
             except (psycopg.Error, OSError) as error:
-                self._outage.failed(error)
+                self._health.failed(error)
                 self.latest_failure = error
                 self._due = True
                 failures += 1
-                await self._pause(_plan.pause(failures, self._chance))
+                await self._pause(plan.pause(failures, self._rng))
             else:
                 failures = 0
                 # A full claim may have left something behind.
@@ -191,14 +191,14 @@ class Manager:
                     task_status.started()
 
     def _claim_size(self, more: int = 0) -> int:
-        return _plan.claim_size(
+        return plan.claim_size(
             max_concurrency=self.queue.max_concurrency,
             running=len(self._running) + more,
             unsettled=len(self._unsettled),
         )
 
     async def _claim(
-        self, size: int, executors: trio.Nursery, promoter: Batcher[Claimed, Started | Lost]
+        self, size: int, executors: trio.Nursery, promoter: Batcher[ClaimedJob, Started | Lost]
     ) -> int:
         queue = self.queue
         starts = queue.setup is None
@@ -211,7 +211,7 @@ class Manager:
                 executor = Executor(
                     queue=queue,
                     row=row,
-                    claim=Claimed(row.id, token),
+                    claim=ClaimedJob(row.id, token),
                     deadline=now + float(row.timeout) if starts else math.inf,
                     promote=promoter.ask,
                     make_id=self._make_id,
@@ -235,7 +235,7 @@ class Manager:
                 has_begun = True
 
         began = trio.current_time()
-        after = self._positions.next(began)
+        after = self._cursor.next(began)
         self._unanswered.add(token)
         rows = await self._store.claim(
             queue.name,
@@ -244,14 +244,14 @@ class Manager:
             lease=lease,
             start=starts,
             after=after,
-            take=begin_early if early else None,
+            on_rows=begin_early if early else None,
         )
         self._unanswered.remove(token)
         if not has_begun:
             begin(rows)
         self._settle_the_early()
-        self._outage.worked()
-        self._positions.claimed(rows, after, began=began, now=trio.current_time())
+        self._health.worked()
+        self._cursor.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
             # Whether there is more behind, and what is for later, a survey finds out.
             self._look_soon()
@@ -262,7 +262,7 @@ class Manager:
         if not self._unanswered:
             return
         if begun := self._begun_in_doubt():
-            held = await self._store.claim_again(begun, self.queue.lease)
+            held = await self._store.confirm(begun, self.queue.lease)
             for claim in begun:
                 if claim.id not in held and claim in self._running:
                     self._lose(self._running[claim])
@@ -271,10 +271,10 @@ class Manager:
         self._settle_the_early()
         await self._recover()
 
-    def _begun_in_doubt(self) -> list[Claimed]:
+    def _begun_in_doubt(self) -> list[ClaimedJob]:
         # A manager that failed leaves results unsettled that were too early.
         ended = [*self._too_early, *self._unsettled]
-        claims = [*self._running, *(Claimed(each.id, each.token) for each in ended)]
+        claims = [*self._running, *(ClaimedJob(each.id, each.token) for each in ended)]
         return [claim for claim in claims if claim.token in self._unanswered]
 
     def _settle_the_early(self) -> None:
@@ -287,16 +287,16 @@ class Manager:
     async def _recover(self) -> None:
         """Hand back what claims took whose answers were lost: nobody runs it."""
         if self._unanswered:
-            await self._store.recover(self.queue.name, sorted(self._unanswered))
+            await self._store.release_claims(self.queue.name, sorted(self._unanswered))
             self._unanswered.clear()
-            self._positions.look_behind()
+            self._cursor.rewind()
 
     async def _execute(self, executor: Executor) -> None:
         try:
             await executor.run()
         finally:
             del self._running[executor.claim]
-            self._standstill.ended(executor.row.id)
+            self._loop_stall.ended(executor.row.id)
             if executor.misses:
                 # Whoever waits for its answer need not.
                 self._answers[0].send_nowait(executor)
@@ -305,7 +305,7 @@ class Manager:
 
     def _take_ending(self, executor: Executor) -> None:
         ending = executor.ending
-        if isinstance(ending, Settlement):
+        if isinstance(ending, Outcome):
             self._settle_soon(ending)
             self._init_failures = 0
             self._init_again_at = -math.inf
@@ -315,13 +315,13 @@ class Manager:
             self._to_release.append(executor.claim)
             if ending is Ending.NOT_INITIALISED:
                 self._init_failures += 1
-                pause = _plan.pause(self._init_failures, self._chance)
+                pause = plan.pause(self._init_failures, self._rng)
                 self._init_again_at = trio.current_time() + pause
         self._ended.set()
 
-    def _settle_soon(self, settlement: Settlement) -> None:
-        early = settlement.token in self._unanswered
-        (self._too_early if early else self._unsettled).append(settlement)
+    def _settle_soon(self, outcome: Outcome) -> None:
+        early = outcome.token in self._unanswered
+        (self._too_early if early else self._unsettled).append(outcome)
         self._ended.set()
 
     async def _pause(self, seconds: float) -> None:
@@ -343,79 +343,79 @@ class Manager:
             try:
                 await self._write_endings()
             except (psycopg.Error, OSError) as error:
-                self._outage.failed(error)
+                self._health.failed(error)
                 failures += 1
-                await trio.sleep(_plan.pause(failures, self._chance))
+                await trio.sleep(plan.pause(failures, self._rng))
             else:
-                self._outage.worked()
+                self._health.worked()
                 failures = 0
 
     async def _write_endings(self) -> None:
         # What is being written stays in its list until the answer is there: a write that is
         # cancelled, or whose answer is lost, is repeated, and changes nothing twice.
-        if settlements := self._unsettled[:_LARGEST_SETTLE]:
-            fates = await self._settle(settlements)
-            del self._unsettled[: len(settlements)]
+        if outcomes := self._unsettled[:_LARGEST_SETTLE]:
+            results = await self._settle(outcomes)
+            del self._unsettled[: len(outcomes)]
             # Claims may have been waiting for that.
             self._rung.set()
-            for settlement in settlements:
-                if fates.get(settlement.id) is Fate.FENCED:
+            for outcome in outcomes:
+                if results.get(outcome.id) is WriteResult.FENCED:
                     _logger.warning(
                         "late result dropped; the claim was lost",
-                        extra={"job_id": settlement.id, "queue": self.queue.name},
+                        extra={"job_id": outcome.id, "queue": self.queue.name},
                     )
-            if Fate.RETRIED in fates.values():
+            if WriteResult.RETRIED in results.values():
                 self.wake()
                 self._look_soon()
         if claims := list(self._to_release):
             await self._store.release(claims, [self.queue.name])
             del self._to_release[: len(claims)]
-            self.wake(behind=True)
+            self.wake(rewind=True)
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> dict[str, Fate]:
+    async def _settle(self, outcomes: Sequence[Outcome]) -> dict[str, WriteResult]:
         try:
-            return await self._store.settle(settlements, self.queue.allowed_losses)
+            return await self._store.settle(outcomes, self.queue.allowed_losses)
         except RowRefused as error:
-            if len(settlements) == 1:
-                return await self._settle_refused(settlements[0], error)
+            if len(outcomes) == 1:
+                return await self._settle_refused(outcomes[0], error)
         # One of them is at fault, and the others must not suffer for it.
-        fates: dict[str, Fate] = {}
-        for settlement in settlements:
-            fates.update(await self._settle([settlement]))
-        return fates
+        results: dict[str, WriteResult] = {}
+        for outcome in outcomes:
+            results.update(await self._settle([outcome]))
+        return results
 
-    async def _settle_refused(self, settlement: Settlement, error: RowRefused) -> dict[str, Fate]:
+    async def _settle_refused(self, outcome: Outcome, error: RowRefused) -> dict[str, WriteResult]:
         """What an attempt left cannot be stored: then that is how it failed."""
-        extra = {"job_id": settlement.id, "queue": self.queue.name}
+        extra = {"job_id": outcome.id, "queue": self.queue.name}
         crash = describe_crash(error)
-        failed = settlement._replace(
+        failed = outcome._replace(
             failure_reason=FailureReason.CRASH.value,
             output=None,
             error_data=None,
             crash_type=crash.type,
             crash_message=crash.message,
             crash_traceback=None,
-            next_attempt_id=settlement.next_attempt_id or self._make_id(),
+            next_attempt_id=outcome.next_attempt_id or self._make_id(),
         )
         try:
-            fates = await self._store.settle([failed], self.queue.allowed_losses)
+            results = await self._store.settle([failed], self.queue.allowed_losses)
         except RowRefused:
             _logger.exception("outcome cannot be stored; its lease will end it", extra=extra)
             return {}
         _logger.error("outcome cannot be stored; failed as a crash", extra=extra, exc_info=error)
-        return fates
+        return results
 
     # Promoting
 
-    async def _promote(self, claims: Sequence[Claimed]) -> Sequence[Started | Lost]:
+    async def _promote(self, claims: Sequence[ClaimedJob]) -> Sequence[Started | Lost]:
         failures = 0
         while True:
             try:
                 started = await self._store.start(claims, self.queue.lease)
             except (psycopg.Error, OSError) as error:
-                self._outage.failed(error)
+                self._health.failed(error)
                 failures += 1
-                await trio.sleep(_plan.pause(failures, self._chance))
+                await trio.sleep(plan.pause(failures, self._rng))
             else:
                 by_id = {row.id: row for row in started}
                 return [by_id.get(claim.id, Lost()) for claim in claims]
@@ -428,8 +428,8 @@ class Manager:
         async with trio.open_nursery() as responders:
             beat_at = trio.current_time() + interval
             while True:
-                await self._standstill.sleep_until(beat_at)
-                self._standstill.report(each.row.id for each in self._running.values())
+                await self._loop_stall.sleep_until(beat_at)
+                self._loop_stall.report(each.row.id for each in self._running.values())
                 beat_at = trio.current_time() + interval
                 self._judge(interval)
                 answered = await self._exchange_heartbeats(responders, interval / 2)
@@ -438,25 +438,25 @@ class Manager:
                 try:
                     await self._record_heartbeats(answered)
                 except (psycopg.Error, OSError) as error:
-                    self._outage.failed(error)
+                    self._health.failed(error)
                     failures += 1
                     # The leases run on: sooner than the next heartbeat would be.
-                    pause = _plan.pause(failures, self._chance)
+                    pause = plan.pause(failures, self._rng)
                     beat_at = min(beat_at, trio.current_time() + pause)
                 else:
-                    self._outage.worked()
+                    self._health.worked()
                     failures = 0
 
     def _judge(self, interval: float) -> None:
         """Cancel the executors that do not answer, and settle those that do not end."""
         running = list(self._running.values())
-        for executor in _plan.stale(running, self.queue.allowed_heartbeat_misses):
+        for executor in plan.stale(running, self.queue.allowed_heartbeat_misses):
             if executor.verdict is None:
                 _logger.warning(
                     "executor left too many heartbeats unanswered", extra=executor.facts
                 )
                 executor.cancel(Verdict.UNRESPONSIVE)
-        for executor in _plan.overdue(running, trio.current_time(), interval):
+        for executor in plan.overdue(running, trio.current_time(), interval):
             if executor.verdict is None and executor.started:
                 _logger.warning("handler does not end at its deadline", extra=executor.facts)
                 self._settle_soon(executor.give_up())
@@ -473,7 +473,7 @@ class Manager:
                 if executor.verdict is None and executor.claim in self._running:
                     executor.misses += 1
                     waiting.add(executor)
-                    if first := executor.beat():
+                    if first := executor.send_heartbeat():
                         responders.start_soon(executor.respond, first, self._answers[0])
             await trio.lowlevel.checkpoint()
         answered: list[Executor] = []
@@ -500,8 +500,8 @@ class Manager:
         executors = [each for each in executors if each.claim.token not in self._unanswered]
         claims = [executor.claim for executor in executors]
         # A result that the database has not taken yet must still be its attempt's when it does.
-        claims += [Claimed(settlement.id, settlement.token) for settlement in self._unsettled]
-        held = await self._store.beat(
+        claims += [ClaimedJob(outcome.id, outcome.token) for outcome in self._unsettled]
+        held = await self._store.heartbeat(
             claims,
             self.queue.lease,
             self.queue.reserved_timeout,
@@ -526,12 +526,12 @@ class Manager:
                 if not self._unsettled:
                     await self._recover()
             except (psycopg.Error, OSError) as error:
-                self._outage.failed(error)
+                self._health.failed(error)
                 failures += 1
-                await trio.sleep(_plan.pause(failures, self._chance))
+                await trio.sleep(plan.pause(failures, self._rng))
 
     def _report_unwritten(self) -> None:
-        jobs = [settlement.id for settlement in self._unsettled]
+        jobs = [outcome.id for outcome in self._unsettled]
         jobs += [claim.id for claim in self._to_release]
         if jobs or self._unanswered:
             _logger.error(

@@ -19,14 +19,14 @@ from typing import Any, Final, cast
 import attrs
 import trio
 
-from ._codec import Undecodable
-from ._crash import Crash, describe_crash, type_name
-from ._errors import JobRecordFetchJsonDecodeError, NotInJob, ValueRefused
-from ._groups import only_leaf
-from ._job import FailureReason, JobId, JobRecord
-from ._queue import Queue
-from ._record import decode_record
-from ._store.protocol import Claimed, JobRow, Settlement, Started
+from .._codec import Undecodable
+from .._crash import Crash, describe_crash, type_name
+from .._errors import JobRecordFetchJsonDecodeError, NotInJob, ValueRefused
+from .._groups import only_leaf
+from .._job import FailureReason, JobId, JobRecord
+from .._queue import Queue
+from .._record import decode_record
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
 
 _logger = logging.getLogger("m25.executor")
 
@@ -66,14 +66,14 @@ class Executor:
 
     queue: Queue[Any, Any, Any]
     row: JobRow
-    claim: Claimed
+    claim: ClaimedJob
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
     #: Promotes the job from reserved to executing.
-    promote: Callable[[Claimed], Awaitable[Started | Lost]]
+    promote: Callable[[ClaimedJob], Awaitable[Started | Lost]]
     make_id: Callable[[], str]
     started: bool = False
-    ending: Settlement | Ending | None = None
+    ending: Outcome | Ending | None = None
     verdict: Verdict | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
@@ -104,12 +104,12 @@ class Executor:
             self.verdict = verdict
             self._scope.cancel()
 
-    def give_up(self) -> Settlement:
+    def give_up(self) -> Outcome:
         """Settle the job as timed out, although its handler goes on past the deadline."""
         self.verdict = Verdict.OVERDUE
         return self._failure(FailureReason.JOB_TIMEOUT)
 
-    def beat(self) -> trio.MemoryReceiveChannel[None] | None:
+    def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel for a responder to be started on."""
         first: trio.MemoryReceiveChannel[None] | None = None
         if self._heartbeats is None:
@@ -128,7 +128,7 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Settlement | Ending:
+    async def _run(self) -> Outcome | Ending:
         queue = self.queue
         try:
             value = queue.input_codec.decode(self.row.input)
@@ -181,7 +181,7 @@ class Executor:
         self.deadline = trio.current_time() + float(self.row.timeout)
         return True
 
-    async def _refuse(self, error: Undecodable) -> Settlement | Ending:
+    async def _refuse(self, error: Undecodable) -> Outcome | Ending:
         """The input cannot be read: that is this attempt's failure, and no one else's."""
         if not self.started and not await self._start():
             return Ending.LOST
@@ -214,7 +214,7 @@ class Executor:
             self._log(logging.WARNING, "handler raised while being cancelled", own)
         raise passing
 
-    def _on_verdict(self, raised: BaseException | None) -> Settlement | Ending:
+    def _on_verdict(self, raised: BaseException | None) -> Outcome | Ending:
         if raised is not None:
             self._log(logging.WARNING, "handler raised while being cancelled", raised)
         if self.verdict is Verdict.UNRESPONSIVE:
@@ -228,14 +228,14 @@ class Executor:
             self._log(logging.ERROR, "setup raised", raised)
         return Ending.NOT_INITIALISED
 
-    def _success(self, output: Any) -> Settlement:
+    def _success(self, output: Any) -> Outcome:
         try:
             text = self.queue.output_codec.encode(output, "output")
         except ValueRefused as error:
             return self._crashed(error)
-        return Settlement(self.claim.id, self.claim.token, None, text, None, None, None, None, None)
+        return Outcome(self.claim.id, self.claim.token, None, text, None, None, None, None, None)
 
-    def _raised(self, raised: BaseException) -> Settlement:
+    def _raised(self, raised: BaseException) -> Outcome:
         error = declared(raised, self.queue.errors)
         if error is None:
             return self._crashed(raised)
@@ -247,7 +247,7 @@ class Executor:
             return self._crashed(refused)
         return self._failure(FailureReason.ERRORED, error_data=text)
 
-    def _crashed(self, raised: BaseException) -> Settlement:
+    def _crashed(self, raised: BaseException) -> Outcome:
         self._log(logging.ERROR, "handler crashed", raised)
         return self._failure(FailureReason.CRASH, crash=describe_crash(raised))
 
@@ -257,9 +257,9 @@ class Executor:
         *,
         error_data: str | None = None,
         crash: Crash | None = None,
-    ) -> Settlement:
+    ) -> Outcome:
         crash_type, message, trace = crash or (None, None, None)
-        return Settlement(
+        return Outcome(
             self.claim.id,
             self.claim.token,
             reason.value,

@@ -14,7 +14,7 @@ _logger = logging.getLogger("m25.database")
 
 _FIRST_REMINDER: Final = 10.0  # seconds
 _LONGEST_REMINDER: Final = 300.0  # seconds
-#: Calls that fail within so many seconds after others were answered belong to the same outage: some
+#: Calls that fail within so many seconds after others were answered belong to the same health: some
 #: kind of call may fail all the time while others work.
 _PEACE: Final = 10.0
 
@@ -27,7 +27,7 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class Outage:
+class DatabaseHealth:
     """One for each client: all that use the database tell it how they fared."""
 
     def __init__(self) -> None:

@@ -19,14 +19,14 @@ LARGEST_CLAIM: Final = 500
 _FEW: Final = 100
 
 
-def pause(failures: int, chance: random.Random) -> float:
+def pause(failures: int, rng: random.Random) -> float:
     """How long to wait before the next try, in seconds, after so many failures in a row.
 
-    It doubles, up to `LONGEST_PAUSE`, and is spread over its upper half by chance, so that those
+    It doubles, up to `LONGEST_PAUSE`, and is spread over its upper half by rng, so that those
     who failed together do not come back together.
     """
     full = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
-    return full * chance.uniform(0.5, 1.0)
+    return full * rng.uniform(0.5, 1.0)
 
 
 def claim_size(*, max_concurrency: int, running: int, unsettled: int) -> int:
@@ -68,7 +68,7 @@ def overdue(executors: Iterable[E], now: float, grace: float) -> Sequence[E]:
 
 
 def next_survey(
-    *, now: float, poll_interval: float, due_in: Iterable[float], chance: random.Random
+    *, now: float, poll_interval: float, due_in: Iterable[float], rng: random.Random
 ) -> float:
     """When to look for due work next, by Trio's clock.
 
@@ -76,4 +76,4 @@ def next_survey(
     when the first scheduled job falls due, if that is sooner.
     """
     soonest = min((seconds for seconds in due_in if seconds > 0), default=poll_interval)
-    return now + min(soonest, poll_interval * chance.uniform(0.9, 1.0))
+    return now + min(soonest, poll_interval * rng.uniform(0.9, 1.0))

@@ -18,7 +18,7 @@ _logger = logging.getLogger("m25.manager")
 _LATE: Final = 1.0
 
 
-class Standstill:
+class LoopStall:
     """What the manager of one queue knows of it, as it sends its heartbeats."""
 
     def __init__(self, queue_name: str) -> None:
