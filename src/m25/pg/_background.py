@@ -12,8 +12,8 @@ class Background:
     """`async with Background() as nursery:` cancels what runs in the nursery when the block is
     left.
 
-    Unlike a bare nursery it leaves an exception of the block as it is, in no group of its own: that
-    something runs behind an object is nothing that its user has to know.
+    Unlike a bare nursery it leaves an exception of the block as it is, in no group of its own: the
+    user of an object need not know that tasks run behind it.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Background:
         self._nursery.cancel_scope.cancel()
         if exc_val is None or _is_cancelled(exc_val):
             return bool(await self._manager.__aexit__(exc_type, exc_val, exc_tb))
-        # A nursery that is not told of it cannot wrap it.
+        # A nursery that is not told of the exception does not wrap it in a group.
         await self._manager.__aexit__(None, None, None)
         return False
 

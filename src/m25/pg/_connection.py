@@ -23,20 +23,20 @@ from ._conninfo import (
     with_server_liveness,
 )
 from ._cursor import AsyncCursor, AsyncServerCursor
+from ._fifo_lock import FifoLock
 from ._hosts import attempts, none_accepts
 from ._transaction import PipelineBlock, Transaction
-from ._turns import Turns
 from ._wait import connecting
 from ._wire import CLEAN_UP, INTERRUPTIONS, Wire
 
 _ACTIVE: Final = pq.TransactionStatus.ACTIVE
 
-#: How long, in seconds, `close` may take to ask the server to end the query that it cuts off.
-_LAST_WORD: Final = 1.0
+#: How long `close` may take to have the server cancel the query under way, in seconds.
+_CANCEL_TIMEOUT: Final = 1.0
 
 
 class AsyncConnection(psycopg.AsyncConnection[Row]):
-    """A connection to PostgreSQL, for Trio programs. All else is as in `psycopg.AsyncConnection`.
+    """A connection to PostgreSQL, for Trio programs; else it is `psycopg.AsyncConnection`.
 
     Every call can be cancelled: a query under way is then cancelled on the server too, and the
     connection is either usable or closed afterwards. Tasks that share a connection take turns, in
@@ -45,9 +45,9 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     __module__ = "m25.pg"
 
-    #: Connection parameters that are used where nothing is said of them: see `LIVENESS`.
+    #: Connection parameters that are used where the address does not give them: see `LIVENESS`.
     liveness: ClassVar[Mapping[str, str]] = LIVENESS
-    #: Settings of the server, likewise: see `SERVER_LIVENESS`.
+    #: Settings of the server's session that are asked for likewise: see `SERVER_LIVENESS`.
     server_liveness: ClassVar[Mapping[str, str]] = SERVER_LIVENESS
 
     def __init__(
@@ -57,11 +57,12 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self._wire = Wire(pgconn)
-        #: Of `Prepared` statements: the names that the server knows, and what reads their rows.
+        #: The names of the `Prepared` statements that the session has.
         self._statements: set[bytes] = set()
+        #: Reads the rows of `Prepared` statements.
         self._transformer = Transformer(self)
         # psycopg declares asyncio's lock, of which it uses `async with` alone.
-        self.lock: Any = Turns(self._wire)
+        self.lock: Any = FifoLock(self._wire)
         self.cursor_factory: type[psycopg.AsyncCursor[Row]] = cast(
             "type[psycopg.AsyncCursor[Row]]", AsyncCursor
         )
@@ -81,14 +82,14 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         cursor_factory: type[psycopg.AsyncCursor[Row]] | None = None,
         **kwargs: ConnParam,
     ) -> Self:
-        """Connect to the first host that accepts, in order or, if `load_balance_hosts` says so, by
-        chance; each has `connect_timeout` seconds.
+        """Connect to the first host that accepts, in order or, if `load_balance_hosts` says so, at
+        random; each has `connect_timeout` seconds.
 
-        What is not said of timeouts and keepalives is taken from `liveness` and `server_liveness`.
-        A name that stands for several addresses is several hosts.
+        Timeouts and keepalives that the address does not give are those of `liveness` and
+        `server_liveness`. A name that stands for several addresses is several hosts.
 
         Raises:
-            psycopg.OperationalError: none did; the message names each and why.
+            psycopg.OperationalError: no host accepted; the message names each and says why.
             psycopg.ProgrammingError: libpq does not understand the address.
             RuntimeError: it is not called in a Trio task.
         """
@@ -131,7 +132,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         except psycopg.OperationalError as error:
             if not is_about(cls.server_liveness, error):
                 raise
-        # An old server, or a connection pooler, which does not know these.
+        # An old server or a connection pooler does not know these settings.
         return (yield from super()._connect_gen(make_conninfo("", **params)))
 
     @classmethod
@@ -162,20 +163,24 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         except INTERRUPTIONS:
             if wire.pgconn.transaction_status == _ACTIVE:
                 if self._tpc and self._tpc[1]:
-                    # Whether it is prepared, or ended, only `tpc_recover` on another can tell.
+                    # Only `tpc_recover`, on another connection, can tell whether it is prepared, or
+                    # has ended.
                     wire.finish()
                 else:
                     await wire.settle(gen)
             raise
 
     async def close(self) -> None:
-        """Close the connection. Who waits for it gets an `OperationalError`, and what it has under
-        way is cancelled on the server, if that takes no longer than a second.
+        """Close the connection. A task that waits for it has an `OperationalError` raised, and the
+        query under way is cancelled on the server, if that takes no longer than a second.
         """
         if not self.closed:
             if self._wire.pgconn.transaction_status == _ACTIVE:
-                with trio.move_on_after(_LAST_WORD, shield=True), suppress(psycopg.Error):
-                    await self._wire.cancel(_LAST_WORD)
+                with (
+                    trio.move_on_after(_CANCEL_TIMEOUT, shield=True),
+                    suppress(psycopg.Error),
+                ):
+                    await self._wire.cancel(_CANCEL_TIMEOUT)
             self._wire.notify_closing()
         await super().close()
         await trio.lowlevel.checkpoint()
@@ -239,6 +244,6 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     @asynccontextmanager
     async def _pipeline_nolock(self) -> AsyncGenerator[psycopg.AsyncPipeline]:
-        # `executemany` uses it.
+        # For `executemany`, which holds the lock already.
         async with PipelineBlock(self, self._wire, super()._pipeline_nolock()) as pipeline:
             yield pipeline

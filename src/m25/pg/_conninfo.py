@@ -1,4 +1,4 @@
-"""Addresses: conninfo strings and URLs, as users have them, and what they leave unsaid."""
+"""Addresses: conninfo strings and URLs, as users have them, and defaults for what they omit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PASSWORD: Final = re.compile(r"pass\w*\s*=", re.IGNORECASE)
 #: The parts of an address that messages name.
 _SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 
-#: What a connection asks for unless its address or libpq's environment says otherwise. A server or
-#: a network that has gone away silently is to be found out in seconds, not in the two hours of
-#: TCP's defaults.
+#: Parameters of a connection unless its address or libpq's environment gives others: a server or a
+#: network that has gone away silently is found out in seconds, not in the two hours of TCP's
+#: defaults.
 LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "connect_timeout": "10",  # seconds, for each host
@@ -31,8 +31,8 @@ LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-#: The same of the server, by `options`: without it the transaction of a client that has vanished
-#: keeps its locks for hours, and its query runs on.
+#: Settings of the server's session, asked for by `options`: without them the transaction of a
+#: client that has vanished keeps its locks for hours, and its query runs on.
 SERVER_LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "tcp_keepalives_idle": "10",  # seconds
@@ -83,7 +83,7 @@ def describe(conninfo: str) -> str:
 def _is_ambiguous(address: str, parts: ConnDict) -> bool:
     """Whether libpq may have taken a part of the password for a host, a port or a database.
 
-    Those are named in messages, and a password must not be.
+    Messages name host, port and database, and must not name a password.
     """
     port = str(parts.get("port", "")).replace(",", "")
     return (
@@ -105,15 +105,13 @@ def _has_loose_at_sign(address: str) -> bool:
 
 
 def with_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
-    """Connection parameters, with those of `liveness` of which neither they nor the environment
-    speak.
-    """
+    """Connection parameters, and those of `liveness` that neither they nor the environment give."""
     if _names_a_service(params):
         return params
-    unsaid = {name: value for name, value in liveness.items() if name not in params}
+    missing = {name: value for name, value in liveness.items() if name not in params}
     if "PGCONNECT_TIMEOUT" in os.environ:
-        unsaid.pop("connect_timeout", None)
-    return {**params, **unsaid}
+        missing.pop("connect_timeout", None)
+    return {**params, **missing}
 
 
 def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
@@ -122,12 +120,12 @@ def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnD
         return params
     ours = " ".join(f"-c {name}={value}" for name, value in liveness.items())
     given = params.get("options") or os.environ.get("PGOPTIONS", "")
-    # What comes later overrules.
+    # The later of two settings of one name holds.
     return {**params, "options": f"{ours} {given}".strip()}
 
 
 def is_about(liveness: Mapping[str, str], error: psycopg.Error) -> bool:
-    """Whether a server has refused a connection for these settings."""
+    """Whether a server refused a connection because of these settings."""
     message = str(error)
     return bool(liveness) and (
         "startup parameter" in message or any(name in message for name in liveness)
@@ -135,7 +133,7 @@ def is_about(liveness: Mapping[str, str], error: psycopg.Error) -> bool:
 
 
 def _names_a_service(params: ConnDict) -> bool:
-    # The service's file may have all of it, and what is said here would overrule it.
+    # The service's file may give any of these, and what is added here would override it.
     return bool(params.get("service")) or "PGSERVICE" in os.environ
 
 

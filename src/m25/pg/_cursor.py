@@ -1,6 +1,6 @@
-"""psycopg's cursors, with two manners of Trio's: a fetch can be cancelled and lets others have a
-turn, though it has nothing to wait for; and what has to be closed on the server is, also by a task
-that is cancelled.
+"""psycopg's cursors, by two of Trio's rules: a fetch can be cancelled and lets other tasks run,
+though it has nothing to wait for; and a server cursor is closed on the server, also by a task that
+is cancelled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AsyncCursor(psycopg.AsyncCursor[Row]):
 
     async def _fetch_pipeline(self) -> None:
         # psycopg calls it at the start of each fetch.
-        await self._conn._wire.breathe()  # type: ignore[attr-defined]
+        await self._conn._wire.checkpoint_if_due()  # type: ignore[attr-defined]
         await super()._fetch_pipeline()
 
     @asynccontextmanager
@@ -81,8 +81,8 @@ class AsyncServerCursor(AsyncCursor[Row], psycopg.AsyncServerCursor[Row]):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """Close the cursor; in a shielded scope of 5 seconds at most, if an exception is on its
-        way.
+        """Close the cursor; if an exception leaves the block, in a shielded scope of 5 seconds at
+        most.
         """
         if exc_type is None:
             try:
@@ -96,7 +96,7 @@ class AsyncServerCursor(AsyncCursor[Row], psycopg.AsyncServerCursor[Row]):
     async def _close_in_any_case(self) -> None:
         with trio.move_on_after(CLEAN_UP, shield=True), suppress(psycopg.Error):
             await self.close()
-        # Where the server did not have it closed, its transaction's end will.
+        # If the server could not be told to close it, the end of its transaction closes it.
         self._close()
 
 

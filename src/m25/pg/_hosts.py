@@ -41,7 +41,7 @@ async def attempts(params: ConnMapping) -> list[ConnDict]:
 
 async def _resolve(attempt: ConnDict) -> list[ConnDict]:
     host = get_param(attempt, "host")
-    # The second is a path, also one of Windows'.
+    # A path to a socket begins with a slash, or with a drive's letter on Windows.
     if not host or host.startswith("/") or host[1:2] == ":" or get_param(attempt, "hostaddr"):
         return [attempt]
     if is_ip_address(host):
@@ -54,7 +54,7 @@ async def _resolve(attempt: ConnDict) -> list[ConnDict]:
 
 
 def none_accepts(failures: list[tuple[ConnDict, psycopg.Error]]) -> psycopg.Error:
-    """The error that tells of all attempts: of the last one's type, naming each and why."""
+    """One error for all attempts: of the last one's type, naming each attempt and its reason."""
     _, latest = failures[-1]
     if len(failures) == 1:
         return latest.with_traceback(None)

@@ -20,16 +20,19 @@ import trio
 from psycopg import sql
 
 from ._background import Background
+from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
-from ._pauses import Pauses
+from ._wakeup import Wakeup
 
 _logger = logging.getLogger("m25.pg.listener")
 
-#: What PostgreSQL allows, in bytes.
+#: The longest name of a channel that PostgreSQL takes, in bytes.
 _LONGEST_NAME: Final = 63
 #: How many payloads of a channel are kept for a subscriber that is busy.
 _MOST_PAYLOADS: Final = 1000
+#: The longest wait before connecting is tried again, in seconds.
+_LONGEST_CONNECTING_WAIT: Final = 2.0
 
 
 @attrs.frozen
@@ -37,7 +40,7 @@ class Notification:
     """Somebody notified this channel, once or more often since the last one was received."""
 
     channel: str
-    #: What came with it, each payload once, in the order in which they came.
+    #: The payloads, each once, in the order in which they were received last.
     payloads: tuple[str, ...]
 
     @property
@@ -48,11 +51,11 @@ class Notification:
 
 @attrs.frozen
 class Gap:
-    """Something may have been missed before this, on any channel of the subscriber.
+    """Notifications may have been missed before this, on any channel of the subscriber.
 
-    It is the first that a subscriber receives, once its channels are listened to; it comes again
-    after each reconnection, when listening is found to be silent, and when more payloads came than
-    are kept.
+    It is the first event that a subscriber receives, once its channels are listened to; it comes
+    again after each reconnection, when listening is found to be silent, and when more payloads came
+    than are kept.
     """
 
 
@@ -64,20 +67,20 @@ class _Subscriber:
     channels: frozenset[str]
     send: trio.MemorySendChannel[Event]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    #: Whether it has not been told yet that its channels are listened to.
+    #: Whether it has yet to be told, by a gap, that its channels are listened to.
     is_new: bool = True
     _has_gap: bool = False
     _payloads: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
-    _rung: trio.Event = attrs.field(factory=trio.Event)
+    _offered: Wakeup = attrs.field(factory=Wakeup)
 
     def offer_gap(self) -> None:
         self.is_new = False
         self._has_gap = True
-        self._rung.set()
+        self._offered.set()
 
     def offer(self, channel: str, payload: str) -> None:
         if not (self._has_gap or self._payloads):
-            # Who waits for it has it at once.
+            # A receiver that waits has it at once.
             with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.send.send_nowait(Notification(channel, (payload,)))
                 return
@@ -88,38 +91,37 @@ class _Subscriber:
         if len(payloads) > _MOST_PAYLOADS:
             del self._payloads[channel]
             self._has_gap = True
-        self._rung.set()
+        self._offered.set()
 
-    def take(self) -> Event | None:
-        """What to receive next: a gap before what came after it."""
+    def pop_next(self) -> Event | None:
+        """What to receive next: a gap before the notifications that came after it."""
         if self._has_gap:
             self._has_gap = False
             return Gap()
         for channel in self._payloads:
             return Notification(channel, tuple(self._payloads.pop(channel)))
-        self._rung = trio.Event()
         return None
 
     async def pass_on(self) -> None:
         """Send what gathered while the receiver was busy, as fast as it is received."""
-        # Once the receiver is closed, nobody is there to hear.
+        # The receiver may be closed before the subscription ends.
         with suppress(trio.BrokenResourceError), self.scope:
             async with self.send:
                 while True:
-                    await self._rung.wait()
-                    while (event := self.take()) is not None:
+                    await self._offered.wait()
+                    while (event := self.pop_next()) is not None:
                         await self.send.send(event)
 
 
 class Listener:
     """Listens on one connection of its own: `async with Listener(conninfo) as listener:`.
 
-    Entering it does not wait for the server. It reconnects, with pauses that grow to two seconds,
+    Entering it does not wait for the server. It reconnects, with waits that grow to two seconds,
     for as long as its block lasts, and when it has heard nothing for `ping_interval` it notifies
     itself: a link can be dead and look alive.
 
     Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. That is found out in the
-    same way: then `silent` is true, a warning is logged once, and nothing but gaps are received.
+    same way: then `silent` is true, a warning is logged once, and only gaps are received.
 
     Args:
         conninfo: a conninfo string or URL; nothing, and libpq's environment decides.
@@ -146,8 +148,9 @@ class Listener:
         self._ping_timeout = ping_timeout
         self._echo = f"m25_echo_{uuid4().hex}"
         self._subscribers: set[_Subscriber] = set()
-        #: Whether there are other subscribers than when we last looked.
+        #: Whether subscribers came or went since their channels were last listened to.
         self._has_changed = False
+        #: Around the wait for notifications: cancelled when subscribers come or go.
         self._hearing = trio.CancelScope()
         self._has_warned = False
         self._background = Background()
@@ -204,8 +207,7 @@ class Listener:
         self._hearing.cancel()
 
     async def _listen_for_ever(self) -> None:
-        pauses = Pauses()
-        is_away = False
+        backoff = Backoff(longest=_LONGEST_CONNECTING_WAIT)
         while True:
             try:
                 async with await AsyncConnection.connect(
@@ -213,18 +215,17 @@ class Listener:
                 ) as connection:
                     listening = _Listening(connection, self._echo, self._ping_timeout)
                     await self._greet(listening)
-                    pauses, is_away = Pauses(), False
+                    backoff.worked()
                     await self._listen(listening)
             except (psycopg.Error, OSError) as error:
-                if not is_away:
-                    is_away = True
+                if backoff.failures == 0:
                     _logger.info(
                         "listening interrupted; reconnecting",
                         extra={"address": describe(self.conninfo), "error": type(error).__name__},
                     )
             finally:
                 self.connected = False
-            await pauses.sleep()
+            await trio.sleep(backoff.failed())
 
     async def _greet(self, listening: _Listening) -> None:
         await listening.begin()
@@ -234,7 +235,7 @@ class Listener:
         self.connected = True
 
     async def _listen(self, listening: _Listening) -> None:
-        # The first ping is due at once: it proves the way.
+        # The first ping is due at once: it shows whether notifications arrive at all.
         due = -math.inf
         while True:
             await self._follow(listening)
@@ -263,7 +264,7 @@ class Listener:
             if self._has_changed:
                 await self._follow(listening)
         if listening.is_proven:
-            # It has worked on this connection: it is the link that is dead.
+            # Notifications have arrived on this connection before: so the link is dead.
             raise psycopg.OperationalError("the server does not answer")
         return False
 
@@ -281,9 +282,9 @@ class Listener:
             )
 
     async def _hear(self, listening: _Listening, deadline: float) -> bool:
-        """Pass on what is notified next; return whether there was anything.
+        """Pass on what is notified next; return whether anything was.
 
-        It ends at the deadline, or when there are other subscribers.
+        It ends at the deadline, or when subscribers come or go.
         """
         heard = False
         with trio.CancelScope(deadline=deadline) as self._hearing:
@@ -294,7 +295,7 @@ class Listener:
                 for subscriber in self._subscribers:
                     if notice.channel in subscriber.channels:
                         subscriber.offer(notice.channel, notice.payload)
-                # Who was waiting goes first.
+                # The subscribers that were waiting for it run before the next is read.
                 await trio.lowlevel.cancel_shielded_checkpoint()
         return heard
 
@@ -302,10 +303,10 @@ class Listener:
 class _Listening:
     """What one connection listens to."""
 
-    def __init__(self, connection: AsyncConnection[Any], echo: str, patience: float) -> None:
+    def __init__(self, connection: AsyncConnection[Any], echo: str, timeout: float) -> None:
         self._connection = connection
         self._echo = echo
-        self._patience = patience
+        self._timeout = timeout
         self._channels: set[str] = set()
         #: Whether anything was heard on this connection.
         self.is_proven = False
@@ -334,8 +335,8 @@ class _Listening:
         return self._connection.notifies(stop_after=1)
 
     async def _execute(self, statement: sql.Composed) -> None:
-        with trio.move_on_after(self._patience) as scope:
-            # Behind a pooler, what was prepared may be missing the next time.
+        with trio.move_on_after(self._timeout) as scope:
+            # Behind a pooler the next statement may find another session, with nothing prepared.
             await self._connection.execute(statement, prepare=False)
         if scope.cancelled_caught:
             raise psycopg.OperationalError("the server does not answer")

@@ -1,12 +1,12 @@
 """A pool of connections.
 
-Who has what is written in one place, its books, by functions that do not wait; what follows from it
-(a connection to open, to close, to hand over) is done afterwards, by `Pool`. So a task that is
-cancelled at any point finds, and leaves, the books right.
+Who has which connection is written in one place, the pool's state, by functions that do not wait;
+what follows from it (a connection to open, to close, to lend) is done afterwards, by `Pool`. So a
+task that is cancelled at any point finds, and leaves, the state right.
 
     the caller's task            async with pool.connection() as connection
     the pool's own nursery
-    ├─ opener (one for each connection that is to be opened): tries, with growing pauses
+    ├─ opener (one for each connection that is to be opened): tries, with growing waits
     └─ caretaker: closes what has been idle, or alive, for too long, and keeps `min_size`
 """
 
@@ -24,21 +24,24 @@ import trio
 from psycopg import pq
 
 from ._background import Background
-from ._books import Books, C, Pooled, Waiter
+from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
-from ._pauses import Pauses
+from ._pool_state import C, Pooled, PoolState, Waiter
+from ._wakeup import Wakeup
 from ._wire import CLEAN_UP
 
 _IDLE: Final = pq.TransactionStatus.IDLE
 _IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 
-#: How often the caretaker looks, in seconds, at least.
-_ROUND: Final = 30.0
+#: The longest time between two looks of the caretaker, in seconds.
+_CARE_INTERVAL: Final = 30.0
+#: The longest wait before opening a connection is tried again, in seconds.
+_LONGEST_OPENING_WAIT: Final = 2.0
 
 
 class PoolTimeout(psycopg.OperationalError):
-    """No connection was to be had in the time that one waits for it.
+    """No connection was free, or could be opened, within the timeout.
 
     Its cause is the latest error in opening one, if that was why.
     """
@@ -72,13 +75,13 @@ class Pool(Generic[C]):
     """A bounded pool: `async with Pool(conninfo) as pool:`, `async with pool.connection() as c:`.
 
     Entering it does not wait for the server. Connections are opened when they are needed, by the
-    pool's own tasks. Who waits for one is served in order. There is no ping before each use: a
-    connection which the server has closed shows it, and is replaced; so is one that comes back in
-    doubt.
+    pool's own tasks. Tasks that wait for one are served in order. There is no ping before each use:
+    a connection which the server has closed shows it, and is replaced; so is one that comes back
+    broken or in use.
 
     Until the pool has had its first connection, an error in opening one is raised at once, as the
     address is probably wrong. Later the server is probably away for a while: the pool goes on
-    trying, with pauses that grow to two seconds, and who waits does so for `timeout`.
+    trying, with waits that grow to two seconds, and a task that wants one waits for `timeout`.
 
     Args:
         conninfo: a conninfo string or URL; nothing, and libpq's environment decides.
@@ -127,12 +130,15 @@ class Pool(Generic[C]):
         self._close_timeout = close_timeout
         self._configure = configure
         self._reset = reset
-        self._books = Books[C](min_size, max_size)
+        self._state = PoolState[C](min_size, max_size)
         self._lent: set[Pooled[C]] = set()
-        self._came_back = trio.Event()
+        #: Set when a connection that was lent is back.
+        self._returned = Wakeup()
+        #: The latest error of a hook, or in opening a connection.
         self._error: Exception | None = None
         self._has_connected = False
-        self._patient = 0
+        #: How many tasks are in `wait`: for them an error in opening a connection is not the end.
+        self._waiting_for_server = 0
         self._background = Background()
         self._nursery: trio.Nursery | None = None
 
@@ -149,27 +155,27 @@ class Pool(Generic[C]):
     ) -> bool:
         self._nursery = None
         try:
-            await self._wind_up()
+            await self._shut_down()
         finally:
             try:
                 stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)
             finally:
-                # Some may have been opened until now.
-                for pooled in (*self._books.idle, *self._lent):
+                # Some may have been opened since.
+                for pooled in (*self._state.idle, *self._lent):
                     pooled.connection._wire.finish()
         return stopped
 
     def stats(self) -> PoolStats:
         """What the pool holds now, and has done so far."""
-        books = self._books
+        state = self._state
         return PoolStats(
-            size=books.size,
-            idle=len(books.idle),
-            waiting=len(books.waiters),
-            lent=books.lent,
-            opened=books.opened,
-            discarded=books.discarded,
-            failed=books.failed,
+            size=state.size,
+            idle=len(state.idle),
+            waiting=len(state.waiters),
+            lent=state.lent,
+            opened=state.opened,
+            discarded=state.discarded,
+            failed=state.failed,
         )
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -180,7 +186,7 @@ class Pool(Generic[C]):
             PoolTimeout: it does not within `timeout` seconds, or the pool's.
             PoolClosed: the pool's block was left.
         """
-        with self._being_patient():
+        with self._not_failing_at_once():
             async with self.connection(timeout):
                 pass
 
@@ -189,7 +195,7 @@ class Pool(Generic[C]):
         exception.
 
         Raises:
-            PoolTimeout: none was to be had within `timeout` seconds, or the pool's.
+            PoolTimeout: none was free or could be opened within `timeout` seconds, or the pool's.
             PoolClosed: the pool's block was left, or not entered.
             psycopg.OperationalError: the pool's first connection could not be opened.
             psycopg.ProgrammingError: it is given back while it is in use, uncommitted.
@@ -200,44 +206,45 @@ class Pool(Generic[C]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._nursery is None:
             raise PoolClosed("the pool is closed")
-        books = self._books
-        while (pooled := books.take()) is not None:
+        state = self._state
+        while (pooled := state.pop_idle()) is not None:
             if not self._is_spent(pooled):
                 break
-            # Whatever it has to say, nobody has asked: the server has most likely closed it.
-            books.lose()
+            # There is something to read though nothing was asked: most likely the server closed it.
+            state.discard()
             pooled.connection._wire.finish()
         else:
             pooled = await self._wait_for_one(timeout)
-        books.lent += 1
+        state.lent += 1
         self._lent.add(pooled)
         return pooled
 
     async def _wait_for_one(self, timeout: float) -> Pooled[C]:
-        books = self._books
+        state = self._state
         waiter = Waiter[C]()
-        books.waiters.append(waiter)
+        state.waiters.append(waiter)
         self._open_what_is_needed()
         try:
             with trio.move_on_after(timeout):
                 await waiter.served.wait()
         except BaseException:
-            books.leave(waiter, trio.current_time())
+            state.remove_waiter(waiter, trio.current_time())
             raise
         if waiter.pooled is not None:
             return waiter.pooled
         if waiter.error is not None:
             raise _for_one_task(waiter.error) from waiter.error
-        books.leave(waiter, trio.current_time())
+        state.remove_waiter(waiter, trio.current_time())
         raise PoolTimeout(
-            f"no connection to {describe(self.conninfo)} was to be had within {timeout:g} s"
+            f"no connection to {describe(self.conninfo)} was free, or could be opened, "
+            f"within {timeout:g} s"
         ) from self._error
 
     async def _release(self, pooled: Pooled[C]) -> None:
         connection = pooled.connection
         in_transaction = connection.pgconn.transaction_status in _IN_TRANSACTION
         if connection.lock.locked():
-            # Its turn would never come.
+            # A task or a generator still uses it: a rollback would wait for that for ever.
             connection._wire.finish()
         elif (in_transaction or self._reset is not None) and not connection.closed:
             with trio.move_on_after(CLEAN_UP, shield=True) as scope:
@@ -263,12 +270,12 @@ class Pool(Generic[C]):
             and now < pooled.expires_at
             and self._nursery is not None
         ):
-            self._books.give(pooled, now)
+            self._state.put_free(pooled, now)
         else:
-            self._books.lose()
+            self._state.discard()
             pooled.connection._wire.finish()
             self._open_what_is_needed()
-        self._came_back.set()
+        self._returned.set()
 
     def _is_spent(self, pooled: Pooled[C]) -> bool:
         connection = pooled.connection
@@ -280,31 +287,31 @@ class Pool(Generic[C]):
 
     def _open_what_is_needed(self) -> None:
         if self._nursery is not None:
-            for _ in range(self._books.are_to_open()):
+            for _ in range(self._state.start_opening()):
                 self._nursery.start_soon(self._open)
 
     async def _open(self) -> None:
-        """Open the connection that the books have been told of."""
-        books = self._books
-        pauses = Pauses()
+        """Open a connection that the state counts as being opened."""
+        state = self._state
+        backoff = Backoff(longest=_LONGEST_OPENING_WAIT)
         try:
-            while books.is_needed():
+            while state.is_opening_needed():
                 try:
                     pooled = await self._connect()
                 except Exception as error:  # noqa: BLE001 - a hook of the user's may raise anything
                     self._error = error
-                    books.failed += 1
-                    if not (self._has_connected or self._patient):
-                        books.turn_away(error)
+                    state.failed += 1
+                    if not (self._has_connected or self._waiting_for_server):
+                        state.fail_waiters(error)
                 else:
                     self._has_connected = True
                     self._error = None
-                    books.succeed(pooled, trio.current_time())
+                    state.finish_opening(pooled, trio.current_time())
                     return
-                await pauses.sleep()
-            books.give_up()
+                await trio.sleep(backoff.failed())
+            state.abandon_opening()
         except BaseException:
-            books.give_up()
+            state.abandon_opening()
             raise
 
     async def _connect(self) -> Pooled[C]:
@@ -325,34 +332,34 @@ class Pool(Generic[C]):
     async def _take_care(self) -> None:
         while True:
             self._open_what_is_needed()
-            await trio.sleep(min(_ROUND, self._max_idle / 2, self._max_lifetime / 2))
-            for pooled in self._books.overdue(trio.current_time(), self._max_idle):
-                self._books.lose()
+            await trio.sleep(min(_CARE_INTERVAL, self._max_idle / 2, self._max_lifetime / 2))
+            for pooled in self._state.pop_overdue(trio.current_time(), self._max_idle):
+                self._state.discard()
                 await pooled.connection.close()
 
     @contextmanager
-    def _being_patient(self) -> Generator[None]:
-        self._patient += 1
+    def _not_failing_at_once(self) -> Generator[None]:
+        self._waiting_for_server += 1
         try:
             yield
         finally:
-            self._patient -= 1
+            self._waiting_for_server -= 1
 
-    async def _wind_up(self) -> None:
-        self._books.turn_away(PoolClosed("the pool is closed"))
+    async def _shut_down(self) -> None:
+        self._state.fail_waiters(PoolClosed("the pool is closed"))
         with trio.move_on_after(self._close_timeout):
             while self._lent:
-                self._came_back = trio.Event()
-                await self._came_back.wait()
-        while (pooled := self._books.take()) is not None:
-            self._books.lose()
+                await self._returned.wait()
+        while (pooled := self._state.pop_idle()) is not None:
+            self._state.discard()
             await pooled.connection.close()
 
 
 class _Loan(AbstractAsyncContextManager[C, None]):
     """A connection that is lent for the length of a block."""
 
-    # A generator would do, and cost more than what it does: this is the way of every statement.
+    # A class, not a generator: every statement of a pool goes through it, and a generator would
+    # cost more than all that is done here.
     __slots__ = ("_pool", "_pooled", "_timeout")
 
     def __init__(self, pool: Pool[C], timeout: float) -> None:
@@ -391,7 +398,7 @@ class _Loan(AbstractAsyncContextManager[C, None]):
 
 
 def _for_one_task(error: Exception) -> Exception:
-    """An error of the same kind that says the same: raised in several, it would mix tracebacks."""
+    """A copy of an error: one object raised in several tasks would mix their tracebacks."""
     if isinstance(error, psycopg.Error):
         return type(error)(*error.args)
     return PoolTimeout(f"configure() failed: {type(error).__name__}")

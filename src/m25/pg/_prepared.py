@@ -1,8 +1,8 @@
 """Statements that are run again and again: prepared once on a connection, with parameters as text.
 
-A cursor finds out, at each call, what it was given, how that is written, and whether the statement
-is worth preparing. Here all of it is known before, and what is left is the protocol: this is the
-way of every statement of the store, and somebody waits for most.
+A cursor finds out, at each call, the types of its parameters, how they are written, and whether the
+statement is worth preparing. Here all of that is known before the first call, and only the protocol
+is left to be done.
 """
 
 from __future__ import annotations
@@ -39,47 +39,47 @@ class Prepared:
         self,
         connection: AsyncConnection[Any],
         parameters: Mapping[str, str | None],
-        take: Callable[[Rows], None] | None = None,
+        on_rows: Callable[[Rows], None] | None = None,
     ) -> Rows:
         """Run it on a connection in autocommit mode, and return its rows once it is committed.
 
-        `take` is called with the rows as soon as they are there, while the commit is under way: the
-        server was asked for it before it had them.
+        `on_rows` is called with the rows as soon as they have arrived, while the commit is still
+        under way.
 
         Raises:
-            psycopg.Error: as `AsyncConnection.execute` does; after `take` was called, too.
+            psycopg.Error: as `AsyncConnection.execute` does; also after `on_rows` was called.
         """
         encoding = connection.pgconn._encoding
         values = [_encoded(parameters[name], encoding) for name in self.parameters]
         async with connection.lock:
-            return await connection.wait(self._steps(connection, values, take))
+            return await connection.wait(self._steps(connection, values, on_rows))
 
     def _steps(
         self,
         connection: AsyncConnection[Any],
         values: Sequence[bytes | None],
-        take: Callable[[Rows], None] | None,
+        on_rows: Callable[[Rows], None] | None,
     ) -> PQGen[Rows]:
         if self.name in connection._statements:
             try:
-                return (yield from self._execute(connection, values, take))
+                return (yield from self._execute(connection, values, on_rows))
             except errors.InvalidSqlStatementName:
-                # Somebody has had the session forget all of them; so nothing was done.
+                # `discard all` had the session forget its statements; so nothing was done.
                 connection._statements.clear()
         connection.pgconn.send_prepare(self.name, self.text)
         (result,) = yield from generators.execute(connection.pgconn)
         _check(result, connection)
         connection._statements.add(self.name)
-        return (yield from self._execute(connection, values, take))
+        return (yield from self._execute(connection, values, on_rows))
 
     def _execute(
         self,
         connection: AsyncConnection[Any],
         values: Sequence[bytes | None],
-        take: Callable[[Rows], None] | None,
+        on_rows: Callable[[Rows], None] | None,
     ) -> PQGen[Rows]:
-        if take is not None:
-            return (yield from self._execute_early(connection, values, take))
+        if on_rows is not None:
+            return (yield from self._execute_early(connection, values, on_rows))
         connection.pgconn.send_query_prepared(self.name, values)
         (result,) = yield from generators.execute(connection.pgconn)
         return _rows(result, connection)
@@ -88,12 +88,12 @@ class Prepared:
         self,
         connection: AsyncConnection[Any],
         values: Sequence[bytes | None],
-        take: Callable[[Rows], None],
+        on_rows: Callable[[Rows], None],
     ) -> PQGen[Rows]:
         pgconn = connection.pgconn
         pgconn.enter_pipeline_mode()
         pgconn.send_query_prepared(self.name, values)
-        # The server sends what it has, and then comes to the end, where it commits.
+        # Asked to flush, the server sends the rows before it comes to the sync, where it commits.
         pgconn.send_flush_request()
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
@@ -101,7 +101,7 @@ class Prepared:
         rows = None
         if result.status == _ROWS:
             rows = _rows(result, connection)
-            take(rows)
+            on_rows(rows)
         failure: psycopg.Error | None = None
         while True:
             (end,) = yield from generators.fetch_many(pgconn)
@@ -112,7 +112,7 @@ class Prepared:
         if rows is None:
             return _rows(result, connection)
         if failure is not None:
-            # The commit's own.
+            # The commit failed.
             raise failure
         return rows
 
@@ -121,7 +121,7 @@ def _encoded(value: str | None, encoding: str) -> bytes | None:
     if value is None:
         return None
     if "\0" in value:
-        # As psycopg's own: what comes after it would be left out.
+        # libpq would leave out all that follows it; psycopg refuses it likewise.
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
     return value.encode(encoding)
 

@@ -19,7 +19,7 @@ _ACTIVE: Final = pq.TransactionStatus.ACTIVE
 
 
 class Transaction(AsyncTransaction):
-    """psycopg's, which is rolled back also by a cancelled task, or the connection closed."""
+    """psycopg's; left by a cancelled task it is rolled back too, or the connection is closed."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -40,7 +40,7 @@ class Transaction(AsyncTransaction):
         try:
             return await super().__aexit__(None, None, None)
         except INTERRUPTIONS as interruption:
-            # Where the commit was already under way, it has ended.
+            # A commit that was already under way has ended.
             await self._roll_back(interruption)
             raise
 
@@ -54,9 +54,10 @@ class Transaction(AsyncTransaction):
 
 
 class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
-    """psycopg's, which is left in order also by a task that is cancelled, or the connection closed.
+    """psycopg's pipeline block; left by a cancelled task it is ended in order too, or the
+    connection is closed.
 
-    What the server has still to do of it is then cancelled.
+    A cancelled task has the server cancel what it has still to do of the pipeline.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         except INTERRUPTIONS:
             pipeline = self._connection._pipeline
             if pipeline is not None and pipeline.level > depth:
-                # It was entered, as what is interrupted is brought to its end.
+                # The block was entered: an interrupted operation is brought to its end.
                 pipeline._exit(None)
             if pipeline is not None and pipeline.level == 0:
                 self._connection._pipeline = None
@@ -106,12 +107,12 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
             masked = error.__context__
             if not isinstance(masked, INTERRUPTIONS):
                 raise
-            # It was interrupted before it came to its turn: its results are nobody's now.
+            # The task was interrupted while it waited for the lock: nobody reads the results.
             self._wire.finish()
             raise masked from None
 
     def _forget_prepared(self) -> None:
-        # psycopg has noted what it has sent as prepared, whether or not it came to that.
+        # psycopg counts a statement as prepared once it was sent, whether or not it was.
         self._connection._prepared.clear()
 
     async def _leave(self, error: BaseException) -> None:

@@ -1,5 +1,5 @@
-"""Who waits: psycopg's protocol steps are generators that ask for a socket to be ready, and here
-Trio sees to it.
+"""Waiting: psycopg's protocol steps are generators that ask for a socket to be ready, and here Trio
+waits until it is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _READY_WRITE: Final = int(Ready.W)
 
 
 async def until_ready(fileno: int, wanted: int) -> int:
-    """Wait until a socket is ready for some of what is wanted of it, and return for what.
+    """Wait until a socket is ready to be read or written, as wanted, and return for which.
 
     Raises:
         psycopg.OperationalError: the socket was closed.
@@ -54,7 +54,7 @@ async def _until_either(fileno: int) -> int:
         try:
             await becomes_ready(fileno)
         except (OSError, trio.ClosedResourceError) as error:
-            # Raised here, it would come out of the nursery in a group.
+            # Raised here, the error would come out of the nursery in a group.
             failure = error
         else:
             ready |= state
@@ -70,8 +70,8 @@ async def _until_either(fileno: int) -> int:
 
 if hasattr(select, "poll"):
 
-    def looker(fileno: int) -> Callable[[int], int]:
-        """Make a function that tells for what of it a socket is ready now, without waiting."""
+    def make_look(fileno: int) -> Callable[[int], int]:
+        """Make a function that tells for what of the wanted a socket is ready, without waiting."""
         poll = select.poll()
         masks = {
             READ: select.POLLIN,
@@ -91,7 +91,7 @@ if hasattr(select, "poll"):
                     raise psycopg.OperationalError("connection socket closed") from OSError(
                         errno.EBADF, os.strerror(errno.EBADF)
                     )
-                # An error or a hang-up is for the one who reads, or writes, to find.
+                # An error or a hang-up counts as ready: reading or writing will raise it.
                 return (wanted & READ if event & ~select.POLLOUT else 0) | (
                     wanted & WRITE if event & ~select.POLLIN else 0
                 )
@@ -101,8 +101,8 @@ if hasattr(select, "poll"):
 
 else:
 
-    def looker(fileno: int) -> Callable[[int], int]:
-        """Make a function that tells for what of it a socket is ready now, without waiting."""
+    def make_look(fileno: int) -> Callable[[int], int]:
+        """Make a function that tells for what of the wanted a socket is ready, without waiting."""
 
         def look(wanted: int) -> int:
             readable, writable, _ = select.select(
@@ -114,7 +114,7 @@ else:
 
 
 async def connecting(steps: PQGenConn[T], timeout: float | None = None) -> T:
-    """Run the steps that make a connection, or cancel by one; they name the socket each time.
+    """Run the steps that make a connection, or a cancel request; they name the socket each time.
 
     Raises:
         psycopg.errors._WaitTimeout: it took longer than `timeout` seconds.
@@ -131,6 +131,6 @@ async def connecting(steps: PQGenConn[T], timeout: float | None = None) -> T:
             result: T = done.value
             return result
         finally:
-            # What it was connecting is closed now, not when a traceback is forgotten.
+            # A half-made connection is closed now, not when the last traceback is dropped.
             steps.close()
     raise errors._WaitTimeout("wait timeout expired")

@@ -82,7 +82,7 @@ async def wait_conn_async(steps: Any, interval: float = 0.0, timeout: float | No
         try:
             fileno, wanted = next(steps)
             while True:
-                if not (ready := _wait.looker(fileno)(wanted)):
+                if not (ready := _wait.make_look(fileno)(wanted)):
                     with trio.move_on_after(interval):
                         ready = await _wait.until_ready(fileno, wanted)
                 fileno, wanted = steps.send(ready)

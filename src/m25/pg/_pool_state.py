@@ -1,4 +1,4 @@
-"""A pool's books: who has which connection, who waits, and how many there are."""
+"""The state of a pool: who has which connection, who waits, and how many connections there are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ else:
 
 @attrs.define(eq=False)
 class Pooled(Generic[C]):
+    """A connection of the pool; both times are those of Trio's clock, in seconds."""
+
     connection: C
     expires_at: float
     idle_since: float = 0.0
@@ -30,16 +32,18 @@ class Pooled(Generic[C]):
 
 @attrs.define(eq=False)
 class Waiter(Generic[C]):
+    """A task that waits for a connection: once `served`, it has that or an error."""
+
     served: trio.Event = attrs.field(factory=trio.Event)
     pooled: Pooled[C] | None = None
     error: Exception | None = None
 
 
-class Books(Generic[C]):
-    """Who has what. Nothing here waits.
+class PoolState(Generic[C]):
+    """Who has which connection. Nothing here waits.
 
-    A connection is idle, lent, or being opened; `size` counts all three. While somebody waits, none
-    is idle.
+    A connection is idle, lent, or being opened; `size` counts all three. While a task waits, no
+    connection is idle.
     """
 
     def __init__(self, min_size: int, max_size: int) -> None:
@@ -54,24 +58,26 @@ class Books(Generic[C]):
         self.discarded = 0
         self.failed = 0
 
-    def are_to_open(self) -> int:
-        """Note that as many are being opened as are needed, and return how many more."""
+    def start_opening(self) -> int:
+        """Count as being opened what is needed beyond what is being opened already, and return how
+        many connections that is.
+        """
         wanted = max(len(self.waiters), self.min_size - self.size + self.opening) - self.opening
         more = max(0, min(wanted, self.max_size - self.size))
         self.opening += more
         self.size += more
         return more
 
-    def is_needed(self) -> bool:
-        """Whether one that is being opened still is."""
+    def is_opening_needed(self) -> bool:
+        """Whether a connection that is being opened is still needed."""
         return bool(self.waiters) or self.size <= self.min_size
 
-    def take(self) -> Pooled[C] | None:
+    def pop_idle(self) -> Pooled[C] | None:
         """The idle connection that was used last: the others grow old, and are closed."""
         return self.idle.pop() if self.idle else None
 
-    def give(self, pooled: Pooled[C], now: float) -> None:
-        """A connection is free: the first who waits has it."""
+    def put_free(self, pooled: Pooled[C], now: float) -> None:
+        """A connection is free: the first task that waits has it, or it is idle."""
         if self.waiters:
             waiter = self.waiters.popleft()
             waiter.pooled = pooled
@@ -80,38 +86,38 @@ class Books(Generic[C]):
             pooled.idle_since = now
             self.idle.append(pooled)
 
-    def succeed(self, pooled: Pooled[C], now: float) -> None:
+    def finish_opening(self, pooled: Pooled[C], now: float) -> None:
         """A connection was opened."""
         self.opening -= 1
         self.opened += 1
-        self.give(pooled, now)
+        self.put_free(pooled, now)
 
-    def give_up(self) -> None:
+    def abandon_opening(self) -> None:
         """A connection that was being opened will not be."""
         self.opening -= 1
         self.size -= 1
 
-    def lose(self) -> None:
-        """A connection is no more."""
+    def discard(self) -> None:
+        """A connection that was idle or lent is closed, or about to be."""
         self.size -= 1
         self.discarded += 1
 
-    def leave(self, waiter: Waiter[C], now: float) -> None:
-        """A waiter gave up: what it was given meanwhile goes to the next."""
+    def remove_waiter(self, waiter: Waiter[C], now: float) -> None:
+        """A task gave up waiting: the connection that it was given meanwhile goes to the next."""
         if waiter.pooled is not None:
-            self.give(waiter.pooled, now)
+            self.put_free(waiter.pooled, now)
         elif not waiter.served.is_set():
             self.waiters.remove(waiter)
 
-    def turn_away(self, error: Exception) -> None:
-        """None of those who wait will be served."""
+    def fail_waiters(self, error: Exception) -> None:
+        """No task that waits now will have a connection: each has this error."""
         while self.waiters:
             waiter = self.waiters.popleft()
             waiter.error = error
             waiter.served.set()
 
-    def overdue(self, now: float, max_idle: float) -> list[Pooled[C]]:
-        """Take out what has been idle, or alive, for too long."""
+    def pop_overdue(self, now: float, max_idle: float) -> list[Pooled[C]]:
+        """Take out the connections that have been idle, or open, for too long."""
         old = [each for each in self.idle if now >= each.expires_at]
         spare = self.size - len(old) - self.min_size
         for each in self.idle:

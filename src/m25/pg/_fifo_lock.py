@@ -1,4 +1,6 @@
-"""The lock of a connection: tasks that share it take turns, in the order in which they came."""
+"""The lock of a connection: tasks that share it have it one after the other, first come first
+served.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ from trio.lowlevel import ParkingLot
 from ._wire import Wire
 
 
-class Turns:
-    """`async with turns:` is one turn on the wire. psycopg takes one for each operation.
+class FifoLock:
+    """`async with lock:` is the sole use of the wire. psycopg takes the lock for each operation.
 
-    It is not a `trio.Lock` for three reasons. That belongs to a task, and a generator which holds a
-    turn may be closed in another. Taking it when it is free is a pass through Trio's loop, which
-    the operation itself will make anyway. And a turn sees to it, however it ends, that the next one
-    does not find the wire busy.
+    It is not a `trio.Lock`, for three reasons. A `trio.Lock` belongs to a task, and a generator
+    that holds the lock may be closed in another task. Taking a free `trio.Lock` is a pass through
+    Trio's loop, which the operation itself will make anyway. And when this lock is let go, however
+    the operation ended, it sees to it that the next task does not find the wire busy.
     """
 
     __slots__ = ("_queue", "_taken", "_wire")
@@ -26,7 +28,7 @@ class Turns:
         self._queue = ParkingLot()
 
     def locked(self) -> bool:
-        """Whether it is somebody's turn."""
+        """Whether a task holds the lock."""
         return self._taken
 
     async def __aenter__(self) -> None:
@@ -44,7 +46,7 @@ class Turns:
             if self._wire.is_busy:
                 await self._wire.settle()
         finally:
-            # It stays taken for the one who is woken: nobody can slip in between.
+            # The lock stays taken for the task that is woken: no other can slip in between.
             if self._queue:
                 self._queue.unpark()
             else:
