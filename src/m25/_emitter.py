@@ -6,10 +6,8 @@ one raises stays here; it is told to `sys.unraisablehook`, as Python does for `_
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ._events import Event
 
@@ -41,7 +39,7 @@ class Emitter:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - a listener is anybody's code
-                _report(error, listener, event_class)
+                _ListenerFailure(error)
         return False
 
     def emit(self, event: Event) -> None:
@@ -53,15 +51,18 @@ class Emitter:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - the same
-                _report(error, listener, type(event))
+                _ListenerFailure(error)
 
 
-def _report(error: BaseException, listener: Listener, event_class: type[Event]) -> None:
-    # Python's own hook takes an instance of this class and nothing else; typeshed does not say that
-    # the class can be called.
-    make_args: Any = sys.UnraisableHookArgs  # pyright: ignore[reportGeneralTypeIssues]
-    message = f"A listener failed to hear of {event_class.__name__}"
-    args = make_args((type(error), error, error.__traceback__, message, listener))
-    # The hook can be anybody's, too.
-    with contextlib.suppress(Exception):
-        sys.unraisablehook(args)
+class _ListenerFailure:
+    """Has Python report an exception: it calls `sys.unraisablehook` with what `__del__` raises.
+
+    The hook cannot be called from here: Python's own takes arguments of a class that only the
+    interpreter can make. And should the hook fail as well, Python sees to that, too.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        raise self._error

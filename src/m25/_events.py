@@ -254,7 +254,7 @@ class OutputRefused(AttemptFailed):
 
     level = logging.ERROR
     logger = "m25.executor"
-    message = f"handler's %(what)s cannot be kept, refused at %(what)s%(path)s: {_FAILED}"
+    message = f"handler's %(what)s%(path)s cannot be kept as JSON: {_FAILED}"
 
     #: `output`, or `error` for a declared error that it raised.
     what: str
