@@ -90,6 +90,13 @@ def schema(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Write the pages of `docs` that are made from the code again."""
+    install(session)
+    session.run("python", "tools/pages.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those that are named: `-- drain`."""
     install(session)

@@ -1,0 +1,564 @@
+"""Everything that m25 tells of itself, a class for each event. Long, because all of them are here.
+
+An event is told by whoever sees it happen, through the `Emitter`, to the listeners: logging is one.
+`docs/events.md` is written from these classes by `nox -s pages`. To add an event, add its class
+here, and emit it where it happens; the rest follows from the class.
+
+A template holds no payload, and nor does any field but `error`: types, ids, names, numbers. What a
+handler raised goes along as `error`, and a listener decides what to do with its text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from ._crash import type_name
+
+#: How the templates name a job, and an attempt that has just failed.
+_JOB: Final = "job %(job_id)s of queue %(queue)r, attempt %(attempt)d of %(max_attempts)d"
+_FAILED: Final = f"{_JOB}; %(then)s"
+
+#: How many jobs a line names in its text.
+_JOBS_NAMED: Final = 5
+
+
+def _type_of_error(event: JobCrashed | RaisedWhileCancelled | SetupFailed | ManagerFailed) -> str:
+    return type_name(type(event.error))
+
+
+_TYPE_OF_ERROR: Final[str] = attrs.Factory(_type_of_error, takes_self=True)
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened, which somebody may want to know."""
+
+    #: The level of its log lines; where it is not always the same, the highest.
+    level: ClassVar[int]
+    #: The name of the logger that its lines go to.
+    logger: ClassVar[str]
+    #: What happened, in words: a %-style template over the fields and what is `derived`.
+    message: ClassVar[str]
+    #: Properties that only the template uses.
+    derived: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def severity(self) -> int:
+        """The level of this one's log line."""
+        return self.level
+
+    def facts(self) -> dict[str, Any]:
+        """The fields by name, without `error`, which is no plain value."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in attrs.fields(type(self))
+            if field.name != "error"
+        }
+
+
+@attrs.frozen(kw_only=True)
+class QueueEvent(Event):
+    """Something that happened to a queue, in this process."""
+
+    #: The queue's name.
+    queue: str
+
+
+@attrs.frozen(kw_only=True)
+class JobEvent(QueueEvent):
+    """Something that happened to one attempt of a job."""
+
+    #: The attempt's id: each attempt of a job has its own.
+    job_id: str
+    #: The attempt's number, from 1.
+    attempt: int
+    #: How many attempts the job may have. Those that were lost with their process do not count
+    #: against it, so `attempt` can be larger.
+    max_attempts: int
+
+
+@attrs.frozen(kw_only=True)
+class AttemptFailed(JobEvent):
+    """An attempt came to an end, and not to a good one."""
+
+    #: The level while another attempt follows, where it is lower than `level`.
+    retried_level: ClassVar[int | None] = None
+    derived: ClassVar[tuple[str, ...]] = ("then",)
+
+    #: Whether another attempt follows.
+    next_attempt: bool
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return "another attempt follows" if self.next_attempt else "no attempt is left"
+
+    @property
+    def severity(self) -> int:
+        """The level of this one's log line."""
+        if self.next_attempt and self.retried_level is not None:
+            return self.retried_level
+        return self.level
+
+
+# An attempt, from its start to its end
+
+
+@attrs.frozen(kw_only=True)
+class JobStarted(JobEvent):
+    """A handler is about to be called.
+
+    Nothing is to be done.
+    """
+
+    level = logging.DEBUG
+    logger = "m25.executor"
+    message = f"started: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
+class JobSucceeded(JobEvent):
+    """A handler returned its output, which is written next.
+
+    Nothing is to be done. If it cannot be written after all, `OutcomeRefused` or `ResultDiscarded`
+    follows.
+    """
+
+    level = logging.DEBUG
+    logger = "m25.executor"
+    message = f"succeeded after %(seconds).3f s: {_JOB}"
+
+    #: How long the handler ran, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class JobErrored(AttemptFailed):
+    """A handler raised one of its queue's declared errors, which is written next.
+
+    The job's record has the error in `error_data`. If that was the last attempt, it is for whoever
+    looks after these jobs.
+    """
+
+    level = logging.WARNING
+    retried_level = logging.INFO
+    logger = "m25.executor"
+    message = f"handler raised %(error_type)s, a declared error, in {_FAILED}"
+
+    #: The name of the error's class.
+    error_type: str
+    #: How long the handler ran, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class JobCrashed(AttemptFailed):
+    """A handler raised what its queue does not declare.
+
+    It is a mistake in the handler, or an error that should be declared with `errors=`. The record
+    has type, message and traceback in the crash columns.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"handler crashed: %(error_type)s in {_FAILED}"
+
+    #: What it raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class JobTimedOut(AttemptFailed):
+    """A handler was still running at its deadline, and was cancelled.
+
+    Give such jobs a longer `timeout`, or find out what the handler waited for: where it was is in
+    the traceback, if it raised anything while it was being cancelled.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler reached its deadline of %(timeout).3f s: {_FAILED}"
+
+    #: How long it was given, in seconds.
+    timeout: float
+    #: What it raised while it was being cancelled, if it did.
+    error: BaseException | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class HandlerOverran(AttemptFailed):
+    """A handler goes on past its deadline: its attempt is failed without waiting for it.
+
+    It comes in place of `JobTimedOut`. The handler shields itself from cancellation, or catches it,
+    or blocks Trio's loop; its slot stays taken until it ends. Let it pass on `trio.Cancelled`; what
+    blocks belongs in `trio.to_thread.run_sync`.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"handler does not end at its deadline of %(timeout).3f s: {_FAILED}"
+
+    #: How long it was given, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class JobUnresponsive(AttemptFailed):
+    """An executor left too many heartbeats unanswered: its handler is cancelled.
+
+    The attempt is failed. A handler kept Trio's loop busy, that of this job or of another:
+    `LoopStalled` names them. `allowed_heartbeat_misses` and `heartbeat_interval` say how much is
+    too much.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"executor left %(misses)d heartbeats unanswered: {_FAILED}"
+
+    #: How many heartbeats in a row were not answered.
+    misses: int
+
+
+@attrs.frozen(kw_only=True)
+class InputUndecodable(AttemptFailed):
+    """A stored input is not of the type that the queue's handler takes.
+
+    The attempt fails as a crash. The job was enqueued by code of another version, or by hand. Bring
+    the handler's type and the stored JSON together before the last attempt, or enqueue the job
+    anew.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"input%(path)s cannot be decoded, %(reason)s: {_FAILED}"
+
+    #: Where in the input, as Python would write it after the input's name: `.lines[3].price`.
+    path: str
+    #: Why it cannot be decoded.
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class OutputRefused(AttemptFailed):
+    """What a handler returned or raised cannot be kept as JSON: the attempt fails as a crash.
+
+    The handler has done its work, and will do it again in the next attempt. Correct what it
+    returns, or the fields of the error it raises; the record's crash columns say more.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"handler's %(what)s%(path)s cannot be kept as JSON: {_FAILED}"
+
+    #: `output`, or `error` for a declared error that it raised.
+    what: str
+    #: Where in the value, as for `InputUndecodable`.
+    path: str
+    #: The refusal; its cause is the declared error, if there was one.
+    error: BaseException = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class RaisedWhileCancelled(JobEvent):
+    """A handler turned its cancellation into an exception.
+
+    Nothing is written of what it raised: why it was cancelled decides what becomes of the job.
+    Have the handler pass on `trio.Cancelled`, and look into what its clean-up raises.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler raised %(error_type)s while being cancelled: {_JOB}"
+
+    #: What it raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+# Attempts that do not count
+
+
+@attrs.frozen(kw_only=True)
+class SetupFailed(JobEvent):
+    """A queue's `setup` raised: the job is released, its attempt not counted.
+
+    The queue pauses, longer each time, and tries again. What `setup` opens is not there, or `setup`
+    has a mistake.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"setup raised %(error_type)s: {_JOB}; released, the attempt does not count"
+
+    #: What it raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class SetupTimedOut(JobEvent):
+    """A queue's `setup` took longer than `executor_init_timeout`: the job is released, not counted.
+
+    The queue pauses, longer each time, and tries again. What `setup` opens is slow, or the time is
+    too short.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = (
+        f"setup took longer than %(seconds).3f s: {_JOB}; released, the attempt does not count"
+    )
+
+    #: The queue's `executor_init_timeout`, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class JobReleased(JobEvent):
+    """A job was cut short, and goes back to pending; its attempt does not count.
+
+    Whoever claims it next runs it from its beginning. If it happens at each stop, a longer
+    `shutdown_grace` lets handlers finish.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"released, %(reason)s: {_JOB}; the attempt does not count"
+
+    #: Why, in words: "the queue is stopping".
+    reason: str
+
+
+# Claims and results that are no longer this process's
+
+
+@attrs.frozen(kw_only=True)
+class ClaimFenced(JobEvent):
+    """The database says that this process no longer has the job: its handler is cancelled.
+
+    Another process took it over, or it was ended by hand. That happens where this process, or its
+    way to the database, stood still for longer than the queue's lease.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"claim is no longer ours, its handler is cancelled: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
+class ResultDiscarded(JobEvent):
+    """A result came too late: somebody else has the job, and nothing was written.
+
+    The handler's work may have been done twice. It follows `ClaimFenced` or `HandlerOverran`, or
+    stands alone where nobody noticed before the result was there.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"late result discarded, its claim is no longer ours: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
+class OutcomeRefused(AttemptFailed):
+    """The database refuses what an attempt left: the attempt is failed as a crash instead.
+
+    It comes after `JobSucceeded` or `JobErrored` of the same attempt, and takes its place. A rule
+    of your own on the table, such as a trigger, refuses the row; the error says which.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = f"database refuses the outcome, failed as a crash instead: {_FAILED}"
+
+    #: The database's error.
+    error: BaseException = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class OutcomeUnstorable(JobEvent):
+    """The database refuses even a crash in place of an outcome: the lease will end the attempt.
+
+    Whatever on the table refuses the row must be mended, or no attempt of such a job can end.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = f"database refuses the outcome and a crash in its place, the lease ends it: {_JOB}"
+
+    #: The database's error.
+    error: BaseException = attrs.field(repr=False)
+
+
+# Dead work of others
+
+
+@attrs.frozen(kw_only=True)
+class JobSwept(AttemptFailed):
+    """This process ended an attempt whose owner is gone: its lease was over.
+
+    A process was killed, or lost its way to the database. If it happens to the same job again and
+    again, the job may be what kills its process.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = f"attempt without an owner ended, %(failure_reason)s: {_FAILED}"
+
+    #: The failure reason that was written, as the database has it.
+    failure_reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ReservationSwept(JobEvent):
+    """This process released a job that was reserved and never started; its attempt does not count.
+
+    The process that had reserved it is gone, or its `setup` hangs.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = f"stuck reservation released: {_JOB}; the attempt does not count"
+
+
+# A queue
+
+
+@attrs.frozen(kw_only=True)
+class ManagerFailed(QueueEvent):
+    """A queue's manager failed, and is started again after a pause.
+
+    It is a mistake in m25: please report it, with the traceback. Its jobs go on with the manager
+    that follows, or are released.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = "manager of queue %(queue)r failed: %(error_type)s; restarting in %(pause).1f s"
+
+    #: How long it pauses, in seconds.
+    pause: float
+    #: What failed.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class LoopStalled(QueueEvent):
+    """Trio's loop stood still: no task of this process had a turn.
+
+    One of the jobs that ran meanwhile has a handler that blocks, or computes for long. Move that
+    part of it to `trio.to_thread.run_sync`, or to a process.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = "event loop stood still for %(seconds).1f s while queue %(queue)r ran %(jobs)s"
+    derived = ("jobs",)
+
+    #: For how long, in seconds.
+    seconds: float
+    #: The ids of the queue's jobs that ran meanwhile.
+    job_ids: tuple[str, ...]
+
+    @property
+    def jobs(self) -> str:
+        """The jobs, in words."""
+        return _named(self.job_ids)
+
+
+@attrs.frozen(kw_only=True)
+class OutcomesUnwritten(QueueEvent):
+    """A queue stopped before the database took what was left to write.
+
+    The leases of these jobs end them, and they run again where an attempt is left: what their
+    handlers did may be done twice. The database was away, or too slow, as the queue stopped.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = (
+        "database did not take what queue %(queue)r had left to write; leases will end %(jobs)s"
+    )
+    derived = ("jobs",)
+
+    #: The ids of the jobs; none where it is not known which jobs a claim took.
+    job_ids: tuple[str, ...]
+
+    @property
+    def jobs(self) -> str:
+        """The jobs, in words."""
+        return _named(self.job_ids)
+
+
+# The database
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseFailing(Event):
+    """A call of the database failed, and will be repeated, as will all that follow.
+
+    It is told once for each outage. Handlers go on; results wait until the database is back.
+    """
+
+    level = logging.WARNING
+    logger = "m25.database"
+    message = "database call failed, will be repeated: %(problem)s"
+
+    #: The database's error in a line, without what it says of rows.
+    problem: str
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseStillFailing(Event):
+    """The database still does not answer: told now and then while an outage lasts.
+
+    Look after the database, or the way to it. What waits for it goes on by itself.
+    """
+
+    level = logging.WARNING
+    logger = "m25.database"
+    message = "database calls still fail, %(failures)d in %(seconds).0f s; the latest: %(problem)s"
+
+    #: The latest error in a line, without what it says of rows.
+    problem: str
+    #: How many calls have failed since the outage began.
+    failures: int
+    #: How long ago the outage began, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseAnswers(Event):
+    """The database answers again, after `DatabaseFailing`.
+
+    Nothing is to be done.
+    """
+
+    level = logging.INFO
+    logger = "m25.database"
+    message = "database answers again after %(failures)d failed calls in %(seconds).1f s"
+
+    #: How many calls failed.
+    failures: int
+    #: How long the outage lasted, in seconds.
+    seconds: float
+
+
+def _named(job_ids: Sequence[str]) -> str:
+    """Jobs by their ids; of many, the first ones."""
+    if not job_ids:
+        return "jobs that are not known"
+    more = len(job_ids) - _JOBS_NAMED
+    named = ", ".join(job_ids[:_JOBS_NAMED])
+    return f"{'job' if len(job_ids) == 1 else 'jobs'} {named}" + (
+        f" and {more} more" if more > 0 else ""
+    )
