@@ -81,7 +81,7 @@ async def test_a_job_goes_on_and_its_result_is_kept_whatever_became_of_the_commi
     async with m25.open(dsn) as m:
         m.add_queue(work.queue)
         await m.start()
-        doubt = Doubt(monkeypatch, m._store, result)  # type: ignore[arg-type]
+        doubt = Doubt(monkeypatch, m._runtime.store, result)  # type: ignore[arg-type]
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
         if when == "before":
@@ -110,14 +110,14 @@ async def test_nothing_is_written_of_a_job_before_its_claim_is_known_to_be_commi
         await m.start()
         asked: list[str] = []
         for name in ("settle", "heartbeat", "release"):
-            call = getattr(m._store, name)
+            call = getattr(m._runtime.store, name)
 
             async def noted(*args: Any, name: str = name, call: Any = call) -> Any:
                 asked.append(f"{name} {[each.id for each in args[0]]}")
                 return await call(*args)
 
-            monkeypatch.setattr(m._store, name, noted)
-        doubt = Doubt(monkeypatch, m._store, committed)  # type: ignore[arg-type]
+            monkeypatch.setattr(m._runtime.store, name, noted)
+        doubt = Doubt(monkeypatch, m._runtime.store, committed)  # type: ignore[arg-type]
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
         manager = m._managers[work.queue.name]
@@ -153,7 +153,7 @@ async def test_a_job_that_somebody_else_has_claimed_meanwhile_is_given_up(
     async with m25.open(dsn) as other, m25.open(dsn) as m:
         m.add_queue(ours.queue)
         await m.start()
-        doubt = Doubt(monkeypatch, m._store, taken_over)  # type: ignore[arg-type]
+        doubt = Doubt(monkeypatch, m._runtime.store, taken_over)  # type: ignore[arg-type]
         record = await m.enqueue(ours.queue, 25)
         await ours.begun.wait()
         other.add_queue(theirs.queue)
@@ -179,7 +179,7 @@ async def test_a_client_that_is_left_in_doubt_leaves_nothing_behind(
     async with m25.open(dsn, shutdown_grace=0) as m:
         m.add_queue(work.queue)
         await m.start()
-        Doubt(monkeypatch, m._store, committed)  # type: ignore[arg-type]
+        Doubt(monkeypatch, m._runtime.store, committed)  # type: ignore[arg-type]
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
     (row,) = await chain(dsn, record.id)
@@ -199,7 +199,7 @@ async def test_a_job_that_was_waiting_as_its_queue_starts_has_its_own_deadline(
 
     async with m25.open(dsn) as m:
         record = await m.enqueue(handler, 25)
-        claim = m._store.claim
+        claim = m._runtime.store.claim
 
         async def claim_and_commit_late(*args: Any, **kwargs: Any) -> Any:
             found = await claim(*args, **kwargs)
@@ -208,7 +208,7 @@ async def test_a_job_that_was_waiting_as_its_queue_starts_has_its_own_deadline(
                 await trio.testing.wait_all_tasks_blocked()
             return found
 
-        monkeypatch.setattr(m._store, "claim", claim_and_commit_late)
+        monkeypatch.setattr(m._runtime.store, "claim", claim_and_commit_late)
         m.add_queue(handler)
         await m.start(queue_init_timeout=30)
         await ended(m, handler, record.id)

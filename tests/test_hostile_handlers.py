@@ -365,4 +365,4 @@ async def test_what_psycopg_itself_refuses_is_the_rows_fault_and_no_outage(dsn: 
     async with m25.open(dsn) as m:
         outcome = Outcome(*[str(uuid4())] * 2, "crash", None, None, "nul \0", "", "", None)
         with pytest.raises(RowRefused, match="NUL"):
-            await m._store.settle([outcome], 0)
+            await m._runtime.store.settle([outcome], 0)

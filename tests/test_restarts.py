@@ -57,7 +57,7 @@ async def test_a_call_that_fails_once_costs_a_little_time_and_nothing_else(
         return number
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        failing(monkeypatch, m._store, verb, once(error))
+        failing(monkeypatch, m._runtime.store, verb, once(error))
         m.add_queue(sturdy)
         await m.start()
         record = await ended(m, sturdy, (await m.enqueue(sturdy, 1)).id)
@@ -86,7 +86,7 @@ async def test_a_manager_that_fails_hands_its_jobs_back_and_begins_anew(
     async def anew(number: int) -> int:
         runs.append(number)
         if len(runs) == 1:
-            failing(monkeypatch, m._store, "claim", once(ArithmeticError("a bug of ours")))
+            failing(monkeypatch, m._runtime.store, "claim", once(ArithmeticError("a bug of ours")))
             await m.enqueue(anew, 2)
             await trio.sleep_forever()
         return m25.current_job().attempt
@@ -122,8 +122,8 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
         record = await m.enqueue(patient, 1)
         await begun.wait()
         lost = OSError("the database is away")
-        failing(monkeypatch, m._store, "settle", lambda: None if back.is_set() else lost)
-        failing(monkeypatch, m._store, "claim", once(ArithmeticError("a bug of ours")))
+        failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
+        failing(monkeypatch, m._runtime.store, "claim", once(ArithmeticError("a bug of ours")))
         finish.set()
         await m.enqueue(patient, 2)
 
@@ -153,7 +153,7 @@ async def test_a_result_outlives_its_manager_though_its_claim_was_not_known_to_b
     async with m25.open(dsn) as m:
         m.add_queue(hasty)
         await m.start()
-        claim = m._store.claim
+        claim = m._runtime.store.claim
 
         async def claim_and_fail(*arguments: Any, **options: Any) -> Any:
             if failed.is_set():
@@ -167,9 +167,9 @@ async def test_a_result_outlives_its_manager_though_its_claim_was_not_known_to_b
                 raise ArithmeticError("a bug of ours")
             return found
 
-        monkeypatch.setattr(m._store, "claim", claim_and_fail)
+        monkeypatch.setattr(m._runtime.store, "claim", claim_and_fail)
         lost = OSError("the database is away")
-        failing(monkeypatch, m._store, "settle", lambda: None if back.is_set() else lost)
+        failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
         found = await ended(m, hasty, (await m.enqueue(hasty, 25)).id)
     assert (found.output, found.attempt) == (25, 1)
     assert runs == [25]

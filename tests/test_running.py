@@ -182,13 +182,13 @@ async def test_the_next_claim_is_under_way_while_the_jobs_of_a_large_one_begin(
 
     async with m25.open(dsn) as m:
         m.add_queue(large)
-        claim = m._store.claim
+        claim = m._runtime.store.claim
 
         async def noted(*args: Any, **kwargs: Any) -> Any:
             events.append("claim")
             return await claim(*args, **kwargs)
 
-        monkeypatch.setattr(m._store, "claim", noted)
+        monkeypatch.setattr(m._runtime.store, "claim", noted)
         await m.enqueue_many(large, range(1000))
         await m.start()
 

@@ -14,7 +14,8 @@ turns it into a typed output or a typed error, later and surely:
 
 from . import pg
 from ._client import M25, open
-from ._enqueue.enqueuer import EnqueuedMany, JobIds
+from ._decorator import QueueOptions, queue
+from ._enqueue.answers import EnqueuedMany, JobIds
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
@@ -43,7 +44,7 @@ from ._errors import (
     ValueRefused,
 )
 from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
-from ._queue import Queue, QueueOptions, queue
+from ._queue import Queue
 from ._signals import until_signal
 from ._worker.executor import current_job
 

@@ -15,6 +15,8 @@ from typing import Final, Generic, TypeVar
 import attrs
 import trio
 
+from .pg._wakeup import Wakeup
+
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -48,7 +50,8 @@ class Batcher(Generic[Request, Answer]):
         self._send = send
         self._closed = closed
         self._waiting: deque[_Asked[Request, Answer]] = deque()
-        self._rung = trio.Event()
+        #: Something waits that nobody sends.
+        self._wakeup = Wakeup()
         self._under_way = False
 
     async def ask(self, request: Request) -> Answer:
@@ -80,7 +83,7 @@ class Batcher(Generic[Request, Answer]):
         finally:
             self._under_way = False
             if self._waiting:
-                self._rung.set()
+                self._wakeup.set()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -90,8 +93,7 @@ class Batcher(Generic[Request, Answer]):
         sent: list[_Asked[Request, Answer]] = []
         try:
             while True:
-                await self._rung.wait()
-                self._rung = trio.Event()
+                await self._wakeup.wait()
                 self._under_way = True
                 while self._waiting:
                     sent = [

@@ -1,12 +1,4 @@
-"""The client: what a program holds while its `async with m25.open(...)` block lasts.
-
-caller's nursery
-└─ m25.open(conn)        the pool, and one nursery
-   ├─ enqueuing          concurrent enqueues share a statement and a commit
-   ├─ telling            workers are told of new work, coalesced
-   └─ run                once started: a manager for each queue, the poller, the listener
-      └─ queue manager …
-"""
+"""The client: what a program holds while its `async with m25.open(...)` block lasts."""
 
 from __future__ import annotations
 
@@ -16,13 +8,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-import psycopg
 import trio
 
 from . import pg
-from ._database_health import DatabaseHealth, brief
 from ._duration import Duration, as_timedelta
-from ._enqueue.enqueuer import EnqueuedMany, Enqueuer
+from ._emitter import Emitter
+from ._enqueue.answers import EnqueuedMany
+from ._enqueue.enqueuer import Enqueuer
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
@@ -32,22 +24,23 @@ from ._errors import (
     JobCancelFetchError,
     JobRecordFetchError,
     NoJobRecordFound,
-    QueueStartError,
 )
 from ._groups import unwrapped
-from ._ids import IdSource
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
+from ._runtime import Runtime
+from ._services import Services
+from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, prepare_connection
 from ._store.protocol import Store
-from ._worker.maintenance import Poller
-from ._worker.manager import CLEAN_UP, Manager
+from ._worker.manager import CLEAN_UP
+from .instrumentation.logging import LoggingListener
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
-#: long enough for an enqueue not to notice a brief one.
-_PATIENCE: Final = 10.0
+#: long enough for an enqueue not to notice a brief outage.
+_CONNECTION_TIMEOUT: Final = 10.0
 
 
 class M25:
@@ -56,30 +49,14 @@ class M25:
     It enqueues, reads and cancels jobs; and, once queues were added and it was started, runs them.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        nursery: trio.Nursery,
-        *,
-        shutdown_grace: float,
-        rng: random.Random,
-    ) -> None:
-        self._store = store
+    def __init__(self, runtime: Runtime, nursery: trio.Nursery, *, shutdown_grace: float) -> None:
+        self._runtime = runtime
         self._nursery = nursery
         self._shutdown_grace = shutdown_grace
         self._closed = False
         self._queues: dict[str, Queue[Any, Any, Any]] = {}
-        self._managers: dict[str, Manager] = {}
-        self._poller: Poller | None = None
-        self._stop_asked = trio.Event()
-        self._run_ended: trio.Event | None = None
-        self._run_scope = trio.CancelScope()
-        self._make_id = IdSource()
-        self._health = DatabaseHealth()
-        self._rng = rng
-        self._enqueuer = Enqueuer(
-            store, make_id=self._make_id, enqueued=self._enqueued, closed=self._closed_error
-        )
+        self._services: Services | None = None
+        self._enqueuer = Enqueuer(runtime, self._closed_error)
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
         """Register a queue, to be run by `start` or `run`. Enqueueing does not need it.
@@ -90,7 +67,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_open()
-        if self._run_ended is not None:
+        if self._services is not None:
             raise AlreadyStarted(
                 f"queue {queue.name!r} must be added before the queues are started"
             )
@@ -127,20 +104,14 @@ class M25:
             QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
         """
         self._check_open()
-        if self._run_ended is not None:
+        if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
-        patience = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
-        self._stop_asked = trio.Event()
-        self._run_ended = ended = trio.Event()
-        self._run_scope = trio.CancelScope()
+        timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        self._services = Services(list(self._queues.values()), self._runtime)
         try:
-            with unwrapped(), self._run_scope:
-                await self._run(patience.total_seconds(), task_status)
+            await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:
-            self._managers = {}
-            self._poller = None
-            self._run_ended = None
-            ended.set()
+            self._services = None
 
     async def stop(self) -> None:
         """Stop the queues in an orderly way, and return once they have stopped.
@@ -150,9 +121,8 @@ class M25:
         block does the same. The client can still be used, and started again; nothing happens where
         it is not running.
         """
-        self._stop_asked.set()
-        if self._run_ended is not None:
-            await self._run_ended.wait()
+        if self._services is not None:
+            await self._services.stop()
         else:
             await trio.lowlevel.checkpoint()
 
@@ -227,9 +197,9 @@ class M25:
         _check_id(id)
         check_connection(connection)
         try:
-            rows = await self._store.get([str(id)], connection)
-        except (psycopg.Error, OSError) as error:
-            raise_query_error(error)
+            rows = await self._runtime.store.get([str(id)], connection)
+        except StatementFailed as failure:
+            raise_query_error(failure)
         row = rows.get(str(id))
         if row is None or row.queue_name != queue.name:
             raise NoJobRecordFound(id, queue.name)
@@ -256,9 +226,9 @@ class M25:
         try:
             while True:
                 try:
-                    row = await self._store.cancel(str(id), queue.name, connection)
-                except (psycopg.Error, OSError) as error:
-                    raise_query_error(error)
+                    row = await self._runtime.store.cancel(str(id), queue.name, connection)
+                except StatementFailed as failure:
+                    raise_query_error(failure)
                 if row is not None:
                     return decode_record(row, queue)
                 record = await self.get_job(queue, id, connection=connection)
@@ -268,80 +238,11 @@ class M25:
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
 
-    # The tree
-
-    async def _run(self, patience: float, task_status: trio.TaskStatus[None]) -> None:
-        self._managers = {
-            queue.name: Manager(
-                queue,
-                self._store,
-                make_id=self._make_id,
-                health=self._health,
-                rng=self._rng,
-                look_soon=self._look_soon,
-            )
-            for queue in self._queues.values()
-        }
-        async with trio.open_nursery() as nursery:
-            async with trio.open_nursery() as managers:
-                await self._start_managers(managers, patience)
-                if self._managers:
-                    self._poller = Poller(
-                        list(self._managers.values()), self._store, self._health, self._rng
-                    )
-                    nursery.start_soon(self._poller.run)
-                    await nursery.start(self._listen)
-                task_status.started()
-                await self._stop_asked.wait()
-                for manager in self._managers.values():
-                    manager.stop(self._shutdown_grace)
-            nursery.cancel_scope.cancel()
-
-    async def _start_managers(self, managers: trio.Nursery, patience: float) -> None:
-        waiting = dict(self._managers)
-
-        async def start(manager: Manager) -> None:
-            await managers.start(manager.run)
-            del waiting[manager.queue.name]
-
-        with trio.move_on_after(patience):
-            async with trio.open_nursery() as starting:
-                for manager in self._managers.values():
-                    starting.start_soon(start, manager)
-        for name, manager in waiting.items():
-            failure = manager.latest_failure
-            reason = f"its first claim was not answered within {patience:g} s"
-            if failure is not None:
-                reason += f"; {brief(failure)}"
-            raise QueueStartError(name, reason) from failure
-
-    async def _listen(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with self._store.listen(list(self._managers)) as told:
-            task_status.started()
-            async for name in told:
-                for manager in self._managers.values():
-                    if name is None or name == manager.queue.name:
-                        manager.wake()
-
-    def _look_soon(self) -> None:
-        if self._poller is not None:
-            self._poller.look_soon()
-
     async def _close(self) -> None:
         """End what still runs, in whoever's nursery, and refuse further use."""
-        if self._run_ended is not None:
-            self._run_scope.cancel()
-            with trio.move_on_after(2 * CLEAN_UP, shield=True):
-                await self._run_ended.wait()
+        if self._services is not None:
+            await self._services.cancel(2 * CLEAN_UP)
         self._closed = True
-
-    def _enqueued(self, queue_names: Iterable[str], *, scheduled: bool) -> None:
-        """The workers of this process need not wait to be told by the database."""
-        for name in queue_names:
-            if name in self._managers:
-                self._managers[name].wake()
-        if scheduled:
-            self._look_soon()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -392,7 +293,7 @@ async def open(
             pg.Pool(
                 conn or "",
                 max_size=pool_size,
-                timeout=_PATIENCE,
+                timeout=_CONNECTION_TIMEOUT,
                 kwargs={"autocommit": True},
                 configure=prepare_connection,
             ) as pool,
@@ -410,9 +311,10 @@ async def open_on(
     `rng` spreads load, and guards nothing; a simulation gives one with a seed.
     """
     rng = rng or random.Random()  # noqa: S311
+    runtime = Runtime(store, Emitter([LoggingListener()]), rng)
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            m = M25(store, nursery, shutdown_grace=grace.total_seconds(), rng=rng)
+            m = M25(runtime, nursery, shutdown_grace=grace.total_seconds())
             nursery.start_soon(m._enqueuer.run)
             try:
                 yield m
@@ -426,10 +328,10 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
     store = PostgresStore(pool, schema)
     try:
         await store.check_version()
-    except (psycopg.Error, OSError) as error:
+    except StatementFailed as failure:
         raise DatabaseUnavailable(
-            f"the database at {pg.describe(pool.conninfo)} cannot be used: {brief(error)}"
-        ) from error
+            f"the database at {pg.describe(pool.conninfo)} cannot be used: {failure.brief}"
+        ) from failure.__cause__
     return store
 
 

@@ -1,81 +1,107 @@
-"""What the log says of a database that goes away: when it went, now and then that it is still away,
-and when it is back; however many calls fail meanwhile."""
+"""Whether the database answers, as far as this client has seen.
+
+Every loop that uses the database says how its calls fared, and many fail in one outage. What comes
+of it is few events: that the database went away, now and then that it is still away, and that it is
+back.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
+import random
 from typing import Final
 
-import psycopg
 import trio
 
-_logger = logging.getLogger("m25.database")
+from ._emitter import Emitter
+from ._events import (
+    DatabaseAnswers,
+    DatabaseFailing,
+    DatabaseStillFailing,
+    StatementMistaken,
+)
+from ._store.failures import FailureKind, StatementFailed
+from .pg._backoff import Backoff
 
 _FIRST_REMINDER: Final = 10.0  # seconds
 _LONGEST_REMINDER: Final = 300.0  # seconds
-#: Calls that fail within so many seconds after others were answered belong to the same health: some
-#: kind of call may fail all the time while others work.
-_PEACE: Final = 10.0
-
-
-def brief(error: BaseException) -> str:
-    """An error in a line, without what PostgreSQL adds of the rows concerned: they are private."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return f"{type(error).__name__}: {error.diag.message_primary}"
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+#: Calls that fail within this many seconds after others were answered belong to the same outage:
+#: one kind of call may fail all the time while others work.
+_QUIET_BEFORE_NEXT_OUTAGE: Final = 10.0
 
 
 class DatabaseHealth:
-    """One for each client: all that use the database tell it how they fared."""
+    """One for each client."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Emitter) -> None:
+        self._events = events
         self._failing = False
         self._began = -math.inf
         self._answered_at = -math.inf
         self._failures = 0
         self._reminder = _FIRST_REMINDER
         self._remind_at = 0.0
-        #: Whether the log says, so far, that the database is away.
-        self._said = False
+        #: Whether the events say, so far, that the database is away.
+        self._told = False
+        #: By statement: when its next mistake is told.
+        self._mistakes_told_until: dict[str, float] = {}
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, failure: StatementFailed) -> None:
         """A call failed, and will be repeated."""
         now = trio.current_time()
-        if not self._failing and now - self._answered_at >= _PEACE:
+        if failure.kind is FailureKind.MISTAKE:
+            self._tell_mistake(failure, now)
+        elif not self._failing and now - self._answered_at >= _QUIET_BEFORE_NEXT_OUTAGE:
             self._began = now
             self._failures = 0
             self._reminder = _FIRST_REMINDER
             self._remind_at = now + self._reminder
-            self._said = True
-            _logger.warning("database call failed; will be repeated", extra={"error": brief(error)})
+            self._told = True
+            self._events.emit(DatabaseFailing(problem=failure.brief))
         elif now >= self._remind_at:
             self._reminder = min(self._reminder * 2, _LONGEST_REMINDER)
             self._remind_at = now + self._reminder
-            self._said = True
-            _logger.warning(
-                "database calls still fail",
-                extra={
-                    "error": brief(error),
-                    "failures": self._failures,
-                    "seconds": now - self._began,
-                },
+            self._told = True
+            self._events.emit(
+                DatabaseStillFailing(
+                    problem=failure.brief, failures=self._failures, seconds=now - self._began
+                )
             )
         self._failing = True
         self._failures += 1
 
-    def worked(self) -> None:
+    def answered(self) -> None:
         """A call was answered."""
         if self._failing:
             self._failing = False
             self._answered_at = trio.current_time()
-            if self._said:
-                self._said = False
-                _logger.info(
-                    "database answers again",
-                    extra={
-                        "failures": self._failures,
-                        "seconds": self._answered_at - self._began,
-                    },
+            if self._told:
+                self._told = False
+                self._events.emit(
+                    DatabaseAnswers(
+                        failures=self._failures, seconds=self._answered_at - self._began
+                    )
                 )
+
+    def _tell_mistake(self, failure: StatementFailed, now: float) -> None:
+        if now >= self._mistakes_told_until.get(failure.statement, -math.inf):
+            self._mistakes_told_until[failure.statement] = now + _LONGEST_REMINDER
+            self._events.emit(StatementMistaken(statement=failure.statement, error=failure))
+
+
+class Tries:
+    """The tries of one loop that calls the database, and tries again after a failure."""
+
+    def __init__(self, health: DatabaseHealth, rng: random.Random) -> None:
+        self._health = health
+        self._backoff = Backoff(rng=rng)
+
+    def failed(self, failure: StatementFailed) -> float:
+        """Tell of a failure; return how long to wait before the next try, in seconds."""
+        self._health.failed(failure)
+        return self._backoff.failed()
+
+    def worked(self) -> None:
+        """Tell of an answer."""
+        self._health.answered()
+        self._backoff.worked()

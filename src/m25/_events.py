@@ -553,6 +553,31 @@ class DatabaseAnswers(Event):
     seconds: float
 
 
+@attrs.frozen(kw_only=True)
+class StatementMistaken(Event):
+    """The database refuses a statement of m25 in a way that no outage explains.
+
+    Either the schema was changed by hand, or it is a mistake in m25: please report it, with the
+    traceback. The call is repeated; it is told once in five minutes for each statement.
+    """
+
+    level = logging.ERROR
+    logger = "m25.database"
+    message = "statement %(statement)r is refused, will be repeated: %(error_type)s"
+
+    #: The name of the statement, as in docs/statements.sql.
+    statement: str
+    #: The failure; its cause is the database's error.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the database's error.
+    error_type: str = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: type_name(type(self.error.__cause__ or self.error)), takes_self=True
+        ),
+    )
+
+
 def _named(job_ids: Sequence[str]) -> str:
     """Jobs by their ids; of many, the first ones."""
     if not job_ids:

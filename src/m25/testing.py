@@ -24,7 +24,8 @@ transaction of your own would do.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
@@ -34,7 +35,6 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
-from ._ids import IdSource
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
@@ -78,7 +78,8 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
         ValueError: `m` is not one of `m25.testing.open`, or runs no queues.
     """
     store = _memory_of(m)
-    names = list(m._managers)  # pyright: ignore[reportPrivateUsage]
+    services = m._services  # pyright: ignore[reportPrivateUsage]
+    names: Sequence[str] = () if services is None else services.queue_names
     if not names:
         raise ValueError("this client runs no queues, so there is nothing to wait for; start it")
     while True:
@@ -117,39 +118,41 @@ async def run_job(
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now))
     async with open_on(store, grace=_NO_TIME) as m:
         enqueued = await m.enqueue(queue, asked)
-        await _run(queue, store)
+        await _run(m, queue)
         return await m.get_job(queue, enqueued.id)
 
 
-async def _run(queue: Queue[Input, Output, Error], store: MemoryStore) -> None:
+async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
+    runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
+    store = runtime.store
     token = str(uuid4())
-    starts = queue.setup is None
-    (row,) = await store.claim(queue.name, token=token, limit=1, lease=queue.lease, start=starts)
+    at_once = queue.setup is None
+    (row,) = await store.claim(queue.name, token=token, limit=1, lease=queue.lease, start=at_once)
 
-    async def promote(claim: ClaimedJob) -> Started:
-        (started,) = await store.start([claim], queue.lease)
+    async def start(job: ClaimedJob) -> Started:
+        (started,) = await store.start([job], queue.lease)
         return started
 
     executor = Executor(
         queue=queue,
         row=row,
-        claim=ClaimedJob(row.id, token),
-        deadline=trio.current_time() + float(row.timeout),
-        promote=promote,
-        make_id=IdSource(),
-        started=starts,
+        job=ClaimedJob(row.id, token),
+        runtime=runtime,
+        deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
+        start=start,
+        started=at_once,
     )
     async with trio.open_nursery() as nursery:
         # A task of its own: `current_job()` is to work in it, and not in the test afterwards.
         nursery.start_soon(executor.run)
-    if isinstance(executor.ending, Outcome):
-        await store.settle([executor.ending], queue.allowed_losses)
+    if isinstance(executor.result, Outcome):
+        await store.settle([executor.result], queue.allowed_losses)
     else:
-        await store.release([executor.claim], [])
+        await store.release([executor.job], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:
-    store = m._store  # pyright: ignore[reportPrivateUsage]
+    store = m._runtime.store  # pyright: ignore[reportPrivateUsage]
     if not isinstance(store, MemoryStore):
         raise ValueError("this client has a database; only one of m25.testing.open can be asked")
     return store

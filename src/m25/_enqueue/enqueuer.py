@@ -1,19 +1,16 @@
 """The enqueuer: puts jobs into the table, one by one or many at once.
 
 Single jobs that are asked for at the same time share a statement and a commit, each with its own
-answer. Many at once are one transaction of many statements, and the next is made ready while the
-one before is under way.
+answer. `enqueue_many` is one transaction of many statements; each is prepared while the one before
+it is under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol, cast, overload
-from uuid import UUID
+from typing import Any, Final, cast
 
-import attrs
-import psycopg
 import trio
 
 from .. import pg
@@ -21,85 +18,29 @@ from .._batcher import Batcher
 from .._errors import InvalidJob, UniqueKeyConflict
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
-from .._query import check_connection, raise_query_error
+from .._query import check_connection, raise_enqueue_error
 from .._queue import Queue
 from .._record import META, decode_record
-from .._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
+from .._runtime import Runtime
+from .._store.failures import RowRefused, StatementFailed
+from .._store.protocol import Enqueued, Exists, Held, NewJob
 from .._timestamps import timestamp_from_text
+from .answers import EnqueuedMany
 from .notifier import Notifier
 
 #: How many jobs one statement of `enqueue_many` inserts.
 _BATCH: Final = 500
-#: After how many jobs that were made ready other tasks have a turn.
-_TURN: Final = 100
-
-
-class JobIds(Sequence[JobId]):
-    """Ids of jobs, sixteen bytes each, however many."""
-
-    __slots__ = ("_bytes",)
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def _add(self, ids: Iterable[str]) -> None:
-        for id in ids:
-            self._bytes += UUID(id).bytes
-
-    def __len__(self) -> int:
-        return len(self._bytes) // 16
-
-    @overload
-    def __getitem__(self, index: int) -> JobId: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[JobId]: ...
-
-    def __getitem__(self, index: int | slice) -> JobId | Sequence[JobId]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        start = range(len(self))[index] * 16
-        return JobId(UUID(bytes=bytes(self._bytes[start : start + 16])))
-
-    def __iter__(self) -> Iterator[JobId]:
-        return (self[position] for position in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} job ids>"
-
-
-@attrs.frozen
-class EnqueuedMany:
-    """What became of the jobs that were given to `enqueue_many`."""
-
-    #: The id of each, in the order in which they came; where a job was skipped, the id of the one
-    #: that holds its unique key.
-    ids: JobIds = attrs.field(factory=JobIds)
-    #: The jobs that were skipped, by their position among all.
-    conflicts: dict[int, UniqueKeyConflict] = attrs.field(factory=dict[int, UniqueKeyConflict])
-
-
-class OnEnqueued(Protocol):
-    """Told of the queues that jobs were put on, and whether any of them is for later."""
-
-    def __call__(self, queue_names: Iterable[str], *, scheduled: bool) -> None: ...
+#: After this many jobs that `enqueue_many` has prepared, other tasks have a turn.
+_PREPARED_AT_ONCE: Final = 100
 
 
 class Enqueuer:
     """One for each client."""
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        make_id: Callable[[], str],
-        enqueued: OnEnqueued,
-        closed: Callable[[], Exception],
-    ) -> None:
-        self._store = store
-        self._make_id = make_id
-        self._enqueued = enqueued
-        self._notifier = Notifier(store)
+    def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._notifier = Notifier(runtime.store)
         # A unique key that somebody's open transaction holds is waited for. Jobs without one must
         # not wait along.
         self._batcher, self._keyed_batcher = (
@@ -107,7 +48,7 @@ class Enqueuer:
         )
 
     async def run(self) -> None:
-        """Send what is asked for, and tell the workers, until cancelled."""
+        """Send what is asked for, and notify the workers, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._batcher.run)
             nursery.start_soon(self._keyed_batcher.run)
@@ -129,8 +70,8 @@ class Enqueuer:
             else:
                 check_connection(connection)
                 (answer,) = await self._store.enqueue([new], [queue.name], connection)
-        except (psycopg.Error, OSError, RowRefused) as error:
-            raise_query_error(error)
+        except StatementFailed as failure:
+            raise_enqueue_error(failure)
         match answer:
             case Held():
                 raise _conflict(new, answer)
@@ -182,14 +123,14 @@ class Enqueuer:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._make_batches, queue, jobs, made)
                         await self._store.enqueue_all(batches, [queue.name], on_batch, connection)
-        except RowRefused as error:
-            raise_query_error(
-                error,
+        except RowRefused as refused:
+            raise_enqueue_error(
+                refused,
                 f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on;"
                 " none was enqueued",
             )
-        except (psycopg.Error, OSError) as error:
-            raise_query_error(error)
+        except StatementFailed as failure:
+            raise_enqueue_error(failure)
         if connection is None:
             self._enqueued([queue.name], scheduled=scheduled)
         return found
@@ -214,7 +155,7 @@ class Enqueuer:
             if len(batch) == _BATCH:
                 await made.send(batch)
                 batch = []
-            elif position % _TURN == 0:
+            elif position % _PREPARED_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
 
         if isinstance(jobs, AsyncIterable):
@@ -231,7 +172,7 @@ class Enqueuer:
 
     def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
         return NewJob(
-            id=self._make_id() if job.id is None else str(job.id),
+            id=self._runtime.make_id() if job.id is None else str(job.id),
             queue_name=queue.name,
             input=queue.input_codec.encode(job.input, "input"),
             scheduled_at=job.scheduled_at,
@@ -243,13 +184,20 @@ class Enqueuer:
             meta=None if job.meta is None else META.encode(job.meta, "meta"),
         )
 
+    def _enqueued(self, queue_names: Iterable[str], *, scheduled: bool) -> None:
+        """The workers of this process need not wait to be notified by the database."""
+        for name in queue_names:
+            self._runtime.hints.work(name)
+        if scheduled:
+            self._runtime.hints.survey.set()
+
     async def _enqueue_batch(
         self, jobs: Sequence[NewJob]
     ) -> Sequence[Enqueued | Exists | Held | Exception]:
         names = list(dict.fromkeys(job.queue_name for job in jobs))
         answers: Sequence[Enqueued | Exists | Held | Exception]
         try:
-            answers = await self._store.enqueue(jobs, self._notifier.notify_now(names))
+            answers = await self._store.enqueue(jobs, self._notifier.in_statement(names))
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]

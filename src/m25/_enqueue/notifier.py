@@ -1,8 +1,8 @@
-"""Tells workers that there is work, seldom enough not to slow those who enqueue.
+"""Notifies workers that there is work, seldom enough not to slow those who enqueue.
 
-Every transaction that notifies waits for every other at its commit. So the first enqueue on a queue
-tells at once, in its own statement; those that follow within a few milliseconds are told of by the
-next that comes after that time, or where none comes, by a statement of their own.
+Every transaction that notifies waits for every other one at its commit. So the first enqueue on a
+queue notifies in its own statement. Those that follow within a few milliseconds are covered by the
+next enqueue that comes after that time, or, where none comes, by a statement of the notifier's own.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import psycopg
 import trio
 
+from .._store.failures import StatementFailed
 from .._store.protocol import Store
+from ..pg._wakeup import Wakeup
 
-#: Workers of a queue are told at most once in so many seconds.
-_GAP: Final = 0.01
-#: How long the next enqueue is waited for, in seconds, that could tell of those before it.
-_PATIENCE: Final = 1.5 * _GAP
+#: The workers of a queue are notified at most once in this time, in seconds.
+_SHORTEST_GAP: Final = 0.01
+#: How long a later enqueue may take to come and notify in place of the notifier, in seconds.
+_LONGEST_WAIT: Final = 1.5 * _SHORTEST_GAP
 
 
 class Notifier:
@@ -27,45 +28,45 @@ class Notifier:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._told_at: dict[str, float] = {}
-        self._untold: set[str] = set()
-        self._rung = trio.Event()
+        self._notified_at: dict[str, float] = {}
+        #: The queues whose workers do not know yet of what was enqueued.
+        self._pending: set[str] = set()
+        self._wakeup = Wakeup()
 
-    def notify_now(self, queue_names: Iterable[str]) -> list[str]:
-        """The queues to tell in the statement at hand; `run` tells of the others in a moment."""
+    def in_statement(self, queue_names: Iterable[str]) -> list[str]:
+        """The queues to notify in the statement at hand; `run` notifies the others in a moment."""
         now = trio.current_time()
-        told: list[str] = []
+        notified: list[str] = []
         for name in queue_names:
-            if now - self._told_at.get(name, -math.inf) >= _GAP:
-                self._told_at[name] = now
-                self._untold.discard(name)
-                told.append(name)
+            if now - self._notified_at.get(name, -math.inf) >= _SHORTEST_GAP:
+                self._notified_at[name] = now
+                self._pending.discard(name)
+                notified.append(name)
             else:
-                self._untold.add(name)
-                self._rung.set()
-        return told
+                self._pending.add(name)
+                self._wakeup.set()
+        return notified
 
     async def run(self) -> None:
-        """Tell of what was not told at once, until cancelled."""
+        """Notify whom no statement has notified, until cancelled."""
         while True:
-            await self._rung.wait()
-            self._rung = trio.Event()
-            while self._untold:
-                tell_at = {name: self._told_at[name] + _PATIENCE for name in self._untold}
-                await trio.sleep_until(min(tell_at.values()))
+            await self._wakeup.wait()
+            while self._pending:
+                await trio.sleep_until(min(map(self._due_at, self._pending)))
                 now = trio.current_time()
-                # Unless they were told of meanwhile.
-                late = sorted(
-                    name for name in self._untold if self._told_at[name] + _PATIENCE <= now
-                )
+                # A statement may have notified some of them meanwhile.
+                late = sorted(name for name in self._pending if self._due_at(name) <= now)
                 if late:
-                    self._untold.difference_update(late)
-                    self._told_at.update((name, now) for name in late)
-                    await self._tell(late)
+                    self._pending.difference_update(late)
+                    self._notified_at.update((name, now) for name in late)
+                    await self._notify(late)
 
-    async def _tell(self, queue_names: Sequence[str]) -> None:
+    def _due_at(self, queue_name: str) -> float:
+        return self._notified_at[queue_name] + _LONGEST_WAIT
+
+    async def _notify(self, queue_names: Sequence[str]) -> None:
         try:
             await self._store.notify(queue_names)
-        except (psycopg.Error, OSError):
+        except StatementFailed:
             # A hint that was lost costs a poll interval, and nothing else.
             return

@@ -1,9 +1,6 @@
-"""An executor: one running job. A cancel scope with the job's deadline, the answers to its
-manager's heartbeats, the user's handler, and what became of it.
+"""Runs one claimed job: its handler in a cancel scope with a deadline, answering heartbeats.
 
-    executor
-    ├─ handler      inside the scope, with its own nursery if it asks
-    └─ responder    from the first heartbeat on: most jobs end before, and never need one
+What comes of it is left in `result`: an `Outcome` to write, or why there is none.
 """
 
 from __future__ import annotations
@@ -11,70 +8,75 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import enum
-import logging
-import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 import trio
 
 from .._codec import Undecodable
-from .._crash import Crash, describe_crash, type_name
-from .._errors import JobRecordFetchJsonDecodeError, NotInJob, ValueRefused
-from .._groups import only_leaf
-from .._job import FailureReason, JobId, JobRecord
+from .._errors import NotInJob
+from .._events import (
+    ClaimFenced,
+    JobStarted,
+    RaisedWhileCancelled,
+    ResultDiscarded,
+    SetupFailed,
+    SetupTimedOut,
+)
+from .._handler import NotBegun, being_cancelled, sort_raised
+from .._job import JobRecord
 from .._queue import Queue
 from .._record import decode_record
+from .._runtime import Runtime
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
-
-_logger = logging.getLogger("m25.executor")
+from . import outcomes
 
 _current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_current_job")
 
 
-class Ending(enum.Enum):
-    """How an executor ended, where there is no outcome to write."""
+class Unfinished(enum.Enum):
+    """Why there is no outcome to write."""
 
-    #: Cancelled from outside, or not initialised: the job goes back to pending.
-    HANDED_BACK = "handed back"
-    #: Its setup failed or took too long: the same, and the manager waits before it tries again.
+    #: Cut short from outside: the job is released, its attempt not counted.
+    CUT_SHORT = "cut short"
+    #: Its setup failed or took too long: the same, and the queue waits before it tries again.
     NOT_INITIALISED = "not initialised"
-    #: The claim was lost, or the attempt already ended on its behalf: nothing to write.
-    LOST = "lost"
+    #: The claim is fenced, or the attempt was already ended on its behalf: nothing is to be done.
+    FENCED = "fenced"
 
 
-class Verdict(enum.Enum):
-    """Why a manager cancelled an executor."""
+class CancelReason(enum.Enum):
+    """Why an executor was cancelled by those who look after it; its deadline is not among these."""
 
     #: It left too many heartbeats unanswered.
     UNRESPONSIVE = "unresponsive"
-    #: The database says that somebody else has the attempt.
-    LOST = "lost"
-    #: It did not end at its deadline, and was settled without it.
-    OVERDUE = "overdue"
+    #: The database says that the claim is not ours any more.
+    FENCED = "fenced"
+    #: It did not end at its deadline, and its attempt was failed without it.
+    OVERRAN = "overran"
 
 
 @attrs.frozen
-class Lost:
-    """The answer to a promotion that came too late: the claim was lost."""
+class NotOurs:
+    """The answer to a start that came too late: the claim is fenced."""
 
 
 @attrs.define(eq=False)
 class Executor:
-    """Runs one claimed job, and leaves in `ending` what is to be written of it."""
+    """One for each job that runs."""
 
     queue: Queue[Any, Any, Any]
     row: JobRow
-    claim: ClaimedJob
+    job: ClaimedJob
+    runtime: Runtime
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
-    #: Promotes the job from reserved to executing.
-    promote: Callable[[ClaimedJob], Awaitable[Started | Lost]]
-    make_id: Callable[[], str]
-    started: bool = False
-    ending: Outcome | Ending | None = None
-    verdict: Verdict | None = None
+    #: Moves the job from reserved to executing, where `started` says that it is not there yet.
+    start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
+    started: bool
+    result: Outcome | Unfinished | None = None
+    cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
     _scope: trio.CancelScope = attrs.field(
@@ -88,33 +90,42 @@ class Executor:
     _heartbeats: trio.MemorySendChannel[None] | None = None
 
     async def run(self) -> None:
-        """Run the job to its ending; raises only what is not the handler's own."""
+        """Run the job to its end.
+
+        Raises:
+            Cancelled, KeyboardInterrupt: these alone; all else is the attempt's own failure.
+        """
         _current.set(self)
         try:
-            self.ending = await self._run()
+            self.result = await self._run()
+        except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
+            raise
+        except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
+            # No step of ours should raise. If one does, it may be this job that makes it so.
+            self.result = outcomes.crash(self, error)
         finally:
-            if self.ending is None:
-                self.ending = Ending.HANDED_BACK
+            if self.result is None:
+                self.result = Unfinished.CUT_SHORT
             if self._heartbeats is not None:
                 self._heartbeats.close()
 
-    def cancel(self, verdict: Verdict) -> None:
-        """Cancel the handler; the verdict decides what is written of it, not what it returns."""
-        if self.verdict is None:
-            self.verdict = verdict
+    def cancel(self, reason: CancelReason) -> None:
+        """Cancel the handler; the reason decides what is written, not what the handler returns."""
+        if self.cancel_reason is None:
+            self.cancel_reason = reason
             self._scope.cancel()
 
-    def give_up(self) -> Outcome:
-        """Settle the job as timed out, although its handler goes on past the deadline."""
-        self.verdict = Verdict.OVERDUE
-        return self._failure(FailureReason.JOB_TIMEOUT)
+    def overrun(self) -> Outcome:
+        """End the attempt as timed out, although its handler goes on past the deadline."""
+        self.cancel_reason = CancelReason.OVERRAN
+        return outcomes.overran(self)
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel for a responder to be started on."""
         first: trio.MemoryReceiveChannel[None] | None = None
         if self._heartbeats is None:
             self._heartbeats, first = trio.open_memory_channel[None](1)
-        # Full: the last one has not even been taken in. Broken: its responder is gone.
+        # Full: the last one has not even been received. Broken: its responder is gone.
         with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
             self._heartbeats.send_nowait(None)
         return first
@@ -128,176 +139,115 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Ending:
-        queue = self.queue
+    async def _run(self) -> Outcome | Unfinished:
+        handler = self.queue.handler
         try:
-            value = queue.input_codec.decode(self.row.input)
+            value = handler.decode_input(self.row.input)
         except Undecodable as error:
-            return await self._refuse(error)
+            return await self._refuse_input(error)
         scope = self._scope
         output: Any = None
         raised: BaseException | None = None
+        if self.started:
+            self._tell_started()
+        else:
+            scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
         try:
             with scope:
-                if queue.setup is None:
-                    output = await queue.handler_function(value)  # type: ignore[call-arg]
-                else:
-                    scope.deadline = (
-                        trio.current_time() + queue.executor_init_timeout.total_seconds()
-                    )
-                    async with queue.setup() as resource:
-                        if not await self._start():
-                            return Ending.LOST
-                        scope.deadline = self.deadline
-                        output = await queue.handler_function(value, resource)  # type: ignore[call-arg]
-        except BaseException as error:  # noqa: BLE001 - told apart right here
+                output = await handler.run(value, self._begin)
+        except BaseException as error:  # noqa: BLE001 - sorted right here
             raised = self._own(error)
-        if self.verdict is not None:
-            return self._on_verdict(raised)
+        if self.cancel_reason is not None:
+            return self._cancelled(raised)
         if scope.cancel_called:
             if not self.started:
                 return self._not_initialised(raised)
-            crash = None if raised is None else describe_crash(raised)
-            return self._failure(FailureReason.JOB_TIMEOUT, crash=crash)
+            return outcomes.timed_out(self, raised)
+        if isinstance(output, NotBegun):
+            return self._fenced()
         if raised is None:
-            return self._success(output)
-        if _being_cancelled() and declared(raised, queue.errors) is None:
+            return outcomes.returned(self, output)
+        if being_cancelled() and handler.declared(raised) is None:
             # It turned its cancellation into an error of its own. The attempt was cut short by us
             # and is not spent; only an error that the queue declares is an outcome all the same.
-            self._log(logging.WARNING, "handler raised while being cancelled", raised)
-            return Ending.HANDED_BACK
+            self._tell_raised_while_cancelled(raised)
+            return Unfinished.CUT_SHORT
         if not self.started:
             return self._not_initialised(raised)
-        return self._raised(raised)
+        return outcomes.raised(self, raised)
 
-    async def _start(self) -> bool:
-        started = await self.promote(self.claim)
-        if isinstance(started, Lost):
+    async def _begin(self) -> bool:
+        """Start the job, between its setup and its handler; return whether it is still ours."""
+        started = await self.start(self.job)
+        if isinstance(started, NotOurs):
             return False
         self.started = True
         self.row = self.row._replace(
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
-        self.deadline = trio.current_time() + float(self.row.timeout)
+        self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
+        self._tell_started()
         return True
 
-    async def _refuse(self, error: Undecodable) -> Outcome | Ending:
+    async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """The input cannot be read: that is this attempt's failure, and no one else's."""
-        if not self.started and not await self._start():
-            return Ending.LOST
-        problem = JobRecordFetchJsonDecodeError(
-            JobId(self.row.id), "input", error.path, error.reason
-        )
-        crash = Crash(type_name(type(problem)), str(problem), None)
-        return self._failure(FailureReason.CRASH, crash=crash)
+        if not self.started and not await self._begin():
+            return self._fenced()
+        return outcomes.undecodable(self, error)
 
-    def _own(self, error: BaseException) -> BaseException:
+    def _own(self, error: BaseException) -> BaseException | None:
         """What of an exception is the handler's own.
 
         Raises:
             BaseException: the rest, where there is any: Ctrl-C, and cancellation from outside.
         """
-        passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
-        if _being_cancelled():
-            # Without that, a `Cancelled` is one that the handler kept from a scope of its own: to
-            # let it pass would end the manager in silence.
-            passes += (trio.Cancelled,)
-        if isinstance(error, passes):
-            raise error
-        if not isinstance(error, BaseExceptionGroup):
-            return error
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        passing, own = group.split(passes)
-        if passing is None:
-            return group
-        if own is not None:
-            self._log(logging.WARNING, "handler raised while being cancelled", own)
-        raise passing
+        raised = sort_raised(error)
+        if raised.passing is None:
+            return raised.own
+        if raised.own is not None:
+            self._tell_raised_while_cancelled(raised.own)
+        raise raised.passing
 
-    def _on_verdict(self, raised: BaseException | None) -> Outcome | Ending:
+    def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
         if raised is not None:
-            self._log(logging.WARNING, "handler raised while being cancelled", raised)
-        if self.verdict is Verdict.UNRESPONSIVE:
-            return self._failure(FailureReason.HEARTBEAT_TIMEOUT)
-        return Ending.LOST
+            self._tell_raised_while_cancelled(raised)
+        if self.cancel_reason is CancelReason.UNRESPONSIVE:
+            return outcomes.unresponsive(self)
+        self.runtime.events.emit(ResultDiscarded(**self.facts))
+        return Unfinished.FENCED
 
-    def _not_initialised(self, raised: BaseException | None) -> Ending:
+    def _fenced(self) -> Unfinished:
+        self.runtime.events.emit(ClaimFenced(**self.facts))
+        return Unfinished.FENCED
+
+    def _not_initialised(self, raised: BaseException | None) -> Unfinished:
         if raised is None:
-            self._log(logging.WARNING, "setup took longer than executor_init_timeout")
+            seconds = self.queue.executor_init_timeout.total_seconds()
+            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
         else:
-            self._log(logging.ERROR, "setup raised", raised)
-        return Ending.NOT_INITIALISED
+            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+        return Unfinished.NOT_INITIALISED
 
-    def _success(self, output: Any) -> Outcome:
-        try:
-            text = self.queue.output_codec.encode(output, "output")
-        except ValueRefused as error:
-            return self._crashed(error)
-        return Outcome(self.claim.id, self.claim.token, None, text, None, None, None, None, None)
+    def _tell_started(self) -> None:
+        if self.runtime.events.wants(JobStarted):
+            self.runtime.events.emit(JobStarted(**self.facts))
 
-    def _raised(self, raised: BaseException) -> Outcome:
-        error = declared(raised, self.queue.errors)
-        if error is None:
-            return self._crashed(raised)
-        try:
-            text = self.queue.error_codec.encode(error, "error")
-        except ValueRefused as refused:
-            # Where it was raised says more than where it was found to be more than JSON.
-            refused.__cause__ = error
-            return self._crashed(refused)
-        return self._failure(FailureReason.ERRORED, error_data=text)
-
-    def _crashed(self, raised: BaseException) -> Outcome:
-        self._log(logging.ERROR, "handler crashed", raised)
-        return self._failure(FailureReason.CRASH, crash=describe_crash(raised))
-
-    def _failure(
-        self,
-        reason: FailureReason,
-        *,
-        error_data: str | None = None,
-        crash: Crash | None = None,
-    ) -> Outcome:
-        crash_type, message, trace = crash or (None, None, None)
-        return Outcome(
-            self.claim.id,
-            self.claim.token,
-            reason.value,
-            None,
-            error_data,
-            crash_type,
-            message,
-            trace,
-            self.make_id(),
-        )
-
-    def _log(self, level: int, event: str, error: BaseException | None = None) -> None:
-        _logger.log(level, event, extra=self.facts, exc_info=error)
+    def _tell_raised_while_cancelled(self, error: BaseException) -> None:
+        self.runtime.events.emit(RaisedWhileCancelled(error=error, **self.facts))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What every log line about this job says."""
+        """What every event of this attempt says."""
         return {
-            "job_id": self.row.id,
             "queue": self.queue.name,
+            "job_id": self.row.id,
             "attempt": self.row.attempt,
+            "max_attempts": self.row.max_attempts,
         }
 
     def record(self) -> JobRecord[Any, Any, Any]:
         """The job's record, as it was when its handler started."""
         return decode_record(self.row, self.queue)
-
-
-def _being_cancelled() -> bool:
-    return trio.current_effective_deadline() == -math.inf
-
-
-def declared(raised: BaseException, errors: tuple[type[Exception], ...]) -> Exception | None:
-    """The declared error that was raised, if it was one: itself, or as the only leaf of a group."""
-    if isinstance(raised, errors):
-        return raised
-    leaf = only_leaf(raised)
-    return leaf if isinstance(leaf, errors) else None
 
 
 def current_job() -> JobRecord[Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""What the managers decide, as plain functions over plain values: no I/O, no clock of their own."""
+"""What the workers decide, as plain functions over plain values: no I/O, no clock of their own."""
 
 from __future__ import annotations
 
@@ -6,41 +6,27 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
-#: The longest pause before something that failed is tried again, in seconds; it bounds how long
-#: after the database's return work goes on.
-LONGEST_PAUSE: Final = 2.5
-_FIRST_PAUSE: Final = 0.1
-
 #: The largest claim. Beyond a few hundred rows a statement gains nothing, and only holds its locks
 #: longer.
 LARGEST_CLAIM: Final = 500
-#: A claim of more than these asks for half of the slots at most, so that the next one can be under
-#: way while its jobs begin. With fewer a statement more costs more than that saves.
-_FEW: Final = 100
+#: A queue with more slots than these claims for half of them at most, so that the next claim can be
+#: under way while the jobs of one begin. With fewer slots one statement more costs more than that
+#: saves.
+_SLOTS_CLAIMED_AT_ONCE: Final = 100
 
 
-def pause(failures: int, rng: random.Random) -> float:
-    """How long to wait before the next try, in seconds, after so many failures in a row.
-
-    It doubles, up to `LONGEST_PAUSE`, and is spread over its upper half by rng, so that those
-    who failed together do not come back together.
-    """
-    full = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
-    return full * rng.uniform(0.5, 1.0)
-
-
-def claim_size(*, max_concurrency: int, running: int, unsettled: int) -> int:
+def claim_size(*, max_concurrency: int, running: int, unwritten: int) -> int:
     """How many jobs to claim now.
 
-    Results that could not be written yet take no slots, up to a point: while the database does not
+    Outcomes that could not be written yet take no slots, up to a point: while the database does not
     take them, there must be an end to what is kept in memory.
     """
-    waiting = max(0, unsettled - max(max_concurrency, LARGEST_CLAIM))
-    most = min(max(max_concurrency // 2, _FEW), LARGEST_CLAIM)
+    waiting = max(0, unwritten - max(max_concurrency, LARGEST_CLAIM))
+    most = min(max(max_concurrency // 2, _SLOTS_CLAIMED_AT_ONCE), LARGEST_CLAIM)
     return max(0, min(max_concurrency - running - waiting, most))
 
 
-class Beating(Protocol):
+class HasHeartbeats(Protocol):
     """What is known of an executor's heartbeats."""
 
     @property
@@ -54,7 +40,7 @@ class Beating(Protocol):
         ...
 
 
-E = TypeVar("E", bound=Beating)
+E = TypeVar("E", bound=HasHeartbeats)
 
 
 def stale(executors: Iterable[E], allowed_misses: int) -> Sequence[E]:

@@ -1,9 +1,9 @@
-"""Where a queue's claims go on, and when they begin from the start again.
+"""Where a queue's claims go on in the index, and when they begin from its start again.
 
-A claim that starts where the latest ended saves PostgreSQL the walk over what was claimed before,
-which is long while a transaction is held open somewhere. It never decides what exists: claims from
-the start come about every second, at once when a survey has seen what lies behind, and seldom
-enough that, where they take long, they take little of the time.
+A claim that starts where the latest one ended saves PostgreSQL the walk over what was claimed
+before. That walk is long while a transaction is held open somewhere. The cursor never decides what
+exists: claims from the start come about every second, and at once after a survey has found work
+that lies before the cursor; where they take long, they come less often.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Final
 from .._store.protocol import JobRow, Position
 
 #: The least time between two claims from the start while there is enough to claim, in seconds.
-_LEAST_GAP: Final = 1.0
-#: How many times as long as it took a claim from the start lets the others go on.
-_REST: Final = 20.0
+_SHORTEST_GAP: Final = 1.0
+#: After a claim from the start that took t, the next one waits 20 t.
+_GAP_PER_DURATION: Final = 20.0
 
 
 class ScanCursor:
-    """The positions of one queue; `longest_gap` bounds the time between claims from the start."""
+    """The cursor of one queue; `longest_gap` bounds the time between claims from the start."""
 
     def __init__(self, longest_gap: float) -> None:
         self._longest_gap = longest_gap
@@ -29,7 +29,7 @@ class ScanCursor:
         self._start_over_at = -math.inf
 
     def rewind(self) -> None:
-        """Something lies behind the positions: the next claim is to begin from the start."""
+        """Something lies before the cursor: the next claim is to begin from the start."""
         self._start_over_at = -math.inf
 
     def next(self, now: float) -> Sequence[Position]:
@@ -41,9 +41,9 @@ class ScanCursor:
     def claimed(
         self, rows: Sequence[JobRow], after: Sequence[Position], *, began: float, now: float
     ) -> None:
-        """Take note of what a claim took that began at `began`, and is answered now."""
+        """Move on to where a claim ended that began at `began`, and is answered now."""
         if not after:
-            gap = max(_LEAST_GAP, _REST * (now - began))
+            gap = max(_SHORTEST_GAP, _GAP_PER_DURATION * (now - began))
             self._start_over_at = now + min(gap, self._longest_gap)
         for row in rows:
             run_at = row.created_at if row.scheduled_at is None else row.scheduled_at

@@ -1,0 +1,189 @@
+"""`@queue(...)`: declares the queue of the handler below it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Never, TypedDict, TypeVar, Unpack, overload
+
+import attrs
+
+from ._duration import Duration
+from ._errors import InvalidQueue
+from ._job import Error, Input, Output
+from ._queue import Queue, Resource, Setup
+
+
+class QueueOptions(TypedDict, total=False):
+    """The options of `Queue` that `@queue` takes as they are."""
+
+    max_concurrency: int
+    default_job_timeout: Duration
+    poll_interval: Duration
+    heartbeat_interval: Duration
+    allowed_heartbeat_misses: int
+    executor_init_timeout: Duration
+    reserved_timeout: Duration
+    allowed_losses: int
+    size_limit: int
+    input_to_json: Callable[[Any], Any]
+    input_decoder: Callable[[Any], Any]
+    output_to_json: Callable[[Any], Any]
+    output_decoder: Callable[[Any], Any]
+    error_to_json: Callable[[Any], Any]
+    error_decoder: Callable[[Any], Any]
+
+
+@attrs.frozen
+class Declaration(Generic[Error]):
+    """What `@queue(...)` returns: called with the handler, it returns the queue."""
+
+    name: str
+    errors: tuple[type[Error], ...]
+    options: QueueOptions
+
+    def __call__(
+        self, handler: Callable[[Input], Awaitable[Output]], /
+    ) -> Queue[Input, Output, Error]:
+        return _declare(self.name, handler, self.errors, None, self.options)
+
+
+@attrs.frozen
+class DeclarationWithSetup(Generic[Resource, Error]):
+    """What `@queue(..., setup=...)` returns: called with the handler, it returns the queue."""
+
+    name: str
+    errors: tuple[type[Error], ...]
+    setup: Setup[Resource]
+    options: QueueOptions
+
+    def __call__(
+        self, handler: Callable[[Input, Resource], Awaitable[Output]], /
+    ) -> Queue[Input, Output, Error]:
+        return _declare(self.name, handler, self.errors, self.setup, self.options)
+
+
+def _declare(
+    name: str,
+    handler: Any,
+    errors: tuple[type[Error], ...],
+    setup: Setup[Any] | None,
+    options: QueueOptions,
+) -> Queue[Any, Any, Error]:
+    return Queue(name, handler_function=handler, errors=errors, setup=setup, **options)
+
+
+E1 = TypeVar("E1", bound=Exception)
+E2 = TypeVar("E2", bound=Exception)
+E3 = TypeVar("E3", bound=Exception)
+E4 = TypeVar("E4", bound=Exception)
+
+
+# One overload a number of errors: a type checker joins the members of a tuple of any length to
+# their common base, which for exceptions is `Exception`.
+@overload
+def queue(
+    name: str, *, errors: tuple[()] = ..., setup: None = ..., **options: Unpack[QueueOptions]
+) -> Declaration[Never]: ...
+@overload
+def queue(
+    name: str, *, errors: tuple[type[E1]], setup: None = ..., **options: Unpack[QueueOptions]
+) -> Declaration[E1]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2]],
+    setup: None = ...,
+    **options: Unpack[QueueOptions],
+) -> Declaration[E1 | E2]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2], type[E3]],
+    setup: None = ...,
+    **options: Unpack[QueueOptions],
+) -> Declaration[E1 | E2 | E3]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2], type[E3], type[E4]],
+    setup: None = ...,
+    **options: Unpack[QueueOptions],
+) -> Declaration[E1 | E2 | E3 | E4]: ...
+@overload
+def queue(
+    name: str, *, errors: tuple[type[E1], ...], setup: None = ..., **options: Unpack[QueueOptions]
+) -> Declaration[E1]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[()] = ...,
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, Never]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1 | E2]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2], type[E3]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1 | E2 | E3]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], type[E2], type[E3], type[E4]],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1 | E2 | E3 | E4]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[E1], ...],
+    setup: Setup[Resource],
+    **options: Unpack[QueueOptions],
+) -> DeclarationWithSetup[Resource, E1]: ...
+def queue(
+    name: str,
+    *,
+    errors: tuple[type[Exception], ...] = (),
+    setup: Setup[Any] | None = None,
+    **options: Unpack[QueueOptions],
+) -> Declaration[Any] | DeclarationWithSetup[Any, Any]:
+    """Declare the decorated `async def` as the handler of a queue, and return the `Queue`.
+
+    Input and output types are those of its annotations; `errors` are the declared errors, and
+    `options` those of `Queue`.
+
+    Raises:
+        InvalidQueue: as `Queue` does, with the handler's file and line.
+    """
+    if not isinstance(name, str):
+        raise InvalidQueue(
+            "@m25.queue takes the queue's name before it takes its handler, as in "
+            f'@m25.queue("emails"); not {name!r:.80}'
+        )
+    if setup is None:
+        return Declaration(name, errors, options)
+    return DeclarationWithSetup(name, errors, setup, options)

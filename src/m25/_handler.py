@@ -1,0 +1,130 @@
+"""A queue's own code, and how it is called: handler, setup, codecs.
+
+All of it is called from here, and what each call may raise is said here: somebody else's code may
+raise anything, and whatever it raises is the trouble of its own attempt, and of no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, cast
+
+import attrs
+import trio
+
+from ._codec import Codec, Undecodable
+from ._errors import ValueRefused
+from ._groups import only_leaf
+from ._job import Error, Input, Output
+
+
+@attrs.frozen
+class NotBegun:
+    """What `run` returns where `begin` said that the handler must not be called."""
+
+
+@attrs.frozen
+class Handler(Generic[Input, Output, Error]):
+    """One for each queue."""
+
+    function: Callable[..., Awaitable[Output]]
+    setup: Callable[[], AbstractAsyncContextManager[Any]] | None
+    #: The declared errors.
+    errors: tuple[type[Error], ...]
+    input_codec: Codec[Input]
+    output_codec: Codec[Output]
+    error_codec: Codec[Error]
+
+    def decode_input(self, text: str) -> Input:
+        """Read an input.
+
+        Raises:
+            Undecodable: whatever the codec raised, but Ctrl-C.
+        """
+        try:
+            return self.input_codec.decode(text)
+        except (Undecodable, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise Undecodable("", f"its decoder raised {type(error).__name__}") from error
+
+    async def run(self, value: Input, begin: Callable[[], Awaitable[bool]]) -> Output | NotBegun:
+        """Run the handler on one input, and `setup` around it.
+
+        `begin` is awaited between the two: where it answers that the job is not ours any more, the
+        handler is not called.
+
+        Raises:
+            BaseException: whatever setup or handler raised; `sort_raised` tells what is theirs.
+        """
+        if self.setup is None:
+            return await self.function(value)
+        async with self.setup() as resource:
+            if not await begin():
+                return NotBegun()
+            return await self.function(value, resource)
+
+    def encode_output(self, output: Output) -> str:
+        """Write what the handler returned.
+
+        Raises:
+            ValueRefused: it cannot be kept; or whatever else the codec raised, but Ctrl-C.
+        """
+        return _encode(self.output_codec, output, "output")
+
+    def encode_error(self, error: Error) -> str:
+        """Write the declared error that the handler raised.
+
+        Raises:
+            ValueRefused: as `encode_output` does.
+        """
+        return _encode(self.error_codec, error, "error")
+
+    def declared(self, raised: BaseException) -> Error | None:
+        """The declared error that was raised: itself, or as the only leaf of a group."""
+        if isinstance(raised, self.errors):
+            return raised
+        leaf = only_leaf(raised)
+        return leaf if isinstance(leaf, self.errors) else None
+
+
+def _encode(codec: Codec[Any], value: Any, what: str) -> str:
+    try:
+        return codec.encode(value, what)
+    except (ValueRefused, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ValueRefused(what, "", f"its encoder raised {type(error).__name__}") from error
+
+
+@attrs.frozen
+class Raised:
+    """An exception that came out of a handler, sorted."""
+
+    #: What of it is the handler's own, if anything is.
+    own: BaseException | None
+    #: What must be raised again: Ctrl-C, and cancellation from outside.
+    passing: BaseException | None
+
+
+def sort_raised(error: BaseException) -> Raised:
+    """Tell what a handler raised by itself from what only passed through it."""
+    passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+    if being_cancelled():
+        # Without that, a `Cancelled` is one that the handler kept from a scope of its own: to let
+        # it pass would end the manager in silence.
+        passes += (trio.Cancelled,)
+    if isinstance(error, passes):
+        return Raised(None, error)
+    if not isinstance(error, BaseExceptionGroup):
+        return Raised(error, None)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    passing, own = group.split(passes)
+    return Raised(own, passing)
+
+
+def being_cancelled() -> bool:
+    """Whether a scope around the caller is cancelled."""
+    return trio.current_effective_deadline() == -math.inf

@@ -1,0 +1,106 @@
+"""What the options of a queue must be; each check raises `InvalidQueue`, and says what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Final, cast
+
+from ._duration import Duration, as_timedelta
+from ._errors import InvalidQueue
+from ._job import check_text
+from ._signature import function_of, is_required
+
+#: A longer name does not fit into a PostgreSQL index entry beside the rest of the entry.
+_LONGEST_NAME: Final = 1_000
+
+
+def seconds(value: Duration) -> timedelta:
+    """Read a duration; what is none is left to its validator, which knows the queue's name."""
+    try:
+        return as_timedelta(value, "", InvalidQueue)
+    except InvalidQueue:
+        return cast("timedelta", value)
+
+
+def check_duration(name: str, value: object) -> None:
+    as_timedelta(value, name, InvalidQueue)
+
+
+def check_whole(low: int, high: int) -> Callable[[str, object], None]:
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidQueue(f"{name} must be a whole number, not {value!r:.80}")
+        if not low <= value <= high:
+            raise InvalidQueue(f"{name} must be from {low} to {high}")
+
+    return check
+
+
+def check_name(_: str, value: object) -> None:
+    name = check_text(value, "a queue's name", InvalidQueue)
+    if len(name.encode()) > _LONGEST_NAME:
+        raise InvalidQueue(
+            f"a queue's name must be at most {_LONGEST_NAME} bytes long in UTF-8, and this one is "
+            f"{len(name.encode())}"
+        )
+
+
+def check_handler(_: str, value: object) -> None:
+    if not callable(value):
+        raise InvalidQueue(f"the handler must be an async function, not {value!r:.80}")
+    function = function_of(value)
+    if isinstance(function, type) or not (
+        inspect.iscoroutinefunction(function)
+        or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    ):
+        hint = (
+            "; it has a `yield`, and a handler returns its output"
+            if inspect.isasyncgenfunction(function)
+            else "; a blocking one can be run from it with trio.to_thread.run_sync"
+        )
+        raise InvalidQueue(f"the handler must be an async function (`async def`){hint}")
+
+
+def check_errors(_: str, value: object) -> None:
+    if not isinstance(value, tuple):
+        raise InvalidQueue(f"errors must be a tuple of exception classes, not {value!r:.80}")
+    seen: set[object] = set()
+    for error in cast("tuple[object, ...]", value):
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            raise InvalidQueue(f"errors must hold subclasses of Exception, not {error!r:.80}")
+        if error in seen:
+            raise InvalidQueue(f"errors holds {error.__name__} twice")
+        seen.add(error)
+
+
+def check_setup(_: str, value: object) -> None:
+    if value is None:
+        return
+    # One that contextlib made can be called, too, as a decorator.
+    if not callable(value) or isinstance(value, AbstractAsyncContextManager):
+        raise InvalidQueue(
+            f"setup must be a function that returns an async context manager, not {value!r:.80}"
+        )
+    function = function_of(value)
+    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
+        raise InvalidQueue(
+            "setup must return an async context manager: decorate it with "
+            "@contextlib.asynccontextmanager, and let it yield once"
+        )
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if required := [each.name for each in parameters if is_required(each)]:
+        raise InvalidQueue(
+            f"setup is called without arguments, and takes ({', '.join(required)}); a partial or "
+            "a closure can bring them"
+        )
+
+
+def check_callable(name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise InvalidQueue(f"{name} must be a function, not {value!r:.80}")

@@ -1,0 +1,133 @@
+"""The tree of what runs for a client, drawn once.
+
+    caller's nursery
+    └─ m25.open(conn)              the pool, and one nursery
+       ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
+       │  └─ notifier              tells workers of new work, coalesced
+       └─ services                 once started, here or in a nursery of the caller's
+          ├─ managers              a stop waits for these
+          │  └─ manager …          one per queue
+          ├─ maintenance           surveys and sweeps for all queues
+          └─ listener              hears of work that other processes enqueue
+
+A service is a class with `run`. To add one is a line in `_serve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from ._errors import QueueStartError
+from ._groups import unwrapped
+from ._queue import Queue
+from ._runtime import Runtime
+from ._worker.maintenance import Maintenance
+from ._worker.manager import Manager
+
+
+class Services:
+    """One run of a client's queues, from its start to its end."""
+
+    def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
+        self._queues = queues
+        self._runtime = runtime
+        self._stop_asked = trio.Event()
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    @property
+    def queue_names(self) -> Sequence[str]:
+        """The queues that are run."""
+        return [queue.name for queue in self._queues]
+
+    async def run(
+        self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Run all until stopped or cancelled.
+
+        They have started when each queue has initialised, within `start_timeout` seconds; once
+        stopped, running handlers have `grace` seconds to finish.
+
+        Raises:
+            QueueStartError: a queue did not initialise in time; none is left running.
+        """
+        try:
+            with unwrapped(), self._scope:
+                await self._serve(start_timeout, grace, task_status)
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Ask all to stop in an orderly way, and return once they have."""
+        self._stop_asked.set()
+        await self._ended.wait()
+
+    async def cancel(self, longest: float) -> None:
+        """End all at once, and wait for that for `longest` seconds at most."""
+        self._scope.cancel()
+        with trio.move_on_after(longest, shield=True):
+            await self._ended.wait()
+
+    async def _serve(
+        self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
+    ) -> None:
+        managers = [Manager(queue, self._runtime) for queue in self._queues]
+        async with trio.open_nursery() as services:
+            async with trio.open_nursery() as nursery:
+                await _start_managers(managers, nursery, start_timeout)
+                if managers:
+                    services.start_soon(Maintenance(self._queues, self._runtime).run)
+                    await services.start(Listening(self._queues, self._runtime).run)
+                task_status.started()
+                await self._stop_asked.wait()
+                for manager in managers:
+                    manager.stop(grace)
+            services.cancel_scope.cancel()
+
+
+class Listening:
+    """Hears of work that is there for the queues of this client, whoever put it there."""
+
+    def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
+        self._names = [queue.name for queue in queues]
+        self._runtime = runtime
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Wake managers, until cancelled."""
+        hints = self._runtime.hints
+        async with self._runtime.store.listen(self._names) as notified:
+            task_status.started()
+            async for name in notified:
+                if name is None:
+                    hints.work_anywhere()
+                else:
+                    hints.work(name)
+
+
+async def _start_managers(
+    managers: Sequence[Manager], nursery: trio.Nursery, start_timeout: float
+) -> None:
+    """Start all managers in `nursery`.
+
+    Raises:
+        QueueStartError: the first claim of one was not answered in time.
+    """
+    waiting = list(managers)
+
+    async def start(manager: Manager) -> None:
+        await nursery.start(manager.run)
+        waiting.remove(manager)
+
+    with trio.move_on_after(start_timeout):
+        async with trio.open_nursery() as starting:
+            for manager in managers:
+                starting.start_soon(start, manager)
+    for manager in waiting:
+        failure = manager.latest_failure
+        reason = f"its first claim was not answered within {start_timeout:g} s"
+        if failure is not None:
+            reason += f"; {failure.brief}"
+        raise QueueStartError(manager.queue.name, reason) from failure and failure.__cause__

@@ -1,0 +1,161 @@
+"""What a process runs for one queue, and what it still owes the database. No I/O, and no waiting.
+
+A claim gives jobs to this process, and has a token. Until the claim's answer has come the claim is
+in doubt: the database may have committed it or not. At most one claim is in doubt at a time, since
+the manager makes sure of a doubtful claim before it claims again.
+
+A job may begin while its claim is in doubt. Its outcome must not be written before the claim is
+known to be committed: the database would find no such claim, and refuse the outcome. So such an
+outcome is held back.
+
+    ask → (jobs begin) → answered              the claim is committed
+        ↘ the answer is lost: in doubt ↗       after the database was asked what became of it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .._store.protocol import ClaimedJob, JobRow, Outcome
+from . import plan
+
+if TYPE_CHECKING:
+    from .executor import Executor
+
+#: The most outcomes that one statement writes.
+_LARGEST_WRITE: Final = 500
+
+
+class Owed(NamedTuple):
+    """An outcome that the database does not have yet, and what an event says of its attempt."""
+
+    outcome: Outcome
+    attempt: int
+    max_attempts: int
+
+    @classmethod
+    def of(cls, outcome: Outcome, row: JobRow) -> Owed:
+        """The outcome of the attempt whose row this is."""
+        return cls(outcome, row.attempt, row.max_attempts)
+
+    @property
+    def job(self) -> ClaimedJob:
+        """The job, with the claim that it was run by."""
+        return ClaimedJob(self.outcome.id, self.outcome.token)
+
+
+class Ledger:
+    """One for each manager; it outlasts the manager's restarts."""
+
+    def __init__(self, max_concurrency: int) -> None:
+        self._max_concurrency = max_concurrency
+        #: By claim as well as id: a job that was released may be claimed again before its executor
+        #: has ended.
+        self.running: dict[ClaimedJob, Executor] = {}
+        #: The token of the claim that is asked for and not known to be committed.
+        self.in_doubt: str | None = None
+        self._outcomes: list[Owed] = []
+        #: Outcomes of jobs whose claim is in doubt.
+        self._held_back: list[Owed] = []
+        self._releases: list[ClaimedJob] = []
+
+    # Claims
+
+    def claim_size(self, more: int = 0) -> int:
+        """How many jobs to claim now, or once `more` jobs run."""
+        return plan.claim_size(
+            max_concurrency=self._max_concurrency,
+            running=len(self.running) + more,
+            unwritten=len(self._outcomes),
+        )
+
+    def ask(self, token: str) -> None:
+        """A claim is about to be sent."""
+        assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
+        self.in_doubt = token
+
+    def answered(self) -> None:
+        """The claim is not in doubt any more: what it gave is ours, or known to be fenced."""
+        self.in_doubt = None
+        self.write_held_back()
+
+    def begun_in_doubt(self) -> list[ClaimedJob]:
+        """The jobs that have begun, or have ended already, although their claim is in doubt."""
+        jobs = [*self.running, *(owed.job for owed in self._held_back)]
+        return [job for job in jobs if job.token == self.in_doubt]
+
+    # Running jobs
+
+    def begin(self, executor: Executor) -> None:
+        """A job runs from now on."""
+        self.running[executor.job] = executor
+
+    def end(self, executor: Executor) -> None:
+        """A job runs no more."""
+        del self.running[executor.job]
+
+    # Outcomes and releases
+
+    def owe(self, owed: Owed) -> None:
+        """An outcome is to be written."""
+        early = owed.outcome.token == self.in_doubt
+        (self._held_back if early else self._outcomes).append(owed)
+
+    def owe_release(self, job: ClaimedJob) -> None:
+        """A job is to be released."""
+        self._releases.append(job)
+
+    def write_held_back(self) -> None:
+        """Write what was held back, whatever became of its claim: the database refuses the rest."""
+        self._outcomes += self._held_back
+        self._held_back.clear()
+
+    def hold_back(self) -> None:
+        """Hold back what must not be written yet, after a manager that failed left it so."""
+        if self.in_doubt is not None:
+            outcomes, self._outcomes = self._outcomes, []
+            for owed in outcomes:
+                self.owe(owed)
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether outcomes can be written now."""
+        return bool(self._outcomes)
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is anything to write now."""
+        return bool(self._outcomes or self._releases)
+
+    def next_outcomes(self) -> Sequence[Owed]:
+        """What to write next. It stays owed until it is `written`: a write whose answer is lost is
+        repeated, and changes nothing twice.
+        """
+        return self._outcomes[:_LARGEST_WRITE]
+
+    def written(self, outcomes: Sequence[Owed]) -> None:
+        """The database has taken these, the latest `next_outcomes`, or refused them for good."""
+        del self._outcomes[: len(outcomes)]
+
+    def next_releases(self) -> Sequence[ClaimedJob]:
+        """What to release next; the same holds as for outcomes."""
+        return self._releases[:]
+
+    def released(self, jobs: Sequence[ClaimedJob]) -> None:
+        """These were released, or are not ours to release."""
+        del self._releases[: len(jobs)]
+
+    def kept_alive(self, answered: Iterable[Executor]) -> list[ClaimedJob]:
+        """The claims to renew: of executors that answered a heartbeat, and of what is unwritten.
+
+        An outcome that the database has not taken yet must still be its attempt's when it does. A
+        claim in doubt is left out, lest it be found missing before it is committed.
+        """
+        jobs = [each.job for each in answered if each.job.token != self.in_doubt]
+        return jobs + [owed.job for owed in self._outcomes]
+
+    def unwritten(self) -> tuple[str, ...]:
+        """The ids of all jobs of which something is owed."""
+        owed = [each.outcome.id for each in (*self._outcomes, *self._held_back)]
+        return (*owed, *(job.id for job in self._releases))

@@ -1,0 +1,119 @@
+"""Writes what jobs came to, and releases those that were cut short.
+
+One statement at a time, for all that has ended meanwhile. While the database is away, outcomes wait
+in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from .._crash import describe_crash
+from .._events import OutcomeRefused, OutcomeUnstorable, ResultDiscarded
+from .._job import FailureReason
+from .._queue import Queue
+from .._runtime import Runtime
+from .._store.failures import RowRefused, StatementFailed
+from .._store.protocol import WriteResult
+from ..pg._wakeup import Wakeup
+from .ledger import Ledger, Owed
+
+
+class Settler:
+    """One for each manager."""
+
+    def __init__(self, queue: Queue[Any, Any, Any], runtime: Runtime, ledger: Ledger) -> None:
+        self._queue = queue
+        self._runtime = runtime
+        self._ledger = ledger
+        #: Something is owed.
+        self.wakeup = Wakeup()
+
+    async def run(self) -> None:
+        """Write what is owed, until cancelled."""
+        tries = self._runtime.tries()
+        while True:
+            if not self._ledger.owes:
+                await self.wakeup.wait()
+                continue
+            try:
+                await self.write()
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+            else:
+                tries.worked()
+
+    async def write(self) -> None:
+        """Write one batch of outcomes, and one of releases.
+
+        Raises:
+            StatementFailed: the database does not take them now; they are still owed.
+        """
+        hints, name = self._runtime.hints, self._queue.name
+        if owed := self._ledger.next_outcomes():
+            results = await self._settle(owed)
+            self._ledger.written(owed)
+            # Claims may have been waiting for that.
+            if hint := hints.queues.get(name):
+                hint.wakeup.set()
+            for each in owed:
+                if results.get(each.outcome.id) is WriteResult.FENCED:
+                    self._runtime.events.emit(ResultDiscarded(**self._facts(each)))
+            if WriteResult.RETRIED in results.values():
+                hints.work(name)
+                hints.survey.set()
+        if jobs := self._ledger.next_releases():
+            await self._runtime.store.release(jobs, [name])
+            self._ledger.released(jobs)
+            hints.work(name, rewind=True)
+
+    async def _settle(self, owed: Sequence[Owed]) -> dict[str, WriteResult]:
+        outcomes = [each.outcome for each in owed]
+        try:
+            return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
+        except RowRefused as refused:
+            if len(owed) == 1:
+                return await self._settle_refused(owed[0], refused)
+        # One of them is at fault, and the others must not suffer for it.
+        results: dict[str, WriteResult] = {}
+        for each in owed:
+            results.update(await self._settle([each]))
+        return results
+
+    async def _settle_refused(self, owed: Owed, refused: RowRefused) -> dict[str, WriteResult]:
+        """What an attempt left cannot be stored: then that is how it failed."""
+        crash = describe_crash(refused)
+        outcome = owed.outcome
+        failed = outcome._replace(
+            failure_reason=FailureReason.CRASH.value,
+            output=None,
+            error_data=None,
+            crash_type=crash.type,
+            crash_message=crash.message,
+            crash_traceback=None,
+            next_attempt_id=outcome.next_attempt_id or self._runtime.make_id(),
+        )
+        try:
+            results = await self._runtime.store.settle([failed], self._queue.allowed_losses)
+        except RowRefused as again:
+            self._runtime.events.emit(OutcomeUnstorable(error=again, **self._facts(owed)))
+            return {}
+        self._runtime.events.emit(
+            OutcomeRefused(
+                error=refused,
+                next_attempt=WriteResult.RETRIED in results.values(),
+                **self._facts(owed),
+            )
+        )
+        return results
+
+    def _facts(self, owed: Owed) -> dict[str, Any]:
+        return {
+            "queue": self._queue.name,
+            "job_id": owed.outcome.id,
+            "attempt": owed.attempt,
+            "max_attempts": owed.max_attempts,
+        }
