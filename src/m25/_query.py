@@ -25,14 +25,18 @@ def check_connection(connection: object) -> None:
         )
 
 
-def raise_query_error(error: Exception, *notes: str) -> NoReturn:
+def raise_query_error(
+    error: Exception,
+    *notes: str,
+    kind: type[JobRecordFetchQueryError] = JobRecordFetchQueryError,
+) -> NoReturn:
     """Tell the caller that the database failed, with notes on what it was about.
 
     Raises:
-        JobRecordFetchQueryError: always; its cause is the database's error.
+        JobRecordFetchQueryError: always, of the kind asked for; its cause is the database's error.
     """
     cause = error.__cause__ if isinstance(error, RowRefused) else error
-    told = JobRecordFetchQueryError(brief(cause or error))
+    query_error = kind(brief(cause or error))
     for note in notes:
-        told.add_note(note)
-    raise told from cause
+        query_error.add_note(note)
+    raise query_error from cause
