@@ -11,8 +11,8 @@
 The names below `JobRecordFetchError`, `JobRecordDecodeError` and `JobCancelError` are those of the
 original m25. A database error is never replaced: it is the `__cause__` of the one raised here.
 
-They are plain classes and no attrs ones, whose `args` would be the fields instead of the message,
-and which lose with `slots` what they hold when they are pickled.
+They are plain classes, whose `args` are the message: those of attrs have their fields there, and
+can be pickled only while each field is given by position.
 """
 
 from __future__ import annotations
