@@ -84,7 +84,7 @@ async def test_payloads_are_not_logged_and_not_in_exceptions(
         for row in await eventually(undecoded):
             said += [str(row["crash_message"]), str(row["crash_traceback"])]
         await rows(dsn, "alter table m25.job rename to elsewhere")
-        with pytest.raises(m25.JobRecordFetchQueryError) as failed:
+        with pytest.raises(m25.errors.JobRecordFetchQueryError) as failed:
             await m.enqueue(secrets, Secret(6, CANARY))
         said.append(text_of(failed.value))
         await rows(dsn, "alter table m25.elsewhere rename to job")

@@ -53,7 +53,7 @@ async def test_an_address_that_does_not_answer_is_a_clear_error() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         address = f"host=127.0.0.1 port={port} dbname=shop user=ada password=hunter2"
-        with pytest.raises(m25.DatabaseUnavailable) as error:
+        with pytest.raises(m25.errors.DatabaseUnavailable) as error:
             async with m25.open(address):
                 pass
     assert f"127.0.0.1:{port}/shop" in str(error.value)
@@ -64,21 +64,23 @@ async def test_an_address_that_does_not_answer_is_a_clear_error() -> None:
 async def test_a_wrong_password_is_a_clear_error_without_it(dsn: str) -> None:
     if "password" not in conninfo_to_dict(dsn):
         pytest.skip("this server asks for no password")
-    with pytest.raises(m25.DatabaseUnavailable, match="password authentication failed") as error:
+    with pytest.raises(
+        m25.errors.DatabaseUnavailable, match="password authentication failed"
+    ) as error:
         async with m25.open(make_conninfo(dsn, password="hunter2")):
             pass
     assert "hunter2" not in str(error.value)
 
 
 async def test_a_database_that_is_not_migrated_names_the_command(empty_dsn: str) -> None:
-    with pytest.raises(m25.DatabaseNotMigrated, match=r"m25 migrate --apply"):
+    with pytest.raises(m25.errors.DatabaseNotMigrated, match=r"m25 migrate --apply"):
         async with m25.open(empty_dsn):
             pass
 
 
 async def test_a_database_of_a_newer_version_is_refused(dsn: str) -> None:
     await rows(dsn, "insert into m25.version (version) values ('2999-01-01')")
-    with pytest.raises(m25.DatabaseTooNew, match="2999"):
+    with pytest.raises(m25.errors.DatabaseTooNew, match="2999"):
         async with m25.open(dsn):
             pass
 
@@ -86,7 +88,9 @@ async def test_a_database_of_a_newer_version_is_refused(dsn: str) -> None:
 async def test_a_second_queue_of_the_same_name_is_refused(dsn: str) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(numbers)
-        with pytest.raises(m25.DuplicateQueue, match="'numbers' is already registered") as error:
+        with pytest.raises(
+            m25.errors.DuplicateQueue, match="'numbers' is already registered"
+        ) as error:
             m.add_queue(numbers)
         assert error.value.name == "numbers"
 
@@ -94,15 +98,15 @@ async def test_a_second_queue_of_the_same_name_is_refused(dsn: str) -> None:
 async def test_a_client_refuses_use_after_its_block(dsn: str) -> None:
     async with m25.open(dsn) as m:
         record = await m.enqueue(numbers, 1)
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         await m.enqueue(numbers, 1)
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         await m.get_job(numbers, record.id)
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         await m.cancel_job(numbers, record.id)
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         m.add_queue(numbers)
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         await m.start()
 
 
@@ -110,9 +114,9 @@ async def test_a_client_is_started_once_and_its_queues_are_added_before(dsn: str
     async with m25.open(dsn) as m:
         m.add_queue(numbers)
         await m.start()
-        with pytest.raises(m25.AlreadyStarted):
+        with pytest.raises(m25.errors.AlreadyStarted):
             await m.start()
-        with pytest.raises(m25.AlreadyStarted):
+        with pytest.raises(m25.errors.AlreadyStarted):
             m.add_queue(numbers)
 
 
@@ -120,7 +124,7 @@ async def test_a_queue_that_does_not_initialise_is_named(dsn: str) -> None:
     async with m25.open(dsn, shutdown_grace=0) as m:
         m.add_queue(numbers)
         await rows(dsn, "alter table m25.job rename to gone")
-        with pytest.raises(m25.QueueStartError, match="'numbers'") as error:
+        with pytest.raises(m25.errors.QueueStartError, match="'numbers'") as error:
             await m.start(queue_init_timeout=0.5)
         assert error.value.queue_name == "numbers"
         assert error.value.__cause__ is not None
@@ -319,7 +323,7 @@ async def test_a_queue_that_cannot_claim_says_why_it_did_not_start(dsn: str) -> 
     await set_for_database(dsn, "default_transaction_read_only to on")
     async with m25.open(dsn, shutdown_grace=0) as m:
         m.add_queue(numbers)
-        with pytest.raises(m25.QueueStartError, match="read-only transaction"):
+        with pytest.raises(m25.errors.QueueStartError, match="read-only transaction"):
             await m.start(0.3)
 
 
@@ -347,7 +351,7 @@ async def test_work_goes_on_after_every_backend_was_terminated(dsn: str) -> None
                 async def works(number: int = number) -> bool:
                     try:
                         await m.get_job(sturdy, (await m.enqueue(sturdy, 100 + number)).id)
-                    except m25.JobRecordFetchQueryError:
+                    except m25.errors.JobRecordFetchQueryError:
                         return False
                     return True
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import attrs
 import pytest
 
-from m25 import InvalidQueue, ValueRefused
+from m25 import ValueRefused
 from m25._codec import Undecodable, value_codec
+from m25.errors import InvalidQueue
 
 T = TypeVar("T")
 K = TypeVar("K")

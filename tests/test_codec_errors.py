@@ -9,8 +9,9 @@ from uuid import UUID
 import attrs
 import pytest
 
-from m25 import InvalidQueue, ValueRefused
+from m25 import ValueRefused
 from m25._codec import Undecodable, error_codec
+from m25.errors import InvalidQueue
 
 ID = UUID("0190d3a0-0000-7000-8000-000000000001")
 

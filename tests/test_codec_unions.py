@@ -23,8 +23,9 @@ from uuid import UUID
 import attrs
 import pytest
 
-from m25 import InvalidQueue, ValueRefused
+from m25 import ValueRefused
 from m25._codec import Undecodable, value_codec
+from m25.errors import InvalidQueue
 
 T = TypeVar("T")
 

@@ -32,8 +32,9 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from m25 import InvalidQueue, ValueRefused
+from m25 import ValueRefused
 from m25._codec import Codec, Undecodable, value_codec
+from m25.errors import InvalidQueue
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)

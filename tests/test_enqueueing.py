@@ -178,7 +178,7 @@ async def test_enqueueing_the_same_id_again_changes_nothing(dsn: str) -> None:
         first = await m.enqueue(notes, job)
         assert await m.enqueue(notes, job) == first
         assert first.id == job.id
-        with pytest.raises(m25.InvalidJob, match="'notes'"):
+        with pytest.raises(m25.errors.InvalidJob, match="'notes'"):
             await m.enqueue(orders, m25.Job(Order([]), id=job.id))
     assert await count(dsn) == 1
 
@@ -301,9 +301,9 @@ async def test_a_job_that_is_not_there_is_not_found(dsn: str) -> None:
             await m.get_job(notes, unknown)
         with pytest.raises(m25.NoJobRecordFound):
             await m.get_job(notes, other.id)
-        with pytest.raises(m25.JobCancelFetchError) as error:
+        with pytest.raises(m25.errors.JobCancelFetchError) as error:
             await m.cancel_job(notes, unknown)
-        with pytest.raises(m25.JobCancelFetchError):
+        with pytest.raises(m25.errors.JobCancelFetchError):
             await m.cancel_job(notes, other.id)
         assert (await m.get_job(orders, other.id)).status is m25.JobStatus.PENDING
     assert isinstance(error.value.error, m25.NoJobRecordFound)

@@ -89,7 +89,7 @@ async def test_one_that_is_refused_is_named_and_none_is_put(dsn: str, bad: int) 
 async def test_where_the_database_refuses_one_is_told_as_closely_as_is_known(dsn: str) -> None:
     await rows(dsn, """alter table m25.job add check (input <> '{"number": 603}')""")
     async with m25.open(dsn) as m:
-        with pytest.raises(m25.JobRecordFetchQueryError, match="check constraint") as caught:
+        with pytest.raises(m25.errors.JobRecordFetchQueryError, match="check constraint") as caught:
             await m.enqueue_many(letters, map(Letter, range(1_200)))
         assert any("from position 500 on" in note for note in caught.value.__notes__)
     assert await numbers(dsn) == []
@@ -146,7 +146,7 @@ async def test_ids_of_ones_own_make_it_safe_to_repeat(dsn: str) -> None:
         first = await m.enqueue_many(letters, jobs)
         again = await m.enqueue_many(letters, [*jobs, Letter(600)])
         assert list(again.ids)[:600] == list(first.ids) == [job.id for job in jobs]
-        with pytest.raises(m25.InvalidJob, match="is on queue 'letters'"):
+        with pytest.raises(m25.errors.InvalidJob, match="is on queue 'letters'"):
             await m.enqueue_many(parcels, [1, m25.Job(2, id=jobs[0].id)])
     assert sorted(await numbers(dsn)) == list(range(601))
 
@@ -221,7 +221,7 @@ async def test_it_fails_as_one_when_the_database_does(dsn: str) -> None:
         yield Letter(1_000)
 
     async with m25.open(dsn) as m, aclosing(source()) as jobs:
-        with pytest.raises(m25.JobRecordFetchQueryError):
+        with pytest.raises(m25.errors.JobRecordFetchQueryError):
             await m.enqueue_many(letters, jobs)
         await m.enqueue_many(letters, [Letter(1)])
     assert await numbers(dsn) == [1]
@@ -244,5 +244,5 @@ async def test_without_a_database_it_is_the_same(autojump_clock: trio.testing.Mo
 async def test_after_the_block_it_is_refused(dsn: str) -> None:
     async with m25.open(dsn) as m:
         pass
-    with pytest.raises(m25.ClientClosed):
+    with pytest.raises(m25.errors.ClientClosed):
         await m.enqueue_many(letters, [Letter(1)])

@@ -119,7 +119,7 @@ async def test_a_value_of_the_wrong_type_that_is_returned_is_a_crash_with_its_pa
     record = await outcome(dsn, hostile)
     assert record.failure_reason is m25.FailureReason.CRASH
     assert record.output is None
-    assert record.crash_type == "m25._errors.ValueRefused"
+    assert record.crash_type == "m25.errors.ValueRefused"
     assert record.crash_message is not None
     assert record.crash_message.startswith("output.pages[1]: ")
 

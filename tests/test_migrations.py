@@ -217,7 +217,9 @@ async def test_a_step_that_fails_leaves_nothing_of_the_others(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = release(monkeypatch, "create table {schema}.late (); select 1 / 0;")
-    with pytest.raises(m25.MigrationError, match=f"{broken.name}.*division by zero") as caught:
+    with pytest.raises(
+        m25.errors.MigrationError, match=f"{broken.name}.*division by zero"
+    ) as caught:
         await apply(empty_dsn)
     assert isinstance(caught.value.__cause__, psycopg.errors.DivisionByZero)
     assert not has_schema(empty_dsn)
@@ -227,7 +229,7 @@ async def test_who_may_not_make_a_schema_is_told_and_nothing_is_made(empty_dsn: 
     async with await connect(empty_dsn) as connection:
         # A role that every server has, and that may only look.
         await connection.execute("set role pg_monitor")
-        with pytest.raises(m25.MigrationError, match="permission denied"):
+        with pytest.raises(m25.errors.MigrationError, match="permission denied"):
             await migrations.apply(connection, "m25")
     assert not has_schema(empty_dsn)
 
@@ -330,7 +332,7 @@ async def test_an_adoption_that_fails_leaves_the_original_as_it_was(empty_dsn: s
     run_sql(empty_dsn, ORIGINAL, ORIGINAL_VERSION, ORIGINAL_ROWS)
     run_sql(empty_dsn, "alter table m25.job add column priority text")
     before, tables = rows_of(empty_dsn), catalog(empty_dsn)
-    with pytest.raises(m25.MigrationError, match=r"0002_claims_and_priorities.*priority"):
+    with pytest.raises(m25.errors.MigrationError, match=r"0002_claims_and_priorities.*priority"):
         await apply(empty_dsn)
     assert rows_of(empty_dsn) == before
     assert catalog(empty_dsn) == tables
@@ -353,7 +355,9 @@ async def test_a_table_in_use_is_not_waited_for_and_the_message_says_so(
     tables = catalog(empty_dsn)
     async with await connect(empty_dsn) as other, other.transaction():
         await other.execute("lock table m25.job in access share mode")
-        with pytest.raises(m25.MigrationError, match=r"in use.*0\.05 s.*nothing was changed"):
+        with pytest.raises(
+            m25.errors.MigrationError, match=r"in use.*0\.05 s.*nothing was changed"
+        ):
             await apply(empty_dsn)
     assert catalog(empty_dsn) == tables
     assert await apply(empty_dsn)
@@ -385,10 +389,12 @@ async def test_another_migration_is_waited_for_however_long_it_takes(
 
 
 async def test_a_database_not_migrated_is_refused_and_the_command_named(empty_dsn: str) -> None:
-    with pytest.raises(m25.DatabaseNotMigrated, match="`m25 migrate --apply`"):
+    with pytest.raises(m25.errors.DatabaseNotMigrated, match="`m25 migrate --apply`"):
         async with m25.open(empty_dsn):
             pass
-    with pytest.raises(m25.DatabaseNotMigrated, match="`m25 migrate --apply --schema other`"):
+    with pytest.raises(
+        m25.errors.DatabaseNotMigrated, match="`m25 migrate --apply --schema other`"
+    ):
         async with m25.open(empty_dsn, schema="other"):
             pass
     assert not has_schema(empty_dsn)
@@ -396,7 +402,9 @@ async def test_a_database_not_migrated_is_refused_and_the_command_named(empty_ds
 
 async def test_a_database_of_the_original_is_refused_until_it_is_migrated(empty_dsn: str) -> None:
     run_sql(empty_dsn, ORIGINAL, ORIGINAL_VERSION)
-    with pytest.raises(m25.DatabaseNotMigrated, match=r"2025-08-25 21:04.*`m25 migrate --apply`"):
+    with pytest.raises(
+        m25.errors.DatabaseNotMigrated, match=r"2025-08-25 21:04.*`m25 migrate --apply`"
+    ):
         async with m25.open(empty_dsn):
             pass
 
@@ -404,9 +412,9 @@ async def test_a_database_of_the_original_is_refused_until_it_is_migrated(empty_
 async def test_a_database_newer_than_this_m25_is_refused_and_not_touched(dsn: str) -> None:
     run_sql(dsn, "insert into m25.version (version) values ('2999-12-31 00:00+00')")
     tables, versions = catalog(dsn), rows_of(dsn, "m25.version")
-    with pytest.raises(m25.DatabaseTooNew, match="2999-12-31 00:00"):
+    with pytest.raises(m25.errors.DatabaseTooNew, match="2999-12-31 00:00"):
         await apply(dsn)
-    with pytest.raises(m25.DatabaseTooNew, match="install the m25 that migrated it"):
+    with pytest.raises(m25.errors.DatabaseTooNew, match="install the m25 that migrated it"):
         async with m25.open(dsn):
             pass
     assert catalog(dsn) == tables
@@ -451,10 +459,10 @@ async def test_one_migration_that_needs_newer_code_is_enough_to_refuse(
         assert len(await apply(dsn)) == 3
         await run_one_job(dsn, "m25")
     message = f"needs code of version {breaking.version:%Y-%m-%d %H:%M} or newer; this m25 knows"
-    with pytest.raises(m25.DatabaseTooNew, match=message):
+    with pytest.raises(m25.errors.DatabaseTooNew, match=message):
         async with m25.open(dsn):
             pass
-    with pytest.raises(m25.DatabaseTooNew, match="install the m25 that migrated it"):
+    with pytest.raises(m25.errors.DatabaseTooNew, match="install the m25 that migrated it"):
         await apply(dsn)
 
 
@@ -472,7 +480,7 @@ async def test_a_version_that_the_original_records_is_its_own_alone(dsn: str) ->
     run_sql(dsn, ORIGINAL_VERSION.replace("2025-08-25 21:04:34", "2025-09-01 00:00"))
     await run_one_job(dsn, "m25")
     run_sql(dsn, ORIGINAL_VERSION.replace("2025", "2999"))
-    with pytest.raises(m25.DatabaseTooNew, match="2999-08-25"):
+    with pytest.raises(m25.errors.DatabaseTooNew, match="2999-08-25"):
         async with m25.open(dsn):
             pass
 
@@ -486,7 +494,9 @@ async def test_a_migration_cannot_need_code_newer_than_its_own(dsn: str) -> None
 async def test_a_database_without_the_column_is_read_and_migrated(empty_dsn: str, dsn: str) -> None:
     first, second, *_ = migrations.all_migrations()
     feed_psql(empty_dsn, migrations.script([first, second], "m25"))
-    with pytest.raises(m25.DatabaseNotMigrated, match=f"{second.version:%Y-%m-%d}.* and behind"):
+    with pytest.raises(
+        m25.errors.DatabaseNotMigrated, match=f"{second.version:%Y-%m-%d}.* and behind"
+    ):
         async with m25.open(empty_dsn):
             pass
     assert "0003_works_from" in await apply(empty_dsn)

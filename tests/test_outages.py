@@ -217,7 +217,7 @@ async def test_a_client_that_only_enqueues_survives_an_outage(dsn: str, switch: 
     async with m25.pg.Pool(dsn, timeout=0.5) as pool, m25.open(pool) as m:
         await m.enqueue(web, 1)
         await switch.off()
-        with pytest.raises(m25.JobRecordFetchQueryError) as error:
+        with pytest.raises(m25.errors.JobRecordFetchQueryError) as error:
             await m.enqueue(web, 2)
         assert isinstance(error.value.__cause__, psycopg.OperationalError)
         await switch.on()
@@ -225,7 +225,7 @@ async def test_a_client_that_only_enqueues_survives_an_outage(dsn: str, switch: 
         async def works() -> bool:
             try:
                 await m.enqueue(web, 3)
-            except m25.JobRecordFetchQueryError:
+            except m25.errors.JobRecordFetchQueryError:
                 return False
             return True
 
@@ -266,7 +266,7 @@ async def test_queues_can_be_started_during_an_outage_once_it_is_over(
         async def works() -> bool:
             try:
                 record = await m.enqueue(early, 7)
-            except m25.JobRecordFetchQueryError:
+            except m25.errors.JobRecordFetchQueryError:
                 return False
             return (await ended(m, early, record.id)).output == 7
 

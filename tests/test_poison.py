@@ -83,7 +83,7 @@ async def test_among_a_hundred_good_rows_one_that_cannot_be_decoded_fails_alone(
     assert failed["id"] == poison.value
     assert failed["failure_reason"] == "crash"
     assert failed["error_data"] is None
-    assert failed["crash_type"] == "m25._errors.JobRecordFetchJsonDecodeError"
+    assert failed["crash_type"] == "m25.errors.JobRecordFetchJsonDecodeError"
     assert failed["crash_message"].startswith(f"job {poison}: input.lines[1].product: ")
 
 
@@ -106,10 +106,10 @@ async def test_json_that_python_cannot_hold_is_that_rows_failure(
     assert found[poison.value]["failure_reason"] == "crash"
     assert message in found[poison.value]["crash_message"]
     async with m25.open(dsn) as m:
-        with pytest.raises(m25.JobRecordFetchDecodeErrors) as error:
+        with pytest.raises(m25.errors.JobRecordFetchDecodeErrors) as error:
             await m.get_job(queue, poison)
     (problem,) = error.value.errors
-    assert isinstance(problem, m25.JobRecordFetchJsonDecodeError)
+    assert isinstance(problem, m25.errors.JobRecordFetchJsonDecodeError)
     assert problem.job_id == poison
     assert problem.field == "input"
 
@@ -155,7 +155,7 @@ async def test_a_row_of_times_that_python_cannot_hold_is_run_all_the_same(
         if not fields:
             assert (await m.get_job(orders, id)).output == 0
             return
-        with pytest.raises(m25.JobRecordFetchDecodeErrors) as error:
+        with pytest.raises(m25.errors.JobRecordFetchDecodeErrors) as error:
             await m.get_job(orders, id)
     assert [problem.field for problem in error.value.errors] == fields
     for problem in error.value.errors:
@@ -175,7 +175,7 @@ async def test_a_row_that_is_never_due_holds_up_no_other(dsn: str, column: str, 
         await m.start()
         good = await m.enqueue(orders, Order([]))
         await ended(m, orders, good.id)
-        with pytest.raises(m25.JobRecordFetchDecodeErrors) as error:
+        with pytest.raises(m25.errors.JobRecordFetchDecodeErrors) as error:
             await m.get_job(orders, id)
         assert [problem.field for problem in error.value.errors] == [column]
     (row,) = await rows(dsn, "select status from m25.job where id = %(id)s", id=id.value)
@@ -185,9 +185,9 @@ async def test_a_row_that_is_never_due_holds_up_no_other(dsn: str, column: str, 
 async def test_cancelling_a_row_that_cannot_be_read_says_so(dsn: str) -> None:
     id = await insert(dsn, "orders", input="'{}'", scheduled_at="'2999-01-01'")
     async with m25.open(dsn) as m:
-        with pytest.raises(m25.JobCancelFetchError) as error:
+        with pytest.raises(m25.errors.JobCancelFetchError) as error:
             await m.cancel_job(orders, id)
-    assert isinstance(error.value.error, m25.JobRecordFetchDecodeErrors)
+    assert isinstance(error.value.error, m25.errors.JobRecordFetchDecodeErrors)
     (row,) = await rows(dsn, "select status from m25.job")
     assert row["status"] == "cancelled"
 
@@ -205,15 +205,15 @@ async def test_every_variant_of_an_unreadable_record_is_raised_by_its_name(dsn: 
         failure_reason="'eaten by the dog'",
     )
     async with m25.open(dsn) as m:
-        with pytest.raises(m25.JobRecordFetchDecodeErrors) as error:
+        with pytest.raises(m25.errors.JobRecordFetchDecodeErrors) as error:
             await m.get_job(orders, id)
     by_field = {problem.field: problem for problem in error.value.errors}
     assert list(by_field) == ["input", "output", "failure_reason", "error_data"]
     reason = by_field["failure_reason"]
-    assert isinstance(reason, m25.JobRecordFetchInvalidFailureReason)
+    assert isinstance(reason, m25.errors.JobRecordFetchInvalidFailureReason)
     assert reason.failure_reason == "eaten by the dog"
     value = by_field["input"]
-    assert isinstance(value, m25.JobRecordFetchJsonDecodeError)
+    assert isinstance(value, m25.errors.JobRecordFetchJsonDecodeError)
     assert value.path == ".lines"
     assert f"job {id}: input.lines: " in str(error.value)
 
@@ -224,10 +224,10 @@ async def test_a_status_that_nobody_knows_is_raised_by_its_name(dsn: str) -> Non
     await rows(dsn, "alter table m25.job alter column status drop expression")
     await rows(dsn, "update m25.job set status = 'paused'")
     async with m25.open(dsn) as m:
-        with pytest.raises(m25.JobRecordFetchDecodeErrors) as error:
+        with pytest.raises(m25.errors.JobRecordFetchDecodeErrors) as error:
             await m.get_job(orders, id)
     (problem,) = error.value.errors
-    assert isinstance(problem, m25.JobRecordFetchInvalidStatusError)
+    assert isinstance(problem, m25.errors.JobRecordFetchInvalidStatusError)
     assert problem.status == "paused"
 
 
@@ -236,7 +236,7 @@ async def test_current_job_says_what_of_its_row_python_cannot_hold(dsn: str) -> 
     async def curious(value: Any) -> str:
         try:
             m25.current_job()
-        except m25.JobRecordFetchDecodeErrors as error:
+        except m25.errors.JobRecordFetchDecodeErrors as error:
             return error.errors[0].field
         return ""
 

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 import m25
-from m25 import InvalidQueue, Queue
+from m25 import Queue
+from m25.errors import InvalidQueue
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -326,7 +326,7 @@ async def test_a_handler_gets_its_record_from_current_job(dsn: str) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child)
 
-    with pytest.raises(m25.NotInJob):
+    with pytest.raises(m25.errors.NotInJob):
         m25.current_job()
     async with m25.open(dsn) as m:
         m.add_queue(curious)

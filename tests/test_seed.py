@@ -41,7 +41,7 @@ ENTRIES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "Job": (lambda: m25.Job, "test_job.py::test_a_job_of_an_input_alone_runs_at_once_and_once"),
     "JobCancelError.JobCancelFetchError": (
-        lambda: _under(m25.JobCancelFetchError, m25.JobCancelError),
+        lambda: _under(m25.errors.JobCancelFetchError, m25.JobCancelError),
         "test_enqueueing.py::test_a_job_that_is_not_there_is_not_found",
     ),
     "JobCancelError.InvalidState": (
@@ -54,23 +54,27 @@ ENTRIES: dict[str, tuple[Callable[[], Any], str]] = {
         "test_running.py::test_the_record_says_when_what_happened",
     ),
     "JobRecordDecodeError.JobRecordFetchInvalidStatusError": (
-        lambda: _under(m25.JobRecordFetchInvalidStatusError, m25.JobRecordDecodeError),
+        lambda: _under(
+            m25.errors.JobRecordFetchInvalidStatusError, m25.errors.JobRecordDecodeError
+        ),
         "test_poison.py::test_a_status_that_nobody_knows_is_raised_by_its_name",
     ),
     "JobRecordDecodeError.JobRecordFetchInvalidFailureReason": (
-        lambda: _under(m25.JobRecordFetchInvalidFailureReason, m25.JobRecordDecodeError),
+        lambda: _under(
+            m25.errors.JobRecordFetchInvalidFailureReason, m25.errors.JobRecordDecodeError
+        ),
         "test_poison.py::test_every_variant_of_an_unreadable_record_is_raised_by_its_name",
     ),
     "JobRecordDecodeError.JobRecordFetchJsonDecodeError": (
-        lambda: _under(m25.JobRecordFetchJsonDecodeError, m25.JobRecordDecodeError),
+        lambda: _under(m25.errors.JobRecordFetchJsonDecodeError, m25.errors.JobRecordDecodeError),
         "test_poison.py::test_every_variant_of_an_unreadable_record_is_raised_by_its_name",
     ),
     "JobRecordFetchError.JobRecordFetchQueryError": (
-        lambda: _under(m25.JobRecordFetchQueryError, m25.JobRecordFetchError),
+        lambda: _under(m25.errors.JobRecordFetchQueryError, m25.JobRecordFetchError),
         "test_outages.py::test_a_client_that_only_enqueues_survives_an_outage",
     ),
     "JobRecordFetchError.JobRecordFetchDecodeErrors": (
-        lambda: _under(m25.JobRecordFetchDecodeErrors, m25.JobRecordFetchError),
+        lambda: _under(m25.errors.JobRecordFetchDecodeErrors, m25.JobRecordFetchError),
         "test_poison.py::test_every_variant_of_an_unreadable_record_is_raised_by_its_name",
     ),
     "JobRecordFetchError.NoJobRecordFound": (

@@ -47,7 +47,7 @@ async def test_an_output_or_an_error_that_is_too_large_is_a_crash(dsn: str) -> N
         for text, what in (("large output", "output: takes 1,002 bytes"), ("large error", "error")):
             record = await ended(m, weighed, (await m.enqueue(weighed, text)).id)
             assert record.failure_reason is m25.FailureReason.CRASH
-            assert record.crash_type == "m25._errors.ValueRefused"
+            assert record.crash_type == "m25.errors.ValueRefused"
             assert record.crash_message is not None
             assert what in record.crash_message
         record = await ended(m, weighed, (await m.enqueue(weighed, "small")).id)

@@ -68,7 +68,7 @@ async def encrypting(
 
 async def refusal(dsn: str) -> str:
     """What one is told who cannot connect; the password is nowhere in it."""
-    with pytest.raises(m25.DatabaseUnavailable) as caught:
+    with pytest.raises(m25.errors.DatabaseUnavailable) as caught:
         async with m25.open(make_conninfo(dsn, password=SECRET)):
             pass
     said = "".join(traceback.format_exception(caught.value))

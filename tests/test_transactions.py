@@ -65,7 +65,7 @@ async def test_a_job_is_enqueued_read_and_cancelled_within_one_transaction(dsn: 
         assert found.status is m25.JobStatus.CANCELLED
         with pytest.raises(m25.InvalidState):
             await m.cancel_job(orders, record.id, connection=connection)
-        with pytest.raises(m25.JobCancelFetchError):
+        with pytest.raises(m25.errors.JobCancelFetchError):
             await m.cancel_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
         with pytest.raises(m25.NoJobRecordFound):
             await m.get_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
@@ -78,11 +78,11 @@ async def test_a_database_error_on_the_callers_connection_is_chained(dsn: str) -
     async with m25.open(dsn) as m, await pg.AsyncConnection.connect(dsn) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
             await connection.execute("select 1 / 0")
-        with pytest.raises(m25.JobRecordFetchQueryError) as failed:
+        with pytest.raises(m25.errors.JobRecordFetchQueryError) as failed:
             await m.enqueue(orders, 1, connection=connection)
         assert isinstance(failed.value.__cause__, psycopg.errors.InFailedSqlTransaction)
         await connection.close()
-        with pytest.raises(m25.JobRecordFetchQueryError) as closed:
+        with pytest.raises(m25.errors.JobRecordFetchQueryError) as closed:
             await m.get_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
         assert isinstance(closed.value.__cause__, psycopg.OperationalError)
         await m.enqueue(orders, 2)
@@ -93,7 +93,7 @@ async def test_a_connection_to_a_database_without_the_table_is_an_error_that_say
     dsn: str, empty_dsn: str
 ) -> None:
     async with m25.open(dsn) as m, await pg.AsyncConnection.connect(empty_dsn) as connection:
-        with pytest.raises(m25.JobRecordFetchQueryError, match="does not exist"):
+        with pytest.raises(m25.errors.JobRecordFetchQueryError, match="does not exist"):
             await m.enqueue(orders, 1, connection=connection)
 
 

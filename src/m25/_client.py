@@ -22,7 +22,9 @@ from ._errors import (
     DuplicateQueue,
     InvalidState,
     JobCancelFetchError,
+    JobCancelQueryError,
     JobRecordFetchError,
+    JobRecordFetchQueryError,
     NoJobRecordFound,
 )
 from ._groups import unwrapped
@@ -142,7 +144,7 @@ class M25:
             ValueRefused: the input cannot be kept as JSON; nothing was written.
             UniqueKeyConflict: another job holds the unique key; nothing was written.
             InvalidJob: the job's id is that of a job on another queue; nothing was written.
-            JobRecordFetchQueryError: the database failed. Where the connection died at the commit
+            EnqueueQueryError: the database failed. Where the connection died at the commit
                 the job may exist: with an id of your own on the job it is safe to repeat.
             ClientClosed: the block was left.
         """
@@ -171,7 +173,7 @@ class M25:
                 every other error, and after a cancellation, none was written.
             UniqueKeyConflict: another job holds a unique key, and `skip_conflicts` is not set.
             InvalidJob: a job's id is that of a job on another queue.
-            JobRecordFetchQueryError: the database failed. Where the connection died at the commit
+            EnqueueQueryError: the database failed. Where the connection died at the commit
                 the jobs may exist: with ids of your own on them it is safe to repeat.
             ClientClosed: the block was left.
         """
@@ -235,6 +237,8 @@ class M25:
                 # Pending: handed back between the two looks at it.
                 if record.status is not JobStatus.PENDING:
                     raise InvalidState(id, record.status)
+        except JobRecordFetchQueryError as error:
+            raise JobCancelQueryError(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
 

@@ -1,12 +1,23 @@
 """The exception tree: everything m25 raises on its own account is an `M25Error`.
 
+    M25Error
+    ├─ UsageError        m25 is not to be used like this
+    ├─ ValueRefused      a value cannot be kept as JSON
+    ├─ DatabaseError     the database failed; beside the call's own error, which it is as well
+    ├─ MigrationError    its schema does not fit
+    ├─ EnqueueError, JobRecordFetchError, JobCancelError      a call's own
+    └─ JobRecordDecodeError                                   what a stored job's field holds
+
 The names below `JobRecordFetchError`, `JobRecordDecodeError` and `JobCancelError` are those of the
 original m25. A database error is never replaced: it is the `__cause__` of the one raised here.
+
+They are plain classes, whose `args` are the message: those of attrs have their fields there, and
+can be pickled only while each field is given by position.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,21 +26,45 @@ if TYPE_CHECKING:
 
 
 class M25Error(Exception):
-    """Base of every error m25 raises on its own account."""
+    """Base of every error m25 raises on its own account.
+
+    Each can be copied, and pickled: it comes back with its message, its fields and its notes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception is made anew from its `args`. Those are the message, and not what
+        # the classes below are made from; so their `__init__` is left out.
+        return _without_init, (type(self), self.args), self.__dict__
 
 
-class InvalidQueue(M25Error, ValueError):
+def _without_init(cls: type[M25Error], args: tuple[Any, ...]) -> M25Error:
+    return cls.__new__(cls, *args)
+
+
+class UsageError(M25Error):
+    """m25 cannot be used like this: a mistake in the program that calls it."""
+
+
+class DatabaseError(M25Error):
+    """The database could not be reached, or did not do what it was asked to.
+
+    It may work when it is tried again. A schema of another version is no such failure; that is a
+    `MigrationError`.
+    """
+
+
+class InvalidQueue(UsageError, ValueError):
     """A queue cannot be declared like this; raised when it is declared, never later.
 
     The message names the queue, what is wrong, and the file and line of the handler.
     """
 
 
-class InvalidJob(M25Error, ValueError):
+class InvalidJob(UsageError, ValueError):
     """A job's options are out of range; raised when the job is made. Nothing was written."""
 
 
-class DuplicateQueue(M25Error):
+class DuplicateQueue(UsageError):
     """A queue of this name is already registered with the client.
 
     From the original's `add_queue`, which returns an error for the same.
@@ -42,23 +77,27 @@ class DuplicateQueue(M25Error):
         self.name = name
 
 
-class ClientClosed(M25Error):
+class ClientClosed(UsageError):
     """The client was used after its `async with m25.open(...)` block had been left."""
 
 
-class AlreadyStarted(M25Error):
+class AlreadyStarted(UsageError):
     """`start` or `run` was called on a client whose queues are already running."""
 
 
-class QueueStartError(M25Error):
-    """A queue's manager did not initialise within `queue_init_timeout`."""
+class QueueStartError(DatabaseError):
+    """A queue's manager did not initialise within `queue_init_timeout`.
+
+    Its first claim was not answered; the latest database error, if there was one, is the
+    `__cause__`.
+    """
 
     def __init__(self, queue_name: str, reason: str) -> None:
         super().__init__(f"queue {queue_name!r} did not start: {reason}")
         self.queue_name = queue_name
 
 
-class DatabaseUnavailable(M25Error):
+class DatabaseUnavailable(DatabaseError):
     """The database could not be reached, or refused the connection.
 
     The psycopg error is the `__cause__`. The message names host, port and database, and never the
@@ -78,7 +117,7 @@ class DatabaseTooNew(MigrationError):
     """A newer m25 has migrated the schema so that this one cannot use it; nothing was touched."""
 
 
-class NotInJob(M25Error):
+class NotInJob(UsageError):
     """`current_job()` was called outside a handler."""
 
 
@@ -96,7 +135,11 @@ class ValueRefused(M25Error, ValueError):
         self.reason = reason
 
 
-class UniqueKeyConflict(M25Error):
+class EnqueueError(M25Error):
+    """A job could not be put on its queue, although nothing is wrong with the job."""
+
+
+class UniqueKeyConflict(EnqueueError):
     """The unique key is held by a job that is neither failed nor cancelled; nothing was written.
 
     `job_id` is the id of the job that holds the key.
@@ -115,8 +158,18 @@ class JobRecordFetchError(M25Error):
     """A job record could not be fetched from the database."""
 
 
-class JobRecordFetchQueryError(JobRecordFetchError):
+class JobRecordFetchQueryError(JobRecordFetchError, DatabaseError):
     """The database refused or lost the statement; its error is the `__cause__`."""
+
+
+class EnqueueQueryError(EnqueueError, JobRecordFetchQueryError):
+    """The database refused or lost the statement that enqueues; its error is the `__cause__`.
+
+    Where the connection died at the commit the job may exist: with an id of your own on the job it
+    is safe to repeat.
+
+    A `JobRecordFetchQueryError` as well: that is what the original raises here.
+    """
 
 
 class NoJobRecordFound(JobRecordFetchError):
@@ -184,6 +237,10 @@ class JobCancelFetchError(JobCancelError):
     def __init__(self, error: JobRecordFetchError) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+class JobCancelQueryError(JobCancelFetchError, DatabaseError):
+    """The database refused or lost a statement: of the update, or of the look at the job."""
 
 
 class InvalidState(JobCancelError):

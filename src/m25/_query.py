@@ -24,22 +24,17 @@ def check_connection(connection: object) -> None:
         )
 
 
-def raise_query_error(failure: StatementFailed) -> NoReturn:
-    """Tell the caller that the database failed.
+def raise_query_error(
+    failure: StatementFailed,
+    *notes: str,
+    kind: type[JobRecordFetchQueryError] = JobRecordFetchQueryError,
+) -> NoReturn:
+    """Tell the caller that the database failed, with notes on what it was about.
 
     Raises:
-        JobRecordFetchQueryError: always; its cause is the database's error.
+        JobRecordFetchQueryError: always, of the kind asked for; its cause is the database's error.
     """
-    raise JobRecordFetchQueryError(failure.brief) from failure.__cause__
-
-
-def raise_enqueue_error(failure: StatementFailed, *notes: str) -> NoReturn:
-    """Tell the caller that the database failed while jobs were enqueued, with notes on which.
-
-    Raises:
-        JobRecordFetchQueryError: always; its cause is the database's error.
-    """
-    error = JobRecordFetchQueryError(failure.brief)
+    error = kind(failure.brief)
     for note in notes:
         error.add_note(note)
     raise error from failure.__cause__

@@ -112,7 +112,7 @@ async def work(dsn: str, journal: Journal, _: random.Random) -> None:
         while True:
             try:
                 await m.start(queue_init_timeout=10)
-            except m25.QueueStartError:
+            except m25.errors.QueueStartError:
                 # The database is away just now.
                 continue
             break
@@ -145,7 +145,7 @@ async def keep_asking(m: m25.M25, queue: Any, journal: Journal, rng: random.Rand
                     await m.enqueue_many(queue, jobs)
             except m25.UniqueKeyConflict:
                 break
-            except m25.JobRecordFetchQueryError:
+            except m25.errors.JobRecordFetchQueryError:
                 # Safe to repeat: the ids are ours.
                 await trio.sleep(0.1)
             else:
@@ -186,7 +186,7 @@ def main() -> None:
     while True:
         try:
             trio.run({"worker": work, "client": ask}[role], dsn, journal, random.Random(seed))
-        except m25.DatabaseUnavailable:
+        except m25.errors.DatabaseUnavailable:
             # Who begins without a database is told so, and asks again.
             time.sleep(0.1)
         else:

@@ -27,7 +27,7 @@ async def test_an_enqueue_whose_answer_is_lost_can_be_repeated_with_its_id(dsn: 
     async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m:
         job = m25.Job("once and no more", id=m25.JobId(uuid4()))
         dropped = proxy.drop_answer(b"once and no more")
-        with pytest.raises(m25.JobRecordFetchQueryError):
+        with pytest.raises(m25.errors.JobRecordFetchQueryError):
             await m.enqueue(unserved, job)
         assert dropped.is_set()
         assert await inputs(dsn) == ["once and no more"]
@@ -40,7 +40,7 @@ async def test_many_whose_commit_is_not_answered_can_be_repeated_with_their_ids(
     jobs = [m25.Job(f"{number:04}", id=m25.JobId(uuid4())) for number in range(1_200)]
     async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m:
         dropped = proxy.drop_answer(b"COMMIT")
-        with pytest.raises(m25.JobRecordFetchQueryError):
+        with pytest.raises(m25.errors.JobRecordFetchQueryError):
             await m.enqueue_many(unserved, jobs)
         assert dropped.is_set()
         assert len(await inputs(dsn)) == 1_200
@@ -51,7 +51,7 @@ async def test_many_whose_commit_is_not_answered_can_be_repeated_with_their_ids(
 async def test_a_link_that_dies_before_the_commit_leaves_nothing(dsn: str) -> None:
     async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m:
         dropped = proxy.drop_answer(b"the last")
-        with pytest.raises(m25.JobRecordFetchQueryError):
+        with pytest.raises(m25.errors.JobRecordFetchQueryError):
             await m.enqueue_many(unserved, [*map(str, range(1_200)), "the last"])
         assert dropped.is_set()
     assert await inputs(dsn) == []

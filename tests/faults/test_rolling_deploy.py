@@ -145,7 +145,7 @@ async def test_a_migration_that_needs_newer_code_stops_no_process_and_lets_none_
         step = await upgrade(dsn, ADDITION, works_from=None)
         record = await m.enqueue(sleeps, 0.0)
         assert (await ended(m, sleeps, record.id)).status is m25.JobStatus.SUCCEEDED
-        with pytest.raises(m25.DatabaseTooNew, match=r"needs code of version .* or newer"):
+        with pytest.raises(m25.errors.DatabaseTooNew, match=r"needs code of version .* or newer"):
             async with m25.open(dsn):
                 pass
     assert step.endswith("made_up")

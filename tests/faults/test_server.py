@@ -118,7 +118,7 @@ async def test_when_the_standby_takes_over_nothing_that_was_acknowledged_is_lost
             while True:
                 try:
                     acknowledged.append((await web.enqueue(busy.queue, job)).id)
-                except m25.JobRecordFetchQueryError:
+                except m25.errors.JobRecordFetchQueryError:
                     # Safe to repeat, as the id is ours.
                     await trio.sleep(0.05)
                 else:
@@ -230,7 +230,7 @@ async def test_results_wait_while_the_disk_is_full(caplog: pytest.LogCaptureFixt
                 records = [await m.enqueue(large, number) for number in range(10)]
                 await begun.wait()
                 fill(disk)
-                with pytest.raises(m25.JobRecordFetchQueryError) as error:
+                with pytest.raises(m25.errors.JobRecordFetchQueryError) as error:
                     while True:
                         await m.enqueue(elsewhere, os.urandom(50_000).hex())
                 assert isinstance(error.value.__cause__, psycopg.errors.DiskFull)

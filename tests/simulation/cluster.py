@@ -242,7 +242,7 @@ async def live(history: History, process: Process, until: trio.Event) -> None:
                 m.add_queue(queue)
             try:
                 await m.start(60)
-            except m25.QueueStartError:
+            except m25.errors.QueueStartError:
                 return
             await until.wait()
         check_nothing_is_left(history, process)
@@ -332,7 +332,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     await m.enqueue(queue, job)
                 except m25.UniqueKeyConflict:
                     break
-                except m25.JobRecordFetchQueryError:
+                except m25.errors.JobRecordFetchQueryError:
                     history.count("enqueue lost")
                     await trio.sleep(0.1)
                 else:

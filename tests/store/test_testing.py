@@ -115,7 +115,7 @@ async def test_a_job_for_later_runs_at_that_time() -> None:
     assert job.started_at is not None
     assert at <= job.started_at < at + timedelta(minutes=1)
     assert [record.id for record in seen] == [job.id]
-    with pytest.raises(m25.NotInJob):
+    with pytest.raises(m25.errors.NotInJob):
         m25.current_job()
 
 

@@ -15,10 +15,10 @@ import trio
 
 from .. import pg
 from .._batcher import Batcher
-from .._errors import InvalidJob, UniqueKeyConflict
+from .._errors import EnqueueQueryError, InvalidJob, UniqueKeyConflict
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
-from .._query import check_connection, raise_enqueue_error
+from .._query import check_connection, raise_query_error
 from .._queue import Queue
 from .._record import META, decode_record
 from .._runtime import Runtime
@@ -71,7 +71,7 @@ class Enqueuer:
                 check_connection(connection)
                 (answer,) = await self._store.enqueue([new], [queue.name], connection)
         except StatementFailed as failure:
-            raise_enqueue_error(failure)
+            raise_query_error(failure, kind=EnqueueQueryError)
         match answer:
             case Held():
                 raise _conflict(new, answer)
@@ -124,13 +124,14 @@ class Enqueuer:
                         nursery.start_soon(self._make_batches, queue, jobs, made)
                         await self._store.enqueue_all(batches, [queue.name], on_batch, connection)
         except RowRefused as refused:
-            raise_enqueue_error(
+            raise_query_error(
                 refused,
                 f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on;"
                 " none was enqueued",
+                kind=EnqueueQueryError,
             )
         except StatementFailed as failure:
-            raise_enqueue_error(failure)
+            raise_query_error(failure, kind=EnqueueQueryError)
         if connection is None:
             self._enqueued([queue.name], scheduled=scheduled)
         return found

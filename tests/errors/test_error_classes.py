@@ -1,0 +1,174 @@
+"""Every error of m25 can be copied and pickled, and is under the bases that people catch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import multiprocessing
+import pickle
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import m25
+from m25 import JobId, JobStatus, _errors, errors
+
+CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
+
+#: Something for each parameter that an error is made with.
+VALUES: dict[str, Any] = {
+    "error": errors.NoJobRecordFound(JobId(UUID(int=1)), "emails"),
+    "errors": [errors.JobRecordDecodeError(JobId(UUID(int=2)), "input", "is no number")],
+    "failure_reason": "boredom",
+    "field": "input",
+    "job_id": JobId(UUID(int=3)),
+    "name": "emails",
+    "path": ".lines[3].price",
+    "queue_name": "letters",
+    "reason": "is no number",
+    "status": JobStatus.SUCCEEDED,
+    "unique_key": "ada",
+    "what": "output",
+}
+
+
+def sample(cls: type[m25.M25Error]) -> m25.M25Error:
+    """An error of this class, with a note."""
+    parameters = [name for name in inspect.signature(cls.__init__).parameters if name in VALUES]
+    error = cls(*(VALUES[name] for name in parameters) if parameters else ["what happened"])
+    error.add_note("a note")
+    return error
+
+
+def fields(error: BaseException) -> dict[str, Any]:
+    """What an error holds; of an error in it, the same."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseException):
+            return fields(value)
+        return [plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+    held = {name: plain(value) for name, value in vars(error).items()}
+    return {"class": type(error), "text": str(error), "args": error.args, "held": held}
+
+
+def through_pickle(protocol: int) -> Callable[[m25.M25Error], m25.M25Error]:
+    return lambda error: pickle.loads(pickle.dumps(error, protocol))
+
+
+def raise_it(error: Exception) -> None:
+    raise error
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    return fields(error)
+
+
+class Mine(m25.UsageError):
+    def __init__(self, who: str, *, attempts: int) -> None:
+        super().__init__(f"{who} failed")
+        self.who = who
+        self.attempts = attempts
+
+
+WAYS = [
+    copy.copy,
+    copy.deepcopy,
+    *(through_pickle(protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_comes_back_as_it_went(cls: type[m25.M25Error]) -> None:
+    error = sample(cls)
+    for way in WAYS:
+        back = way(error)
+        assert back is not error
+        assert fields(back) == fields(error)
+        # And again: what came back is as good as what was raised.
+        assert fields(way(back)) == fields(error)
+        assert traceback.format_exception_only(back) == traceback.format_exception_only(error)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_errors_come_out_of_another_process(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, context) as processes:
+        for cls in CLASSES:
+            error = sample(cls)
+            assert processes.submit(describe, error).result() == fields(error)
+            raised = processes.submit(raise_it, error).exception()
+            assert raised is not None
+            assert fields(raised) == fields(error)
+
+
+def test_a_class_of_ones_own_under_them_comes_back_too() -> None:
+    error = Mine("ada", attempts=3)
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), back.who, back.attempts) == (Mine, "ada failed", "ada", 3)
+
+
+def test_every_error_is_in_the_public_module() -> None:
+    defined = {
+        name
+        for name, value in vars(_errors).items()
+        if isinstance(value, type) and issubclass(value, BaseException)
+    }
+    assert defined == set(errors.__all__)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_is_named_by_where_it_is_imported_from(cls: type[m25.M25Error]) -> None:
+    (line,) = traceback.format_exception_only(cls.__new__(cls, "what happened"))
+    assert line == f"m25.errors.{cls.__name__}: what happened\n"
+
+
+def test_what_people_catch_is_at_the_top() -> None:
+    at_the_top = {
+        name
+        for name in m25.__all__
+        if isinstance(value := getattr(m25, name), type) and issubclass(value, BaseException)
+    }
+    assert at_the_top == {
+        "DatabaseError",
+        "EnqueueError",
+        "InvalidState",
+        "JobCancelError",
+        "JobRecordFetchError",
+        "M25Error",
+        "NoJobRecordFound",
+        "UniqueKeyConflict",
+        "UsageError",
+        "ValueRefused",
+    }
+    assert all(getattr(m25, name) is getattr(errors, name) for name in at_the_top)
+
+
+@pytest.mark.parametrize(
+    ("base", "names"),
+    {
+        m25.UsageError: """
+            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue NotInJob""",
+        m25.DatabaseError: """
+            DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
+            QueueStartError""",
+        m25.EnqueueError: "EnqueueQueryError UniqueKeyConflict",
+        m25.JobRecordFetchError: """
+            EnqueueQueryError JobRecordFetchDecodeErrors JobRecordFetchQueryError
+            NoJobRecordFound""",
+        m25.JobCancelError: "InvalidState JobCancelFetchError JobCancelQueryError",
+        errors.MigrationError: "DatabaseNotMigrated DatabaseTooNew",
+        ValueError: "InvalidJob InvalidQueue ValueRefused",
+    }.items(),
+)
+def test_who_catches_a_base_catches_these(base: type[Exception], names: str) -> None:
+    caught = {cls.__name__ for cls in CLASSES if issubclass(cls, base) and cls is not base}
+    assert caught == set(names.split())
+
+
+def test_who_catches_the_base_of_all_catches_all() -> None:
+    assert all(issubclass(cls, m25.M25Error) for cls in CLASSES)
