@@ -26,7 +26,7 @@ _FAILED: Final = f"{_JOB}; %(then)s"
 _JOBS_NAMED: Final = 5
 
 
-def _type_of_error(event: JobCrashed | RaisedWhileCancelled | SetupFailed | ManagerFailed) -> str:
+def _type_of_error(event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed) -> str:
     return type_name(type(event.error))
 
 
@@ -432,20 +432,24 @@ class ReservationSwept(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class ManagerFailed(QueueEvent):
-    """A queue's manager failed, and is started again after a pause.
+class ServiceFailed(Event):
+    """A part of m25 failed, and is started again after a pause.
 
-    It is a mistake in m25: please report it, with the traceback. Its jobs go on with the manager
-    that follows, or are released.
+    It is a mistake in m25: please report it, with the traceback. Where it is a queue's manager, its
+    jobs go on with the next one, or are released.
     """
 
     level = logging.ERROR
-    logger = "m25.manager"
-    message = "manager of queue %(queue)r failed: %(error_type)s; restarting in %(pause).1f s"
+    logger = "m25.services"
+    message = "%(service)s failed: %(error_type)s; restarting in %(pause).1f s"
 
+    #: What failed, in words: "manager of queue 'emails'".
+    service: str
+    #: The queue's name, if it belongs to one.
+    queue: str | None
     #: How long it pauses, in seconds.
     pause: float
-    #: What failed.
+    #: What it raised.
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)

@@ -15,7 +15,7 @@ A service is a class with `run`. To add one is a line in `_serve`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._supervisor import keep_running
 from ._worker.maintenance import Maintenance
 from ._worker.manager import Manager
 
@@ -74,32 +75,42 @@ class Services:
     async def _serve(
         self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
     ) -> None:
-        managers = [Manager(queue, self._runtime) for queue in self._queues]
+        runtime = self._runtime
+        managers = [Manager(queue, runtime) for queue in self._queues]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
                 if managers:
-                    services.start_soon(Maintenance(self._queues, self._runtime).run)
-                    await services.start(Listening(self._queues, self._runtime).run)
+                    self._start(services, "maintenance", Maintenance(self._queues, runtime).run)
+                    listener = Listener(self._queues, runtime)
+                    self._start(services, "listener", listener.run)
+                    await listener.listens.wait()
                 task_status.started()
                 await self._stop_asked.wait()
                 for manager in managers:
                     manager.stop(grace)
             services.cancel_scope.cancel()
 
+    def _start(
+        self, nursery: trio.Nursery, service: str, run: Callable[[], Awaitable[None]]
+    ) -> None:
+        nursery.start_soon(keep_running, service, run, self._runtime)
 
-class Listening:
+
+class Listener:
     """Hears of work that is there for the queues of this client, whoever put it there."""
 
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._names = [queue.name for queue in queues]
         self._runtime = runtime
+        #: Set once it has begun to listen, or has found that it cannot for now.
+        self.listens = trio.Event()
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self) -> None:
         """Wake managers, until cancelled."""
         hints = self._runtime.hints
         async with self._runtime.store.listen(self._names) as notified:
-            task_status.started()
+            self.listens.set()
             async for name in notified:
                 if name is None:
                     hints.work_anywhere()

@@ -22,13 +22,13 @@ import trio
 
 from .._batcher import Batcher
 from .._errors import ClientClosed
-from .._events import ManagerFailed, OutcomesUnwritten
+from .._events import OutcomesUnwritten
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, Started
-from ..pg._backoff import Backoff
+from .._supervisor import keep_running
 from .claimer import Claimer
 from .executor import NotOurs
 from .heartbeats import Heartbeats
@@ -39,8 +39,6 @@ from .settler import Settler
 CLEAN_UP: Final = 5.0
 #: The same where not one claim was answered: there is next to nothing to write.
 _CLEAN_UP_UNSTARTED: Final = 1.0
-#: A manager that ran this long, in seconds, did not fail in a row with the one before it.
-_RAN_WELL: Final = 25.0
 
 
 class Manager:
@@ -65,25 +63,18 @@ class Manager:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the queue until stopped or cancelled; it has started once a claim was answered."""
-        backoff = Backoff(rng=self._runtime.rng)
+        name = self.queue.name
         try:
-            while True:
-                began = trio.current_time()
-                try:
-                    await self._serve(task_status)
-                    return
-                except Exception as error:  # noqa: BLE001 - told, and tried again
-                    if trio.current_time() - began > _RAN_WELL:
-                        backoff.worked()
-                    pause = backoff.failed()
-                    self._runtime.events.emit(
-                        ManagerFailed(queue=self.queue.name, error=error, pause=pause)
-                    )
-                    await trio.sleep(pause)
+            await keep_running(
+                f"manager of queue {name!r}",
+                lambda: self._serve(task_status),
+                self._runtime,
+                queue=name,
+            )
         finally:
             # What a manager that failed could not write, the next one writes.
             self._tell_unwritten()
-            del self._runtime.hints.queues[self.queue.name]
+            del self._runtime.hints.queues[name]
 
     def stop(self, grace: float) -> None:
         """Claim no more; handlers have `grace` seconds to finish, and the rest are cancelled."""
