@@ -109,13 +109,16 @@ class Listener:
     async def run(self) -> None:
         """Wake managers, until cancelled."""
         hints = self._runtime.hints
-        async with self._runtime.store.listen(self._names) as notified:
+        try:
+            async with self._runtime.store.listen(self._names) as notified:
+                self.listens.set()
+                async for name in notified:
+                    if name is None:
+                        hints.work_anywhere()
+                    else:
+                        hints.work(name)
+        finally:
             self.listens.set()
-            async for name in notified:
-                if name is None:
-                    hints.work_anywhere()
-                else:
-                    hints.work(name)
 
 
 async def _start_managers(
