@@ -33,7 +33,6 @@ import psycopg
 import trio
 
 from .._job import MOVES, FailureReason, JobStatus, has_next_attempt
-from .failures import FailureKind, RowRefused, StatementFailed, brief
 from .protocol import (
     ClaimedJob,
     Enqueued,
@@ -43,6 +42,7 @@ from .protocol import (
     NewJob,
     Outcome,
     Position,
+    RowRefused,
     Started,
     Store,
     Swept,
@@ -463,18 +463,12 @@ class MemoryStore(Store):
         The body never awaits: whatever it does is done at once, as by one statement.
         """
         await trio.lowlevel.checkpoint()
-        try:
-            if self._fault is not None:
-                await self._fault(name, "before")
-        except psycopg.Error as error:
-            raise StatementFailed(FailureKind.DATABASE, name, brief(error)) from error
+        if self._fault is not None:
+            await self._fault(name, "before")
         yield self._now()
         self._watchers.unpark_all()
-        try:
-            if self._fault is not None:
-                await self._fault(name, "after")
-        except psycopg.Error as error:
-            raise StatementFailed(FailureKind.DATABASE, name, brief(error)) from error
+        if self._fault is not None:
+            await self._fault(name, "after")
         await trio.lowlevel.checkpoint()
 
     def _now(self) -> int:

@@ -24,8 +24,8 @@ import trio
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
+from .._database_health import brief
 from ..pg._prepared import Prepared, Rows
-from .failures import FailureKind, RowRefused, StatementFailed, brief
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     ClaimedJob,
@@ -36,6 +36,7 @@ from .protocol import (
     NewJob,
     Outcome,
     Position,
+    RowRefused,
     Started,
     Store,
     Swept,
@@ -133,9 +134,7 @@ class PostgresStore(Store):
             # psycopg refuses what it cannot write, NUL in a text, by itself: without a SQLSTATE.
             if isinstance(error, psycopg.DataError) or (error.sqlstate or "")[:2] in _ROW_AT_FAULT:
                 raise RowRefused(brief(error)) from error
-            raise StatementFailed(FailureKind.DATABASE, statement, brief(error)) from error
-        except OSError as error:
-            raise StatementFailed(FailureKind.DATABASE, statement, brief(error)) from error
+            raise
 
     async def _execute(
         self,
@@ -358,7 +357,7 @@ class PostgresStore(Store):
             "reserved_timeout": array(interval(queue.reserved_timeout) for queue in queues),
             "limit": str(limit),
         }
-        return [Swept(*row) for row in await self._run("sweep", parameters)]
+        return [Swept._make(row) for row in await self._run("sweep", parameters)]
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         rows = await self._run("survey", {"queue_name": array(queue_names)})

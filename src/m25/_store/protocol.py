@@ -20,6 +20,14 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 
 
+class RowRefused(Exception):
+    """The database refuses a row for what it holds; to repeat the call would not help.
+
+    Of several rows in one call any may be at fault, and none was written. The psycopg error is the
+    `__cause__`.
+    """
+
+
 class JobRow(NamedTuple):
     """A row of the job table, as `get`, `cancel` and `claim` return it."""
 
@@ -160,8 +168,6 @@ class Swept(NamedTuple):
     #: As stored; `None` for a reserved job that went back to pending.
     failure_reason: str | None
     has_next_attempt: bool
-    attempt: int = 1
-    max_attempts: int = 1
 
 
 class Store(Protocol):
@@ -227,8 +233,8 @@ class Store(Protocol):
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at.
 
-        `on_rows` is given them when nobody else can have them any more, which may be before the
-        claim is committed. Where the call raises after that, it may have been, or not: `confirm`
+        `on_rows` is given them when nobody else can have them any more, which may be before the claim
+        is committed. Where the call raises after that, it may have been, or not: `confirm`
         makes sure of it.
         """
         ...
