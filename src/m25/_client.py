@@ -16,11 +16,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-import psycopg
 import trio
 
 from . import pg
-from ._database_health import DatabaseHealth, brief
+from ._database_health import DatabaseHealth
 from ._duration import Duration, as_timedelta
 from ._enqueue.enqueuer import EnqueuedMany, Enqueuer
 from ._errors import (
@@ -40,6 +39,7 @@ from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
+from ._store.failures import StatementFailed, brief
 from ._store.postgres import PostgresStore, prepare_connection
 from ._store.protocol import Store
 from ._worker.maintenance import Poller
@@ -228,7 +228,7 @@ class M25:
         check_connection(connection)
         try:
             rows = await self._store.get([str(id)], connection)
-        except (psycopg.Error, OSError) as error:
+        except StatementFailed as error:
             raise_query_error(error)
         row = rows.get(str(id))
         if row is None or row.queue_name != queue.name:
@@ -257,7 +257,7 @@ class M25:
             while True:
                 try:
                     row = await self._store.cancel(str(id), queue.name, connection)
-                except (psycopg.Error, OSError) as error:
+                except StatementFailed as error:
                     raise_query_error(error)
                 if row is not None:
                     return decode_record(row, queue)
@@ -313,7 +313,7 @@ class M25:
             reason = f"its first claim was not answered within {patience:g} s"
             if failure is not None:
                 reason += f"; {brief(failure)}"
-            raise QueueStartError(name, reason) from failure
+            raise QueueStartError(name, reason) from failure and failure.__cause__
 
     async def _listen(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with self._store.listen(list(self._managers)) as told:
@@ -426,10 +426,10 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
     store = PostgresStore(pool, schema)
     try:
         await store.check_version()
-    except (psycopg.Error, OSError) as error:
+    except StatementFailed as error:
         raise DatabaseUnavailable(
             f"the database at {pg.describe(pool.conninfo)} cannot be used: {brief(error)}"
-        ) from error
+        ) from error.__cause__
     return store
 
 

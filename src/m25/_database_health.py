@@ -7,8 +7,9 @@ import logging
 import math
 from typing import Final
 
-import psycopg
 import trio
+
+from ._store.failures import brief
 
 _logger = logging.getLogger("m25.database")
 
@@ -17,14 +18,6 @@ _LONGEST_REMINDER: Final = 300.0  # seconds
 #: Calls that fail within so many seconds after others were answered belong to the same health: some
 #: kind of call may fail all the time while others work.
 _PEACE: Final = 10.0
-
-
-def brief(error: BaseException) -> str:
-    """An error in a line, without what PostgreSQL adds of the rows concerned: they are private."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return f"{type(error).__name__}: {error.diag.message_primary}"
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class DatabaseHealth:

@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from . import pg
-from ._database_health import brief
 from ._errors import JobRecordFetchQueryError
-from ._store.protocol import RowRefused
+from ._store.failures import StatementFailed
 
 
 def check_connection(connection: object) -> None:
@@ -25,14 +24,13 @@ def check_connection(connection: object) -> None:
         )
 
 
-def raise_query_error(error: Exception, *notes: str) -> NoReturn:
+def raise_query_error(failure: StatementFailed, *notes: str) -> NoReturn:
     """Tell the caller that the database failed, with notes on what it was about.
 
     Raises:
         JobRecordFetchQueryError: always; its cause is the database's error.
     """
-    cause = error.__cause__ if isinstance(error, RowRefused) else error
-    told = JobRecordFetchQueryError(brief(cause or error))
+    told = JobRecordFetchQueryError(failure.brief)
     for note in notes:
         told.add_note(note)
-    raise told from cause
+    raise told from failure.__cause__

@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol, cast, overload
 from uuid import UUID
 
 import attrs
-import psycopg
 import trio
 
 from .. import pg
@@ -24,7 +23,8 @@ from .._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from .._query import check_connection, raise_query_error
 from .._queue import Queue
 from .._record import META, decode_record
-from .._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused, Store
+from .._store.failures import RowRefused, StatementFailed
+from .._store.protocol import Enqueued, Exists, Held, NewJob, Store
 from .._timestamps import timestamp_from_text
 from .notifier import Notifier
 
@@ -129,7 +129,7 @@ class Enqueuer:
             else:
                 check_connection(connection)
                 (answer,) = await self._store.enqueue([new], [queue.name], connection)
-        except (psycopg.Error, OSError, RowRefused) as error:
+        except StatementFailed as error:
             raise_query_error(error)
         match answer:
             case Held():
@@ -188,7 +188,7 @@ class Enqueuer:
                 f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on;"
                 " none was enqueued",
             )
-        except (psycopg.Error, OSError) as error:
+        except StatementFailed as error:
             raise_query_error(error)
         if connection is None:
             self._enqueued([queue.name], scheduled=scheduled)

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import psycopg
 import trio
 
+from .._store.failures import StatementFailed
 from .._store.protocol import Store
 
 #: Workers of a queue are told at most once in so many seconds.
@@ -66,6 +66,6 @@ class Notifier:
     async def _tell(self, queue_names: Sequence[str]) -> None:
         try:
             await self._store.notify(queue_names)
-        except (psycopg.Error, OSError):
+        except StatementFailed:
             # A hint that was lost costs a poll interval, and nothing else.
             return

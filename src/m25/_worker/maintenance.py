@@ -12,10 +12,10 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-import psycopg
 import trio
 
 from .._database_health import DatabaseHealth
+from .._store.failures import StatementFailed
 from .._store.protocol import Store, Swept, SweptQueue
 from . import plan
 from .manager import Manager
@@ -81,7 +81,7 @@ class Poller:
                 if now >= sweep_at:
                     await self._sweep()
                     sweep_at = now + self._interval * self._rng.uniform(0.8, 1.0)
-            except (psycopg.Error, OSError) as error:
+            except StatementFailed as error:
                 self._health.failed(error)
                 failures += 1
                 now = trio.current_time()

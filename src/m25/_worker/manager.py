@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
-import psycopg
 import trio
 
 from .._batcher import Batcher
@@ -33,7 +32,8 @@ from .._database_health import DatabaseHealth
 from .._errors import ClientClosed
 from .._job import FailureReason
 from .._queue import Queue
-from .._store.protocol import ClaimedJob, JobRow, Outcome, RowRefused, Started, Store, WriteResult
+from .._store.failures import RowRefused, StatementFailed
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Started, Store, WriteResult
 from . import plan
 from .executor import Ending, Executor, Lost, Verdict
 from .loop_stall import LoopStall
@@ -79,7 +79,7 @@ class Manager:
         #: Work may be due.
         self._due = True
         #: Why the last claim failed, if it did.
-        self.latest_failure: Exception | None = None
+        self.latest_failure: StatementFailed | None = None
         self._rung = trio.Event()
         self._ended = trio.Event()
         self._executors = trio.CancelScope()
@@ -176,7 +176,7 @@ class Manager:
             try:
                 await self._make_sure()
                 claimed = await self._claim(size, executors, promoter) if size else 0
-            except (psycopg.Error, OSError) as error:
+            except StatementFailed as error:
                 self._health.failed(error)
                 self.latest_failure = error
                 self._due = True
@@ -342,7 +342,7 @@ class Manager:
                 continue
             try:
                 await self._write_endings()
-            except (psycopg.Error, OSError) as error:
+            except StatementFailed as error:
                 self._health.failed(error)
                 failures += 1
                 await trio.sleep(plan.pause(failures, self._rng))
@@ -412,7 +412,7 @@ class Manager:
         while True:
             try:
                 started = await self._store.start(claims, self.queue.lease)
-            except (psycopg.Error, OSError) as error:
+            except StatementFailed as error:
                 self._health.failed(error)
                 failures += 1
                 await trio.sleep(plan.pause(failures, self._rng))
@@ -437,7 +437,7 @@ class Manager:
                     continue
                 try:
                     await self._record_heartbeats(answered)
-                except (psycopg.Error, OSError) as error:
+                except StatementFailed as error:
                     self._health.failed(error)
                     failures += 1
                     # The leases run on: sooner than the next heartbeat would be.
@@ -525,7 +525,7 @@ class Manager:
                 await self._write_endings()
                 if not self._unsettled:
                     await self._recover()
-            except (psycopg.Error, OSError) as error:
+            except StatementFailed as error:
                 self._health.failed(error)
                 failures += 1
                 await trio.sleep(plan.pause(failures, self._rng))
