@@ -15,7 +15,7 @@ import trio
 
 import m25
 from m25._store.parameters import array, plain_array
-from m25._store.postgres import SESSION, load_statements
+from m25._store.statements import SESSION, load_statements
 
 from . import databases, report
 

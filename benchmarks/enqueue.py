@@ -22,7 +22,7 @@ import trio
 
 import m25
 from m25._ids import IdSource
-from m25._store.postgres import load_statements
+from m25._store.statements import load_statements
 
 from . import databases, report
 

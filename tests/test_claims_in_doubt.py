@@ -6,12 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import psycopg
 import pytest
 import trio
 import trio.testing
 
 import m25
+from failing import connection_lost
 from m25._store.postgres import PostgresStore
 from m25._store.protocol import ClaimedJob
 from waiting import chain, ended, eventually, rows
@@ -45,7 +45,7 @@ class Doubt:
                 self.taken.set()
                 await self.lost.wait()
                 await result(store, [ClaimedJob(row.id, token) for row in found])
-                raise psycopg.OperationalError("the connection is lost")
+                raise connection_lost()
             return found
 
         monkeypatch.setattr(store, "claim", claim_and_lose)

@@ -314,7 +314,7 @@ async def test_claims_do_not_mind_a_stricter_default_isolation_level(dsn: str) -
             return len(done) == 60
 
         await eventually(all_done)
-        async with other._store._pool.connection() as connection:  # type: ignore[attr-defined]
+        async with other._runtime.store._pool.connection() as connection:  # type: ignore[attr-defined]
             cursor = await connection.execute("show default_transaction_isolation")
             assert await cursor.fetchone() == ("read committed",)
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 import trio
 import trio.testing
 
 import m25
+from failing import connection_lost
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob, Outcome, WriteResult
@@ -32,7 +32,7 @@ async def test_one_statement_records_the_heartbeats_of_all(
         await trio.sleep_forever()
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        original = m._runtime.store.beat
+        original = m._runtime.store.heartbeat
 
         async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             held = await original(claims, *options)
@@ -86,7 +86,7 @@ async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
         await trio.sleep_forever()
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        original = m._runtime.store.beat
+        original = m._runtime.store.heartbeat
 
         async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             beaten.update(claim.id for claim in claims)
@@ -276,7 +276,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
         return m25.current_job().attempt
 
     async with m25.open(dsn) as m:
-        original = m._runtime.store.beat
+        original = m._runtime.store.heartbeat
 
         async def heartbeat(*arguments: Any) -> set[str]:
             nonlocal failures
@@ -305,7 +305,7 @@ async def test_a_result_that_the_database_does_not_take_for_long_is_not_lost(
         ) -> dict[str, WriteResult]:
             if not self.takes_results:
                 await trio.sleep(0.1)
-                raise psycopg.OperationalError("deadlock detected")
+                raise connection_lost("settle")
             return await super().settle(outcomes, allowed_losses)
 
     runs: list[int] = []

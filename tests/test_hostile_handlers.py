@@ -14,7 +14,8 @@ import pytest
 import trio
 
 import m25
-from m25._store.protocol import Outcome, RowRefused
+from m25._store.failures import RowRefused
+from m25._store.protocol import Outcome
 from waiting import chain, ended, eventually
 
 

@@ -11,6 +11,8 @@ import trio
 import trio.testing
 
 import m25
+from failing import connection_lost
+from m25._store.failures import sort_error
 from m25._worker import manager
 from waiting import ended, eventually, rows
 
@@ -41,7 +43,7 @@ def once(error: Exception) -> Callable[[], Exception | None]:
 @pytest.mark.parametrize("verb", ["claim", "settle", "heartbeat", "survey", "sweep", "release"])
 @pytest.mark.parametrize(
     "error",
-    [psycopg.OperationalError("lost"), OSError("cut")],
+    [psycopg.OperationalError("lost"), OSError("cut"), TypeError("not foreseen")],
     ids=lambda error: type(error).__name__,
 )
 async def test_a_call_that_fails_once_costs_a_little_time_and_nothing_else(
@@ -57,7 +59,7 @@ async def test_a_call_that_fails_once_costs_a_little_time_and_nothing_else(
         return number
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        failing(monkeypatch, m._runtime.store, verb, once(error))
+        failing(monkeypatch, m._runtime.store, verb, once(sort_error(verb, error)))
         m.add_queue(sturdy)
         await m.start()
         record = await ended(m, sturdy, (await m.enqueue(sturdy, 1)).id)
@@ -121,7 +123,7 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
         await m.start()
         record = await m.enqueue(patient, 1)
         await begun.wait()
-        lost = OSError("the database is away")
+        lost = connection_lost("settle")
         failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
         failing(monkeypatch, m._runtime.store, "claim", once(ArithmeticError("a bug of ours")))
         finish.set()
@@ -168,7 +170,7 @@ async def test_a_result_outlives_its_manager_though_its_claim_was_not_known_to_b
             return found
 
         monkeypatch.setattr(m._runtime.store, "claim", claim_and_fail)
-        lost = OSError("the database is away")
+        lost = connection_lost("settle")
         failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
         found = await ended(m, hasty, (await m.enqueue(hasty, 25)).id)
     assert (found.output, found.attempt) == (25, 1)

@@ -17,13 +17,13 @@ from typing import Any
 from uuid import UUID
 
 import attrs
-import psycopg
 import trio
 import trio.testing
 from trio._core import _run
 
 import m25
 from claims import claim_token
+from failing import connection_lost
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob
@@ -84,7 +84,7 @@ class Process:
 
     async def before(self, call: str) -> None:
         if self.dead:
-            raise psycopg.OperationalError("the process is dead")
+            raise connection_lost(call, "the process is dead")
         await trio.sleep_until(max(self.frozen_until, trio.current_time()))
         if self.faulty:
             await self._maybe_fail(call, "error-before")
@@ -95,7 +95,7 @@ class Process:
 
     async def _maybe_fail(self, call: str, error: str) -> None:
         if self.dead or self.happens(error, 0.06):
-            raise psycopg.OperationalError(f"connection lost at {call}")
+            raise connection_lost(call)
         if self.happens("delay", 0.1):
             await trio.sleep(self.rng.choice((0.01, 0.3, 2.0)))
 
@@ -119,7 +119,7 @@ class View:
             # The server goes down at the commit: jobs have begun of which it knows nothing.
             await trio.sleep(process.rng.choice((0.0, 0.05, 0.5)))
             await self._store.release([ClaimedJob(row.id, token) for row in rows], ())
-            raise psycopg.OperationalError("connection lost at the commit of a claim")
+            raise connection_lost("claim", "connection lost at the commit")
         await process.after("claim")
         return rows
 

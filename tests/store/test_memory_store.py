@@ -12,6 +12,7 @@ import trio.testing
 from _world import LEASE, MemoryWorld, failure, job, make_id, success, token
 
 from m25._job import JobStatus
+from m25._store.failures import StatementFailed
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob, WriteResult
 
@@ -73,21 +74,21 @@ async def test_a_call_that_fails_was_applied_or_was_not_and_can_be_repeated(phas
     fault = Fault("enqueue", phase)
     world = MemoryWorld(MemoryStore(fault=fault))
     new = job(max_attempts=2)
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(StatementFailed):
         await world.store.enqueue([new], [])
     assert len(world.store.rows()) == (phase == "after")
     await world.store.enqueue([new], [])
 
     fault.at = ("claim", phase)
     lost = token()
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(StatementFailed):
         await world.store.claim("q", token=lost, limit=1, lease=LEASE, start=True)
     assert world.store.rows()[0].status == ("executing" if phase == "after" else "pending")
     assert await world.store.release_claims("q", [lost]) == ([new.id] if phase == "after" else [])
 
     outcome = failure(await world.claim_one())
     fault.at = ("settle", phase)
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(StatementFailed):
         await world.settle(outcome)
     repeated = await world.settle(outcome)
     assert repeated is (WriteResult.REPEATED if phase == "after" else WriteResult.RETRIED)

@@ -13,7 +13,8 @@ import trio
 from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, make_id, success
 
 from m25 import pg
-from m25._store.protocol import Enqueued, Exists, Held, NewJob, RowRefused
+from m25._store.failures import RowRefused
+from m25._store.protocol import Enqueued, Exists, Held, NewJob
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:

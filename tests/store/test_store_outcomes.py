@@ -11,7 +11,8 @@ from _world import LEASE, PostgresWorld, WithVerbs, failure, job, make_id, succe
 from psycopg.conninfo import make_conninfo
 
 from m25 import pg
-from m25._store.protocol import ClaimedJob, JobRow, Outcome, RowRefused, WriteResult
+from m25._store.failures import RowRefused
+from m25._store.protocol import ClaimedJob, JobRow, Outcome, WriteResult
 
 # Outcomes
 

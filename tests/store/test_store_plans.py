@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from m25 import pg
-from m25._store.postgres import _prepared, load_statements, prepare_connection
+from m25._store.postgres import prepare_connection
+from m25._store.statements import as_prepared, load_statements
 
 #: By name: those that look at the job table.
 STATEMENTS = {
-    name: _prepared(name, text)
+    name: as_prepared(name, text)
     for name, text in load_statements("m25").items()
     if b'"job"' in text or b".job" in text
 }

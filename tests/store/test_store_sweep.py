@@ -19,7 +19,7 @@ async def test_an_executing_job_whose_lease_is_over_fails_and_is_followed_by_the
     (id,) = await world.put(job(retry_delay=timedelta(minutes=3), unique_key="k"))
     await world.claim_one()
     await world.pass_time(LEASE_OVER)
-    assert await world.sweep() == [Swept("q", id, "heartbeat_timeout", has_next_attempt=True)]
+    assert await world.sweep() == [Swept("q", id, "heartbeat_timeout", True, 1, 1)]
     row, following = await world.row(id), await world.successor(id)
     assert (row.status, row.failure_reason) == ("failed", "heartbeat_timeout")
     assert (row.attempt, row.losses) == (1, 1)
@@ -44,8 +44,8 @@ async def test_an_executing_job_of_the_originals_fails_once_its_deadline_is_over
     assert await world.sweep() == []
     await world.pass_time(timeout.total_seconds())
     assert sorted(await world.sweep()) == [
-        Swept("q", once, "job_timeout", has_next_attempt=False),
-        Swept("q", twice, "job_timeout", has_next_attempt=True),
+        Swept("q", once, "job_timeout", False, 1, 1),
+        Swept("q", twice, "job_timeout", True, 1, 2),
     ]
     assert [row.losses for row in await world.rows([once, twice])] == [0, 0]
     assert await world.successor(once) is None
@@ -58,7 +58,7 @@ async def test_a_reserved_job_whose_lease_is_over_is_pending_again(world: WithVe
     (id,) = await world.put(job())
     await world.claim_one(start=False)
     await world.pass_time(LEASE_OVER)
-    assert await world.sweep() == [Swept("q", id, None, has_next_attempt=False)]
+    assert await world.sweep() == [Swept("q", id, None, False, 1, 1)]
     row = await world.row(id)
     assert (row.status, row.attempt, row.losses, row.reserved_at) == ("pending", 1, 0, None)
     assert [claim.id for claim in await world.claim()] == [id]
@@ -73,7 +73,7 @@ async def test_a_reserved_job_of_the_originals_is_pending_again_after_the_reserv
     await world.pass_time(LEASE_OVER)
     assert await world.sweep() == []
     await world.pass_time(RESERVED_TIMEOUT.total_seconds())
-    assert await world.sweep() == [Swept("q", id, None, has_next_attempt=False)]
+    assert await world.sweep() == [Swept("q", id, None, False, 1, 1)]
     assert await world.status(id) == "pending"
 
 

@@ -33,6 +33,7 @@ import psycopg
 import trio
 
 from .._job import MOVES, FailureReason, JobStatus, has_next_attempt
+from .failures import Sorting
 from .protocol import (
     ClaimedJob,
     Enqueued,
@@ -42,7 +43,6 @@ from .protocol import (
     NewJob,
     Outcome,
     Position,
-    RowRefused,
     Started,
     Store,
     Swept,
@@ -51,8 +51,8 @@ from .protocol import (
 )
 
 #: Awaited with the name of a call, before it is applied and after: it may raise
-#: `psycopg.OperationalError`, as a connection does that dies on the way there or back; take its
-#: time; or never return.
+#: `psycopg.OperationalError`, as a connection does that dies on the way there or back, and the call
+#: fails as it would on a database; take its time; or never return.
 Fault: TypeAlias = Callable[[str, Literal["before", "after"]], Awaitable[None]]
 
 _LIVE: Final = frozenset({JobStatus.RESERVED, JobStatus.EXECUTING})
@@ -399,13 +399,14 @@ class MemoryStore(Store):
     ) -> dict[str, WriteResult]:
         async with self._call("settle") as now:
             # As in `enqueue`: one that is refused takes the others with it.
-            storable = [
-                outcome._replace(
-                    output=_optional_jsonb(outcome.output),
-                    error_data=_optional_jsonb(outcome.error_data),
-                )
-                for outcome in outcomes
-            ]
+            with Sorting("settle"):
+                storable = [
+                    outcome._replace(
+                        output=_optional_jsonb(outcome.output),
+                        error_data=_optional_jsonb(outcome.error_data),
+                    )
+                    for outcome in outcomes
+                ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
     async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
@@ -464,11 +465,13 @@ class MemoryStore(Store):
         """
         await trio.lowlevel.checkpoint()
         if self._fault is not None:
-            await self._fault(name, "before")
+            with Sorting(name):
+                await self._fault(name, "before")
         yield self._now()
         self._watchers.unpark_all()
         if self._fault is not None:
-            await self._fault(name, "after")
+            with Sorting(name):
+                await self._fault(name, "after")
         await trio.lowlevel.checkpoint()
 
     def _now(self) -> int:
@@ -506,7 +509,8 @@ class MemoryStore(Store):
 
     def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
         # All are made before any is inserted: one that is refused takes the others with it.
-        rows = {job.id: _new_row(job, now) for job in jobs}
+        with Sorting("enqueue"):
+            rows = {job.id: _new_row(job, now) for job in jobs}
         # Of two jobs with one key the lower id wins.
         answers = {id: self._insert_unless_taken(rows[id]) for id in sorted(rows)}
         return [answers[job.id] for job in jobs]
@@ -605,7 +609,7 @@ class MemoryStore(Store):
     def _sweep(self, row: _Row, queue: SweptQueue, now: int) -> Swept:
         if row.status is JobStatus.RESERVED:
             self._hand_back("sweep", row)
-            return Swept(row.queue_name, row.id, None, has_next_attempt=False)
+            return Swept(row.queue_name, row.id, None, False, row.attempt, row.max_attempts)
         ours = row.claim_token is not None
         reason = FailureReason.HEARTBEAT_TIMEOUT if ours else FailureReason.JOB_TIMEOUT
         retried = self._end(
@@ -618,7 +622,7 @@ class MemoryStore(Store):
             claim_token=None,
             lease_expires_at=None,
         )
-        return Swept(row.queue_name, row.id, reason.value, retried)
+        return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
 
     def _end(
         self,
@@ -748,7 +752,7 @@ def _jsonb(text: str) -> str:
     Its numbers are decimal and have no exponent, so that 1e300 comes back as an integer.
 
     Raises:
-        RowRefused: a `jsonb` column would not take it.
+        psycopg.DataError: a `jsonb` column would not take it.
     """
     try:
         value = json.loads(text, parse_int=str, parse_constant=_refuse_constant)
@@ -758,7 +762,7 @@ def _jsonb(text: str) -> str:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded
         return _STRING_OR_NUMBER.sub(_without_exponent, text)
     except ValueError as error:
-        raise RowRefused(f"invalid JSON: {error}") from psycopg.DataError(str(error))
+        raise psycopg.DataError(f"invalid JSON: {error}") from error
     except RecursionError:
         # Deeper than Python's parser goes, though not too deep for the database's.
         return text

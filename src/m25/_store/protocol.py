@@ -20,14 +20,6 @@ from typing import Any, NamedTuple, Protocol
 import attrs
 
 
-class RowRefused(Exception):
-    """The database refuses a row for what it holds; to repeat the call would not help.
-
-    Of several rows in one call any may be at fault, and none was written. The psycopg error is the
-    `__cause__`.
-    """
-
-
 class JobRow(NamedTuple):
     """A row of the job table, as `get`, `cancel` and `claim` return it."""
 
@@ -168,13 +160,16 @@ class Swept(NamedTuple):
     #: As stored; `None` for a reserved job that went back to pending.
     failure_reason: str | None
     has_next_attempt: bool
+    attempt: int
+    max_attempts: int
 
 
 class Store(Protocol):
     """Everything m25 asks of a database.
 
-    Where the database cannot be reached, or fails, calls raise `psycopg.Error`; where it refuses a
-    row, `RowRefused`.
+    A call that fails raises `StatementFailed`, whose `kind` says whose affair that is; where it is
+    a row of the caller's, `RowRefused`. Nothing else is raised, but for what a caller's own
+    callback or iterator raises, and what a call says of itself.
     """
 
     async def check_version(self) -> None:
@@ -233,9 +228,9 @@ class Store(Protocol):
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at.
 
-        `on_rows` is given them when nobody else can have them any more, which may be before the claim
-        is committed. Where the call raises after that, it may have been, or not: `confirm`
-        makes sure of it.
+        `on_rows` is given them when nobody else can have them any more, which may be before the
+        claim is committed. Where the call raises after that, the claim may have been committed, or
+        not: `confirm` makes sure of it.
         """
         ...
 

@@ -75,15 +75,17 @@ returned as (
         claim_token = null,
         lease_expires_at = null
     where id = any(array(select id from dead where status = 'reserved'))
-    returning id, queue_name
+    returning id, queue_name, attempt, max_attempts
 )
 select
     failed.queue_name,
     failed.id::text,
     failed.failure_reason,
-    next_attempt.previous_attempt_id is not null as has_next_attempt
+    next_attempt.previous_attempt_id is not null as has_next_attempt,
+    failed.attempt,
+    failed.max_attempts
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false
+select queue_name, id::text, null, false, attempt, max_attempts
 from returned

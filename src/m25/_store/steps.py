@@ -1,0 +1,273 @@
+"""What the calls of the store ask of a database, and what the answers mean; without any I/O.
+
+Each call is a generator: it yields the statements it needs, one after the other, is sent the rows
+of each, and returns the call's answer. Who runs it, and on what kind of connection, is a driver's
+affair; a driver is a few lines (`PostgresStore` has one for Trio):
+
+    statement = next(steps)
+    while True:
+        statement = steps.send(run(statement))  # until StopIteration, which has the answer
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import psycopg
+
+from .failures import sort_error
+from .parameters import array, interval, plain_array, timestamp
+from .protocol import (
+    ClaimedJob,
+    Enqueued,
+    Exists,
+    Held,
+    JobRow,
+    NewJob,
+    Outcome,
+    Position,
+    Started,
+    Swept,
+    SweptQueue,
+    WriteResult,
+)
+
+T = TypeVar("T")
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+
+class Statement(NamedTuple):
+    """One statement to be run."""
+
+    #: That of its file in `sql/`.
+    name: str
+    parameters: Mapping[str, str | None]
+    #: To be called with the rows, too, before the steps go on: at best while the statement is being
+    #: committed, as nobody else can have these rows any more.
+    on_rows: Callable[[Rows], None] | None = None
+
+
+Steps: TypeAlias = Generator[Statement, Rows, T]
+
+#: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
+_TRIES: Final = 5
+
+_OUTCOME_COLUMNS: Final = (
+    "id",
+    "claim_token",
+    "failure_reason",
+    "output",
+    "error_data",
+    "crash_type",
+    "crash_message",
+    "crash_traceback",
+    "next_attempt_id",
+)
+
+
+class Calls:
+    """The calls of the store on the job table of one schema, as steps.
+
+    What each does, takes and returns is said by the method of the same name of `Store`.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+
+    def channel(self, queue_name: str) -> str:
+        """The channel on which the workers of a queue are notified."""
+        # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
+        digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
+        return f"m25_{digest[:32]}"
+
+    def _channels(self, queue_names: Sequence[str]) -> str:
+        return plain_array(map(self.channel, queue_names))
+
+    def backend(self) -> Steps[int]:
+        """The process id of the server's process that answers."""
+        ((pid,),) = yield Statement("backend", {})
+        return int(pid)
+
+    def enqueue(
+        self, jobs: Sequence[NewJob], notify: Sequence[str]
+    ) -> Steps[list[Enqueued | Exists | Held]]:
+        answers: dict[str, Enqueued | Exists | Held] = {}
+        left = jobs
+        for _ in range(_TRIES):
+            rows = yield self._insert(left, notify)
+            answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
+            left = [job for job in left if job.id not in answers]
+            if not left:
+                break
+            existing = yield from self.get([job.id for job in left])
+            answers.update((id, Exists(row)) for id, row in existing.items())
+            keys = [job.unique_key for job in left if job.unique_key is not None]
+            rows = yield Statement("find_key_holders", {"unique_key": array(keys)})
+            holders = {key: Held(id) for key, id in rows}
+            for job in left:
+                if job.unique_key in holders:
+                    answers.setdefault(job.id, holders[job.unique_key])
+            left = [job for job in left if job.id not in answers]
+            if not left:
+                break
+        else:
+            error = psycopg.OperationalError(
+                f"{len(left)} jobs could not be inserted in {_TRIES} tries: their unique keys are "
+                "taken and given up faster than they can be looked up"
+            )
+            raise sort_error("enqueue", error)
+        return [answers[job.id] for job in jobs]
+
+    def _insert(self, jobs: Sequence[NewJob], notify: Sequence[str]) -> Statement:
+        if len(jobs) == 1 and len(notify) <= 1:
+            (job,) = jobs
+            one = {
+                "id": job.id,
+                "queue_name": job.queue_name,
+                "input": job.input,
+                "scheduled_at": timestamp(job.scheduled_at),
+                "timeout": interval(job.timeout),
+                "max_attempts": str(job.max_attempts),
+                "retry_delay": interval(job.retry_delay),
+                "unique_key": job.unique_key,
+                "priority": str(job.priority),
+                "meta": job.meta,
+                "channel": self.channel(notify[0]) if notify else None,
+            }
+            return Statement("enqueue_one", one)
+        many = {
+            "id": plain_array(job.id for job in jobs),
+            "queue_name": array(job.queue_name for job in jobs),
+            "input": array(job.input for job in jobs),
+            "scheduled_at": array(timestamp(job.scheduled_at) for job in jobs),
+            "timeout": array(interval(job.timeout) for job in jobs),
+            "max_attempts": plain_array(job.max_attempts for job in jobs),
+            "retry_delay": array(interval(job.retry_delay) for job in jobs),
+            "unique_key": array(job.unique_key for job in jobs),
+            "priority": plain_array(job.priority for job in jobs),
+            "meta": array(job.meta for job in jobs),
+            "channels": self._channels(notify),
+        }
+        return Statement("enqueue", many)
+
+    def get(self, ids: Sequence[str]) -> Steps[dict[str, JobRow]]:
+        rows = yield Statement("get", {"id": plain_array(ids)})
+        return {row[0]: JobRow._make(row) for row in rows}
+
+    def cancel(self, id: str, queue_name: str) -> Steps[JobRow | None]:
+        rows = yield Statement("cancel", {"id": id, "queue_name": queue_name})
+        return JobRow._make(rows[0]) if rows else None
+
+    def claim(
+        self,
+        queue_name: str,
+        *,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        after: Sequence[Position],
+        on_rows: Callable[[Sequence[JobRow]], None] | None,
+    ) -> Steps[list[JobRow]]:
+        parameters = {
+            "queue_name": queue_name,
+            "claim_token": token,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
+        }
+        name = "claim"
+        if after:
+            name = "claim_after"
+            parameters["priority"] = plain_array(position.priority for position in after)
+            parameters["run_at"] = plain_array(position.run_at for position in after)
+            parameters["id"] = plain_array(position.id for position in after)
+        if on_rows is None:
+            rows = yield Statement(name, parameters)
+            return list(map(JobRow._make, rows))
+        claimed: list[JobRow] = []
+
+        def make(rows: Rows) -> None:
+            claimed.extend(map(JobRow._make, rows))
+            on_rows(claimed)
+
+        yield Statement(name, parameters, make)
+        return claimed
+
+    def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[set[str]]:
+        rows = yield Statement("confirm", {**_columns(claims), "lease": interval(lease)})
+        return {id for (id,) in rows}
+
+    def release_claims(self, queue_name: str, tokens: Sequence[str]) -> Steps[list[str]]:
+        parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
+        rows = yield Statement("release_claims", parameters)
+        return [id for (id,) in rows]
+
+    def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[list[Started]]:
+        rows = yield Statement("start", {**_columns(claims), "lease": interval(lease)})
+        return list(map(Started._make, rows))
+
+    def heartbeat(
+        self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
+    ) -> Steps[set[str]]:
+        parameters = {
+            **_columns(claims),
+            "lease": interval(lease),
+            "reserved_timeout": interval(reserved_timeout),
+        }
+        rows = yield Statement("heartbeat", parameters)
+        return {id for (id,) in rows}
+
+    def settle(
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> Steps[dict[str, WriteResult]]:
+        if not outcomes:
+            return {}
+        columns = zip(*outcomes, strict=True)
+        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
+        rows = yield Statement("settle", {**written, "allowed_losses": str(allowed_losses)})
+        results = {
+            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
+            for id, has_next_attempt in rows
+        }
+        if len(results) < len(outcomes):
+            others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
+            rows = yield Statement("find_settled", _columns(others))
+            results.update(
+                (id, WriteResult.REPEATED if repeated else WriteResult.FENCED)
+                for id, repeated in rows
+            )
+        return results
+
+    def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Steps[set[str]]:
+        parameters = {**_columns(claims), "channels": self._channels(notify)}
+        rows = yield Statement("release", parameters)
+        return {id for id, _ in rows}
+
+    def sweep(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Swept]]:
+        parameters = {
+            "queue_name": array(queue.name for queue in queues),
+            "allowed_losses": plain_array(queue.allowed_losses for queue in queues),
+            "reserved_timeout": array(interval(queue.reserved_timeout) for queue in queues),
+            "limit": str(limit),
+        }
+        rows = yield Statement("sweep", parameters)
+        return list(map(Swept._make, rows))
+
+    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, float]]:
+        rows = yield Statement("survey", {"queue_name": array(queue_names)})
+        return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+
+    def notify(self, queue_names: Sequence[str]) -> Steps[None]:
+        yield Statement("notify", {"channels": self._channels(queue_names)})
+
+
+def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
+    return {
+        "id": plain_array(claim.id for claim in claims),
+        "claim_token": plain_array(claim.token for claim in claims),
+    }
