@@ -7,4 +7,4 @@ from m25._worker import executor
 
 def claim_token() -> str:
     """The token of the claim by which the calling handler runs."""
-    return executor._current.get().claim.token
+    return executor._current.get().job.token

@@ -110,7 +110,7 @@ async def test_a_handler_that_stops_its_own_client_is_cancelled_after_the_grace(
 
         async def handed_back() -> bool:
             found = await rows(dsn, "select claim_token, started_at from m25.job")
-            return found == [{"claim_token": None, "started_at": None}] and not m._managers
+            return found == [{"claim_token": None, "started_at": None}] and m._services is None
 
         await eventually(handed_back)
     assert await unfinished(dsn) == [("pending", 1)]

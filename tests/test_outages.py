@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 import m25
+from told import told
 from waiting import ended, eventually, rows
 
 #: Within so many seconds of the database's return, work goes on.
@@ -73,10 +74,6 @@ def switch(server: str, dsn: str) -> Switch:
     return Switch(server, dsn)
 
 
-def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name.startswith("m25")]
-
-
 async def test_results_wait_for_the_database_and_are_written_once_it_is_back(
     dsn: str, switch: Switch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +101,7 @@ async def test_results_wait_for_the_database_and_are_written_once_it_is_back(
         await done.wait()
 
         async def noticed() -> bool:
-            return "database call failed; will be repeated" in messages(caplog)
+            return "DatabaseFailing" in told(caplog)
 
         await eventually(noticed)
         await switch.on()
@@ -117,10 +114,7 @@ async def test_results_wait_for_the_database_and_are_written_once_it_is_back(
         await ended(m, patient, late.id)
     # Each ran once.
     assert sorted(starts) == list(range(11))
-    said = messages(caplog)
-    assert said.count("database call failed; will be repeated") == 1
-    assert said.count("database answers again") == 1
-    assert len([text for text in said if "manager" in text]) == 0
+    assert told(caplog) == ["DatabaseFailing", "DatabaseAnswers"]
 
 
 async def test_a_storm_of_terminated_backends_loses_nothing(dsn: str, switch: Switch) -> None:
@@ -176,9 +170,10 @@ async def test_a_client_that_is_left_during_an_outage_ends_in_a_bounded_time(
         await switch.on()
     (event,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert event.getMessage() == (
-        "the database did not take what was left; the leases of these jobs will end them"
+        "database did not take what queue 'abandoned' had left to write; "
+        f"leases will end job {record.id}"
     )
-    assert event.job_ids == [str(record.id)]
+    assert event.m25_job_ids == (str(record.id),)
 
 
 async def test_a_client_that_is_left_during_a_short_outage_writes_what_it_has(

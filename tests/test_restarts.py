@@ -14,6 +14,7 @@ import m25
 from failing import connection_lost
 from m25._store.failures import sort_error
 from m25._worker import manager
+from told import told
 from waiting import ended, eventually, rows
 
 
@@ -99,8 +100,8 @@ async def test_a_manager_that_fails_hands_its_jobs_back_and_begins_anew(
         record = await ended(m, anew, (await m.enqueue(anew, 1)).id)
     assert record.output == 1
     assert sorted(runs) == [1, 1, 2]
-    (event,) = [r for r in caplog.records if r.getMessage() == "manager failed; restarting"]
-    assert event.queue == "anew"
+    (event,) = [r for r in caplog.records if r.m25_event == "ServiceFailed"]
+    assert event.m25_queue == "anew"
     assert event.exc_info is not None
 
 
@@ -130,7 +131,7 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
         await m.enqueue(patient, 2)
 
         async def restarted() -> bool:
-            return "manager failed; restarting" in caplog.messages
+            return "ServiceFailed" in told(caplog)
 
         await eventually(restarted)
         back.set()

@@ -577,7 +577,7 @@ class StatementMistaken(Event):
     error_type: str = attrs.field(
         init=False,
         default=attrs.Factory(
-            lambda self: type_name(type(self.error.__cause__ or self.error)), takes_self=True
+            lambda self: type_name((self.error.__cause__ or self.error).__class__), takes_self=True
         ),
     )
 

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 import m25
 from proxy import Proxy
+from told import told
 from waiting import ended, eventually, rows
 
 from .servers import hand_over, hosts, serving
@@ -28,10 +29,6 @@ from .servers import hand_over, hosts, serving
 OUTAGE = float(os.environ.get("M25_OUTAGE_SECONDS", "1"))
 #: Within so many seconds of its return, work goes on.
 RESUMED = 5.0
-
-
-def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records if each.name.startswith("m25")]
 
 
 async def counted(dsn: str, status: str = "succeeded") -> int:
@@ -100,9 +97,9 @@ async def test_fifty_that_run_and_a_thousand_that_wait_outlive_a_server_stopped_
     assert busy.starts == Counter(range(1_051))
     # A few connections that try again, with growing pauses: no herd.
     assert tries <= 20 + 10 * OUTAGE
-    said = messages(caplog)
-    assert said.count("database call failed; will be repeated") == 1
-    assert said.count("database answers again") == 1
+    said = told(caplog)
+    assert said.count("DatabaseFailing") == 1
+    assert said.count("DatabaseAnswers") == 1
     assert len(said) <= 4 + OUTAGE / 10
 
 
@@ -214,7 +211,7 @@ async def test_results_wait_while_the_disk_is_full(caplog: pytest.LogCaptureFixt
 
     async def was_refused() -> bool:
         await trio.lowlevel.checkpoint()
-        return "database call failed; will be repeated" in messages(caplog)
+        return "DatabaseFailing" in told(caplog)
 
     async with serving(autovacuum="off") as server:
         with small_disk(server.home.with_name("disk")) as disk:

@@ -15,8 +15,9 @@ import m25
 
 class JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        facts = {key: getattr(record, key, None) for key in ("job_id", "queue", "attempt")}
-        line = json.dumps({"event": record.getMessage(), "logger": record.name, **facts})
+        names = ("event", "job_id", "queue", "attempt")
+        facts = {name: getattr(record, f"m25_{name}", None) for name in names}
+        line = json.dumps({"logger": record.name, **facts})
         print(line, file=sys.stderr, flush=True)
 
 

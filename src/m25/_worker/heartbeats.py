@@ -116,6 +116,8 @@ class Heartbeats:
 
     async def _record(self, answered: Sequence[Executor]) -> None:
         jobs = self._ledger.kept_alive(answered)
+        if not jobs:
+            return
         asked = set(jobs)
         held = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout

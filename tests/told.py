@@ -1,0 +1,15 @@
+"""What m25 told of, as its log lines have it."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def told(caplog: pytest.LogCaptureFixture, job_id: object = None) -> list[str]:
+    """The names of the events that were logged, in order; of one job, if one is named."""
+    return [
+        record.m25_event
+        for record in caplog.records
+        if hasattr(record, "m25_event")
+        and (job_id is None or getattr(record, "m25_job_id", None) == str(job_id))
+    ]
