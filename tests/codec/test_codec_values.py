@@ -336,6 +336,11 @@ REFUSED = [
     (Order, Order([Line(1.0), Line(math.inf)]), ".lines[1].price", "inf is not a JSON number"),
     (Order, Order([Line(1.0, "\0")]), ".lines[0].name", NUL),
     (Order, Order([], {"key": "\udfff"}), '.notes["key"]', LONE),
+    (dict[int, str], {1: "", 30: "\0"}, "[30]", NUL),
+    (dict[Colour, list[str]], {Colour.RED: ["", "\0"]}, "[<Colour.RED: 'red'>][1]", NUL),
+    (tuple[int, Order], (1, Order([Line(1.0, "\0")])), "[1].lines[0].name", NUL),
+    (set[str], {"\0"}, "[0]", NUL),
+    (Movie, {"title": "\0"}, '["title"]', NUL),
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Final, NoReturn
 
 #: In characters. A message names a value, and does not print it: payloads are private, and large.
 _LONGEST_SHOWN: Final = 80
@@ -26,11 +26,6 @@ class Refusal(Exception):
         self.path = part + self.path
         return self
 
-    @property
-    def place(self) -> str:
-        """The path, or its beginning: a value that holds itself has an endless one."""
-        return cut(self.path, _LONGEST_PATH)
-
 
 class Undecodable(Exception):
     """JSON text is not that of a value of the codec's type.
@@ -42,6 +37,13 @@ class Undecodable(Exception):
         super().__init__(f"{path}: {reason}" if path else reason)
         self.path = path
         self.reason = reason
+
+
+def reraise(error: Exception, place: str) -> NoReturn:
+    """Raise an error again: as the refusal that it is or means, and with its place."""
+    if isinstance(error, Refusal):
+        raise error.inside(place)
+    raise Refusal(reason_of(error), place) from error
 
 
 def cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
@@ -57,6 +59,11 @@ def key_part(key: object) -> str:
     return f"[{shown(key)}]"
 
 
+def described(value: object) -> str:
+    """What a value is, without saying what is in it."""
+    return "None" if value is None else value.__class__.__name__
+
+
 def shown(value: object) -> str:
     """A value, briefly."""
     if isinstance(value, str | bytes):
@@ -65,6 +72,14 @@ def shown(value: object) -> str:
         return cut(repr(value))
     except Exception:  # noqa: BLE001 - any code can be behind repr()
         return f"<{type(value).__name__}>"
+
+
+def place_of(error: Exception) -> str:
+    """Where in the value it happened, or the beginning of that.
+
+    A value that holds itself has an endless path.
+    """
+    return cut(error.path, _LONGEST_PATH) if isinstance(error, Refusal) else ""
 
 
 def reason_of(error: BaseException) -> str:
