@@ -275,7 +275,8 @@ def test_what_a_class_itself_refuses_cannot_be_decoded_and_is_not_enqueued():
     with pytest.raises(Undecodable) as caught:
         codec_of(list[Checked]).decode('[{"a": 1}, {"a": -1}]')
     assert caught.value.path == "[1]"
-    assert caught.value.reason == "ValueError: a must not be negative"
+    assert caught.value.reason == "ValueError"
+    assert str(caught.value.__cause__.__cause__) == "a must not be negative"
     spoilt = Checked(1)
     spoilt.a = -1
     with pytest.raises(ValueRefused, match="could not be read again"):
@@ -295,7 +296,7 @@ def test_a_value_that_is_at_fault_is_made_once_and_not_again_to_find_the_fault()
     class Refusing:
         a: int = attrs.field(validator=refusing)
 
-    with pytest.raises(Undecodable, match="ValueError: not today") as caught:
+    with pytest.raises(Undecodable, match="ValueError") as caught:
         codec_of(list[Refusing]).decode('[{"a": 1}]')
     assert caught.value.path == "[0]"
     assert asked == [1]

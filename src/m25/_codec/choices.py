@@ -53,10 +53,11 @@ def _look_up(table: dict[tuple[type, Any], Any], kind: Any, place: str) -> Hook:
     def either_way(value: Any, _: Any = None) -> Any:
         try:
             return table[value.__class__, value]
-        except (KeyError, TypeError) as error:
-            raise Refusal(f"must be one of {name_of(kind)}, not {shown(value)}", place) from error
+        except (KeyError, TypeError):
+            pass  # A KeyError prints the value: it does not become the refusal's context.
         except Exception as error:
             reraise(error, place)
+        raise Refusal(f"must be one of {name_of(kind)}, and this {described(value)} is not", place)
 
     return either_way
 
@@ -80,13 +81,13 @@ def decode_flag(_maker: Maker, kind: Any, place: str) -> Hook:
             raise Refusal(f"must be a whole number, not {described(value)}", place)
         try:
             found = kind(value)
-        except ValueError as error:
-            raise Refusal(f"is no combination of {name_of(kind)}", place) from error
+            # Some flags drop the bits they do not know: by their boundary, or by an early 3.11.
+            if found.value == value:
+                return found
+        except ValueError:
+            pass  # It prints the value: it does not become the refusal's context.
         except Exception as error:
             reraise(error, place)
-        if found.value != value:
-            # Some flags drop the bits they do not know: by their boundary, or by an early 3.11.
-            raise Refusal(f"is no combination of {name_of(kind)}", place)
-        return found
+        raise Refusal(f"is no combination of {name_of(kind)}", place)
 
     return decoder

@@ -16,7 +16,7 @@ from .annotations import Unsupported, name_of
 from .fields import hints_of, keys_of
 from .leaves import Hook
 from .maker import Maker
-from .refusal import Refusal, described, key_part, reason_of, reraise, shown
+from .refusal import Refusal, described, key_part, reason_of, reraise
 from .text import index_of_latest, key_of_latest
 from .unions import json_types
 
@@ -229,7 +229,7 @@ def _key_from_text(maker: Maker, kind: Any) -> Hook:
         except ValueError:
             number = None
         if str(number) != text:
-            raise Refusal(f"must be a whole number, not {shown(text)}")
+            raise Refusal("must be a whole number as a string")
         return hook(number)
 
     return from_text

@@ -49,7 +49,6 @@ from .containers import (
 from .fields import runs_code
 from .leaves import LEAVES, Hook, never, path
 from .maker import Maker
-from .refusal import reason_of
 from .text import find_fault
 from .unions import decode_union, encode_union
 
@@ -109,7 +108,7 @@ def value_codec(annotation: Any, where: str, names: Mapping[str, Any] | None = N
         ) from error
     except Exception as error:
         raise InvalidQueue(
-            f"{where}: {name_of(annotation)} cannot be carried as JSON: {reason_of(error)}"
+            f"{where}: {name_of(annotation)} cannot be carried as JSON: {error!r}"
         ) from error
 
 

@@ -17,7 +17,7 @@ import attrs
 from .._errors import InvalidQueue
 from .codec import Codec
 from .converter import value_codec
-from .refusal import Refusal, described, key_part, reason_of, reraise, shown
+from .refusal import Refusal, described, key_part, reason_of, reraise
 from .text import find_fault, untyped
 
 
@@ -93,7 +93,7 @@ def _decoder(kinds: Mapping[type, _Kind]) -> Callable[[Any], Any]:
         name = parts.get("type")
         kind = by_name.get(name) if isinstance(name, str) else None
         if kind is None:
-            raise Refusal(f"{shown(name)} is none of the queue's declared errors", key_part("type"))
+            raise Refusal("is none of the queue's declared errors", key_part("type"))
         if parts.keys() != {"type", kind.key}:
             raise Refusal(f"must have the keys 'type' and {kind.key!r}, and no others")
         return kind.decoder(parts[kind.key])

@@ -61,6 +61,7 @@ def to_text(plain: Any, *, bounded: bool = False) -> str:
     Raises:
         Refusal: it holds what cannot be kept; `find_fault` finds out where.
     """
+    text = reason = ""
     try:
         text = _encode(plain)
         # Quick tests on the whole. A backslash that was in a string is doubled, so the first may
@@ -72,8 +73,11 @@ def to_text(plain: Any, *, bounded: bool = False) -> str:
         ):
             return text
     except (ValueError, TypeError, RecursionError) as error:
-        raise Refusal(reason_of(error)) from error
+        # A UnicodeEncodeError prints the character: none becomes the refusal's context.
+        reason = reason_of(error)
     find_fault(plain)
+    if reason:
+        raise Refusal(reason)
     return text
 
 
@@ -92,11 +96,15 @@ def from_text(text: str | bytes) -> Any:
             if end == len(text):
                 return plain
         return _decode(text)
-    except RecursionError as error:
-        raise Refusal("nested too deeply") from error
-    except ValueError as error:
-        reason = "an integer has too many digits" if "digits" in str(error) else reason_of(error)
-        raise Refusal(reason) from error
+    except RecursionError:
+        reason = "nested too deeply"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8"
+    except json.JSONDecodeError as error:
+        reason = f"is not JSON from character {error.pos + 1} on"
+    except ValueError:
+        reason = "an integer has too many digits"
+    raise Refusal(reason)
 
 
 def find_fault(plain: Any, value: Any = None) -> None:
@@ -293,5 +301,8 @@ def _check_text(text: str) -> None:
         raise Refusal("holds the character NUL, which PostgreSQL cannot")
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise Refusal("holds a lone surrogate, which is no character") from error
+    except UnicodeEncodeError:
+        pass  # It prints the character: it does not become the refusal's context.
+    else:
+        return
+    raise Refusal("holds a lone surrogate, which is no character")

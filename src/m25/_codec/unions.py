@@ -202,7 +202,9 @@ def _decode_any_choice(
     def decoder(value: Any, _: Any = None) -> Any:
         found = decoders.get((value.__class__, value))
         if found is None:
-            raise Refusal(f"must be one of {name_of(kind)}, not {shown(value)}", place)
+            raise Refusal(
+                f"must be one of {name_of(kind)}, and this {described(value)} is not", place
+            )
         return found(value)
 
     return decoder, {json_type for json_type, _ in decoders}
