@@ -13,10 +13,10 @@ import cattrs.gen
 
 from .annotations import name_of
 from .containers import unknown_key
-from .fields import Field, fields_of
+from .fields import Field, Uncarried, fields_of, uncarried
 from .leaves import Hook
 from .maker import Maker
-from .refusal import Refusal, described, reraise
+from .refusal import Refusal, described, reason_of, reraise
 
 _CATTRS: Final = cattrs.Converter(detailed_validation=False)
 # They are declared to take the fields of an attrs class; ours have what of these they read.
@@ -26,13 +26,15 @@ _make_structure = cast("Any", cattrs.gen.make_dict_structure_fn_from_attrs)  # p
 #: A field of such a name cannot be told to cattrs, whose own arguments have it.
 _TAKEN: Final = frozenset({"attrs", "cl", "converter", "typevar_map"})
 
+_NOTHING: Final = object()
+
 
 def encode_class(maker: Maker, cls: Any, place: str) -> Hook:
     """From an instance to an object."""
     origin: type = get_origin(cls) or cls
     fields = fields_of(cls, maker.names)
     maker.classes.append(cls)
-    unstructure = maker.once(("fields", cls), lambda: _unstructure(maker, origin, fields))
+    unstructure = maker.once(("fields", cls), lambda: _unstructure(maker, cls, fields))
 
     def to_json(value: Any, _: Any = None) -> Any:
         if value.__class__ is not origin:
@@ -81,7 +83,46 @@ def _hooks(maker: Maker, fields: Iterable[Field]) -> dict[str, Hook]:
     return {field.name: maker.hook(field.type, f".{field.name}") for field in fields}
 
 
-def _unstructure(maker: Maker, origin: type, fields: list[Field]) -> Hook:
+def _unstructure(maker: Maker, cls: Any, fields: list[Field]) -> Hook:
+    unstructure = _unstructure_fields(maker, get_origin(cls) or cls, fields)
+    lost = uncarried(cls)
+    if not lost:
+        return unstructure
+    structure = maker.opposite(cls)
+
+    def unstructure_and_compare(value: Any) -> Any:
+        plain = unstructure(value)
+        try:
+            again = structure(plain)
+        except Exception as error:
+            raise Refusal(f"could not be read again: {reason_of(error)}") from error
+        for field in lost:
+            if not _same(field, value, again):
+                raise Refusal(
+                    "would not come back equal: it is no argument of its class; if it does not "
+                    "matter, leave it out of comparisons (eq=False, or compare=False)",
+                    f".{field.name}",
+                )
+        return plain
+
+    return unstructure_and_compare
+
+
+def _same(field: Uncarried, value: Any, again: Any) -> bool:
+    """Whether two instances have the same in a field, or both have nothing there."""
+    own, other = (getattr(each, field.name, _NOTHING) for each in (value, again))
+    if own is other:
+        return True
+    if own is _NOTHING or other is _NOTHING:
+        return False
+    try:
+        return bool(field.key(own) == field.key(other))
+    except Exception:
+        # What cannot be compared is not known to be the same.
+        return False
+
+
+def _unstructure_fields(maker: Maker, origin: type, fields: list[Field]) -> Hook:
     hooks = _hooks(maker, fields)
     if not _TAKEN.isdisjoint(hooks):
 

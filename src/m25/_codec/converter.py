@@ -90,7 +90,7 @@ def value_codec(annotation: Any, where: str, names: Mapping[str, Any] | None = N
     Raises:
         InvalidQueue: it cannot carry them; the message names the type and begins with `where`.
     """
-    encoders, decoders = Converter(_ENCODING, names or {}), Converter(_DECODING, names or {})
+    encoders, decoders = Converter.both(names or {})
     try:
         return Codec(
             encoders.hook(annotation),
@@ -120,12 +120,20 @@ class Converter:
     run, and costs nothing where there is no fault.
     """
 
+    @classmethod
+    def both(cls, names: Mapping[str, Any]) -> tuple[Converter, Converter]:
+        """One for each direction: from values to plain JSON, and back."""
+        encoders, decoders = cls(_ENCODING, names), cls(_DECODING, names)
+        encoders._opposite, decoders._opposite = decoders, encoders
+        return encoders, decoders
+
     def __init__(self, direction: int, names: Mapping[str, Any]) -> None:
         #: Whether a type that was asked for holds itself.
         self.recursive = False
         self.names = names
         self.classes: list[Any] = []
         self._direction = direction
+        self._opposite = self
         # `None` while the function is being made.
         self._made: dict[object, Hook | None] = {}
 
@@ -137,6 +145,10 @@ class Converter:
         """
         kind = kinds.bare(kind)
         return self.once((kind, place), lambda: self._make(kind, place))
+
+    def opposite(self, kind: Any) -> Hook:
+        """The hook of a type in the other direction."""
+        return self._opposite.hook(kind)
 
     def once(self, key: object, make: Callable[[], Hook]) -> Hook:
         """A function that is made once for a key, and may be asked for while it is being made."""

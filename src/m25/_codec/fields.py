@@ -6,12 +6,21 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 import attrs
 
 from .annotations import Unsupported, name_of
+
+
+@attrs.frozen
+class Uncarried:
+    """A field that its class does not take as an argument, and compares."""
+
+    name: str
+    #: What makes of its value that by which it is compared.
+    key: Callable[[Any], Any]
 
 
 @attrs.frozen
@@ -59,6 +68,27 @@ def fields_of(cls: Any, names: Mapping[str, Any]) -> list[Field]:
             field = Field(each.name, kind, each.alias, default, each.kw_only)
         fields.append(field)
     return _as_taken(origin, fields)
+
+
+def uncarried(cls: Any) -> list[Uncarried]:
+    """The fields of an attrs class or a dataclass that are compared and not carried."""
+    origin: Any = get_origin(cls) or cls
+    if attrs.has(origin):
+        fields: Iterable[Any] = attrs.fields(origin)
+        return [
+            Uncarried(each.name, each.eq_key or _itself)
+            for each in fields
+            if each.eq and not each.init
+        ]
+    return [
+        Uncarried(each.name, _itself)
+        for each in dataclasses.fields(origin)
+        if each.compare and not each.init
+    ]
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _as_taken(cls: type, fields: list[Field]) -> list[Field]:

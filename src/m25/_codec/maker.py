@@ -24,6 +24,10 @@ class Maker(Protocol):
         """
         ...
 
+    def opposite(self, kind: Any) -> Hook:
+        """The hook of a type in the other direction."""
+        ...
+
     def once(self, key: object, make: Callable[[], Hook]) -> Hook:
         """A function that is made once for a key, and may be asked for while it is being made."""
         ...
