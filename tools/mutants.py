@@ -255,10 +255,14 @@ MUTANTS = (
     Mutant(
         13,
         "NUL is sent to the database",
-        "src/m25/_codec/_text.py",
+        "src/m25/_codec/text.py",
         '"\\\\u0000" not in text',
         "True",
-        ("tests/test_codec_values.py", "tests/test_codec_roundtrips.py", "tests/test_poison.py"),
+        (
+            "tests/codec/test_codec_values.py",
+            "tests/codec/test_codec_roundtrips.py",
+            "tests/test_poison.py",
+        ),
     ),
 )
 

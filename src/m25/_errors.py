@@ -125,7 +125,8 @@ class ValueRefused(M25Error, ValueError):
     """A value cannot be kept as JSON; nothing was written.
 
     `path` says where in the value, as Python would write it after the value's name:
-    `.lines[3].price`; it is empty when the value itself is at fault.
+    `.lines[3].price`; it is empty when the value itself is at fault. The keys of mappings are part
+    of the path. Nothing else of what is in the value is in the error's text.
     """
 
     def __init__(self, what: str, path: str, reason: str) -> None:

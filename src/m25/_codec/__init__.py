@@ -1,17 +1,25 @@
 """Values to JSON text and back: a queue's input, output and error.
 
 What comes back is equal to what went in, or it is refused on the way in, with the path to blame.
+What asks comes first; each file imports from those below it:
 
-    _text      JSON text, and what neither it nor PostgreSQL can hold
-    _scalars   both directions of the types that have no parts
-    _kinds     what a type annotation says
-    _values    from a type annotation to the two functions of its values
-    _errors    the same for exceptions
+    exceptions   declared errors, by their fields or their `args`
+    converter    from a type annotation to the two functions of its values
+    codec        both ways between a value and its JSON text
+    classes      attrs classes and dataclasses
+    containers   lists, sets, tuples, mappings
+    unions       what tells the members of a union apart
+    choices      Enum, Literal, Flag
+    fields       what a class is made of
+    annotations  which kind of type an annotation names, and what its parts are
+    leaves       types that have no parts
+    text         JSON text, and what neither it nor PostgreSQL can hold
+    refusal      a refusal, and how it learns where in the value it is
 """
 
-from ._codec import Codec
-from ._errors import error_codec
-from ._refusal import Undecodable
-from ._values import value_codec
+from .codec import Codec
+from .converter import value_codec
+from .exceptions import error_codec
+from .refusal import Undecodable
 
 __all__ = ["Codec", "Undecodable", "error_codec", "value_codec"]

@@ -15,11 +15,10 @@ from typing import Any, cast
 import attrs
 
 from .._errors import InvalidQueue
-from ._codec import Codec
-from ._refusal import Refusal, key_part, reason_of, shown
-from ._scalars import described
-from ._text import untyped
-from ._values import value_codec
+from .codec import Codec
+from .converter import value_codec
+from .refusal import Refusal, described, key_part, reason_of, reraise
+from .text import find_fault, untyped
 
 
 @attrs.frozen
@@ -44,10 +43,9 @@ def error_codec(
         InvalidQueue: two of them have the same name, a field of one cannot be carried as JSON, or
             one is a group.
     """
-    fast: dict[type, _Kind] = {}
-    tracing: dict[type, _Kind] = {}
+    kinds: dict[type, _Kind] = {}
     for cls in errors:
-        if any(cls.__name__ == other.__name__ for other in fast):
+        if any(cls.__name__ == other.__name__ for other in kinds):
             raise InvalidQueue(f"{where}: two of the errors have the name {cls.__name__!r}")
         if issubclass(cls, BaseExceptionGroup):
             raise InvalidQueue(
@@ -56,21 +54,13 @@ def error_codec(
             )
         if attrs.has(cls) or dataclasses.is_dataclass(cls):
             codec = value_codec(cls, f"{where}: {cls.__name__}", names)
-            to_json, decoder = codec.trace_to_json, codec.trace_decoder
-            assert to_json is not None
-            assert decoder is not None
-            fast[cls] = _Kind("fields", codec.to_json, codec.decoder, codec.to_json)
-            tracing[cls] = _Kind("fields", to_json, decoder, to_json)
+            kinds[cls] = _Kind("fields", codec.to_json, codec.decoder, codec.to_json)
         else:
-            fast[cls] = tracing[cls] = _Kind("args", _args, _maker(cls), _state)
-    return Codec(*_both_ways(fast), *_both_ways(tracing))
+            kinds[cls] = _Kind("args", _args, _maker(cls), _state)
+    return Codec(_to_json(kinds), _decoder(kinds), _find_fault)
 
 
-def _both_ways(
-    kinds: Mapping[type, _Kind],
-) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    by_name = {cls.__name__: kind for cls, kind in kinds.items()}
-
+def _to_json(kinds: Mapping[type, _Kind]) -> Callable[[Any], Any]:
     def to_json(error: Any) -> Any:
         cls: type = error.__class__
         kind = kinds.get(cls)
@@ -90,6 +80,12 @@ def _both_ways(
             )
         return {"type": cls.__name__, kind.key: plain}
 
+    return to_json
+
+
+def _decoder(kinds: Mapping[type, _Kind]) -> Callable[[Any], Any]:
+    by_name = {cls.__name__: kind for cls, kind in kinds.items()}
+
     def decoder(plain: Any) -> Any:
         if not isinstance(plain, dict):
             raise Refusal(f"must be an object, not {described(plain)}")
@@ -97,19 +93,29 @@ def _both_ways(
         name = parts.get("type")
         kind = by_name.get(name) if isinstance(name, str) else None
         if kind is None:
-            raise Refusal(f"{shown(name)} is none of the queue's declared errors", key_part("type"))
+            raise Refusal("is none of the queue's declared errors", key_part("type"))
         if parts.keys() != {"type", kind.key}:
             raise Refusal(f"must have the keys 'type' and {kind.key!r}, and no others")
         return kind.decoder(parts[kind.key])
 
-    return to_json, decoder
+    return decoder
+
+
+def _find_fault(plain: dict[str, Any], error: Any) -> None:
+    if "fields" in plain:
+        find_fault(plain["fields"], error)
+    else:
+        try:
+            find_fault(plain["args"])
+        except Refusal as refusal:
+            reraise(refusal, ".args")
 
 
 def _args(error: Exception) -> list[Any]:
     try:
         args: list[Any] = untyped(list(error.args))
     except Refusal as refusal:
-        raise refusal.inside(".args") from refusal.__cause__
+        reraise(refusal, ".args")
     return args
 
 

@@ -168,22 +168,6 @@ def test_what_goes_into_postgresql_comes_back_equal(stored, annotation, values):
     check()
 
 
-@pytest.mark.parametrize(("annotation", "values"), KINDS, ids=[str(kind) for kind, _ in KINDS])
-def test_the_slow_functions_that_find_a_fault_agree_with_the_fast_ones(annotation, values):
-    codec = value_codec(annotation, "the input")
-    assert codec.trace_to_json is not None
-    assert codec.trace_decoder is not None
-
-    @settings(steady, max_examples=20)
-    @given(values)
-    def check(value):
-        plain = codec.to_json(value)
-        assert codec.trace_to_json(value) == plain
-        assert codec.trace_decoder(plain) == codec.decoder(plain) == value
-
-    check()
-
-
 @pytest.mark.parametrize(("annotation", "_values"), KINDS, ids=[str(kind) for kind, _ in KINDS])
 def test_any_other_json_is_decoded_to_what_is_encoded_again_or_is_undecodable(annotation, _values):
     codec = value_codec(annotation, "the input")

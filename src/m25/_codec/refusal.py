@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from types import NoneType
+from typing import Final, NoReturn
+from uuid import UUID
 
-#: In characters. A message names a value, and does not print it: payloads are private, and large.
+#: In characters.
 _LONGEST_SHOWN: Final = 80
 _LONGEST_PATH: Final = 300
 
 
+#: Keys that are written out in a path, as strings are; of any other only the class is named.
+_NAMED_KEYS: Final = (int, float, Decimal, UUID, date, time, timedelta, Enum, PurePath, NoneType)
+
+
 class Refusal(Exception):
     """A value, or a part of it, is not what it should be.
+
+    `reason` says what it is and what was expected, and nothing of what is in it: payloads are
+    private, and the texts of exceptions are logged.
 
     `path` grows from the inside out: each container that it passes adds its part in front.
     """
@@ -26,11 +39,6 @@ class Refusal(Exception):
         self.path = part + self.path
         return self
 
-    @property
-    def place(self) -> str:
-        """The path, or its beginning: a value that holds itself has an endless one."""
-        return cut(self.path, _LONGEST_PATH)
-
 
 class Undecodable(Exception):
     """JSON text is not that of a value of the codec's type.
@@ -44,6 +52,13 @@ class Undecodable(Exception):
         self.reason = reason
 
 
+def reraise(error: Exception, place: str) -> NoReturn:
+    """Raise an error again: as the refusal that it is or means, and with its place."""
+    if isinstance(error, Refusal):
+        raise error.inside(place)
+    raise Refusal(reason_of(error), place) from error
+
+
 def cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
     """A text, or its beginning."""
     return text if len(text) <= longest else f"{text[:longest]}…"
@@ -54,29 +69,40 @@ def key_part(key: object) -> str:
     if isinstance(key, str):
         # What cannot be printed is escaped.
         return f"[{cut(json.dumps(str(key), ensure_ascii=not key.isprintable()))}]"
-    return f"[{shown(key)}]"
+    if isinstance(key, _NAMED_KEYS):
+        return f"[{shown(key)}]"
+    return f"[<{described(key)}>]"
+
+
+def described(value: object) -> str:
+    """What a value is, without saying what is in it."""
+    return "None" if value is None else value.__class__.__name__
 
 
 def shown(value: object) -> str:
-    """A value, briefly."""
-    if isinstance(value, str | bytes):
-        value = value[: _LONGEST_SHOWN + 1]
+    """A key of a mapping or a choice of a type, as Python would write it, or the beginning."""
     try:
         return cut(repr(value))
     except Exception:  # noqa: BLE001 - any code can be behind repr()
-        return f"<{type(value).__name__}>"
+        return f"<{described(value)}>"
+
+
+def place_of(error: Exception) -> str:
+    """Where in the value it happened, or the beginning of that.
+
+    A value that holds itself has an endless path.
+    """
+    return cut(error.path, _LONGEST_PATH) if isinstance(error, Refusal) else ""
 
 
 def reason_of(error: BaseException) -> str:
-    """Why somebody else's code refused a value, briefly."""
+    """Why a value was refused.
+
+    What somebody else's error says is not repeated: it may print the value, and what is in a value
+    is in no text of ours.
+    """
     if isinstance(error, Refusal):
         return error.reason
     if isinstance(error, RecursionError):
         return "nested too deeply, or within itself"
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - any code can be behind str()
-        text = ""
-    if isinstance(error, KeyError):
-        return f"missing key {cut(text)}"
-    return f"{type(error).__name__}: {cut(text)}" if text else type(error).__name__
+    return type(error).__name__

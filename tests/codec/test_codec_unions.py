@@ -171,6 +171,7 @@ def test_a_union_that_cannot_be_carried_is_refused(annotation, message):
         (Cat | Dog, Kitten("k"), ""),
         (Cat | Dog, {"_type": "Cat", "name": "c"}, ""),
         (Cat | Dog, Cat(1), ".name"),
+        (list[Cat | Dog], [Dog("d"), Cat("\0")], "[1].name"),
         (list[Cat | None], [None, Cat("c", "9")], "[1].lives"),
         (Colour | int, "red", ""),
         (Literal["a"] | int, "b", ""),

@@ -248,6 +248,10 @@ def test_a_datetime_of_any_zone_comes_back_as_the_same_instant_in_utc():
         assert there_and_back(datetime, twice).timestamp() == twice.timestamp()
 
 
+def no(kind: str) -> str:
+    return f"must be a {kind} as a string, and this string is none"
+
+
 NUL = "holds the character NUL, which PostgreSQL cannot"
 LONE = "holds a lone surrogate, which is no character"
 
@@ -288,9 +292,9 @@ REFUSED = [
     (timedelta, 1.0, "", "must be a timedelta, not float"),
     (UUID, str(ID), "", "must be a UUID, not str"),
     (Decimal, 1, "", "must be a Decimal, not int"),
-    (Decimal, Decimal("NaN"), "", "NaN is not a number"),
-    (Decimal, Decimal("sNaN"), "", "sNaN is not a number"),
-    (Decimal, Decimal("Infinity"), "", "Infinity is not a number"),
+    (Decimal, Decimal("NaN"), "", "is not a finite number"),
+    (Decimal, Decimal("sNaN"), "", "is not a finite number"),
+    (Decimal, Decimal("Infinity"), "", "is not a finite number"),
     (bytes, bytearray(b"a"), "", "must be a bytes, not bytearray"),
     (Path, "/a", "", "must be a Path, not str"),
     (Path, PurePosixPath("a"), "", "must be a Path, not PurePosixPath"),
@@ -302,12 +306,12 @@ REFUSED = [
     (Any, {1: 2}, "[1]", "is a key that is not a string"),
     (Any, {"a\0": 2}, '["a\\u0000"]', f"is a key that {NUL}"),
     (Any, [[10**5000]], "[0][0]", "is an integer of too many digits"),
-    (Colour, "red", "", "must be one of Colour, not 'red'"),
-    (Level, 1, "", "must be one of Level, not 1"),
-    (Literal[1], True, "", "must be one of Literal[1], not True"),
-    (Literal[1], 1.0, "", "must be one of Literal[1], not 1.0"),
+    (Colour, "red", "", "must be one of Colour, and this str is not"),
+    (Level, 1, "", "must be one of Level, and this int is not"),
+    (Literal[1], True, "", "must be one of Literal[1], and this bool is not"),
+    (Literal[1], 1.0, "", "must be one of Literal[1], and this float is not"),
     (Literal["s"], Size.S, "", None),
-    (Literal[True], 1, "", "must be one of Literal[True], not 1"),
+    (Literal[True], 1, "", "must be one of Literal[True], and this int is not"),
     (Access, 1, "", "must be Access, not int"),
     (list[int], (1,), "", "must be a list, not tuple"),
     (list[int], [1, "2"], "[1]", "must be a whole number, not str"),
@@ -337,6 +341,11 @@ REFUSED = [
     (Order, Order([Line(1.0), Line(math.inf)]), ".lines[1].price", "inf is not a JSON number"),
     (Order, Order([Line(1.0, "\0")]), ".lines[0].name", NUL),
     (Order, Order([], {"key": "\udfff"}), '.notes["key"]', LONE),
+    (dict[int, str], {1: "", 30: "\0"}, "[30]", NUL),
+    (dict[Colour, list[str]], {Colour.RED: ["", "\0"]}, "[<Colour.RED: 'red'>][1]", NUL),
+    (tuple[int, Order], (1, Order([Line(1.0, "\0")])), "[1].lines[0].name", NUL),
+    (set[str], {"\0"}, "[0]", NUL),
+    (Movie, {"title": "\0"}, '["title"]', NUL),
 ]  # fmt: skip
 
 
@@ -363,31 +372,31 @@ UNDECODABLE = [
     (None, 0, "", "must be None, not int"),
     (float, '"1.0"', "", "must be a float, not str"),
     (float, "1" + "0" * 400 + ".5", "", "inf is not a JSON number"),
-    (datetime, '"12345-01-01T00:00Z"', "", "'12345-01-01T00:00Z' is not a datetime"),
-    (datetime, '"2024-01-01T00:00:00"', "", "'2024-01-01T00:00:00' has no time zone"),
-    (datetime, '"9999-12-31T23:59:59-01:00"', "", "'9999-12-31T23:59:59-01:00' is not a datetime"),
+    (datetime, '"12345-01-01T00:00Z"', "", no("datetime")),
+    (datetime, '"2024-01-01T00:00:00"', "", "is a datetime without a time zone"),
+    (datetime, '"9999-12-31T23:59:59-01:00"', "", no("datetime")),
     (datetime, 0, "", "must be a datetime as a string, not int"),
-    (date, '"2024-02-30"', "", "'2024-02-30' is not a date"),
-    (date, '"2024-01-01T00:00:00Z"', "", "'2024-01-01T00:00:00Z' is not a date"),
-    (time, '"25:00"', "", "'25:00' is not a time"),
-    (timedelta, '"1e3"', "", "'1e3' is not a timedelta"),
-    (timedelta, '"inf"', "", "'inf' is not a timedelta"),
+    (date, '"2024-02-30"', "", no("date")),
+    (date, '"2024-01-01T00:00:00Z"', "", no("date")),
+    (time, '"25:00"', "", no("time")),
+    (timedelta, '"1e3"', "", no("timedelta")),
+    (timedelta, '"inf"', "", no("timedelta")),
     (timedelta, '"' + "9" * 30 + '"', "", None),
     (timedelta, '"' + "9" * 5000 + '"', "", None),
-    (UUID, '"x"', "", "'x' is not a UUID"),
-    (Decimal, '"NaN"', "", "'NaN' is not a number"),
-    (Decimal, '"x"', "", "'x' is not a Decimal"),
+    (UUID, '"x"', "", no("UUID")),
+    (Decimal, '"NaN"', "", "is not a finite number"),
+    (Decimal, '"x"', "", no("Decimal")),
     (Decimal, '"1e9999999999999999999999"', "", None),
-    (bytes, '"!!"', "", "'!!' is not a bytes"),
-    (bytes, '"é"', "", "'é' is not a bytes"),
+    (bytes, '"!!"', "", no("bytes")),
+    (bytes, '"é"', "", no("bytes")),
     (Path, 1, "", "must be a Path as a string, not int"),
     (Any, "1" + "0" * 400 + ".5", "", "inf is not a JSON number"),
-    (Colour, '"blue"', "", "must be one of Colour, not 'blue'"),
-    (Colour, '["red"]', "", "must be one of Colour, not ['red']"),
-    (Level, "1.0", "", "must be one of Level, not 1.0"),
-    (Level, "true", "", "must be one of Level, not True"),
-    (Literal[1], "true", "", "must be one of Literal[1], not True"),
-    (Literal[True], "1", "", "must be one of Literal[True], not 1"),
+    (Colour, '"blue"', "", "must be one of Colour, and this str is not"),
+    (Colour, '["red"]', "", "must be one of Colour, and this list is not"),
+    (Level, "1.0", "", "must be one of Level, and this float is not"),
+    (Level, "true", "", "must be one of Level, and this bool is not"),
+    (Literal[1], "true", "", "must be one of Literal[1], and this bool is not"),
+    (Literal[True], "1", "", "must be one of Literal[True], and this int is not"),
     (Access, "4", "", "is no combination of Access"),
     (Access, "-1", "", "is no combination of Access"),
     (Access, "true", "", "must be a whole number, not bool"),
@@ -398,11 +407,11 @@ UNDECODABLE = [
     (set[int], "{}", "", "must be an array, not dict"),
     (dict[str, int], [], "", "must be an object, not list"),
     (dict[str, int], {"a": 1.5}, '["a"]', "must be a whole number, not float"),
-    (dict[int, int], {"a": 1}, '["a"]', "is a key that must be a whole number, not 'a'"),
-    (dict[int, int], {"01": 1}, '["01"]', "is a key that must be a whole number, not '01'"),
-    (dict[int, int], {"٣": 1}, '["٣"]', "is a key that must be a whole number, not '٣'"),
+    (dict[int, int], {"a": 1}, '["a"]', "is a key that must be a whole number as a string"),
+    (dict[int, int], {"01": 1}, '["01"]', "is a key that must be a whole number as a string"),
+    (dict[int, int], {"٣": 1}, '["٣"]', "is a key that must be a whole number as a string"),
     (dict[int, int], {"9" * 5000: 1}, None, None),
-    (dict[UUID, int], {"x": 1}, '["x"]', "is a key that 'x' is not a UUID"),
+    (dict[UUID, int], {"x": 1}, '["x"]', "is a key that " + no("UUID")),
     (Movie, {"titel": "M"}, '["titel"]', "is no part of Movie"),
     (Never, "null", "", "there must be no value, and there is one: None"),
     (Line, [], "", "must be an object, not list"),
@@ -502,8 +511,8 @@ def test_a_codec_by_hand_says_which_of_its_values_cannot_be_kept():
         codec.encode(math.inf, "input")
     assert caught.value.path == '["n"][0]'
     assert refused_by_hand(codec, {1}).reason == "set is not a JSON type"
-    assert undecodable_by_hand(codec, "{}").reason == "missing key 'n'"
-    assert undecodable_by_hand(codec, '{"n": []}').reason == "IndexError: list index out of range"
+    assert undecodable_by_hand(codec, "{}").reason == "KeyError"
+    assert undecodable_by_hand(codec, '{"n": []}').reason == "IndexError"
 
 
 def refused_by_hand(codec, value):
@@ -530,7 +539,7 @@ def test_what_a_codec_by_hand_raises_is_the_cause():
 
     codec = Codec(fail, fail)
     error = refused_by_hand(codec, 1)
-    assert error.reason == "LookupError: no such thing"
+    assert error.reason == "LookupError"
     assert isinstance(error.__cause__, LookupError)
     assert isinstance(undecodable_by_hand(codec, "1").__cause__, LookupError)
 
