@@ -32,6 +32,7 @@ EVENTS: list[type[Event]] = runpy.run_path(str(ROOT / "tools" / "pages.py"))["ev
 #: A value for a field of each type. What an exception says may be payload.
 VALUES: dict[Any, Any] = {
     "str": "a word",
+    "str | None": "a word",
     "int": 7,
     "float": 1.25,
     "bool": True,
