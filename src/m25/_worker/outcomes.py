@@ -1,4 +1,4 @@
-"""What came of an attempt: the outcome to write, and the event that tells of it."""
+"""The ways in which an attempt ends: for each, the outcome to write and the event to emit."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
     try:
         text = executor.queue.handler.encode_error(declared)
     except ValueRefused as refused:
-        # Where it was raised says more than where it was found to be more than JSON.
+        # Then the crash columns have the declared error's traceback, too: the place where it was
+        # raised says more than the place where its value was refused.
         refused.__cause__ = declared
         return _refused(executor, refused)
     executor.runtime.events.emit(
@@ -62,7 +63,7 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
 
 
 def crash(executor: Executor, error: BaseException) -> Outcome:
-    """Something was raised that nobody declared."""
+    """An exception was raised that the queue does not declare."""
     executor.runtime.events.emit(
         JobCrashed(
             error=error,
@@ -163,7 +164,7 @@ def _failure(
 
 
 def _is_followed(executor: Executor, reason: FailureReason) -> bool:
-    """Whether the database will insert the next attempt, if it takes this outcome."""
+    """Whether the database will insert the next attempt when it writes this outcome."""
     row = executor.row
     return has_next_attempt(
         reason,
