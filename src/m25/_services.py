@@ -103,7 +103,8 @@ class Listener:
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._names = [queue.name for queue in queues]
         self._runtime = runtime
-        #: Set once the first try to listen has succeeded or failed.
+        #: Set once the channels are subscribed, or could not be. Each connection of the listener
+        #: begins with `None`, at which every queue looks for work.
         self.listens = trio.Event()
 
     async def run(self) -> None:

@@ -167,8 +167,8 @@ class Enqueuer:
                 await add(job)
         if batch:
             await made.send(batch)
-        # Closed only here: the channel's end means that these were all jobs. After an error it stays
-        # open, and the task that waits for the next batch is cancelled.
+        # Closed only here: the channel's end means that these were all jobs. After an error the
+        # channel stays open, and the task that waits for the next batch is cancelled.
         made.close()
 
     def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:

@@ -7,8 +7,9 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -22,7 +23,7 @@ from m25 import Job, JobId, embedded, migrations, pg
 from . import account, files
 from .acts import ACTS, Stage
 from .jobs import NotPython, NotText, SourceFile, sources
-from .screen import Screen, View, open_screen
+from .screen import PlainScreen, Screen, View
 from .troupe import Troupe, open_troupe
 
 #: How many workers read files.
@@ -64,7 +65,7 @@ async def play(folder: Path, address: str | None) -> int:
         address: the conninfo string of a server; without it an embedded server is used.
     """
     began = trio.current_time()
-    with open_screen() as screen, tempfile.TemporaryDirectory(prefix="m25-demo-") as own:
+    with _open_screen() as screen, tempfile.TemporaryDirectory(prefix="m25-demo-") as own:
         async with _database(address, screen) as (dsn, schema):
             lines = await _perform(folder, Path(own), dsn, schema, screen)
         screen.account(lines)
@@ -77,6 +78,18 @@ def conclude(lines: Sequence[account.Line], seconds: float) -> int:
     verdict = f"{wrong} of {len(lines)} counts are WRONG" if wrong else "every count is right"
     sys.stdout.write(f"{verdict}, after {seconds:.1f} s\n")
     return 1 if wrong else 0
+
+
+@contextmanager
+def _open_screen() -> Generator[Screen]:
+    """A live table on a terminal, if rich is installed, else plain lines."""
+    if sys.stdout.isatty() and find_spec("rich"):
+        from .rich_screen import RichScreen
+
+        with RichScreen() as screen:
+            yield screen
+    else:
+        yield PlainScreen()
 
 
 async def _perform(

@@ -1,12 +1,10 @@
-"""How the demo is shown: a live table on a terminal, if rich is installed, else plain lines."""
+"""How the demo is shown: what a screen is, and the one of plain lines."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -52,18 +50,6 @@ class Screen(Protocol):
 
     def account(self, lines: Sequence[Line]) -> None:
         """Show the account."""
-
-
-@contextmanager
-def open_screen() -> Generator[Screen]:
-    """The best screen there is, for the length of the block."""
-    if sys.stdout.isatty() and find_spec("rich"):
-        from .rich_screen import RichScreen
-
-        with RichScreen() as screen:
-            yield screen
-    else:
-        yield PlainScreen()
 
 
 class Clock:
