@@ -28,17 +28,17 @@ SETTINGS = {**databases.SETTINGS, "autovacuum": "off", "checkpoint_timeout": "1d
 
 SCENARIOS = (
     Scenario("drain", "drain", 1, ("succeeded",), "enqueue_many"),
-    Scenario("drain, with setup=", "drain_with_setup", 0.5, ("succeeded",), "enqueue_many"),
+    Scenario("drain, with setup=", "drain_with_setup", 0.25, ("succeeded",), "enqueue_many"),
     Scenario(
         "drain, each fails once",
         "drain_failing_once",
-        0.5,
+        0.25,
         ("succeeded", "failed"),
         "fill_for_two_attempts",
     ),
-    Scenario("enqueue, one by one", "enqueue", 0.2, ("pending",)),
+    Scenario("enqueue, one by one", "enqueue", 0.1, ("pending",)),
     Scenario("enqueue, 100 tasks", "enqueue_from_tasks", 1, ("pending",)),
-    Scenario("enqueue_many", "enqueue_many", 2, ("pending",)),
+    Scenario("enqueue_many", "enqueue_many", 1, ("pending",)),
 )
 LATENCY = "enqueue to handler"
 
@@ -154,7 +154,7 @@ def main(
 ) -> list[report.Verdict]:
     pairs = pairs or (2 if quick else 10)
     jobs = jobs or (5_000 if quick else 20_000)
-    asked = 50 if quick else 200
+    asked = 50 if quick else 150
     names = revision.describe(), revision.describe(against)
     with (
         revision.source_of(against) as source,
