@@ -168,6 +168,16 @@ def test_what_goes_into_postgresql_comes_back_equal(stored, annotation, values):
     check()
 
 
+@steady
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.timezones()))  # noqa: DTZ001
+def test_a_datetime_of_any_zone_and_hour_comes_back_as_the_same_instant(at):
+    codec = value_codec(datetime, "the input")
+    again = codec.decode(codec.encode(at, "input"))
+    assert again.tzinfo is UTC
+    assert again - datetime(2000, 1, 1, tzinfo=UTC) == at - datetime(2000, 1, 1, tzinfo=UTC)
+    assert again == at.astimezone(UTC)
+
+
 @pytest.mark.parametrize(("annotation", "_values"), KINDS, ids=[str(kind) for kind, _ in KINDS])
 def test_any_other_json_is_decoded_to_what_is_encoded_again_or_is_undecodable(annotation, _values):
     codec = value_codec(annotation, "the input")

@@ -93,6 +93,14 @@ class Line:
 
 
 @attrs.frozen
+class Visit:
+    at: datetime
+
+    def __attrs_post_init__(self):
+        assert self.at.tzinfo is not None
+
+
+@attrs.frozen
 class Order:
     lines: list[Line]
     notes: dict[str, str] = attrs.field(factory=dict)
@@ -242,9 +250,43 @@ def test_a_datetime_of_any_zone_comes_back_as_the_same_instant_in_utc():
     again = there_and_back(datetime, berlin)
     assert again == berlin
     assert again.tzinfo is UTC
-    for fold in (0, 1):
-        twice = datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
-        assert there_and_back(datetime, twice).timestamp() == twice.timestamp()
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN),
+        datetime(2024, 3, 31, 2, 30, tzinfo=BERLIN),
+        datetime(2024, 7, 1, 12, tzinfo=BERLIN),
+    ],
+    ids=["repeated", "skipped", "plain"],
+)
+def test_a_datetime_in_an_hour_that_is_repeated_or_skipped_is_the_same_instant(at, fold):
+    at = at.replace(fold=fold)
+    in_utc = at.astimezone(UTC)
+    for annotation, value, again in [
+        (datetime, at, in_utc),
+        (list[datetime | None], [at], [in_utc]),
+        (dict[datetime, int], {at: 1}, {in_utc: 1}),
+        (set[datetime], {at}, {in_utc}),
+        (Visit, Visit(at), Visit(in_utc)),
+    ]:
+        assert there_and_back(annotation, value) == again
+    assert there_and_back(datetime, at).timestamp() == at.timestamp()
+
+
+def test_a_set_with_two_datetimes_of_one_instant_is_refused_and_loses_none():
+    at = datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN)
+    both = {at, at.astimezone(UTC)}
+    assert len(both) == 2
+    assert refused(set[datetime], both).reason == "has two items that are the same in JSON"
+    visits = frozenset(map(Visit, both))
+    assert len(visits) == 2
+    assert refused(frozenset[Visit], visits).reason == "has two items that are the same in JSON"
 
 
 def no(kind: str) -> str:

@@ -8,13 +8,16 @@ Where a part is refused, the container adds which one it was. It does not count 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
 from typing import Any, NoReturn, get_origin
 
 from . import annotations as kinds
 from .annotations import Unsupported, name_of
 from .fields import hints_of, keys_of
-from .leaves import Hook
+from .leaves import Hook, is_leaf
 from .maker import Maker
 from .refusal import Refusal, described, key_part, reason_of, reraise
 from .text import index_of_latest, key_of_latest
@@ -29,6 +32,9 @@ def encode_sequence(maker: Maker, kind: Any, place: str) -> Hook:
     taken, item_kind = kinds.sequence(kind)
     item = maker.hook(item_kind)
     ordered = taken is list
+    # Two datetimes that are not equal can be one instant, and so can two objects that hold such.
+    item_kind = kinds.bare(item_kind)
+    distinct = is_leaf(item_kind) and item_kind is not datetime
 
     def to_json(value: Any, _: Any = None) -> Any:
         if value.__class__ is not taken:
@@ -38,7 +44,12 @@ def encode_sequence(maker: Maker, kind: Any, place: str) -> Hook:
             found = [item(each) for each in items]
         except Exception as error:
             reraise(error, f"{place}[{index_of_latest(items, value)}]")
-        return found if ordered else _in_order(found)
+        if ordered:
+            return found
+        _put_in_order(found)
+        if not distinct and any(map(operator.eq, found, islice(found, 1, None))):
+            raise Refusal("has two items that are the same in JSON", place)
+        return found
 
     return to_json
 
@@ -144,13 +155,12 @@ def _what(taken: type) -> str:
     return "an array" if taken is list else f"a {taken.__name__}"
 
 
-def _in_order(items: list[Any]) -> list[Any]:
-    """Items of a set, in an order that does not depend on how it came about."""
+def _put_in_order(items: list[Any]) -> None:
+    """Put the items of a set in an order that does not depend on how it came about."""
     try:
         items.sort()
     except TypeError:
         items.sort(key=repr)
-    return items
 
 
 # Objects

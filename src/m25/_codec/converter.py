@@ -21,6 +21,9 @@ its own type alone, so that what would not come back equal is refused where it g
     bytes                           base64, as a string
     NewType, Annotated, Final       what they name, annotate, or qualify
     Any                             a plain JSON value, as it is
+
+A datetime comes back as the same instant. Python calls the two equal, unless it is in an hour that
+the clocks of its zone repeat or skip: such a datetime equals none of another zone (PEP 495).
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ from .containers import (
     encode_typed_dict,
 )
 from .fields import runs_code
-from .leaves import LEAVES, Hook, never, path
+from .leaves import LEAVES, Hook, is_leaf, never, path
 from .maker import Maker
 from .text import find_fault
 from .unions import decode_union, encode_union
@@ -174,7 +177,7 @@ class Converter:
         return later
 
     def _make(self, kind: Any, place: str) -> Hook:
-        if isinstance(kind, type) and kind in LEAVES:
+        if is_leaf(kind):
             return LEAVES[kind][self._direction](place)
         for predicate, *makes in _MAKES:
             if predicate(kind):

@@ -219,3 +219,8 @@ LEAVES: Final[dict[Any, tuple[Make, Make]]] = {
     Decimal: _as_text(Decimal, _decimal_to_text, _decimal_from_text),
     bytes: _as_text(bytes, _bytes_to_text, _bytes_from_text),
 }
+
+
+def is_leaf(kind: Any) -> bool:
+    """Whether a type is one of these."""
+    return isinstance(kind, type) and kind in LEAVES

@@ -26,7 +26,7 @@ from .annotations import (
 )
 from .choices import choices
 from .fields import fields_of
-from .leaves import LEAVES, Hook, float_beside_int
+from .leaves import Hook, float_beside_int, is_leaf
 from .maker import Maker
 from .refusal import Refusal, described, key_part, shown
 
@@ -94,7 +94,7 @@ def json_types(kind: Any) -> list[type]:
         return [float, int]
     if kind in (int, bool, NoneType):
         return [kind]
-    if kind in LEAVES and kind is not Any:
+    if is_leaf(kind) and kind is not Any:
         return [str]
     raise Unsupported(f"{name_of(kind)} cannot be a member of a union")
 
