@@ -229,6 +229,28 @@ def test_what_goes_into_postgresql_comes_back_equal(stored, annotation, values):
     check()
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value", "again"),
+    [
+        (Any, 1e16, int(1e16)),
+        (Any, 1e23, int(1e23)),
+        (int | float, -1e16, -int(1e16)),
+        (Any, -0.0, 0.0),
+        (float, -0.0, 0.0),
+        (int | float, -0.0, 0.0),
+        (int | float, 9e15, 9e15),
+        (float, 1e23, 1e23),
+    ],
+)
+def test_a_number_comes_back_equal_from_postgresql_if_not_always_as_the_same(
+    stored, annotation, value, again
+):
+    codec = value_codec(annotation, "the input")
+    found = codec.decode(stored(codec.encode(value, "input")))
+    assert found == value
+    assert repr(found) == repr(again)
+
+
 @steady
 @given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.timezones()))  # noqa: DTZ001
 def test_a_datetime_of_any_zone_and_hour_comes_back_as_the_same_instant(at):

@@ -27,6 +27,10 @@ its own type alone, so that what would not come back equal is refused where it g
 
 A datetime comes back as the same instant. Python calls the two equal, unless it is in an hour that
 the clocks of its zone repeat or skip: such a datetime equals none of another zone (PEP 495).
+
+A number comes back equal in Python's sense. PostgreSQL has no negative zero: -0.0 comes back as
+0.0. Where nothing says that a number is a float, as in `Any` and in `int | float`, a float of 1e16
+or more comes back as the int that it equals.
 """
 
 from __future__ import annotations
