@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
 
 import attrs
 import pytest
 
 from m25._worker.plan import (
     LARGEST_CLAIM,
-    LONGEST_PAUSE,
     claim_size,
     next_survey,
     overdue,
-    pause,
     stale,
 )
 
@@ -24,23 +21,11 @@ CHANCE = random.Random(25)
 @attrs.frozen
 class Beating:
     misses: int = 0
-    deadline: float = 0.0
-
-
-def test_pauses_double_up_to_the_longest_and_are_spread_over_their_upper_half() -> None:
-    for failures in range(1, 40):
-        full = min(0.1 * 2 ** (failures - 1), LONGEST_PAUSE)
-        pauses = [pause(failures, CHANCE) for _ in range(200)]
-        assert full / 2 <= min(pauses) < full * 0.6
-        assert full * 0.9 < max(pauses) <= full
-
-
-def test_a_pause_after_any_number_of_failures_is_a_pause() -> None:
-    assert LONGEST_PAUSE / 2 <= pause(10**9, CHANCE) <= LONGEST_PAUSE
+    must_end_by: float = 0.0
 
 
 @pytest.mark.parametrize(
-    ("max_concurrency", "running", "unsettled", "size"),
+    ("max_concurrency", "running", "unwritten", "size"),
     [
         (10, 0, 0, 10),
         (10, 4, 0, 6),
@@ -65,9 +50,9 @@ def test_a_pause_after_any_number_of_failures_is_a_pause() -> None:
     ],
 )
 def test_a_claim_takes_the_free_slots_and_no_more_than_is_quick(
-    max_concurrency: int, running: int, unsettled: int, size: int
+    max_concurrency: int, running: int, unwritten: int, size: int
 ) -> None:
-    assert claim_size(max_concurrency=max_concurrency, running=running, unsettled=unsettled) == size
+    assert claim_size(max_concurrency=max_concurrency, running=running, unwritten=unwritten) == size
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
@@ -77,7 +62,7 @@ def test_an_executor_is_stale_after_more_misses_than_allowed(allowed: int) -> No
 
 
 def test_an_executor_is_overdue_once_its_grace_is_over() -> None:
-    executors = [Beating(deadline=deadline) for deadline in (7.0, 8.0, 9.0, float("inf"))]
+    executors = [Beating(must_end_by=deadline) for deadline in (7.0, 8.0, 9.0, float("inf"))]
     assert overdue(executors, now=10.0, grace=2.0) == executors[:1]
     assert overdue(executors, now=7.0, grace=0.0) == []
 
@@ -92,9 +77,3 @@ def test_the_next_survey_comes_sooner_where_a_job_falls_due() -> None:
     # What is due already is being claimed, and is nothing to look for.
     assert next_survey(now=100, poll_interval=5, due_in=[0.0, -3.0], rng=CHANCE) >= 104.5
     assert next_survey(now=100, poll_interval=5, due_in=[86_400.0], rng=CHANCE) <= 105
-
-
-def test_pauses_of_those_who_failed_together_differ() -> None:
-    pauses = sorted(pause(5, random.Random(seed)) for seed in range(100))
-    assert max(after - before for before, after in pairwise(pauses)) < 0.1
-    assert len(set(pauses)) == 100

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ._codec import Codec, Undecodable
-from ._errors import ValueRefused
+from ._errors import SetupSwallowed, ValueRefused
 from ._groups import only_leaf
 from ._job import Error, Input, Output
 
@@ -51,22 +51,52 @@ class Handler(Generic[Input, Output, Error]):
         except BaseException as error:
             raise Undecodable("", f"its decoder raised {type(error).__name__}") from error
 
-    async def run(self, value: Input, begin: Callable[[], Awaitable[bool]]) -> Output | NotBegun:
-        """Run the handler on one input, and `setup` around it.
+    def run(
+        self,
+        value: Input,
+        begin: Callable[[], Awaitable[bool]],
+        returned: Callable[[Output], None],
+    ) -> Awaitable[Output | NotBegun]:
+        """Run the handler on one input, and `setup` around it; to be awaited.
 
-        With `setup`, `begin` is awaited after it and before the handler. Where `begin` answers
-        false, the claim is fenced, and the handler is not called.
+        With `setup`, `begin` is awaited after it and before the handler: where `begin` answers
+        false, the claim is fenced, and the handler is not called. `returned` is called after the
+        handler has returned and before `setup` is left. Without `setup` neither is called.
 
         Raises:
+            SetupSwallowed: the handler did not return, and setup swallowed the reason.
             BaseException: whatever setup or handler raised; `sort_raised` separates what is their
                 own from what only passed through them.
         """
         if self.setup is None:
-            return await self.function(value)
-        async with self.setup() as resource:
+            # Returned as it is: another coroutine around it would slow down each of its steps.
+            return self.function(value)
+        return self._run_with_setup(self.setup, value, begin, returned)
+
+    async def _run_with_setup(
+        self,
+        setup: Callable[[], AbstractAsyncContextManager[Any]],
+        value: Input,
+        begin: Callable[[], Awaitable[bool]],
+        returned: Callable[[Output], None],
+    ) -> Output | NotBegun:
+        swallowed: BaseException | None = None
+        async with setup() as resource:
             if not await begin():
                 return NotBegun()
-            return await self.function(value, resource)
+            try:
+                output = await self.function(value, resource)
+            except BaseException as error:
+                swallowed = error
+                raise
+            returned(output)
+            return output
+        # A `return` in the block does not lead here: `setup` has swallowed an exception.
+        if isinstance(swallowed, Exception):
+            raise swallowed
+        raise SetupSwallowed(
+            "setup's block ended the handler before it returned, by a scope of its own"
+        ) from swallowed
 
     def encode_output(self, output: Output) -> str:
         """Write what the handler returned.
@@ -75,7 +105,12 @@ class Handler(Generic[Input, Output, Error]):
             ValueRefused: the output cannot be kept as JSON, or the codec raised anything else but
                 `KeyboardInterrupt`.
         """
-        return _encode(self.output_codec, output, "output")
+        try:
+            return self.output_codec.encode(output, "output")
+        except (ValueRefused, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise _encoder_raised("output", error) from error
 
     def encode_error(self, error: Error) -> str:
         """Write the declared error that the handler raised.
@@ -83,7 +118,12 @@ class Handler(Generic[Input, Output, Error]):
         Raises:
             ValueRefused: as `encode_output` does.
         """
-        return _encode(self.error_codec, error, "error")
+        try:
+            return self.error_codec.encode(error, "error")
+        except (ValueRefused, KeyboardInterrupt):
+            raise
+        except BaseException as raised:
+            raise _encoder_raised("error", raised) from raised
 
     def declared(self, raised: BaseException) -> Error | None:
         """The declared error that was raised, by itself or as the only leaf of a group, if any."""
@@ -93,13 +133,8 @@ class Handler(Generic[Input, Output, Error]):
         return leaf if isinstance(leaf, self.errors) else None
 
 
-def _encode(codec: Codec[Any], value: Any, what: str) -> str:
-    try:
-        return codec.encode(value, what)
-    except (ValueRefused, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise ValueRefused(what, "", f"its encoder raised {type(error).__name__}") from error
+def _encoder_raised(what: str, error: BaseException) -> ValueRefused:
+    return ValueRefused(what, "", f"its encoder raised {type(error).__name__}")
 
 
 @attrs.frozen
@@ -110,6 +145,14 @@ class Raised:
     own: BaseException | None
     #: The part that must be raised again: `KeyboardInterrupt`, and cancellation from outside.
     passing: BaseException | None
+
+    @property
+    def is_interrupt(self) -> bool:
+        """Whether `KeyboardInterrupt` is in the part that must be raised again."""
+        if isinstance(self.passing, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", self.passing)
+            return group.subgroup(KeyboardInterrupt) is not None
+        return isinstance(self.passing, KeyboardInterrupt)
 
 
 def sort_raised(error: BaseException) -> Raised:

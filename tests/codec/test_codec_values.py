@@ -5,15 +5,26 @@ from __future__ import annotations
 import collections
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum, auto
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import (
     Annotated,
     Any,
     Final,
+    Generic,
     Literal,
     NamedTuple,
     Never,
@@ -31,6 +42,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
+import typing_extensions
 
 from m25 import ValueRefused
 from m25._codec import Codec, Undecodable, value_codec
@@ -94,9 +106,34 @@ class Line:
 
 
 @attrs.frozen
+class Visit:
+    at: datetime
+
+    def __attrs_post_init__(self):
+        assert self.at.tzinfo is not None
+
+
+@attrs.frozen
 class Order:
     lines: list[Line]
     notes: dict[str, str] = attrs.field(factory=dict)
+
+
+class Book(typing_extensions.TypedDict):
+    """As on a Python that has no ReadOnly of its own."""
+
+    title: typing_extensions.ReadOnly[str]
+    id: typing_extensions.ReadOnly[typing_extensions.Required[int]]
+    year: typing_extensions.NotRequired[typing_extensions.ReadOnly[int]]
+
+
+class Page(typing_extensions.TypedDict, Generic[T], total=False):
+    item: Required[T]
+    number: int
+
+
+Numbers = typing_extensions.TypeAliasType("Numbers", list[int])
+Several = typing_extensions.TypeAliasType("Several", list[T], type_params=(T,))
 
 
 def codec_of(annotation: Any) -> Codec[Any]:
@@ -192,6 +229,31 @@ FORMS = [
     (Final[int], 3, "3"),
     (Optional[int], None, "null"),  # noqa: UP045
     (Union[int, str], "a", '"a"'),  # noqa: UP007
+    (object, {"a": [1, None]}, '{"a":[1,null]}'),
+    (dict[str, object], {"a": [1, None]}, '{"a":[1,null]}'),
+    (list[object], ["a", 1.5], '["a",1.5]'),
+    (Fraction, Fraction(-3, 4), '"-3/4"'),
+    (Fraction, Fraction(2), '"2"'),
+    (IPv4Address, IPv4Address("10.0.0.1"), '"10.0.0.1"'),
+    (IPv6Address, IPv6Address("fe80::1%eth0"), '"fe80::1%eth0"'),
+    (IPv4Network, IPv4Network("10.0.0.0/8"), '"10.0.0.0/8"'),
+    (IPv6Network, IPv6Network("fe80::/64"), '"fe80::/64"'),
+    (IPv4Interface, IPv4Interface("10.0.0.1/8"), '"10.0.0.1/8"'),
+    (IPv6Interface, IPv6Interface("fe80::1%eth0/64"), '"fe80::1%eth0/64"'),
+    (dict[IPv4Address, int], {IPv4Address("10.0.0.1"): 1}, '{"10.0.0.1":1}'),
+    (collections.deque[int], collections.deque([1, 2]), "[1,2]"),
+    (collections.deque, collections.deque([1, "a"]), '[1,"a"]'),
+    (Counter[str], Counter("aba"), '{"a":2,"b":1}'),
+    (Counter[int], Counter([3, 3]), '{"3":2}'),
+    (Counter, Counter("a"), '{"a":1}'),
+    (Iterable[int], [1], "[1]"),
+    (Collection[int], [1], "[1]"),
+    (Iterable, [1, "a"], '[1,"a"]'),
+    (Book, {"title": "M", "id": 3}, '{"title":"M","id":3}'),
+    (Book, {"title": "M", "id": 3, "year": 1931}, '{"title":"M","id":3,"year":1931}'),
+    (Page[str], {"item": "x", "number": 1}, '{"item":"x","number":1}'),
+    (Numbers, [1], "[1]"),
+    (Several[int], [1], "[1]"),
     (Line, Line(1.0, "a"), '{"price":1.0,"name":"a"}'),
     (Order, Order([Line(1.0)]), '{"lines":[{"price":1.0,"name":""}],"notes":{}}'),
 ]
@@ -243,13 +305,47 @@ def test_a_datetime_of_any_zone_comes_back_as_the_same_instant_in_utc():
     again = there_and_back(datetime, berlin)
     assert again == berlin
     assert again.tzinfo is UTC
-    for fold in (0, 1):
-        twice = datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
-        assert there_and_back(datetime, twice).timestamp() == twice.timestamp()
 
 
-def no(kind: str) -> str:
-    return f"must be a {kind} as a string, and this string is none"
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN),
+        datetime(2024, 3, 31, 2, 30, tzinfo=BERLIN),
+        datetime(2024, 7, 1, 12, tzinfo=BERLIN),
+    ],
+    ids=["repeated", "skipped", "plain"],
+)
+def test_a_datetime_in_an_hour_that_is_repeated_or_skipped_is_the_same_instant(at, fold):
+    at = at.replace(fold=fold)
+    in_utc = at.astimezone(UTC)
+    for annotation, value, again in [
+        (datetime, at, in_utc),
+        (list[datetime | None], [at], [in_utc]),
+        (dict[datetime, int], {at: 1}, {in_utc: 1}),
+        (set[datetime], {at}, {in_utc}),
+        (Visit, Visit(at), Visit(in_utc)),
+    ]:
+        assert there_and_back(annotation, value) == again
+    assert there_and_back(datetime, at).timestamp() == at.timestamp()
+
+
+def test_a_set_with_two_datetimes_of_one_instant_is_refused_and_loses_none():
+    at = datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN)
+    both = {at, at.astimezone(UTC)}
+    assert len(both) == 2
+    assert refused(set[datetime], both).reason == "has two items that are the same in JSON"
+    visits = frozenset(map(Visit, both))
+    assert len(visits) == 2
+    assert refused(frozenset[Visit], visits).reason == "has two items that are the same in JSON"
+
+
+def no(kind: str, article: str = "a") -> str:
+    return f"must be {article} {kind} as a string, and this string is none"
 
 
 NUL = "holds the character NUL, which PostgreSQL cannot"
@@ -336,6 +432,32 @@ REFUSED = [
     (Movie, {"title": "M", "x": 1}, '["x"]', "is no part of Movie"),
     (Loose, {"age": 1}, '["name"]', "is missing"),
     (Never, 1, "", "there must be no value, and there is one: int"),
+    (object, {1, 2}, "", "set is not a JSON type"),
+    (dict[str, object], {"a": [(1,)]}, '["a"][0]', "tuple is not a JSON type"),
+    (dict[object, int], {1: 1}, "[1]", "is a key that must be a string, not int"),
+    (Fraction, 0.5, "", "must be a Fraction, not float"),
+    (Fraction, Fraction(1, 10**5000), "", "is an integer of too many digits"),
+    (IPv4Address, "10.0.0.1", "", "must be an IPv4Address, not str"),
+    (IPv4Address, IPv4Interface("10.0.0.1/8"), "", "must be an IPv4Address, not IPv4Interface"),
+    (IPv6Address, IPv6Address("fe80::1%\0"), "", NUL),
+    (collections.deque[int], [1], "", "must be a deque, not list"),
+    (collections.deque[int], collections.deque([1, "a"]), "[1]", "must be a whole number, not str"),
+    (
+        list[collections.deque[int]],
+        [collections.deque([1], maxlen=3)],
+        "[0]",
+        "is a deque with a maxlen, which would be lost",
+    ),
+    (collections.deque[str], collections.deque(["a", "\0"]), "[1]", NUL),
+    (Counter[str], {"a": 1}, "", "must be a Counter, not dict"),
+    (dict[str, int], Counter("a"), "", "must be a dict, not Counter"),
+    (Counter[str], Counter({"a": 1.5}), '["a"]', "must be a whole number, not float"),
+    (Counter[str], Counter([1]), "[1]", "is a key that must be a string, not int"),
+    (Iterable[str], "abc", "", "must be a list, not str"),
+    (Collection[int], {1}, "", "must be a list, not set"),
+    (Book, {"title": "M"}, '["id"]', "is missing"),
+    (Book, {"title": "M", "id": "3"}, '["id"]', "must be a whole number, not str"),
+    (Page[str], {"item": 1}, '["item"]', "must be a string, not int"),
     (Line, {"price": 1.0}, "", "must be Line, not dict"),
     (Line, Line("x"), ".price", "must be a float, not str"),
     (Order, Order([Line(1.0), Line(math.inf)]), ".lines[1].price", "inf is not a JSON number"),
@@ -413,6 +535,18 @@ UNDECODABLE = [
     (dict[int, int], {"9" * 5000: 1}, None, None),
     (dict[UUID, int], {"x": 1}, '["x"]', "is a key that " + no("UUID")),
     (Movie, {"titel": "M"}, '["titel"]', "is no part of Movie"),
+    (Book, {"title": "M", "id": 3, "x": 1}, '["x"]', "is no part of Book"),
+    (Book, {"title": "M"}, '["id"]', "is missing"),
+    (Fraction, '"1/0"', "", no("Fraction")),
+    (Fraction, '"1e999999999"', "", no("Fraction")),
+    (Fraction, '"0.5"', "", no("Fraction")),
+    (Fraction, '"' + "9" * 5000 + '"', "", no("Fraction")),
+    (IPv4Address, '"10.0.0.256"', "", no("IPv4Address", "an")),
+    (IPv4Network, '"10.0.0.1/8"', "", no("IPv4Network", "an")),
+    (IPv6Interface, "3", "", "must be an IPv6Interface as a string, not int"),
+    (collections.deque[int], [1, "2"], "[1]", "must be a whole number, not str"),
+    (Counter[str], {"a": "2"}, '["a"]', "must be a whole number, not str"),
+    (dict[Decimal, int], {"1.0": 1, "1.00": 2}, "", "has two keys that are the same"),
     (Never, "null", "", "there must be no value, and there is one: None"),
     (Line, [], "", "must be an object, not list"),
     (Line, {}, ".price", "is missing"),
@@ -444,11 +578,12 @@ class Refuser:
 
 
 UNSUPPORTED = [
-    (object, "object cannot be carried as JSON"),
+    (Iterator[int], "Iterator[int] cannot be carried as JSON"),
+    (Counter[bool], "a key of type bool has no form as a string"),
     (Refuser, "Refuser cannot be carried as JSON; use an attrs class or a dataclass"),
     (complex, "complex cannot"),
-    (collections.deque[int], "collections.deque[int] cannot"),
-    (collections.Counter[str], "collections.Counter[str] cannot"),
+    (collections.OrderedDict[str, int], "collections.OrderedDict[str, int] cannot"),
+    (collections.defaultdict[str, int], "collections.defaultdict[str, int] cannot"),
     (list[Refuser], "Refuser cannot"),
     (T, "nothing says what the type variable T stands for"),
     (dict[float, int], "a key of type float has no form as a string"),

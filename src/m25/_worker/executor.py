@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import enum
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -15,12 +16,13 @@ import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import NotInJob
+from .._errors import CutShort, NotInJob
 from .._events import (
     ClaimFenced,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
+    SetupExitTimedOut,
     SetupFailed,
     SetupTimedOut,
 )
@@ -78,6 +80,10 @@ class Executor:
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
+    #: Whether a listener wants the events of an attempt that goes well.
+    emits_all: bool
+    #: Whether the handler was called.
+    has_begun: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
@@ -91,6 +97,10 @@ class Executor:
         ),
     )
     _heartbeats: trio.MemorySendChannel[None] | None = None
+    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
+    _has_returned: bool = False
+    _output: Any = None
+    _returned_at: float = math.inf
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -110,9 +120,14 @@ class Executor:
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
-                self.result = Unfinished.CUT_SHORT
+                self.result = self._cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
+
+    @property
+    def must_end_by(self) -> float:
+        """When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock."""
+        return self._scope.deadline
 
     def cancel(self, reason: CancelReason) -> None:
         """Cancel the handler. The reason decides what is written, whatever the handler returns."""
@@ -155,29 +170,29 @@ class Executor:
         output: Any = None
         raised: BaseException | None = None
         if self.started:
-            self._emit_started()
+            self._note_begun()
         else:
             scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
         try:
             with scope:
-                output = await handler.run(value, self._begin)
-        except BaseException as error:  # noqa: BLE001 - sorted right here
+                output = await handler.run(value, self._begin, self._returned)
+        except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
-        if scope.cancel_called:
+        if scope.cancel_called and not self._has_returned:
             if not self.started:
                 return self._not_initialised(raised)
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
-            return outcomes.returned(self, output)
+            return self._finished(output)
         if being_cancelled() and handler.declared(raised) is None:
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
-            return Unfinished.CUT_SHORT
+            return self._cut_short()
         if not self.started:
             return self._not_initialised(raised)
         return outcomes.raised(self, raised)
@@ -192,8 +207,39 @@ class Executor:
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
-        self._emit_started()
+        self._note_begun()
         return True
+
+    def _returned(self, output: Any) -> None:
+        """Note what the handler returned; `setup` is left next, within a time of its own."""
+        self._has_returned = True
+        self._output = output
+        self._returned_at = trio.current_time()
+        self._scope.deadline = self._returned_at + self.queue.executor_init_timeout.total_seconds()
+
+    def _finished(self, output: Any) -> Outcome:
+        """The outcome of a handler that returned; perhaps too late, if it blocked Trio's loop."""
+        returned_at = trio.current_time()
+        if self._has_returned:
+            output, returned_at = self._output, self._returned_at
+            if self._scope.cancel_called:
+                seconds = self.queue.executor_init_timeout.total_seconds()
+                self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
+        if returned_at > self.deadline:
+            return outcomes.timed_out(self, None)
+        return outcomes.returned(self, output)
+
+    def _cut_short(self) -> Outcome | Unfinished:
+        """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self.has_begun and self.queue.allowed_losses == 0:
+            return outcomes.crash(
+                self,
+                CutShort(
+                    "the handler was cut short, and with allowed_losses=0 its attempt does not"
+                    " begin again"
+                ),
+            )
+        return Unfinished.CUT_SHORT
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """Fail the attempt, and no other, since its input cannot be decoded."""
@@ -213,6 +259,8 @@ class Executor:
             return raised.own
         if raised.own is not None:
             self._emit_raised_while_cancelled(raised.own)
+        if raised.is_interrupt and self.has_begun:
+            self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
@@ -235,8 +283,9 @@ class Executor:
             self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
         return Unfinished.NOT_INITIALISED
 
-    def _emit_started(self) -> None:
-        if self.runtime.events.wants(JobStarted):
+    def _note_begun(self) -> None:
+        self.has_begun = True
+        if self.emits_all:
             self.runtime.events.emit(JobStarted(**self.facts))
 
     def _emit_raised_while_cancelled(self, error: BaseException) -> None:

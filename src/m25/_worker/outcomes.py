@@ -14,6 +14,7 @@ from .._events import (
     InputUndecodable,
     JobCrashed,
     JobErrored,
+    JobInterrupted,
     JobSucceeded,
     JobTimedOut,
     JobUnresponsive,
@@ -32,9 +33,8 @@ def returned(executor: Executor, output: Any) -> Outcome:
         text = executor.queue.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
-    events = executor.runtime.events
-    if events.wants(JobSucceeded):
-        events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
+    if executor.emits_all:
+        executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
     id, token = executor.job
     return Outcome(id, token, None, text, None, None, None, None, None)
 
@@ -127,6 +127,22 @@ def unresponsive(executor: Executor) -> Outcome:
         )
     )
     return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT)
+
+
+def interrupted(executor: Executor, error: BaseException) -> Outcome:
+    """`KeyboardInterrupt` came out of the handler, and ends the program.
+
+    The handler may raise it each time that it runs. So the attempt counts as lost with its process,
+    as if the process had been killed.
+    """
+    executor.runtime.events.emit(
+        JobInterrupted(
+            error=error,
+            next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
+            **executor.facts,
+        )
+    )
+    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, crash=describe_crash(error))
 
 
 def _refused(executor: Executor, refused: ValueRefused) -> Outcome:
