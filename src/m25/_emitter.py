@@ -44,7 +44,7 @@ class Emitter:
         return False
 
     def emit(self, event: Event) -> None:
-        """Give an event to all listeners that want it; nothing but `KeyboardInterrupt` is raised."""
+        """Give an event to the listeners that want it; only `KeyboardInterrupt` is raised."""
         for listener in self.listeners:
             try:
                 if listener.wants(type(event)):
