@@ -259,7 +259,7 @@ MUTANTS = (
         '"\\\\u0000" not in text',
         "True",
         (
-            "tests/codec/test_codec_values.py",
+            "tests/codec/test_codec_refusals.py",
             "tests/codec/test_codec_roundtrips.py",
             "tests/test_poison.py",
         ),
