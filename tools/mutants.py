@@ -358,7 +358,7 @@ MUTANTS = (
             ),
         ),
         (
-            "tests/codec/test_codec_values.py",
+            "tests/codec/test_codec_refusals.py",
             "tests/codec/test_codec_roundtrips.py",
             "tests/test_poison.py",
         ),
