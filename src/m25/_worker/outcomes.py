@@ -20,7 +20,8 @@ from .._events import (
     JobUnresponsive,
     OutputRefused,
 )
-from .._job import FailureReason, JobId, has_next_attempt
+from .._job import FailureReason, JobId
+from .._lifecycle import has_next_attempt
 from .._store.protocol import Outcome
 
 if TYPE_CHECKING:
