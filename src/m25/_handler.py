@@ -149,10 +149,11 @@ class Raised:
     @property
     def is_interrupt(self) -> bool:
         """Whether `KeyboardInterrupt` is in the part that must be raised again."""
-        if isinstance(self.passing, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", self.passing)
+        passing = self.passing
+        if isinstance(passing, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", passing)
             return group.subgroup(KeyboardInterrupt) is not None
-        return isinstance(self.passing, KeyboardInterrupt)
+        return isinstance(passing, KeyboardInterrupt)
 
 
 def sort_raised(error: BaseException) -> Raised:

@@ -123,6 +123,20 @@ def test_imports_go_downwards() -> None:
     assert upwards(ALL) == []
 
 
+def test_floors_import_from_those_that_the_page_says() -> None:
+    floors = list(dict.fromkeys(floor for floor, _ in _ROW.findall(PAGE)))
+    found: dict[str, set[str]] = {floor: set() for floor in floors}
+    for each in ALL:
+        above, below = ROOMS[room_of(each.file)], ROOMS[room_of(each.imported)]
+        if above != below and not each.only_for_types:
+            found[floors[above]].add(floors[below])
+    written = {
+        floor: set(below.split(", ")) - {""}
+        for floor, below in re.findall(r"^(\w+) +→ *(.*)$", PAGE, re.MULTILINE)
+    }
+    assert written == found
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     assert circle(ALL) == []
 
