@@ -90,6 +90,20 @@ def schema(session: nox.Session) -> None:
 
 
 @nox.session
+def statements(session: nox.Session) -> None:
+    """Write `docs/statements.sql` again, after a statement or a column was changed."""
+    install(session)
+    session.run("python", "tools/statements.py")
+
+
+@nox.session
+def lifecycle(session: nox.Session) -> None:
+    """Write `docs/lifecycle.md` again, after a rule of the lifecycle was changed."""
+    install(session)
+    session.run("python", "tools/lifecycle.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those that are named: `-- drain`."""
     install(session)
