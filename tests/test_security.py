@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import m25
 from m25 import migrations, pg
-from m25._store.postgres import PostgresStore
+from m25._store.steps import Calls
 from waiting import ended, rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "security.md"
@@ -138,8 +138,7 @@ async def test_a_forged_notification_changes_nothing(dsn: str) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(guarded)
         await m.start()
-        async with pg.Pool(dsn) as pool:
-            channel = PostgresStore(pool, "m25")._channel("guarded")
+        channel = Calls("m25").channel("guarded")
         for payload in ("", "x" * 7_000, '{"job": 1}', "'; drop table m25.job; --"):
             await rows(
                 dsn,
