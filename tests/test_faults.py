@@ -144,7 +144,8 @@ async def test_an_attempt_that_was_lost_is_excused_up_to_allowed_losses_times(ds
 
             async def swept(number: int = number) -> bool:
                 sweep = [m25._store.protocol.SweptQueue("lost", 2, lost.reserved_timeout)]
-                await m._runtime.store.sweep(sweep, 10)
+                suspects = await m._runtime.store.find_suspects(sweep, 10)
+                await m._runtime.store.sweep(sweep, suspects)
                 return len(await chain(dsn, first.id)) == min(number + 1, 3)
 
             await eventually(swept)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import trio
 
@@ -104,7 +103,7 @@ class Claimer:
     ) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
-        token = str(uuid4())
+        token = self._runtime.new_token()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()

@@ -1,8 +1,7 @@
-"""One poll for all queues of a client: which have jobs that are due, and which jobs have no owner.
+"""One poll for all queues of a client: which have jobs that are due.
 
 A survey answers for every queue at once, and says when the next scheduled job of each falls due, so
-that the next survey comes at that time. A sweep ends or releases the jobs of processes that are
-gone.
+that the next survey comes at that time.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobSwept, ReservationSwept
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import Swept, SweptQueue
 from . import plan
 
 #: The least time between two surveys that hints ask for, in seconds: where jobs come one by one,
@@ -31,31 +28,22 @@ _LEAST_WAIT: Final = 0.02
 #: After a survey that took t, the next one that a hint asks for waits at least 20 t.
 _GAP_PER_DURATION: Final = 20.0
 
-#: The most jobs that one sweep takes.
-_LARGEST_SWEEP: Final = 500
 
-
-class Maintenance:
+class Surveys:
     """One for each client that runs queues."""
 
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._runtime = runtime
         self._names = [queue.name for queue in queues]
-        self._swept_queues = [
-            SweptQueue(queue.name, queue.allowed_losses, queue.reserved_timeout) for queue in queues
-        ]
         self._interval = min(queue.poll_interval.total_seconds() for queue in queues)
-        #: How long owners need to send a heartbeat once the database answers again, in seconds.
-        self._heartbeat_interval = max(q.heartbeat_interval.total_seconds() for q in queues)
         self._survey_at = -math.inf
         self._surveyed_at = -math.inf
         #: How long the latest survey took, in seconds.
         self._survey_took = 0.0
 
     async def run(self) -> None:
-        """Survey and sweep, until cancelled."""
+        """Survey, until cancelled."""
         tries = self._runtime.tries()
-        sweep_at = trio.current_time()
         while True:
             await self._wait_for_survey()
             began = trio.current_time()
@@ -64,16 +52,9 @@ class Maintenance:
                 await self._survey()
                 self._surveyed_at = trio.current_time()
                 self._survey_took = self._surveyed_at - began
-                if began >= sweep_at:
-                    await self._sweep()
-                    sweep_at = began + self._interval * self._runtime.rng.uniform(0.8, 1.0)
             except StatementFailed as failure:
                 pause = tries.failed(failure)
-                now = trio.current_time()
-                self._survey_at = now + pause
-                # After an outage leases may be over although their owners are alive: each is to
-                # send a heartbeat first.
-                sweep_at = now + self._heartbeat_interval
+                self._survey_at = trio.current_time() + pause
             else:
                 tries.worked()
 
@@ -101,31 +82,3 @@ class Maintenance:
                 rng=self._runtime.rng,
             ),
         )
-
-    async def _sweep(self) -> None:
-        while True:
-            swept = await self._runtime.store.sweep(self._swept_queues, _LARGEST_SWEEP)
-            for job in swept:
-                self._emit(job)
-                self._runtime.hints.work(job.queue_name, rewind=True)
-            if any(job.has_next_attempt for job in swept):
-                # The next attempt may have a delay, and the survey finds out when it is due.
-                self._runtime.hints.survey.set()
-            if len(swept) < _LARGEST_SWEEP:
-                return
-
-    def _emit(self, job: Swept) -> None:
-        facts: dict[str, Any] = {
-            "queue": job.queue_name,
-            "job_id": job.id,
-            "attempt": job.attempt,
-            "max_attempts": job.max_attempts,
-        }
-        if job.failure_reason is None:
-            self._runtime.events.emit(ReservationSwept(**facts))
-        else:
-            self._runtime.events.emit(
-                JobSwept(
-                    failure_reason=job.failure_reason, next_attempt=job.has_next_attempt, **facts
-                )
-            )
