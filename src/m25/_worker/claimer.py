@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from .._batcher import Batcher
-from .._events import JobReleased, JobStarted
+from .._events import JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
@@ -60,15 +60,16 @@ class Claimer:
         """Claim until `stopping`; the claimer has started once a claim was answered."""
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
-        while not self.stopping:
-            size = ledger.claim_size()
+        while not self.stopping or (ledger.in_doubt is not None and ledger.running):
+            # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
+            size = 0 if self.stopping else ledger.claim_size()
             if not ((hint.due and size) or ledger.in_doubt):
                 await hint.wakeup.wait()
                 continue
-            if (pause := self._setup_again_at - trio.current_time()) > 0:
+            if size and (pause := self._setup_again_at - trio.current_time()) > 0:
                 await self._pause(pause)
                 continue
-            hint.due = False
+            hint.due = hint.due and not size
             try:
                 await self._make_sure()
                 claimed = await self._claim(size, executors, starts) if size else 0
@@ -79,7 +80,7 @@ class Claimer:
             else:
                 tries.worked()
                 # A claim that was filled may have left due jobs.
-                hint.due = hint.due or claimed == size
+                hint.due = hint.due or 0 < size == claimed
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
@@ -107,7 +108,8 @@ class Claimer:
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
-            emits_all = self._runtime.events.wants(JobStarted)
+            events = self._runtime.events
+            emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             for row in rows:
                 executor = Executor(
                     queue=queue,
@@ -208,7 +210,8 @@ class Claimer:
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next try; a stop ends the wait."""
+        """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""
+        was_stopping = self.stopping
         with trio.move_on_after(seconds):
-            while not self.stopping:
+            while was_stopping or not self.stopping:
                 await self._hint.wakeup.wait()
