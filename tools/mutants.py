@@ -40,7 +40,7 @@ MUTANTS = (
         SQL + "enqueue_one.sql",
         "on conflict do nothing\n",
         "",
-        ("tests/test_enqueueing.py",),
+        ("tests/enqueue/test_enqueueing.py",),
     ),
     Mutant(
         1,
@@ -48,7 +48,7 @@ MUTANTS = (
         "src/m25/_store/postgres.py",
         "async with connection.transaction():\n            async for",
         "if True:\n            async for",
-        ("tests/test_enqueueing_many.py",),
+        ("tests/enqueue/test_enqueueing_many.py",),
     ),
     Mutant(
         2,
@@ -64,7 +64,7 @@ MUTANTS = (
         SQL + "cancel.sql",
         "    and reserved_at is null\n",
         "",
-        ("tests/test_enqueueing.py", "tests/store"),
+        ("tests/enqueue/test_enqueueing.py", "tests/store"),
     ),
     Mutant(
         3,
@@ -104,7 +104,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "held = await self._store.confirm(begun, self.queue.lease)",
         "held = {claim.id for claim in begun}",
-        ("tests/test_claims_in_doubt.py",),
+        ("tests/worker/test_claims_in_doubt.py",),
     ),
     Mutant(
         3,
@@ -112,7 +112,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "early = outcome.token in self._unanswered",
         "early = False",
-        ("tests/test_claims_in_doubt.py",),
+        ("tests/worker/test_claims_in_doubt.py",),
     ),
     Mutant(
         4,
@@ -144,7 +144,7 @@ MUTANTS = (
         "src/m25/migrations/0002_claims_and_priorities.sql",
         "create unique index job_unique_key_idx",
         "create index job_unique_key_idx",
-        ("tests/test_enqueueing.py",),
+        ("tests/enqueue/test_enqueueing.py",),
     ),
     Mutant(
         6,
@@ -152,7 +152,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "running=len(self._running) + more,",
         "running=more,",
-        ("tests/test_running.py", "tests/simulation"),
+        ("tests/worker/test_running.py", "tests/simulation"),
     ),
     Mutant(
         7,
@@ -192,7 +192,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "self._to_release.append(executor.claim)",
         "pass",
-        ("tests/test_stopping.py",),
+        ("tests/worker/test_stopping.py",),
     ),
     Mutant(
         9,
@@ -200,7 +200,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "trio.CancelScope(shield=True, deadline=trio.current_time() + bound)",
         "trio.CancelScope(deadline=trio.current_time() + bound)",
-        ("tests/test_stopping.py",),
+        ("tests/worker/test_stopping.py",),
     ),
     Mutant(
         10,
@@ -208,7 +208,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "self._settle_soon(executor.give_up())",
         "executor.give_up()",
-        ("tests/test_hostile_handlers.py",),
+        ("tests/worker/test_hostile_handlers.py",),
     ),
     Mutant(
         10,
@@ -216,7 +216,7 @@ MUTANTS = (
         "src/m25/_worker/executor.py",
         "        if _being_cancelled():\n            # Without",
         "        if True:\n            # Without",
-        ("tests/test_hostile_handlers.py",),
+        ("tests/worker/test_hostile_handlers.py",),
     ),
     Mutant(
         11,
@@ -224,7 +224,7 @@ MUTANTS = (
         "src/m25/_worker/executor.py",
         "except Undecodable as error:",
         "except ZeroDivisionError as error:",
-        ("tests/test_poison.py",),
+        ("tests/worker/test_poison.py",),
     ),
     Mutant(
         11,
@@ -232,7 +232,11 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "        except RowRefused as error:\n            if len(outcomes) == 1:",
         "        except ZeroDivisionError as error:\n            if len(outcomes) == 1:",
-        ("tests/test_poison.py", "tests/test_running.py", "tests/test_hostile_handlers.py"),
+        (
+            "tests/worker/test_poison.py",
+            "tests/worker/test_running.py",
+            "tests/worker/test_hostile_handlers.py",
+        ),
     ),
     Mutant(
         12,
@@ -242,7 +246,7 @@ MUTANTS = (
         "            del self._unsettled[: len(outcomes)]\n",
         "            del self._unsettled[: len(outcomes)]\n"
         "            results = await self._settle(outcomes)\n",
-        ("tests/test_outages.py", "tests/simulation"),
+        ("tests/faults/test_outages.py", "tests/simulation"),
     ),
     Mutant(
         12,
@@ -250,7 +254,7 @@ MUTANTS = (
         "src/m25/_worker/manager.py",
         "claims += [ClaimedJob(outcome.id, outcome.token) for outcome in self._unsettled]",
         "pass",
-        ("tests/test_outages.py", "tests/test_heartbeats.py", "tests/simulation"),
+        ("tests/faults/test_outages.py", "tests/worker/test_heartbeats.py", "tests/simulation"),
     ),
     Mutant(
         13,
@@ -261,7 +265,7 @@ MUTANTS = (
         (
             "tests/codec/test_codec_values.py",
             "tests/codec/test_codec_roundtrips.py",
-            "tests/test_poison.py",
+            "tests/worker/test_poison.py",
         ),
     ),
 )

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 import m25
-from proxy import Direction, Proxy, proxied
-from waiting import PATIENCE, ended, eventually, rows
+from support.proxy import Direction, Proxy, proxied
+from support.waiting import PATIENCE, ended, eventually, rows
 
 
 @m25.queue("unserved")

@@ -14,10 +14,10 @@ import trio
 
 import m25
 from m25 import migrations
-from processes import worker
-from test_migrations import ADDITION, upgrade
-from test_original import CANCEL, INSERT, PROMOTE, RESERVE, SUCCEED
-from waiting import ended, eventually, rows
+from support.databases import ADDITION, upgrade
+from support.original import CANCEL, INSERT, PROMOTE, RESERVE, SUCCEED
+from support.processes import worker
+from support.waiting import ended, eventually, rows
 
 from . import journal as journals
 from .checker import WITNESS, runs, violations
