@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import psycopg
@@ -16,13 +16,13 @@ SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections":
 
 
 @contextmanager
-def server() -> Generator[str]:
-    """A migrated database: that of `M25_BENCH_DSN`, or an embedded one."""
+def server(settings: Mapping[str, str] = SETTINGS) -> Generator[str]:
+    """A migrated database: that of `M25_BENCH_DSN`, or an embedded one with these settings."""
     if given := os.environ.get("M25_BENCH_DSN"):
         trio.run(_migrate, given)
         yield given
         return
-    with embedded.postgres_sync(settings=SETTINGS) as dsn:
+    with embedded.postgres_sync(settings=settings) as dsn:
         trio.run(_migrate, dsn)
         yield dsn
 

@@ -83,14 +83,15 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> None:
         [
             ("", "goal", "figure", "verdict"),
             *(
-                (f"{each.row}: {each.what}", each.goal, f"{each.figure:.2f}", _word(each))
+                (f"{each.row}: {each.what}", each.goal, f"{each.figure:.2f}", word(each))
                 for each in verdicts
             ),
         ],
     )
 
 
-def _word(verdict: Verdict) -> str:
+def word(verdict: Verdict) -> str:
+    """Whether a goal was met, in a word."""
     return "met" if verdict.met else "missed"
 
 

@@ -50,8 +50,10 @@ class Handler(Generic[Input, Output, Error]):
         except BaseException as error:
             raise Undecodable("", f"its decoder raised {type(error).__name__}") from error
 
-    async def run(self, value: Input, begin: Callable[[], Awaitable[bool]]) -> Output | NotBegun:
-        """Run the handler on one input, and `setup` around it.
+    def run(
+        self, value: Input, begin: Callable[[], Awaitable[bool]]
+    ) -> Awaitable[Output | NotBegun]:
+        """Run the handler on one input, and `setup` around it; to be awaited.
 
         `begin` is awaited between the two: where it answers that the job is not ours any more, the
         handler is not called.
@@ -60,8 +62,17 @@ class Handler(Generic[Input, Output, Error]):
             BaseException: whatever setup or handler raised; `sort_raised` tells what is theirs.
         """
         if self.setup is None:
-            return await self.function(value)
-        async with self.setup() as resource:
+            # As it is: a coroutine around it would cost each step of each handler.
+            return self.function(value)
+        return self._run_with_setup(self.setup, value, begin)
+
+    async def _run_with_setup(
+        self,
+        setup: Callable[[], AbstractAsyncContextManager[Any]],
+        value: Input,
+        begin: Callable[[], Awaitable[bool]],
+    ) -> Output | NotBegun:
+        async with setup() as resource:
             if not await begin():
                 return NotBegun()
             return await self.function(value, resource)
@@ -72,7 +83,12 @@ class Handler(Generic[Input, Output, Error]):
         Raises:
             ValueRefused: it cannot be kept; or whatever else the codec raised, but Ctrl-C.
         """
-        return _encode(self.output_codec, output, "output")
+        try:
+            return self.output_codec.encode(output, "output")
+        except (ValueRefused, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise _encoder_raised("output", error) from error
 
     def encode_error(self, error: Error) -> str:
         """Write the declared error that the handler raised.
@@ -80,7 +96,12 @@ class Handler(Generic[Input, Output, Error]):
         Raises:
             ValueRefused: as `encode_output` does.
         """
-        return _encode(self.error_codec, error, "error")
+        try:
+            return self.error_codec.encode(error, "error")
+        except (ValueRefused, KeyboardInterrupt):
+            raise
+        except BaseException as raised:
+            raise _encoder_raised("error", raised) from raised
 
     def declared(self, raised: BaseException) -> Error | None:
         """The declared error that was raised: itself, or as the only leaf of a group."""
@@ -90,13 +111,8 @@ class Handler(Generic[Input, Output, Error]):
         return leaf if isinstance(leaf, self.errors) else None
 
 
-def _encode(codec: Codec[Any], value: Any, what: str) -> str:
-    try:
-        return codec.encode(value, what)
-    except (ValueRefused, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise ValueRefused(what, "", f"its encoder raised {type(error).__name__}") from error
+def _encoder_raised(what: str, error: BaseException) -> ValueRefused:
+    return ValueRefused(what, "", f"its encoder raised {type(error).__name__}")
 
 
 @attrs.frozen

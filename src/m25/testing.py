@@ -35,6 +35,7 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
+from ._events import JobStarted
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
@@ -141,6 +142,7 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         started=at_once,
+        tells_all=runtime.events.wants(JobStarted),
     )
     async with trio.open_nursery() as nursery:
         # A task of its own: `current_job()` is to work in it, and not in the test afterwards.

@@ -10,7 +10,7 @@ from uuid import uuid4
 import trio
 
 from .._batcher import Batcher
-from .._events import JobReleased
+from .._events import JobReleased, JobStarted
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
@@ -108,6 +108,7 @@ class Claimer:
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
+            tells_all = self._runtime.events.wants(JobStarted)
             for row in rows:
                 executor = Executor(
                     queue=queue,
@@ -117,6 +118,7 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starts.ask,
                     started=at_once,
+                    tells_all=tells_all,
                 )
                 ledger.begin(executor)
                 executors.start_soon(self._execute, executor)

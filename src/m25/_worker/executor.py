@@ -75,6 +75,8 @@ class Executor:
     #: Moves the job from reserved to executing, where `started` says that it is not there yet.
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     started: bool
+    #: Whether anybody wants events of what goes well.
+    tells_all: bool
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
@@ -229,7 +231,7 @@ class Executor:
         return Unfinished.NOT_INITIALISED
 
     def _tell_started(self) -> None:
-        if self.runtime.events.wants(JobStarted):
+        if self.tells_all:
             self.runtime.events.emit(JobStarted(**self.facts))
 
     def _tell_raised_while_cancelled(self, error: BaseException) -> None:

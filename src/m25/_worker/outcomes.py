@@ -32,9 +32,8 @@ def returned(executor: Executor, output: Any) -> Outcome:
         text = executor.queue.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
-    events = executor.runtime.events
-    if events.wants(JobSucceeded):
-        events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
+    if executor.tells_all:
+        executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
     id, token = executor.job
     return Outcome(id, token, None, text, None, None, None, None, None)
 
