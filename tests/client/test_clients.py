@@ -295,8 +295,22 @@ async def set_for_database(dsn: str, setting: str) -> None:
     await rows(dsn, f'alter database "{name}" set {setting}')
 
 
+NOTE_LEVEL = """
+    create function note_level() returns trigger language plpgsql as $$ begin
+        new.meta := to_jsonb(current_setting('transaction_isolation'));
+        return new;
+    end $$
+"""
+
+
 async def test_claims_do_not_mind_a_stricter_default_isolation_level(dsn: str) -> None:
     await set_for_database(dsn, "default_transaction_isolation to 'repeatable read'")
+    # Every write leaves a note of the level that it was made at.
+    await rows(dsn, NOTE_LEVEL)
+    await rows(
+        dsn,
+        "create trigger note before update on m25.job for each row execute function note_level()",
+    )
     done: set[int] = set()
 
     @m25.queue("strict", max_concurrency=5)
@@ -314,9 +328,7 @@ async def test_claims_do_not_mind_a_stricter_default_isolation_level(dsn: str) -
             return len(done) == 60
 
         await eventually(all_done)
-        async with other._runtime.store._pool.connection() as connection:  # type: ignore[attr-defined]
-            cursor = await connection.execute("show default_transaction_isolation")
-            assert await cursor.fetchone() == ("read committed",)
+    assert await rows(dsn, "select distinct meta from m25.job") == [{"meta": "read committed"}]
 
 
 async def test_a_queue_that_cannot_claim_says_why_it_did_not_start(dsn: str) -> None:

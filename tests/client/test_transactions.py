@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import psycopg
 import pytest
 import trio
@@ -66,9 +68,9 @@ async def test_a_job_is_enqueued_read_and_cancelled_within_one_transaction(dsn: 
         with pytest.raises(m25.InvalidState):
             await m.cancel_job(orders, record.id, connection=connection)
         with pytest.raises(m25.errors.JobCancelFetchError):
-            await m.cancel_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
+            await m.cancel_job(orders, m25.JobId(uuid4()), connection=connection)
         with pytest.raises(m25.NoJobRecordFound):
-            await m.get_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
+            await m.get_job(orders, m25.JobId(uuid4()), connection=connection)
         await connection.commit()
         assert (await m.get_job(orders, again.id)).status is m25.JobStatus.PENDING
     assert await inputs(dsn) == [1, 2]
@@ -83,7 +85,7 @@ async def test_a_database_error_on_the_callers_connection_is_chained(dsn: str) -
         assert isinstance(failed.value.__cause__, psycopg.errors.InFailedSqlTransaction)
         await connection.close()
         with pytest.raises(m25.errors.JobRecordFetchQueryError) as closed:
-            await m.get_job(orders, m25.JobId(m._runtime.make_id()), connection=connection)
+            await m.get_job(orders, m25.JobId(uuid4()), connection=connection)
         assert isinstance(closed.value.__cause__, psycopg.OperationalError)
         await m.enqueue(orders, 2)
     assert await inputs(dsn) == [2]

@@ -9,6 +9,7 @@ from itertools import pairwise
 import trio
 
 import m25
+from support.insides import store_of
 from support.processes import PROGRAMS, worker
 from support.waiting import chain, ended, eventually, rows
 
@@ -144,7 +145,7 @@ async def test_an_attempt_that_was_lost_is_excused_up_to_allowed_losses_times(ds
 
             async def swept(number: int = number) -> bool:
                 sweep = [m25._store.protocol.SweptQueue("lost", 2, lost.reserved_timeout)]
-                await m._runtime.store.sweep(sweep, 10)
+                await store_of(m).sweep(sweep, 10)
                 return len(await chain(dsn, first.id)) == min(number + 1, 3)
 
             await eventually(swept)

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import m25
+from support.insides import store_of
 from support.original import (
     CANCEL,
     CLEAN_UP_STUCK,
@@ -214,22 +215,17 @@ async def test_a_reservation_of_ours_that_the_original_took_is_not_ours_any_more
         record = await m.enqueue(shared, 1)
         # As a worker of ours leaves it that stands still before it has started the job.
         token = "6cbd7a4e-9e4b-4a68-9a2c-0f1a8ad1b2c3"
-        await m._runtime.store.claim(
-            "shared", token=token, limit=1, lease=shared.lease, start=False
-        )
+        await store_of(m).claim("shared", token=token, limit=1, lease=shared.lease, start=False)
         claim = m25._store.protocol.ClaimedJob(str(record.id), token)
         await rows(dsn, "update m25.job set reserved_at = now() - interval '1 minute'")
         assert await do(dsn, CLEAN_UP_STUCK) == [record.id.value]
         assert await do(dsn, RESERVE, limit=1) == [record.id.value]
         (before,) = await rows(dsn, "select * from m25.job")
         assert before["claim_token"] is None
-        assert await m._runtime.store.start([claim], shared.lease) == []
-        assert (
-            await m._runtime.store.heartbeat([claim], shared.lease, shared.reserved_timeout)
-            == set()
-        )
-        assert await m._runtime.store.release([claim], []) == set()
-        assert await m._runtime.store.release_claims("shared", [token]) == []
+        assert await store_of(m).start([claim], shared.lease) == []
+        assert await store_of(m).heartbeat([claim], shared.lease, shared.reserved_timeout) == set()
+        assert await store_of(m).release([claim], []) == set()
+        assert await store_of(m).release_claims("shared", [token]) == []
         assert await rows(dsn, "select * from m25.job") == [before]
 
 

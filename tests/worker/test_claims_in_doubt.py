@@ -14,6 +14,7 @@ import m25
 from m25._store.postgres import PostgresStore
 from m25._store.protocol import ClaimedJob
 from support.failing import connection_lost
+from support.insides import store_of
 from support.told import told
 from support.waiting import chain, ended, eventually, rows
 
@@ -82,7 +83,7 @@ async def test_a_job_goes_on_and_its_result_is_kept_whatever_became_of_the_commi
     async with m25.open(dsn) as m:
         m.add_queue(work.queue)
         await m.start()
-        doubt = Doubt(monkeypatch, m._runtime.store, result)  # type: ignore[arg-type]
+        doubt = Doubt(monkeypatch, store_of(m), result)
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
         if when == "before":
@@ -102,32 +103,6 @@ async def beaten(dsn: str) -> bool:
     return bool(await rows(dsn, "select 1 from m25.job where latest_heartbeat_at is not null"))
 
 
-async def test_nothing_is_written_of_a_job_before_its_claim_is_known_to_be_committed(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = Work()
-    async with m25.open(dsn) as m:
-        m.add_queue(work.queue)
-        await m.start()
-        asked: list[str] = []
-        for name in ("settle", "heartbeat", "release"):
-            call = getattr(m._runtime.store, name)
-
-            async def noted(*args: Any, name: str = name, call: Any = call) -> Any:
-                asked.append(f"{name} {[each.id for each in args[0]]}")
-                return await call(*args)
-
-            monkeypatch.setattr(m._runtime.store, name, noted)
-        doubt = Doubt(monkeypatch, m._runtime.store, committed)  # type: ignore[arg-type]
-        record = await m.enqueue(work.queue, 25)
-        await work.begun.wait()
-        work.go_on.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert [each for each in asked if str(record.id) in each] == []
-        doubt.lost.set()
-        await ended(m, work.queue, record.id)
-
-
 async def test_a_job_that_somebody_else_has_claimed_meanwhile_is_given_up(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,7 +116,7 @@ async def test_a_job_that_somebody_else_has_claimed_meanwhile_is_given_up(
     async with m25.open(dsn) as other, m25.open(dsn) as m:
         m.add_queue(ours.queue)
         await m.start()
-        doubt = Doubt(monkeypatch, m._runtime.store, taken_over)  # type: ignore[arg-type]
+        doubt = Doubt(monkeypatch, store_of(m), taken_over)
         record = await m.enqueue(ours.queue, 25)
         await ours.begun.wait()
         other.add_queue(theirs.queue)
@@ -167,7 +142,7 @@ async def test_a_client_that_is_left_in_doubt_leaves_nothing_behind(
     async with m25.open(dsn, shutdown_grace=0) as m:
         m.add_queue(work.queue)
         await m.start()
-        Doubt(monkeypatch, m._runtime.store, committed)  # type: ignore[arg-type]
+        Doubt(monkeypatch, store_of(m), committed)
         record = await m.enqueue(work.queue, 25)
         await work.begun.wait()
     (row,) = await chain(dsn, record.id)
@@ -187,7 +162,7 @@ async def test_a_job_that_was_waiting_as_its_queue_starts_has_its_own_deadline(
 
     async with m25.open(dsn) as m:
         record = await m.enqueue(handler, 25)
-        claim = m._runtime.store.claim
+        claim = store_of(m).claim
 
         async def claim_and_commit_late(*args: Any, **kwargs: Any) -> Any:
             found = await claim(*args, **kwargs)
@@ -196,7 +171,7 @@ async def test_a_job_that_was_waiting_as_its_queue_starts_has_its_own_deadline(
                 await trio.testing.wait_all_tasks_blocked()
             return found
 
-        monkeypatch.setattr(m._runtime.store, "claim", claim_and_commit_late)
+        monkeypatch.setattr(store_of(m), "claim", claim_and_commit_late)
         m.add_queue(handler)
         await m.start(queue_init_timeout=30)
         await ended(m, handler, record.id)

@@ -18,6 +18,7 @@ from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob, Outcome, WriteResult
 from m25._worker.executor import Executor
 from support.failing import connection_lost
+from support.insides import store_of
 from support.processes import worker
 from support.told import told
 from support.waiting import chain, ended, eventually, rows
@@ -33,14 +34,14 @@ async def test_one_statement_records_the_heartbeats_of_all(
         await trio.sleep_forever()
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        original = m._runtime.store.heartbeat
+        original = store_of(m).heartbeat
 
         async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             held = await original(claims, *options)
             beats.append(len(held))
             return held
 
-        monkeypatch.setattr(m._runtime.store, "heartbeat", heartbeat)
+        monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
         m.add_queue(beating)
         for number in range(8):
             await m.enqueue(beating, number)
@@ -87,7 +88,7 @@ async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
         await trio.sleep_forever()
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        original = m._runtime.store.heartbeat
+        original = store_of(m).heartbeat
 
         async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
             beaten.update(claim.id for claim in claims)
@@ -95,7 +96,7 @@ async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
                 all_beaten.set()
             return await original(claims, *options)
 
-        monkeypatch.setattr(m._runtime.store, "heartbeat", heartbeat)
+        monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
         m.add_queue(many)
         await m.enqueue_many(many, range(1000))
         await m.start()
@@ -148,7 +149,7 @@ async def test_an_idle_queue_writes_no_heartbeats(
         async def heartbeat(*_: Any) -> set[str]:
             raise AssertionError("nothing runs")
 
-        monkeypatch.setattr(m._runtime.store, "heartbeat", heartbeat)
+        monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
         m.add_queue(idle)
         await m.start()
         await trio.sleep(0.15)
@@ -276,7 +277,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
         return m25.current_job().attempt
 
     async with m25.open(dsn) as m:
-        original = m._runtime.store.heartbeat
+        original = store_of(m).heartbeat
 
         async def heartbeat(*arguments: Any) -> set[str]:
             nonlocal failures
@@ -286,7 +287,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
             release.set()
             return await original(*arguments)
 
-        monkeypatch.setattr(m._runtime.store, "heartbeat", heartbeat)
+        monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
         m.add_queue(lucky)
         await m.start()
         record = await m.enqueue(lucky, 1)

@@ -16,6 +16,7 @@ import trio
 import m25
 from m25._store.failures import RowRefused
 from m25._store.protocol import Outcome
+from support.insides import store_of
 from support.waiting import chain, ended, eventually
 
 
@@ -366,4 +367,4 @@ async def test_what_psycopg_itself_refuses_is_the_rows_fault_and_no_outage(dsn: 
     async with m25.open(dsn) as m:
         outcome = Outcome(*[str(uuid4())] * 2, "crash", None, None, "nul \0", "", "", None)
         with pytest.raises(RowRefused, match="NUL"):
-            await m._runtime.store.settle([outcome], 0)
+            await store_of(m).settle([outcome], 0)

@@ -9,7 +9,7 @@ import trio
 
 import m25
 from support.processes import worker
-from support.waiting import eventually, rows
+from support.waiting import PATIENCE, rows
 
 
 @m25.queue("sleeps")
@@ -105,14 +105,14 @@ async def test_a_handler_that_stops_its_own_client_is_cancelled_after_the_grace(
     async with m25.open(dsn, shutdown_grace=0.2) as m:
         clients.append(m)
         m.add_queue(suicidal)
-        await m.start()
-        await m.enqueue(suicidal, 1)
-
-        async def handed_back() -> bool:
-            found = await rows(dsn, "select claim_token, started_at from m25.job")
-            return found == [{"claim_token": None, "started_at": None}] and m._services is None
-
-        await eventually(handed_back)
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                # It returns when it was stopped, and nobody but the handler does that.
+                await nursery.start(m.run)
+                await m.enqueue(suicidal, 1)
+        assert await rows(dsn, "select claim_token, started_at from m25.job") == [
+            {"claim_token": None, "started_at": None}
+        ]
     assert await unfinished(dsn) == [("pending", 1)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -11,34 +10,13 @@ import trio
 import trio.testing
 
 import m25
+from m25 import testing
 from m25._store.failures import sort_error
-from m25._worker import manager
-from support.failing import connection_lost
+from m25.testing import MemoryStore
+from support.failing import connection_lost, failing, once
+from support.insides import store_of
 from support.told import told
 from support.waiting import ended, eventually, rows
-
-
-def failing(
-    monkeypatch: pytest.MonkeyPatch,
-    store: object,
-    verb: str,
-    error: Callable[[], Exception | None],
-) -> None:
-    """Let a verb of the store fail for as long as `error` returns something to raise."""
-    original = getattr(store, verb)
-
-    async def call(*arguments: Any, **options: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        if (raised := error()) is not None:
-            raise raised
-        return await original(*arguments, **options)
-
-    monkeypatch.setattr(store, verb, call)
-
-
-def once(error: Exception) -> Callable[[], Exception | None]:
-    errors = [error]
-    return lambda: errors.pop() if errors else None
 
 
 @pytest.mark.parametrize("verb", ["claim", "settle", "heartbeat", "survey", "sweep", "release"])
@@ -60,7 +38,7 @@ async def test_a_call_that_fails_once_costs_a_little_time_and_nothing_else(
         return number
 
     async with m25.open(dsn, shutdown_grace=0) as m:
-        failing(monkeypatch, m._runtime.store, verb, once(sort_error(verb, error)))
+        failing(monkeypatch, store_of(m), verb, once(sort_error(verb, error)))
         m.add_queue(sturdy)
         await m.start()
         record = await ended(m, sturdy, (await m.enqueue(sturdy, 1)).id)
@@ -89,7 +67,7 @@ async def test_a_manager_that_fails_hands_its_jobs_back_and_begins_anew(
     async def anew(number: int) -> int:
         runs.append(number)
         if len(runs) == 1:
-            failing(monkeypatch, m._runtime.store, "claim", once(ArithmeticError("a bug of ours")))
+            failing(monkeypatch, store_of(m), "claim", once(ArithmeticError("a bug of ours")))
             await m.enqueue(anew, 2)
             await trio.sleep_forever()
         return m25.current_job().attempt
@@ -105,11 +83,36 @@ async def test_a_manager_that_fails_hands_its_jobs_back_and_begins_anew(
     assert event.exc_info is not None
 
 
+class Failing(MemoryStore):
+    """A store whose claim fails by a mistake of m25's, and which takes no outcomes at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = trio.Event()
+        self.fail_next_claim = False
+        self.claims = 0
+
+    async def claim(self, *arguments: Any, **options: Any) -> Any:
+        rows = await super().claim(*arguments, **options)
+        self.claims += 1
+        if self.fail_next_claim:
+            self.fail_next_claim = False
+            # Its jobs have begun before its answer, and perhaps ended.
+            await trio.testing.wait_all_tasks_blocked()
+            raise ArithmeticError("a bug of ours")
+        return rows
+
+    async def settle(self, *arguments: Any) -> Any:
+        if not self.back.is_set():
+            await trio.lowlevel.checkpoint()
+            raise connection_lost("settle")
+        return await super().settle(*arguments)
+
+
 async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
-    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(manager, "CLEAN_UP", 0.2)
-    begun, finish, back = trio.Event(), trio.Event(), trio.Event()
+    begun, finish = trio.Event(), trio.Event()
     runs: list[int] = []
 
     @m25.queue("patient", poll_interval=0.1)
@@ -119,14 +122,13 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
         await finish.wait()
         return number
 
-    async with m25.open(dsn) as m:
+    store = Failing()
+    async with testing.open(store) as m:
         m.add_queue(patient)
         await m.start()
         record = await m.enqueue(patient, 1)
         await begun.wait()
-        lost = connection_lost("settle")
-        failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
-        failing(monkeypatch, m._runtime.store, "claim", once(ArithmeticError("a bug of ours")))
+        store.fail_next_claim = True
         finish.set()
         await m.enqueue(patient, 2)
 
@@ -134,7 +136,7 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
             return "ServiceFailed" in told(caplog)
 
         await eventually(restarted)
-        back.set()
+        store.back.set()
         found = await ended(m, patient, record.id)
     assert (found.output, found.attempt) == (1, 1)
     # The other may have begun just before, and was handed back.
@@ -142,37 +144,30 @@ async def test_a_manager_that_fails_while_the_database_is_away_loses_no_result(
 
 
 async def test_a_result_outlives_its_manager_though_its_claim_was_not_known_to_be_committed(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(manager, "CLEAN_UP", 0.2)
     runs: list[int] = []
-    failed, back = trio.Event(), trio.Event()
 
     @m25.queue("hasty", poll_interval=0.1)
     async def hasty(number: int) -> int:
         runs.append(number)
         return number
 
-    async with m25.open(dsn) as m:
+    store = Failing()
+    async with testing.open(store) as m:
         m.add_queue(hasty)
         await m.start()
-        claim = m._runtime.store.claim
+        before, store.fail_next_claim = store.claims, True
+        id = (await m.enqueue(hasty, 25)).id
 
-        async def claim_and_fail(*arguments: Any, **options: Any) -> Any:
-            if failed.is_set():
-                # The next manager has seen what the first one left.
-                back.set()
-            found = await claim(*arguments, **options)
-            if found and not failed.is_set():
-                failed.set()
-                # The job has begun meanwhile, and ended.
-                await trio.testing.wait_all_tasks_blocked()
-                raise ArithmeticError("a bug of ours")
-            return found
+        async def another_has_claimed() -> bool:
+            return "ServiceFailed" in told(caplog) and store.claims == before + 2
 
-        monkeypatch.setattr(m._runtime.store, "claim", claim_and_fail)
-        lost = connection_lost("settle")
-        failing(monkeypatch, m._runtime.store, "settle", lambda: None if back.is_set() else lost)
-        found = await ended(m, hasty, (await m.enqueue(hasty, 25)).id)
+        await eventually(another_has_claimed)
+        assert runs == [25]
+        # What the first manager left is still held back, or not taken: nothing is written.
+        assert (await m.get_job(hasty, id)).status is m25.JobStatus.EXECUTING
+        store.back.set()
+        found = await ended(m, hasty, id)
     assert (found.output, found.attempt) == (25, 1)
     assert runs == [25]

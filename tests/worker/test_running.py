@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import m25
+from support.insides import store_of
 from support.waiting import chain, ended, eventually, rows
 
 
@@ -182,13 +183,13 @@ async def test_the_next_claim_is_under_way_while_the_jobs_of_a_large_one_begin(
 
     async with m25.open(dsn) as m:
         m.add_queue(large)
-        claim = m._runtime.store.claim
+        claim = store_of(m).claim
 
         async def noted(*args: Any, **kwargs: Any) -> Any:
             events.append("claim")
             return await claim(*args, **kwargs)
 
-        monkeypatch.setattr(m._runtime.store, "claim", noted)
+        monkeypatch.setattr(store_of(m), "claim", noted)
         await m.enqueue_many(large, range(1000))
         await m.start()
 

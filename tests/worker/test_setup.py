@@ -16,6 +16,7 @@ import trio.testing
 
 import m25
 import m25.testing
+from support.insides import store_of
 from support.told import told
 from support.waiting import chain, ended, eventually, rows
 
@@ -201,9 +202,7 @@ async def test_a_reservation_whose_process_died_goes_back_and_spends_no_attempt(
     async with m25.open(dsn) as m:
         record = await m.enqueue(orphaned, 1)
         lease = orphaned.reserved_timeout
-        await m._runtime.store.claim(
-            "orphaned", token=str(uuid4()), limit=1, lease=lease, start=False
-        )
+        await store_of(m).claim("orphaned", token=str(uuid4()), limit=1, lease=lease, start=False)
         await rows(dsn, "update m25.job set lease_expires_at = now() + interval '0.3 s'")
         m.add_queue(orphaned)
         await m.start()
