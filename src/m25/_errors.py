@@ -121,6 +121,20 @@ class NotInJob(UsageError):
     """`current_job()` was called outside a handler."""
 
 
+class CutShort(M25Error):
+    """A handler was cut short, and with `allowed_losses=0` its attempt must not begin again.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
+class SetupSwallowed(M25Error):
+    """A handler was ended by its queue's `setup`: a scope or a `suppress` around it, in the block.
+
+    It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
+    """
+
+
 class ValueRefused(M25Error, ValueError):
     """A value cannot be kept as JSON; nothing was written.
 

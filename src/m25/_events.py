@@ -226,6 +226,23 @@ class JobUnresponsive(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class JobInterrupted(AttemptFailed):
+    """Ctrl-C came out of a handler, and ends the program: the attempt is lost with its process.
+
+    Either somebody pressed Ctrl-C while the handler was computing, or the handler raises
+    `KeyboardInterrupt` by itself, which would end each process that runs the job. It is followed by
+    another attempt up to `allowed_losses` times.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"handler was interrupted, and its process ends: {_FAILED}"
+
+    #: What came out of the handler.
+    error: BaseException = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
 class InputUndecodable(AttemptFailed):
     """A stored input is not of the type that the queue's handler takes.
 
@@ -316,6 +333,21 @@ class SetupTimedOut(JobEvent):
     message = (
         f"setup took longer than %(seconds).3f s: {_JOB}; released, the attempt does not count"
     )
+
+    #: The queue's `executor_init_timeout`, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class SetupExitTimedOut(JobEvent):
+    """After its handler, a queue's `setup` took longer to end than `executor_init_timeout`.
+
+    Its end is cancelled. The job's outcome stands: the handler had returned.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"setup took longer than %(seconds).3f s to end, after its handler: {_JOB}"
 
     #: The queue's `executor_init_timeout`, in seconds.
     seconds: float

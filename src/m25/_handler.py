@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ._codec import Codec, Undecodable
-from ._errors import ValueRefused
+from ._errors import SetupSwallowed, ValueRefused
 from ._groups import only_leaf
 from ._job import Error, Input, Output
 
@@ -51,31 +51,50 @@ class Handler(Generic[Input, Output, Error]):
             raise Undecodable("", f"its decoder raised {type(error).__name__}") from error
 
     def run(
-        self, value: Input, begin: Callable[[], Awaitable[bool]]
+        self,
+        value: Input,
+        begin: Callable[[], Awaitable[bool]],
+        returned: Callable[[Output], None],
     ) -> Awaitable[Output | NotBegun]:
         """Run the handler on one input, and `setup` around it; to be awaited.
 
         `begin` is awaited between the two: where it answers that the job is not ours any more, the
-        handler is not called.
+        handler is not called. `returned` is called between the handler's return and the end of
+        `setup`. Without a `setup` neither is called.
 
         Raises:
+            SetupSwallowed: the handler did not return, and setup let nobody know.
             BaseException: whatever setup or handler raised; `sort_raised` tells what is theirs.
         """
         if self.setup is None:
             # As it is: a coroutine around it would cost each step of each handler.
             return self.function(value)
-        return self._run_with_setup(self.setup, value, begin)
+        return self._run_with_setup(self.setup, value, begin, returned)
 
     async def _run_with_setup(
         self,
         setup: Callable[[], AbstractAsyncContextManager[Any]],
         value: Input,
         begin: Callable[[], Awaitable[bool]],
+        returned: Callable[[Output], None],
     ) -> Output | NotBegun:
+        swallowed: BaseException | None = None
         async with setup() as resource:
             if not await begin():
                 return NotBegun()
-            return await self.function(value, resource)
+            try:
+                output = await self.function(value, resource)
+            except BaseException as error:
+                swallowed = error
+                raise
+            returned(output)
+            return output
+        # A block that is left by `return` does not come here: an exception was swallowed.
+        if isinstance(swallowed, Exception):
+            raise swallowed
+        raise SetupSwallowed(
+            "setup's block ended the handler before it returned, by a scope of its own"
+        ) from swallowed
 
     def encode_output(self, output: Output) -> str:
         """Write what the handler returned.
@@ -124,11 +143,19 @@ class Raised:
     #: What must be raised again: Ctrl-C, and cancellation from outside.
     passing: BaseException | None
 
+    @property
+    def is_interrupt(self) -> bool:
+        """Whether Ctrl-C is part of what must be raised again."""
+        if isinstance(self.passing, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", self.passing)
+            return group.subgroup(KeyboardInterrupt) is not None
+        return isinstance(self.passing, KeyboardInterrupt)
+
 
 def sort_raised(error: BaseException) -> Raised:
     """Tell what a handler raised by itself from what only passed through it."""
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
-    if being_cancelled():
+    if being_cancelled():  # rule: only a cancellation from outside passes
         # Without that, a `Cancelled` is one that the handler kept from a scope of its own: to let
         # it pass would end the manager in silence.
         passes += (trio.Cancelled,)

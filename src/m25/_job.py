@@ -1,17 +1,10 @@
-"""A job: what is asked for (`Job`), what the database keeps of it (`JobRecord`), and its life.
+"""A job: what is asked for (`Job`), and what the database keeps of it (`JobRecord`).
 
-The names and the fields are those of the original m25. Its life is the table `MOVES` below: what is
-not in it cannot happen, and the SQL, the documentation and the tests are checked against it.
-
-    pending ──claim──▶ reserved ──start──▶ executing ──settle──▶ succeeded | failed
-       │  ▲               │                    │
-       │  └───release─────┴────────release─────┘
-       └──cancel──▶ cancelled
+The names and the fields are those of the original m25. Its life is told in `_lifecycle`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -21,6 +14,8 @@ import attrs
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidJob
+from ._lifecycle import FailureReason as FailureReason  # noqa: PLC0414 - users know it from here
+from ._lifecycle import JobStatus as JobStatus  # noqa: PLC0414
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -28,57 +23,6 @@ Error = TypeVar("Error", bound=Exception)
 
 #: A unique key longer than this in UTF-8 does not fit into a PostgreSQL index entry.
 _LONGEST_UNIQUE_KEY: Final = 2_000
-
-
-class JobStatus(enum.Enum):
-    """Where a job is in its life; the values are those in the database."""
-
-    PENDING = "pending"
-    RESERVED = "reserved"
-    EXECUTING = "executing"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class FailureReason(enum.Enum):
-    """Why an attempt failed; the values are those in the database."""
-
-    #: The handler raised one of the queue's declared errors; it is kept in `error_data`.
-    ERRORED = "error"
-    #: The handler's process, or its executor, stopped answering heartbeats.
-    HEARTBEAT_TIMEOUT = "heartbeat_timeout"
-    #: The handler was still running at the deadline.
-    JOB_TIMEOUT = "job_timeout"
-    #: The handler raised anything else, or its input or output could not be decoded or encoded.
-    CRASH = "crash"
-
-
-#: Every legal move, and the verb (the statement in `_store/sql`) that makes it.
-MOVES: Final[Mapping[tuple[JobStatus, JobStatus], frozenset[str]]] = {
-    (JobStatus.PENDING, JobStatus.RESERVED): frozenset({"claim"}),
-    (JobStatus.PENDING, JobStatus.EXECUTING): frozenset({"claim", "confirm"}),
-    (JobStatus.PENDING, JobStatus.CANCELLED): frozenset({"cancel"}),
-    (JobStatus.RESERVED, JobStatus.EXECUTING): frozenset({"start"}),
-    (JobStatus.RESERVED, JobStatus.PENDING): frozenset({"release", "release_claims", "sweep"}),
-    (JobStatus.EXECUTING, JobStatus.PENDING): frozenset({"release", "release_claims"}),
-    (JobStatus.EXECUTING, JobStatus.SUCCEEDED): frozenset({"settle"}),
-    (JobStatus.EXECUTING, JobStatus.FAILED): frozenset({"settle", "sweep"}),
-}
-
-
-def has_next_attempt(
-    reason: FailureReason, *, attempt: int, max_attempts: int, losses: int, allowed_losses: int
-) -> bool:
-    """Whether a failed attempt is followed by another.
-
-    `losses` counts the attempts of the chain that were lost with their process, this one included.
-    A lost attempt was not the job's fault: it is followed by the next up to `allowed_losses` times
-    in a chain, whatever `max_attempts` says, and not counted against it.
-    """
-    if reason is FailureReason.HEARTBEAT_TIMEOUT:
-        return losses <= allowed_losses
-    return attempt - losses < max_attempts
 
 
 def check_text(value: object, name: str, error: type[ValueError]) -> str:
@@ -250,47 +194,49 @@ class Job(Generic[Input]):
 class JobRecord(Generic[Input, Output, Error]):
     """A job as the database has it: one attempt, and how it stands.
 
-    The first 22 fields are the original's. Times are aware, in UTC, and the database's own.
+    The first 22 fields are the original's. Times are aware, in UTC, and the database's own. The
+    defaults are those of a job that was just enqueued: tests of your own that make records are not
+    broken by a field that a later m25 adds.
     """
 
     id: JobId
     queue_name: str
     created_at: datetime
-    scheduled_at: datetime | None
+    scheduled_at: datetime | None = None
     input: Input
     #: When it was claimed.
-    reserved_at: datetime | None
+    reserved_at: datetime | None = None
     #: When its handler began.
-    started_at: datetime | None
-    cancelled_at: datetime | None
-    finished_at: datetime | None
+    started_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    finished_at: datetime | None = None
     #: How long its handler may run.
     timeout: timedelta
-    status: JobStatus
+    status: JobStatus = JobStatus.PENDING
     #: What its handler returned.
-    output: Output | None
+    output: Output | None = None
     #: `started_at` plus `timeout`.
-    deadline: datetime | None
-    latest_heartbeat_at: datetime | None
-    failure_reason: FailureReason | None
+    deadline: datetime | None = None
+    latest_heartbeat_at: datetime | None = None
+    failure_reason: FailureReason | None = None
     #: The declared error its handler raised.
-    error_data: Error | None
+    error_data: Error | None = None
     #: 1 for the first attempt.
-    attempt: int
-    max_attempts: int
+    attempt: int = 1
+    max_attempts: int = 1
     #: The first attempt of this chain; `None` for the first attempt itself.
-    original_attempt_id: JobId | None
+    original_attempt_id: JobId | None = None
     #: The attempt before this one.
-    previous_attempt_id: JobId | None
-    retry_delay: timedelta
-    unique_key: str | None
+    previous_attempt_id: JobId | None = None
+    retry_delay: timedelta = timedelta(0)
+    unique_key: str | None = None
     #: Lower runs first.
-    priority: int
+    priority: int = 0
     #: How many attempts of this chain were lost with their process so far.
-    losses: int
+    losses: int = 0
     #: The type of what was raised, where the failure reason is a crash.
-    crash_type: str | None
-    crash_message: str | None
-    crash_traceback: str | None
+    crash_type: str | None = None
+    crash_message: str | None = None
+    crash_traceback: str | None = None
     #: The enqueuer's notes.
-    meta: Mapping[str, Any] | None
+    meta: Mapping[str, Any] | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from datetime import UTC
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, cast
 
 from ._codec import Codec, Undecodable, value_codec
 from ._errors import (
@@ -13,15 +15,17 @@ from ._errors import (
     JobRecordFetchInvalidStatusError,
     JobRecordFetchJsonDecodeError,
 )
-from ._job import Error, FailureReason, Input, JobId, JobRecord, JobStatus, Output
+from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._queue import Queue
-from ._store.protocol import JobRow
+from ._store.columns import COLUMNS, GIVEN
+from ._store.protocol import JobRow, NewJob
 from ._timestamps import duration_from_text, timestamp_from_text
-
-T = TypeVar("T")
 
 #: The codec of `meta`, which is a JSON object whatever the queue.
 META: Final[Codec[Mapping[str, Any]]] = value_codec(dict[str, Any], "meta")
+
+#: Reads one field's text.
+_Reader: TypeAlias = Callable[[JobId, Queue[Any, Any, Any], str, str], Any]
 
 
 def decode_record(
@@ -33,81 +37,93 @@ def decode_record(
         JobRecordFetchDecodeErrors: one or more fields cannot be read; it names each.
     """
     job_id = JobId(row.id)
+    fields = row._asdict()
     errors: list[JobRecordDecodeError] = []
-
-    def read(field: str, text: str | None, reader: Callable[[str], T]) -> T | None:
-        if text is None:
-            return None
-        try:
-            return reader(text)
-        except (ValueError, OverflowError) as error:
-            reason = f"{text[:40]!r} is more than Python can hold"
-            errors.append(_caused(JobRecordDecodeError(job_id, field, reason), error))
-            return None
-
-    def decode(field: str, text: str | None, codec: Codec[T]) -> T | None:
-        if text is None:
-            return None
-        try:
-            return codec.decode(text)
-        except Undecodable as error:
-            problem = JobRecordFetchJsonDecodeError(job_id, field, error.path, error.reason)
-            errors.append(_caused(problem, error))
-            return None
-
-    def status(text: str) -> JobStatus | None:
-        try:
-            return JobStatus(text)
-        except ValueError as error:
-            errors.append(_caused(JobRecordFetchInvalidStatusError(job_id, text), error))
-            return None
-
-    def failure_reason(text: str | None) -> FailureReason | None:
-        if text is None:
-            return None
-        try:
-            return FailureReason(text)
-        except ValueError as error:
-            errors.append(_caused(JobRecordFetchInvalidFailureReason(job_id, text), error))
-            return None
-
-    fields: dict[str, Any] = {
-        "id": job_id,
-        "queue_name": row.queue_name,
-        "created_at": read("created_at", row.created_at, timestamp_from_text),
-        "scheduled_at": read("scheduled_at", row.scheduled_at, timestamp_from_text),
-        "input": decode("input", row.input, queue.input_codec),
-        "reserved_at": read("reserved_at", row.reserved_at, timestamp_from_text),
-        "started_at": read("started_at", row.started_at, timestamp_from_text),
-        "cancelled_at": read("cancelled_at", row.cancelled_at, timestamp_from_text),
-        "finished_at": read("finished_at", row.finished_at, timestamp_from_text),
-        "timeout": read("timeout", row.timeout, duration_from_text),
-        "status": status(row.status),
-        "output": decode("output", row.output, queue.output_codec),
-        "deadline": read("deadline", row.deadline, timestamp_from_text),
-        "latest_heartbeat_at": read(
-            "latest_heartbeat_at", row.latest_heartbeat_at, timestamp_from_text
-        ),
-        "failure_reason": failure_reason(row.failure_reason),
-        "error_data": decode("error_data", row.error_data, queue.error_codec),
-        "attempt": row.attempt,
-        "max_attempts": row.max_attempts,
-        "original_attempt_id": row.original_attempt_id and JobId(row.original_attempt_id),
-        "previous_attempt_id": row.previous_attempt_id and JobId(row.previous_attempt_id),
-        "retry_delay": read("retry_delay", row.retry_delay, duration_from_text),
-        "unique_key": row.unique_key,
-        "priority": row.priority,
-        "losses": row.losses,
-        "crash_type": row.crash_type,
-        "crash_message": row.crash_message,
-        "crash_traceback": row.crash_traceback,
-        "meta": decode("meta", row.meta, META),
-    }
+    for name, reader in _READERS:
+        if (text := fields[name]) is not None:
+            try:
+                fields[name] = reader(job_id, queue, name, text)
+            except JobRecordDecodeError as error:
+                errors.append(error)
     if errors:
         raise JobRecordFetchDecodeErrors(errors) from errors[0]
     return cast("JobRecord[Input, Output, Error]", JobRecord(**fields))
 
 
-def _caused(error: JobRecordDecodeError, cause: BaseException) -> JobRecordDecodeError:
-    error.__cause__ = cause
-    return error
+def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input, Any, Any]:
+    """The record of a job that has just been inserted: all else is as `JobRecord` has it."""
+    fields: dict[str, Any] = dict(zip(_AS_GIVEN, _get_as_given(new), strict=True))
+    return JobRecord(
+        id=JobId(new.id),
+        created_at=timestamp_from_text(created_at),
+        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
+        input=job.input,
+        meta=job.meta,
+        **fields,
+    )
+
+
+#: The fields of a new job that its record has as they are.
+_AS_GIVEN: Final = tuple(
+    name for name in GIVEN if name not in ("id", "scheduled_at", "input", "meta")
+)
+_get_as_given: Final = attrgetter(*_AS_GIVEN)
+
+
+def _read_number(read: Callable[[str], Any]) -> _Reader:
+    def reader(job_id: JobId, _queue: Queue[Any, Any, Any], field: str, text: str) -> Any:
+        try:
+            return read(text)
+        except (ValueError, OverflowError) as error:
+            reason = f"{text[:40]!r} is more than Python can hold"
+            raise JobRecordDecodeError(job_id, field, reason) from error
+
+    return reader
+
+
+def _decode(codec_of: Callable[[Queue[Any, Any, Any]], Codec[Any]]) -> _Reader:
+    def reader(job_id: JobId, queue: Queue[Any, Any, Any], field: str, text: str) -> Any:
+        try:
+            return codec_of(queue).decode(text)
+        except Undecodable as error:
+            raise JobRecordFetchJsonDecodeError(job_id, field, error.path, error.reason) from error
+
+    return reader
+
+
+def _read_status(job_id: JobId, _queue: object, _field: str, text: str) -> JobStatus:
+    try:
+        return JobStatus(text)
+    except ValueError as error:
+        raise JobRecordFetchInvalidStatusError(job_id, text) from error
+
+
+def _read_failure_reason(job_id: JobId, _queue: object, _field: str, text: str) -> FailureReason:
+    try:
+        return FailureReason(text)
+    except ValueError as error:
+        raise JobRecordFetchInvalidFailureReason(job_id, text) from error
+
+
+def _read_id(job_id: JobId, _queue: object, field: str, text: str) -> JobId:
+    return job_id if field == "id" else JobId(text)
+
+
+#: By what a column is read as, or else by its type; what is in neither is as it should be.
+_HOW: Final[Mapping[str, _Reader]] = {
+    "input": _decode(lambda queue: queue.input_codec),
+    "output": _decode(lambda queue: queue.output_codec),
+    "error": _decode(lambda queue: queue.error_codec),
+    "object": _decode(lambda _queue: META),
+    "status": _read_status,
+    "failure reason": _read_failure_reason,
+    "uuid": _read_id,
+    "timestamptz": _read_number(timestamp_from_text),
+    "interval": _read_number(duration_from_text),
+}
+
+_READERS: Final = tuple(
+    (name, _HOW[how])
+    for name, column in COLUMNS.items()
+    if (how := column.read_as or column.type) in _HOW
+)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from ._errors import InvalidQueue
 
 #: Where a queue is declared is outside of these.
-_OURS: Final = (__name__, "m25._queue", "m25._decorator", "contextlib", "attr._make")
+_OURS: Final = (__name__, "m25._queue", "m25._decorator", "contextlib")
 
 
 def function_of(handler: Any) -> Any:

@@ -6,6 +6,7 @@ Those that most programs catch are in `m25` as well. `M25Error` is the base of t
 from ._errors import (
     AlreadyStarted,
     ClientClosed,
+    CutShort,
     DatabaseError,
     DatabaseNotMigrated,
     DatabaseTooNew,
@@ -31,6 +32,7 @@ from ._errors import (
     NoJobRecordFound,
     NotInJob,
     QueueStartError,
+    SetupSwallowed,
     UniqueKeyConflict,
     UsageError,
     ValueRefused,
@@ -39,6 +41,7 @@ from ._errors import (
 __all__ = [
     "AlreadyStarted",
     "ClientClosed",
+    "CutShort",
     "DatabaseError",
     "DatabaseNotMigrated",
     "DatabaseTooNew",
@@ -64,6 +67,7 @@ __all__ = [
     "NoJobRecordFound",
     "NotInJob",
     "QueueStartError",
+    "SetupSwallowed",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from m25 import FailureReason, Job, JobId, JobStatus
-from m25._job import MOVES, has_next_attempt
+from m25._lifecycle import MOVES, has_next_attempt
 from m25.errors import InvalidJob
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)

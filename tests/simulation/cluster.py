@@ -155,7 +155,7 @@ class History:
 
     def tokens(self) -> dict[str, str | None]:
         """By row, the token of its latest claim."""
-        return {id: row.claim_token for id, row in self.store._rows.items()}
+        return {id: row.claim_token for id, row in self.store._table.rows.items()}
 
     def count(self, fault: str) -> None:
         self.faults[fault] = self.faults.get(fault, 0) + 1
@@ -254,7 +254,7 @@ def check_nothing_is_left(history: History, process: Process) -> None:
         return
     left = [
         row.id
-        for row in history.store._rows.values()
+        for row in history.store._table.rows.values()
         if row.status.value in ("reserved", "executing") and row.claim_token in process.tokens
     ]
     if left:

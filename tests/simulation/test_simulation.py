@@ -13,7 +13,7 @@ import shlex
 import attrs
 import pytest
 
-from m25._store import memory
+from m25._store.memory.rows import Row
 
 from . import cluster, run
 from .checker import violations
@@ -52,7 +52,7 @@ def test_a_history_that_fails_is_shrunk_to_a_line_that_runs_a_smaller_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Nobody sees that a process is gone, so its jobs never end.
-    monkeypatch.setattr(memory, "_is_dead", lambda *_: False)
+    monkeypatch.setattr(Row, "is_dead", lambda *_: False)
     monkeypatch.setattr(cluster, "PATIENCE", 100.0)
     seed, problems = next((n, found) for n in range(100) if (found := simulate(n).problems))
     assert problems[0].startswith("2: not ended")

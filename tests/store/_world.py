@@ -193,7 +193,7 @@ class MemoryWorld(WithVerbs):
         self.store.move_clock(timedelta(seconds=seconds))
 
     async def disown(self, id: str) -> None:
-        row = self.store._rows[id]
+        row = self.store._table.rows[id]
         row.claim_token = row.lease_expires_at = None
 
     async def successor(self, id: str) -> JobRow | None:

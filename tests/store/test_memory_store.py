@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from _world import LEASE, MemoryWorld, failure, job, make_id, success, token
 
-from m25._job import JobStatus
+from m25._lifecycle import JobStatus
 from m25._store.failures import StatementFailed
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob, WriteResult
@@ -147,9 +147,9 @@ async def test_every_call_is_a_checkpoint() -> None:
 async def test_a_move_that_the_table_does_not_have_cannot_be_made() -> None:
     world = MemoryWorld()
     (id,) = await world.put(job())
-    row = world.store._rows[id]
+    row = world.store._table.rows[id]
     with pytest.raises(AssertionError, match=r"claim: .*PENDING.* → .*CANCELLED"):
-        world.store._write("claim", row, cancelled_at=0)
+        world.store._table.write("claim", row, cancelled_at=0)
     assert row.status is JobStatus.CANCELLED
 
 
@@ -203,4 +203,4 @@ async def test_a_thousand_jobs_for_later_do_not_slow_a_claim() -> None:
     for priority in range(-10, 10):
         await world.put(*(job(scheduled_at=tomorrow, priority=priority) for _ in range(50)))
     await world.put(job(priority=10))
-    assert len(world.store._due("q", world.store._now(), 5)) == 1
+    assert len(world.store._table.due("q", world.store._clock.now(), 5)) == 1

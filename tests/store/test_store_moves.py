@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
-from m25._job import MOVES, JobStatus
+from m25._lifecycle import MOVES, JobStatus
 from m25._store.protocol import ClaimedJob
 
 #: How to bring a new job into each status, and the claim on it, such as it is.

@@ -39,31 +39,8 @@ async def test_ctrl_c_by_trios_own_means_hands_jobs_back_at_once(
         assert await running.process.wait() == 0
         assert trio.current_time() - began < 2
         await running.until_printed("interrupted")
-    assert await unfinished(dsn) == [("pending", 1)]
-    assert not [line for line in running.logged if "Traceback" in line]
-
-
-async def test_a_keyboard_interrupt_in_a_handler_ends_the_program_and_spends_no_attempt(
-    dsn: str,
-) -> None:
-    begun = trio.Event()
-
-    @m25.queue("interrupted")
-    async def interrupted(raises: bool) -> None:
-        if raises:
-            await begun.wait()
-            raise KeyboardInterrupt
-        begun.set()
-        await trio.sleep_forever()
-
-    with pytest.raises(KeyboardInterrupt):
-        async with m25.open(dsn) as m:
-            m.add_queue(interrupted)
-            await m.start()
-            await m.enqueue(interrupted, True)
-            await m.enqueue(interrupted, False)
-            await trio.sleep_forever()
-    assert await unfinished(dsn) == [("pending", 1), ("pending", 1)]
+    # Where Ctrl-C comes out of a handler that computes, that attempt is lost with its process.
+    assert (await unfinished(dsn))[-1] == ("pending", 1 if queue is sleeps else 2)
 
 
 @pytest.mark.parametrize("checkpoints", range(0, 60, 4))

@@ -21,7 +21,7 @@ RNG = random.Random(25)
 @attrs.frozen
 class Beating:
     misses: int = 0
-    deadline: float = 0.0
+    must_end_by: float = 0.0
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_an_executor_is_stale_after_more_misses_than_allowed(allowed: int) -> No
 
 
 def test_an_executor_is_overdue_once_its_grace_is_over() -> None:
-    executors = [Beating(deadline=deadline) for deadline in (7.0, 8.0, 9.0, float("inf"))]
+    executors = [Beating(must_end_by=deadline) for deadline in (7.0, 8.0, 9.0, float("inf"))]
     assert overdue(executors, now=10.0, grace=2.0) == executors[:1]
     assert overdue(executors, now=7.0, grace=0.0) == []
 

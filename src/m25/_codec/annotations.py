@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import enum
+import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import NoneType
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin
@@ -19,20 +21,41 @@ _SEQUENCES: Final[Mapping[Any, type]] = {
     list: list,
     collections.abc.Sequence: list,
     collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
+    collections.deque: collections.deque,
     set: set,
     frozenset: frozenset,
 }
-_MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_QUALIFIERS: Final = [
-    getattr(typing, name)
-    for name in ("Final", "Required", "NotRequired", "ReadOnly")
-    if hasattr(typing, name)
-]
-_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())
+_MAPPINGS: Final[Mapping[Any, type]] = {
+    dict: dict,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+    collections.Counter: collections.Counter,
+}
+_QUALIFIERS: Final = ("Final", "Required", "NotRequired", "ReadOnly")
+_MISSING: Final = object()
 
 
 class Unsupported(Exception):
     """Values of this type cannot be carried; the message says why."""
+
+
+def is_form(kind: Any, *names: str) -> bool:
+    """One of the special forms of these names.
+
+    What `typing` of this Python does not have yet, `typing_extensions` has. That is no dependency:
+    whoever annotates with it has it imported.
+    """
+    modules = typing, sys.modules.get("typing_extensions")
+    return any(kind is getattr(module, name, _MISSING) for module in modules for name in names)
+
+
+def qualifiers(kind: Any) -> Iterator[Any]:
+    """What qualifies the type of a key in a TypedDict, from the outside in."""
+    while (origin := get_origin(kind)) is typing.Annotated or is_form(origin, *_QUALIFIERS):
+        yield origin
+        kind = kind.__origin__ if origin is typing.Annotated else get_args(kind)[0]
 
 
 def bare(kind: Any) -> Any:
@@ -43,13 +66,13 @@ def bare(kind: Any) -> Any:
             return NoneType
         if origin is typing.Annotated:
             kind = kind.__origin__
-        elif origin in _QUALIFIERS:
+        elif is_form(origin, *_QUALIFIERS):
             kind = get_args(kind)[0]
         elif isinstance(kind, typing.NewType):
             kind = kind.__supertype__
-        elif isinstance(kind, _ALIAS):
+        elif is_form(type(kind), "TypeAliasType"):
             kind = kind.__value__
-        elif isinstance(origin, _ALIAS):
+        elif is_form(type(origin), "TypeAliasType"):
             kind = origin.__value__[get_args(kind)]
         else:
             return kind
@@ -70,7 +93,11 @@ def is_class(kind: Any) -> bool:
 
 def is_typed_dict(kind: Any) -> bool:
     """A TypedDict."""
-    return typing.is_typeddict(get_origin(kind) or kind)
+    # `typing.is_typeddict` does not know those of typing_extensions.
+    origin = get_origin(kind) or kind
+    if not isinstance(origin, type) or not issubclass(origin, dict):
+        return False
+    return hasattr(cast("Any", origin), "__required_keys__")
 
 
 def is_named_tuple(kind: Any) -> bool:
@@ -139,10 +166,14 @@ def items(kind: Any) -> tuple[Any, ...]:
     return (Any, ...) if kind in (tuple, typing.Tuple) else get_args(kind)  # noqa: UP006
 
 
-def mapping(kind: Any) -> tuple[Any, Any]:
-    """The types of keys and values."""
-    key, item = get_args(kind) or (str, Any)
-    return str if key is Any else key, item
+def mapping(kind: Any) -> tuple[type, Any, Any]:
+    """The class of its values, and the types of their keys and items."""
+    made = _MAPPINGS[get_origin(kind) or kind]
+    if made is collections.Counter:
+        key, item = (*(get_args(kind) or (str,)), int)
+    else:
+        key, item = get_args(kind) or (str, Any)
+    return made, str if key in (Any, object) else key, item
 
 
 def class_name(cls: Any) -> str:

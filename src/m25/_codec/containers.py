@@ -8,13 +8,17 @@ Where a part is refused, the container adds which one it was. It does not count 
 
 from __future__ import annotations
 
+import operator
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
 from typing import Any, NoReturn, get_origin
 
 from . import annotations as kinds
 from .annotations import Unsupported, name_of
 from .fields import hints_of, keys_of
-from .leaves import Hook
+from .leaves import Hook, is_leaf
 from .maker import Maker
 from .refusal import Refusal, described, key_part, reason_of, reraise
 from .text import index_of_latest, key_of_latest
@@ -24,50 +28,57 @@ from .unions import json_types
 
 
 def encode_sequence(maker: Maker, kind: Any, place: str) -> Hook:
-    """From a list or a set to an array."""
-    taken: Any
+    """From a list, a deque or a set to an array."""
     taken, item_kind = kinds.sequence(kind)
     item = maker.hook(item_kind)
-    ordered = taken is list
+    what = f"a {taken.__name__}"
+    if taken is list:
+        return _any_length(item, taken, what, None, place)
+    if taken is deque:
+        return _without_maxlen(_any_length(item, taken, what, None, place), place)
+    item_kind = kinds.bare(item_kind)
+    # Two datetimes that are not equal can be one instant, and so can two objects that hold such.
+    distinct = is_leaf(item_kind) and item_kind is not datetime
+    make = _in_order if distinct else _distinct_in_order
+    return _any_length(item, taken, what, make, place)
 
+
+def _without_maxlen(hook: Hook, place: str) -> Hook:
     def to_json(value: Any, _: Any = None) -> Any:
-        if value.__class__ is not taken:
-            raise Refusal(f"must be a {taken.__name__}, not {described(value)}", place)
-        items = iter(value)
-        try:
-            found = [item(each) for each in items]
-        except Exception as error:
-            reraise(error, f"{place}[{index_of_latest(items, value)}]")
-        return found if ordered else _in_order(found)
+        if value.__class__ is deque and value.maxlen is not None:
+            raise Refusal("is a deque with a maxlen, which would be lost", place)
+        return hook(value)
 
     return to_json
 
 
 def decode_sequence(maker: Maker, kind: Any, place: str) -> Hook:
-    """From an array to a list or a set."""
+    """From an array to a list, a deque or a set."""
     made, item_kind = kinds.sequence(kind)
-    return _any_length(maker.hook(item_kind), list, None if made is list else made, place)
+    make = None if made is list else made
+    return _any_length(maker.hook(item_kind), list, "an array", make, place)
 
 
 def encode_tuple(maker: Maker, kind: Any, place: str) -> Hook:
     """From a tuple to an array."""
-    return _tuple(maker, kinds.items(kind), tuple, None, place)
+    return _tuple(maker, kinds.items(kind), tuple, "a tuple", None, place)
 
 
 def decode_tuple(maker: Maker, kind: Any, place: str) -> Hook:
     """From an array to a tuple."""
-    return _tuple(maker, kinds.items(kind), list, tuple, place)
+    return _tuple(maker, kinds.items(kind), list, "an array", tuple, place)
 
 
 def encode_named_tuple(maker: Maker, kind: Any, place: str) -> Hook:
     """From a NamedTuple to an array."""
-    return _fixed_length(maker, _parts(maker, kind), get_origin(kind) or kind, None, place)
+    taken = get_origin(kind) or kind
+    return _fixed_length(maker, _parts(maker, kind), taken, f"a {taken.__name__}", None, place)
 
 
 def decode_named_tuple(maker: Maker, kind: Any, place: str) -> Hook:
     """From an array to a NamedTuple."""
     make = (get_origin(kind) or kind)._make
-    return _fixed_length(maker, _parts(maker, kind), list, make, place)
+    return _fixed_length(maker, _parts(maker, kind), list, "an array", make, place)
 
 
 def _parts(maker: Maker, kind: Any) -> list[Any]:
@@ -83,19 +94,23 @@ def _tuple(
     maker: Maker,
     parts: tuple[Any, ...],
     taken: type,
+    what: str,
     make: Callable[[list[Any]], Any] | None,
     place: str,
 ) -> Hook:
     if len(parts) == 2 and parts[1] is Ellipsis:
-        return _any_length(maker.hook(parts[0]), taken, make, place)
-    return _fixed_length(maker, parts, taken, make, place)
+        return _any_length(maker.hook(parts[0]), taken, what, make, place)
+    return _fixed_length(maker, parts, taken, what, make, place)
 
 
 def _any_length(
-    item: Hook, taken: Any, make: Callable[[list[Any]], Any] | None, place: str
+    item: Hook,
+    taken: Any,
+    what: str,
+    make: Callable[[list[Any]], Any] | None,
+    place: str,
 ) -> Hook:
-    """A function of what has items of one type; `make` is asked for what is no list."""
-    what = _what(taken)
+    """A function of what has items of one type; `make` is asked for what is to be no list."""
 
     def either_way(value: Any, _: Any = None) -> Any:
         if value.__class__ is not taken:
@@ -119,12 +134,12 @@ def _fixed_length(
     maker: Maker,
     parts: Iterable[Any],
     taken: Any,
+    what: str,
     make: Callable[[list[Any]], Any] | None,
     place: str,
 ) -> Hook:
     hooks = [maker.hook(part, f"[{index}]") for index, part in enumerate(parts)]
     length = len(hooks)
-    what = _what(taken)
 
     def either_way(value: Any, _: Any = None) -> Any:
         if value.__class__ is not taken:
@@ -140,10 +155,6 @@ def _fixed_length(
     return either_way
 
 
-def _what(taken: type) -> str:
-    return "an array" if taken is list else f"a {taken.__name__}"
-
-
 def _in_order(items: list[Any]) -> list[Any]:
     """Items of a set, in an order that does not depend on how it came about."""
     try:
@@ -153,17 +164,26 @@ def _in_order(items: list[Any]) -> list[Any]:
     return items
 
 
+def _distinct_in_order(items: list[Any]) -> list[Any]:
+    """Items of a set in order, where two that are not equal may be the same in JSON."""
+    items = _in_order(items)
+    if any(map(operator.eq, items, islice(items, 1, None))):
+        raise Refusal("has two items that are the same in JSON")
+    return items
+
+
 # Objects
 
 
 def encode_mapping(maker: Maker, kind: Any, place: str) -> Hook:
     """From a dict to an object."""
-    key_kind, item_kind = kinds.mapping(kind)
+    taken: Any
+    taken, key_kind, item_kind = kinds.mapping(kind)
     key, item = _key_to_text(maker, key_kind), maker.hook(item_kind)
 
     def to_json(value: Any, _: Any = None) -> Any:
-        if value.__class__ is not dict:
-            raise Refusal(f"must be a dict, not {described(value)}", place)
+        if value.__class__ is not taken:
+            raise Refusal(f"must be a {taken.__name__}, not {described(value)}", place)
         pairs = iter(value.items())
         try:
             found = {key(name): item(part) for name, part in pairs}
@@ -178,7 +198,8 @@ def encode_mapping(maker: Maker, kind: Any, place: str) -> Hook:
 
 def decode_mapping(maker: Maker, kind: Any, place: str) -> Hook:
     """From an object to a dict."""
-    key_kind, item_kind = kinds.mapping(kind)
+    made: Any
+    made, key_kind, item_kind = kinds.mapping(kind)
     key, item = _key_from_text(maker, key_kind), maker.hook(item_kind)
 
     def decoder(value: Any, _: Any = None) -> Any:
@@ -186,9 +207,12 @@ def decode_mapping(maker: Maker, kind: Any, place: str) -> Hook:
             raise Refusal(f"must be an object, not {described(value)}", place)
         pairs = iter(value.items())
         try:
-            return {key(name): item(part) for name, part in pairs}
+            found = {key(name): item(part) for name, part in pairs}
         except Exception as error:
             _reraise_in_pair(error, place, key, value, pairs)
+        if len(found) != len(value):
+            raise Refusal("has two keys that are the same", place)
+        return found if made is dict else made(found)
 
     return decoder
 

@@ -11,16 +11,26 @@ its own type alone, so that what would not come back equal is refused where it g
     union of classes                the same, with the class's name in "_type"
     other union                     its members', where JSON tells them apart
     list, set, frozenset, tuple     an array; a tuple's length is checked
+    deque                           an array; one with a maxlen is refused
+    Iterable, Collection, Sequence  a list's
     NamedTuple                      an array
-    dict                            an object; keys have a form as string, or are whole numbers
+    dict, Counter                   an object; keys have a form as string, or are whole numbers
     Enum, Flag                      its value
     Literal                         itself
     datetime, date, time            ISO 8601; a datetime must be aware, and comes back in UTC
     timedelta                       seconds, as a string of decimal digits
-    UUID, Decimal, Path             a string
+    UUID, Decimal, Fraction, Path   a string
+    IPv4Address and its kin         a string
     bytes                           base64, as a string
     NewType, Annotated, Final       what they name, annotate, or qualify
-    Any                             a plain JSON value, as it is
+    Any, object                     a plain JSON value, as it is
+
+A datetime comes back as the same instant. Python calls the two equal, unless it is in an hour that
+the clocks of its zone repeat or skip: such a datetime equals none of another zone (PEP 495).
+
+A number comes back equal in Python's sense. PostgreSQL has no negative zero: -0.0 comes back as
+0.0. Where nothing says that a number is a float, as in `Any` and in `int | float`, a float of 1e16
+or more comes back as the int that it equals.
 """
 
 from __future__ import annotations
@@ -47,7 +57,7 @@ from .containers import (
     encode_typed_dict,
 )
 from .fields import runs_code
-from .leaves import LEAVES, Hook, never, path
+from .leaves import LEAVES, Hook, is_leaf, never, path
 from .maker import Maker
 from .text import find_fault
 from .unions import decode_union, encode_union
@@ -174,7 +184,7 @@ class Converter:
         return later
 
     def _make(self, kind: Any, place: str) -> Hook:
-        if isinstance(kind, type) and kind in LEAVES:
+        if is_leaf(kind):
             return LEAVES[kind][self._direction](place)
         for predicate, *makes in _MAKES:
             if predicate(kind):

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 
 import attrs
 
-from .annotations import Unsupported, name_of
+from .annotations import Unsupported, is_form, name_of, qualifiers
 
 
 @attrs.frozen
@@ -169,6 +169,10 @@ def keys_of(kind: Any, names: Mapping[str, Any]) -> tuple[dict[str, Any], frozen
     hints = hints_of(kind, names)
     required: set[str] = set(origin.__required_keys__)
     # Where annotations are strings, the class has not seen these.
-    required |= {key for key, hint in hints.items() if get_origin(hint) is typing.Required}
-    required -= {key for key, hint in hints.items() if get_origin(hint) is typing.NotRequired}
+    for key, hint in hints.items():
+        for qualifier in qualifiers(hint):
+            if is_form(qualifier, "Required"):
+                required.add(key)
+            elif is_form(qualifier, "NotRequired"):
+                required.discard(key)
     return hints, frozenset(required)

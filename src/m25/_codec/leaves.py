@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import PurePath
 from types import NoneType
 from typing import Any, Final, NoReturn, TypeAlias
@@ -19,7 +29,7 @@ from uuid import UUID
 
 from .._timestamps import duration_from_text, duration_to_text
 from .refusal import Refusal, described, reraise
-from .text import float_from_int, untyped, untyped_float
+from .text import check_digits, float_from_int, untyped, untyped_float
 
 #: One direction of one type, for one place. The second argument is cattrs' own, and ignored.
 Hook: TypeAlias = Callable[..., Any]
@@ -28,13 +38,17 @@ Make: TypeAlias = Callable[[str], Hook]
 
 #: The integers up to here have a float each.
 _EXACT: Final = 2**53
+_FRACTION: Final = re.compile(r"-?\d+(/\d+)?", re.ASCII)
 
 
 def _exactly(kind: type, what: str) -> tuple[Make, Make]:
     def make(place: str) -> Hook:
+        def refusal(value: Any) -> Refusal:
+            return Refusal(f"must be {what}, not {described(value)}", place)
+
         def check(value: Any, _: Any = None) -> Any:
             if value.__class__ is not kind:
-                raise Refusal(f"must be {what}, not {described(value)}", place)
+                raise refusal(value)
             return value
 
         return check
@@ -103,10 +117,12 @@ def _any(place: str) -> Hook:
 def _as_text(
     kind: type, to_text: Callable[[Any], str], from_text: Callable[[str], Any]
 ) -> tuple[Make, Make]:
+    what = _what(kind)
+
     def encoder(place: str) -> Hook:
         def to_json(value: Any, _: Any = None) -> str:
             if value.__class__ is not kind:
-                raise Refusal(f"must be a {kind.__name__}, not {described(value)}", place)
+                raise Refusal(f"must be {what}, not {described(value)}", place)
             try:
                 return to_text(value)
             except Exception as error:
@@ -118,23 +134,28 @@ def _as_text(
 
 
 def _from_text(kind: type, from_text: Callable[[str], Any]) -> Make:
+    what = _what(kind)
+
     def decoder(place: str) -> Hook:
         def from_json(value: Any, _: Any = None) -> Any:
             if value.__class__ is not str:
-                raise Refusal(
-                    f"must be a {kind.__name__} as a string, not {described(value)}", place
-                )
+                raise Refusal(f"must be {what} as a string, not {described(value)}", place)
             try:
                 return from_text(value)
-            except (ValueError, OverflowError, InvalidOperation):
+            except (ValueError, ArithmeticError):
                 pass  # Some of these print the value: none becomes the refusal's context.
             except Exception as error:
                 reraise(error, place)
-            raise Refusal(f"must be a {kind.__name__} as a string, and this string is none", place)
+            raise Refusal(f"must be {what} as a string, and this string is none", place)
 
         return from_json
 
     return decoder
+
+
+def _what(kind: type) -> str:
+    name = kind.__name__
+    return f"an {name}" if name.startswith("I") else f"a {name}"
 
 
 def _datetime_to_text(value: datetime) -> str:
@@ -173,6 +194,19 @@ def _decimal_from_text(text: str) -> Decimal:
     return value
 
 
+def _fraction_to_text(value: Fraction) -> str:
+    check_digits(value.numerator)
+    check_digits(value.denominator)
+    return str(value)
+
+
+def _fraction_from_text(text: str) -> Fraction:
+    # `Fraction` reads "1e999999999" too, for as long as that takes.
+    if _FRACTION.fullmatch(text) is None:
+        raise ValueError
+    return Fraction(text)
+
+
 def _bytes_from_text(text: str) -> bytes:
     return base64.b64decode(text.encode(), validate=True)
 
@@ -206,6 +240,7 @@ def path(kind: type[PurePath]) -> tuple[Make, Make]:
 #: By type: what makes its hook to JSON, and what makes its hook from JSON.
 LEAVES: Final[dict[Any, tuple[Make, Make]]] = {
     Any: (_any, _any),
+    object: (_any, _any),
     NoneType: (_none, _none),
     str: _exactly(str, "a string"),
     int: _exactly(int, "a whole number"),
@@ -215,7 +250,19 @@ LEAVES: Final[dict[Any, tuple[Make, Make]]] = {
     date: _as_text(date, date.isoformat, date.fromisoformat),
     time: _as_text(time, _time_to_text, time.fromisoformat),
     timedelta: _as_text(timedelta, duration_to_text, duration_from_text),
+    Fraction: _as_text(Fraction, _fraction_to_text, _fraction_from_text),
     UUID: _as_text(UUID, str, UUID),
+    IPv4Address: _as_text(IPv4Address, str, IPv4Address),
+    IPv6Address: _as_text(IPv6Address, str, IPv6Address),
+    IPv4Network: _as_text(IPv4Network, str, IPv4Network),
+    IPv6Network: _as_text(IPv6Network, str, IPv6Network),
+    IPv4Interface: _as_text(IPv4Interface, str, IPv4Interface),
+    IPv6Interface: _as_text(IPv6Interface, str, IPv6Interface),
     Decimal: _as_text(Decimal, _decimal_to_text, _decimal_from_text),
     bytes: _as_text(bytes, _bytes_to_text, _bytes_from_text),
 }
+
+
+def is_leaf(kind: Any) -> bool:
+    """Whether a type is one of these."""
+    return isinstance(kind, type) and kind in LEAVES

@@ -6,6 +6,8 @@ import json
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import PurePath
 from types import NoneType
 from typing import Final, NoReturn
@@ -17,7 +19,23 @@ _LONGEST_PATH: Final = 300
 
 
 #: Keys that are written out in a path, as strings are; of any other only the class is named.
-_NAMED_KEYS: Final = (int, float, Decimal, UUID, date, time, timedelta, Enum, PurePath, NoneType)
+_NAMED_KEYS: Final = (
+    int,
+    float,
+    Decimal,
+    Fraction,
+    date,
+    time,
+    timedelta,
+    UUID,
+    Enum,
+    PurePath,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NoneType,
+)
 
 
 class Refusal(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import json.encoder
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from decimal import Decimal
 from itertools import islice
@@ -61,7 +62,6 @@ def to_text(plain: Any, *, bounded: bool = False) -> str:
     Raises:
         Refusal: it holds what cannot be kept; `find_fault` finds out where.
     """
-    text = reason = ""
     try:
         text = _encode(plain)
         # Quick tests on the whole. A backslash that was in a string is doubled, so the first may
@@ -75,10 +75,11 @@ def to_text(plain: Any, *, bounded: bool = False) -> str:
     except (ValueError, TypeError, RecursionError) as error:
         # A UnicodeEncodeError prints the character: none becomes the refusal's context.
         reason = reason_of(error)
+    else:
+        find_fault(plain)
+        return text
     find_fault(plain)
-    if reason:
-        raise Refusal(reason)
-    return text
+    raise Refusal(reason)
 
 
 def from_text(text: str | bytes) -> Any:
@@ -124,7 +125,7 @@ def _find_fault(plain: Any, value: Any, depth: int) -> None:
     elif isinstance(plain, float):
         _check_finite(plain)
     elif isinstance(plain, int):
-        _check_digits(plain)
+        check_digits(plain)
     elif isinstance(plain, list | tuple | dict):
         _check_depth(depth)
         for place, part, made_of in _parts(cast("list[Any] | dict[Any, Any]", plain), value):
@@ -141,7 +142,7 @@ def _parts(
 ) -> Iterable[tuple[str, Any, Any]]:
     """The parts of what is plain JSON: where each is, the part, and what it was made of."""
     if not isinstance(plain, dict):
-        found = _made_of(value, list | tuple, plain)
+        found = _made_of(value, list | tuple | deque, plain)
         for index, part in enumerate(plain):
             yield f"[{index}]", part, found and found[index]
     elif is_class(type(value)):
@@ -174,7 +175,7 @@ def untyped(value: Any, depth: int = 0) -> Any:
             _check_text(value)
     elif kind is int:
         if not -_SHORT < value < _SHORT:
-            _check_digits(value)
+            check_digits(value)
     elif kind is float:
         return untyped_float(value)
     elif kind is list:
@@ -279,7 +280,12 @@ def _check_finite(value: float) -> None:
         raise Refusal(f"{value} is not a JSON number")
 
 
-def _check_digits(value: int) -> None:
+def check_digits(value: int) -> None:
+    """See that an integer can be written, and read again.
+
+    Raises:
+        Refusal: it has more digits than Python reads.
+    """
     try:
         str(value)
     except ValueError as error:

@@ -21,12 +21,13 @@ from .annotations import (
     is_tuple,
     is_typed_dict,
     is_union,
+    mapping,
     name_of,
     sequence,
 )
 from .choices import choices
 from .fields import fields_of
-from .leaves import LEAVES, Hook, float_beside_int
+from .leaves import Hook, float_beside_int, is_leaf
 from .maker import Maker
 from .refusal import Refusal, described, key_part, shown
 
@@ -56,7 +57,9 @@ def instance_types(kind: Any) -> list[type]:
         return [type(each) for each in get_args(kind)]
     if is_sequence(kind):
         return [sequence(kind)[0]]
-    if is_mapping(kind) or is_typed_dict(kind):
+    if is_mapping(kind):
+        return [mapping(kind)[0]]
+    if is_typed_dict(kind):
         return [dict]
     origin = get_origin(kind) or kind
     if is_path(origin):
@@ -94,7 +97,7 @@ def json_types(kind: Any) -> list[type]:
         return [float, int]
     if kind in (int, bool, NoneType):
         return [kind]
-    if kind in LEAVES and kind is not Any:
+    if is_leaf(kind) and kind not in (Any, object):
         return [str]
     raise Unsupported(f"{name_of(kind)} cannot be a member of a union")
 

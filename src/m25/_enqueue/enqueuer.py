@@ -8,7 +8,6 @@ it is under way.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import trio
@@ -17,14 +16,13 @@ from .. import pg
 from .._batcher import Batcher
 from .._errors import EnqueueQueryError, InvalidJob, UniqueKeyConflict
 from .._groups import unwrapped
-from .._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._query import check_connection, raise_query_error
 from .._queue import Queue
-from .._record import META, decode_record
+from .._record import META, decode_record, new_record
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import Enqueued, Exists, Held, NewJob
-from .._timestamps import timestamp_from_text
 from .answers import EnqueuedMany
 from .notifier import Notifier
 
@@ -79,7 +77,7 @@ class Enqueuer:
                 _check_queue(answer, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
-                return _new_record(new, asked, timestamp_from_text(created_at))
+                return new_record(new, asked, created_at)
 
     async def enqueue_many(
         self,
@@ -225,37 +223,3 @@ def _check_queue(exists: Exists, queue: Queue[Any, Any, Any]) -> None:
 
 def _which(position: int) -> str:
     return f"in enqueue_many: the job at position {position}, counted from 0; none was enqueued"
-
-
-def _new_record(new: NewJob, job: Job[Input], created_at: datetime) -> JobRecord[Input, Any, Any]:
-    """The record of a job that has just been inserted."""
-    return JobRecord(
-        id=JobId(new.id),
-        queue_name=new.queue_name,
-        created_at=created_at,
-        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
-        input=job.input,
-        reserved_at=None,
-        started_at=None,
-        cancelled_at=None,
-        finished_at=None,
-        timeout=new.timeout,
-        status=JobStatus.PENDING,
-        output=None,
-        deadline=None,
-        latest_heartbeat_at=None,
-        failure_reason=None,
-        error_data=None,
-        attempt=1,
-        max_attempts=new.max_attempts,
-        original_attempt_id=None,
-        previous_attempt_id=None,
-        retry_delay=new.retry_delay,
-        unique_key=new.unique_key,
-        priority=new.priority,
-        losses=0,
-        crash_type=None,
-        crash_message=None,
-        crash_traceback=None,
-        meta=job.meta,
-    )

@@ -89,10 +89,9 @@ class PostgresStore(Store):
                         return await prepared.run(pooled, statement.parameters, on_rows)
                     rows = await self._execute(pooled, statement)
                 except Exception as error:
-                    if sorting.spoils_session(error):
-                        await pooled.close()
+                    await _close_if_spoilt(pooled, error, sorting)
                     raise
-            # On what could not be given early: the claim is committed by now.
+            # They could not be given early: the claim is committed by now.
             if statement.on_rows is not None:
                 with sorting.theirs():
                     statement.on_rows(rows)
@@ -150,8 +149,7 @@ class PostgresStore(Store):
                 try:
                     await self._insert_all(batches, notify, on_batch, pooled, sorting)
                 except Exception as error:
-                    if sorting.spoils_session(error):
-                        await pooled.close()
+                    await _close_if_spoilt(pooled, error, sorting)
                     raise
 
     async def _insert_all(
@@ -164,7 +162,7 @@ class PostgresStore(Store):
     ) -> None:
         source = aiter(batches)
         # Within a transaction of the caller's it is a savepoint.
-        async with connection.transaction():
+        async with connection.transaction():  # rule: many are enqueued in one transaction
             while True:
                 with sorting.theirs():
                     batch = await anext(source, None)
@@ -248,6 +246,14 @@ class PostgresStore(Store):
             listener.subscribe(*names) as events,
         ):
             yield _Notified(events, names)
+
+
+async def _close_if_spoilt(
+    pooled: pg.AsyncConnection[Any], error: Exception, sorting: Sorting
+) -> None:
+    """Close a connection whose session is in a wrong state: the next try is to have another."""
+    if sorting.spoils_session(error):  # rule: a session that is spoilt is closed
+        await pooled.close()
 
 
 def _passing(

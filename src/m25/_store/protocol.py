@@ -19,48 +19,16 @@ from typing import Any, NamedTuple, Protocol
 
 import attrs
 
-
-class JobRow(NamedTuple):
-    """A row of the job table, as `get`, `cancel` and `claim` return it."""
-
-    id: str
-    queue_name: str
-    created_at: str
-    scheduled_at: str | None
-    input: str
-    reserved_at: str | None
-    started_at: str | None
-    cancelled_at: str | None
-    finished_at: str | None
-    timeout: str
-    status: str
-    output: str | None
-    deadline: str | None
-    latest_heartbeat_at: str | None
-    failure_reason: str | None
-    error_data: str | None
-    attempt: int
-    max_attempts: int
-    original_attempt_id: str | None
-    previous_attempt_id: str | None
-    retry_delay: str
-    unique_key: str | None
-    priority: int
-    losses: int
-    crash_type: str | None
-    crash_message: str | None
-    crash_traceback: str | None
-    meta: str | None
+from .columns import JobRow as JobRow  # noqa: PLC0414 - a part of the protocol
 
 
-@attrs.frozen
-class NewJob:
-    """A job to be inserted."""
+class NewJob(NamedTuple):
+    """A job to be inserted: the columns that are given, in the table's order."""
 
     id: str
     queue_name: str
-    input: str
     scheduled_at: datetime | None
+    input: str
     timeout: timedelta
     max_attempts: int
     retry_delay: timedelta

@@ -1,16 +1,23 @@
-"""The statements: each a file of `sql/`, as a cursor takes it and as one that is prepared."""
+"""The statements: each a file of `sql/`, as a cursor takes it and as one that is prepared.
+
+What several statements share is written once: as a file of `sql/parts/`, or as a list that is made
+from the table of columns. Its name in braces stands for it. docs/statements.sql has the statements
+as they are sent, written by `tools/statements.py`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
+from textwrap import wrap
 from typing import Final
 
 from .. import migrations
 from ..pg._prepared import Prepared
+from .columns import CLAIMED, COLUMNS, GIVEN, INHERITED, OF_CLAIM
 
 _FILES: Final = resources.files("m25._store") / "sql"
 
@@ -20,10 +27,72 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     # psycopg reads "%" as the beginning of a placeholder.
     quoted = migrations.quote(schema).replace("%", "%%")
     return {
-        file.name.removesuffix(".sql"): _read(file).replace("{schema}", quoted).encode()
-        for file in _FILES.iterdir()
-        if file.name.endswith(".sql")
+        name: _without_comments(text).replace("{schema}", quoted).encode()
+        for name, text in expanded_statements().items()
     }
+
+
+def expanded_statements() -> Mapping[str, str]:
+    """Every statement, with its comments and its parts, and `{schema}` for the schema's name."""
+    parts = {**_from_columns(), **_read(_FILES / "parts")}
+    parts = {name: _without_comments(text) for name, text in parts.items()}
+    return {name: _expand(text, parts) for name, text in _read(_FILES).items()}
+
+
+def _from_columns() -> dict[str, str]:
+    failed = dict.fromkeys(("id", "attempt", "original_attempt_id", "failure_reason", *INHERITED))
+    next_attempt = ("scheduled_at", "attempt", "original_attempt_id", "previous_attempt_id")
+    return {
+        "job_row": _lines(_selected(name) for name in COLUMNS),
+        # A claim has a row of all columns, of which it reads those that it knows.
+        "claimed_row": _lines(
+            _selected(name) if name in CLAIMED else f"null::{_selected_type(name)} as {name}"
+            for name in COLUMNS
+        ),
+        "claimed_columns": _names((*CLAIMED, "run_at")),
+        "given_columns": _names(GIVEN),
+        "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
+        "given_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in GIVEN),
+        "inherited_columns": _names(INHERITED),
+        "failed_columns": _names(f"job.{name}" for name in failed),
+        "next_attempt_columns": _names((*next_attempt, *INHERITED)),
+        "released": _lines(f"{name} = null" for name in OF_CLAIM),
+    }
+
+
+def _selected(name: str) -> str:
+    """How a column is read: what Python might not be able to hold comes as text."""
+    match COLUMNS[name].type:
+        case "timestamptz" | "interval":
+            return f"extract(epoch from {name})::text as {name}"
+        case "uuid" | "jsonb":
+            return f"{name}::text"
+        case _:
+            return name
+
+
+def _selected_type(name: str) -> str:
+    column = COLUMNS[name]
+    return column.type if _selected(name) == name else "text"
+
+
+def _lines(expressions: Iterable[str]) -> str:
+    return ",\n".join(expressions)
+
+
+def _names(names: Iterable[str]) -> str:
+    return "\n".join(wrap(", ".join(names), 80))
+
+
+def _expand(text: str, parts: Mapping[str, str]) -> str:
+    """Put each part in its place, as far to the right as the line on which its name stands."""
+
+    def fill(match: re.Match[str]) -> str:
+        margin, before, name = match.groups()
+        lines = _expand(parts[name], parts).splitlines()
+        return margin + before + f"\n{margin}".join(lines)
+
+    return re.sub(r"^( *)(.*?)\{(?!schema\})(\w+)\}", fill, text, flags=re.MULTILINE)
 
 
 def as_prepared(name: str, text: bytes) -> Prepared:
@@ -42,11 +111,20 @@ def as_prepared(name: str, text: bytes) -> Prepared:
     return Prepared(f"m25_{name}_{digest}".encode(), numbered, tuple(parameters))
 
 
-def _read(file: Traversable) -> str:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    # The comments are for readers; the server would parse them again and again.
-    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+def _read(folder: Traversable) -> Mapping[str, str]:
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    return {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").rstrip("\n")
+        for file in files
+        if file.name.endswith(".sql")
+    }
+
+
+def _without_comments(text: str) -> str:
+    # They are for readers; the server would parse them again and again.
+    lines = (re.sub(r" *--( .*)?$", "", line) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 #: What a connection is made fit with for the other statements.
-SESSION: Final = _read(_FILES / "session.sql").encode()
+SESSION: Final = _without_comments(expanded_statements()["session"]).encode()

@@ -12,12 +12,13 @@ affair; a driver is a few lines (`PostgresStore` has one for Trio):
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
+from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
@@ -56,16 +57,33 @@ Steps: TypeAlias = Generator[Statement, Rows, T]
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 _TRIES: Final = 5
 
-_OUTCOME_COLUMNS: Final = (
-    "id",
-    "claim_token",
-    "failure_reason",
-    "output",
-    "error_data",
-    "crash_type",
-    "crash_message",
-    "crash_traceback",
-    "next_attempt_id",
+
+class _Writer(NamedTuple):
+    """How what is given of a type is written."""
+
+    #: One value; `None` where it is text already.
+    one: Callable[[Any], str | None] | None
+    #: An array of what `one` has made.
+    many: Callable[[Iterable[Any]], str]
+
+
+_WRITERS: Final[Mapping[str, _Writer]] = {
+    "uuid": _Writer(None, plain_array),
+    "integer": _Writer(str, plain_array),
+    "smallint": _Writer(str, plain_array),
+    "text": _Writer(None, array),
+    "jsonb": _Writer(None, array),
+    "timestamptz": _Writer(timestamp, array),
+    "interval": _Writer(interval, array),
+}
+#: By column that is given, in the order of `NewJob`.
+_GIVEN: Final = tuple((name, _WRITERS[COLUMNS[name].type]) for name in GIVEN)
+#: Of these, the ones that are not text.
+_WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one is not None)
+
+#: What `settle` writes, by the names in the table.
+_OUTCOME_COLUMNS: Final = tuple(
+    "claim_token" if name == "token" else name for name in Outcome._fields
 )
 
 
@@ -95,6 +113,8 @@ class Calls:
     def enqueue(
         self, jobs: Sequence[NewJob], notify: Sequence[str]
     ) -> Steps[list[Enqueued | Exists | Held]]:
+        if not jobs:
+            return []
         answers: dict[str, Enqueued | Exists | Held] = {}
         left = jobs
         for _ in range(_TRIES):
@@ -123,36 +143,20 @@ class Calls:
         return [answers[job.id] for job in jobs]
 
     def _insert(self, jobs: Sequence[NewJob], notify: Sequence[str]) -> Statement:
+        parameters: dict[str, Any]
         if len(jobs) == 1 and len(notify) <= 1:
             (job,) = jobs
-            one = {
-                "id": job.id,
-                "queue_name": job.queue_name,
-                "input": job.input,
-                "scheduled_at": timestamp(job.scheduled_at),
-                "timeout": interval(job.timeout),
-                "max_attempts": str(job.max_attempts),
-                "retry_delay": interval(job.retry_delay),
-                "unique_key": job.unique_key,
-                "priority": str(job.priority),
-                "meta": job.meta,
-                "channel": self.channel(notify[0]) if notify else None,
-            }
-            return Statement("enqueue_one", one)
-        many = {
-            "id": plain_array(job.id for job in jobs),
-            "queue_name": array(job.queue_name for job in jobs),
-            "input": array(job.input for job in jobs),
-            "scheduled_at": array(timestamp(job.scheduled_at) for job in jobs),
-            "timeout": array(interval(job.timeout) for job in jobs),
-            "max_attempts": plain_array(job.max_attempts for job in jobs),
-            "retry_delay": array(interval(job.retry_delay) for job in jobs),
-            "unique_key": array(job.unique_key for job in jobs),
-            "priority": plain_array(job.priority for job in jobs),
-            "meta": array(job.meta for job in jobs),
-            "channels": self._channels(notify),
+            parameters = job._asdict()
+            for name, write in _WRITTEN:
+                parameters[name] = write(parameters[name])
+            parameters["channel"] = self.channel(notify[0]) if notify else None
+            return Statement("enqueue_one", parameters)
+        parameters = {
+            name: write.many(values if write.one is None else map(write.one, values))
+            for (name, write), values in zip(_GIVEN, zip(*jobs, strict=True), strict=True)
         }
-        return Statement("enqueue", many)
+        parameters["channels"] = self._channels(notify)
+        return Statement("enqueue", parameters)
 
     def get(self, ids: Sequence[str]) -> Steps[dict[str, JobRow]]:
         rows = yield Statement("get", {"id": plain_array(ids)})

@@ -128,6 +128,7 @@ class Claimer:
         # which the database knows nothing: a job that may start only once waits for the commit. So
         # does the first claim of all: until it is answered this task, and every task below it, is
         # under the deadline of the queue's start.
+        # rule: a job that may start only once waits for the commit
         early = at_once and queue.allowed_losses > 0 and self.has_started
         has_begun = False
 
@@ -168,6 +169,7 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
+            # rule: a claim in doubt is made sure of
             held = await self._runtime.store.confirm(begun, self._queue.lease)
             for job in begun:
                 if job.id not in held and job in ledger.running:
@@ -199,7 +201,7 @@ class Claimer:
             self._setup_backoff.worked()
             self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)
+            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import enum
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -15,12 +16,13 @@ import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import NotInJob
+from .._errors import CutShort, NotInJob
 from .._events import (
     ClaimFenced,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
+    SetupExitTimedOut,
     SetupFailed,
     SetupTimedOut,
 )
@@ -77,6 +79,8 @@ class Executor:
     started: bool
     #: Whether anybody wants events of what goes well.
     tells_all: bool
+    #: Whether the handler was called.
+    has_begun: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
@@ -90,6 +94,10 @@ class Executor:
         ),
     )
     _heartbeats: trio.MemorySendChannel[None] | None = None
+    #: What the handler returned, and when, where a setup is left afterwards.
+    _has_returned: bool = False
+    _output: Any = None
+    _returned_at: float = math.inf
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -107,9 +115,14 @@ class Executor:
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
-                self.result = Unfinished.CUT_SHORT
+                self.result = self._cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
+
+    @property
+    def must_end_by(self) -> float:
+        """When its setup, handler or setup's exit must have ended, by Trio's clock."""
+        return self._scope.deadline
 
     def cancel(self, reason: CancelReason) -> None:
         """Cancel the handler; the reason decides what is written, not what the handler returns."""
@@ -145,35 +158,35 @@ class Executor:
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
-        except Undecodable as error:
+        except Undecodable as error:  # rule: an input fails its own attempt
             return await self._refuse_input(error)
         scope = self._scope
         output: Any = None
         raised: BaseException | None = None
         if self.started:
-            self._tell_started()
+            self._note_begun()
         else:
             scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
         try:
             with scope:
-                output = await handler.run(value, self._begin)
+                output = await handler.run(value, self._begin, self._returned)
         except BaseException as error:  # noqa: BLE001 - sorted right here
             raised = self._own(error)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
-        if scope.cancel_called:
+        if scope.cancel_called and not self._has_returned:
             if not self.started:
                 return self._not_initialised(raised)
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
-            return outcomes.returned(self, output)
+            return self._finished(output)
         if being_cancelled() and handler.declared(raised) is None:
             # It turned its cancellation into an error of its own. The attempt was cut short by us
             # and is not spent; only an error that the queue declares is an outcome all the same.
             self._tell_raised_while_cancelled(raised)
-            return Unfinished.CUT_SHORT
+            return self._cut_short()
         if not self.started:
             return self._not_initialised(raised)
         return outcomes.raised(self, raised)
@@ -188,8 +201,39 @@ class Executor:
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
-        self._tell_started()
+        self._note_begun()
         return True
+
+    def _returned(self, output: Any) -> None:
+        """The handler has returned, and its setup is left next, which has a time of its own."""
+        self._has_returned = True
+        self._output = output
+        self._returned_at = trio.current_time()
+        self._scope.deadline = self._returned_at + self.queue.executor_init_timeout.total_seconds()
+
+    def _finished(self, output: Any) -> Outcome:
+        """The handler has returned, perhaps too late: one that blocks is not cancelled in time."""
+        returned_at = trio.current_time()
+        if self._has_returned:
+            output, returned_at = self._output, self._returned_at
+            if self._scope.cancel_called:
+                seconds = self.queue.executor_init_timeout.total_seconds()
+                self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
+        if returned_at > self.deadline:
+            return outcomes.timed_out(self, None)
+        return outcomes.returned(self, output)
+
+    def _cut_short(self) -> Outcome | Unfinished:
+        """The attempt was cut short: if it has begun and may not begin again, that is its end."""
+        if self.has_begun and self.queue.allowed_losses == 0:
+            return outcomes.crash(
+                self,
+                CutShort(
+                    "the handler was cut short, and with allowed_losses=0 its attempt does not"
+                    " begin again"
+                ),
+            )
+        return Unfinished.CUT_SHORT
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """The input cannot be read: that is this attempt's failure, and no one else's."""
@@ -208,6 +252,8 @@ class Executor:
             return raised.own
         if raised.own is not None:
             self._tell_raised_while_cancelled(raised.own)
+        if raised.is_interrupt and self.has_begun:
+            self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
@@ -230,7 +276,8 @@ class Executor:
             self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
         return Unfinished.NOT_INITIALISED
 
-    def _tell_started(self) -> None:
+    def _note_begun(self) -> None:
+        self.has_begun = True
         if self.tells_all:
             self.runtime.events.emit(JobStarted(**self.facts))
 

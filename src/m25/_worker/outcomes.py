@@ -14,12 +14,14 @@ from .._events import (
     InputUndecodable,
     JobCrashed,
     JobErrored,
+    JobInterrupted,
     JobSucceeded,
     JobTimedOut,
     JobUnresponsive,
     OutputRefused,
 )
-from .._job import FailureReason, JobId, has_next_attempt
+from .._job import FailureReason, JobId
+from .._lifecycle import has_next_attempt
 from .._store.protocol import Outcome
 
 if TYPE_CHECKING:
@@ -125,6 +127,21 @@ def unresponsive(executor: Executor) -> Outcome:
         )
     )
     return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT)
+
+
+def interrupted(executor: Executor, error: BaseException) -> Outcome:
+    """Ctrl-C came out of the handler, and ends the program; the job may be what does so each time.
+
+    So the attempt is lost with its process, as if that had been killed, and counted as a loss.
+    """
+    executor.runtime.events.emit(
+        JobInterrupted(
+            error=error,
+            next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
+            **executor.facts,
+        )
+    )
+    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, crash=describe_crash(error))
 
 
 def _refused(executor: Executor, refused: ValueRefused) -> Outcome:

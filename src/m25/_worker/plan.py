@@ -35,8 +35,8 @@ class HasHeartbeats(Protocol):
         ...
 
     @property
-    def deadline(self) -> float:
-        """When its handler must have ended, by Trio's clock."""
+    def must_end_by(self) -> float:
+        """When it is to have ended, by Trio's clock."""
         ...
 
 
@@ -49,8 +49,8 @@ def stale(executors: Iterable[E], allowed_misses: int) -> Sequence[E]:
 
 
 def overdue(executors: Iterable[E], now: float, grace: float) -> Sequence[E]:
-    """The executors that have not ended `grace` seconds after their deadlines."""
-    return [executor for executor in executors if executor.deadline + grace < now]
+    """The executors that have not ended `grace` seconds after they should have."""
+    return [executor for executor in executors if executor.must_end_by + grace < now]
 
 
 def next_survey(

@@ -4,9 +4,8 @@
 -- Safe under concurrency: rows are locked in id order, so batches cannot deadlock. Where the commit in
 -- question is still under way, the lock waits for it, and the row is looked at again as it is then; a
 -- row that somebody else has claimed meanwhile is left alone.
--- The deadline is that of claim.sql.
 with wanted as (
-    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+    {wanted}
 ),
 held as materialized (
     select job.id
@@ -20,7 +19,7 @@ held as materialized (
             or job.started_at is not null and job.claim_token = wanted.claim_token
         )
     order by job.id
-    for update of job
+    for no key update of job
 )
 update {schema}.job
 set
@@ -29,9 +28,7 @@ set
     started_at = coalesce(job.started_at, now()),
     deadline = coalesce(
         job.deadline,
-        now() + make_interval(
-            secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
-        )
+        {deadline}
     ),
     lease_expires_at = now() + %(lease)s::interval
 from wanted

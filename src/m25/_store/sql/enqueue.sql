@@ -2,33 +2,23 @@
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
 -- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
 -- waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
--- `channels` are told in the same commit; an empty array tells nobody.
+-- `channels` are notified in the same commit; an empty array notifies nobody.
 with wanted as (
     select *
     from unnest(
-        %(id)s::uuid[],
-        %(queue_name)s::text[],
-        %(input)s::jsonb[],
-        %(scheduled_at)s::timestamptz[],
-        %(timeout)s::interval[],
-        %(max_attempts)s::integer[],
-        %(retry_delay)s::interval[],
-        %(unique_key)s::text[],
-        %(priority)s::smallint[],
-        %(meta)s::jsonb[]
+        {given_arrays}
     ) as w (
-        id, queue_name, input, scheduled_at, timeout, max_attempts, retry_delay, unique_key,
-        priority, meta
+        {given_columns}
     )
 ),
 inserted as (
     insert into {schema}.job (
-        id, queue_name, input, scheduled_at, timeout, attempt, max_attempts, retry_delay,
-        unique_key, priority, meta
+        attempt,
+        {given_columns}
     )
     select
-        id, queue_name, input, scheduled_at, timeout, 1, max_attempts, retry_delay, unique_key,
-        priority, meta
+        1,
+        {given_columns}
     from wanted
     order by unique_key, id
     on conflict do nothing
@@ -37,5 +27,5 @@ inserted as (
 select
     id::text,
     extract(epoch from created_at)::text as created_at,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as told
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
 from inserted

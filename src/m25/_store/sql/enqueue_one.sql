@@ -1,26 +1,18 @@
 -- Insert a new job: `enqueue` for a batch of one, at half the price, for who enqueues one by one.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
 -- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. `channel`, if any, is told in the same commit.
+-- waited for. `channel`, if any, is notified in the same commit.
 insert into {schema}.job (
-    id, queue_name, input, scheduled_at, timeout, attempt, max_attempts, retry_delay, unique_key,
-    priority, meta
+    attempt,
+    {given_columns}
 )
 values (
-    %(id)s::uuid,
-    %(queue_name)s::text,
-    %(input)s::jsonb,
-    %(scheduled_at)s::timestamptz,
-    %(timeout)s::interval,
     1,
-    %(max_attempts)s::integer,
-    %(retry_delay)s::interval,
-    %(unique_key)s::text,
-    %(priority)s::smallint,
-    %(meta)s::jsonb
+    {given_values}
 )
-on conflict do nothing
+on conflict do nothing -- rule: an enqueue can be repeated
 returning
     id::text,
     extract(epoch from created_at)::text as created_at,
-    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end as told
+    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
+        as notified

@@ -1,7 +1,7 @@
 -- What became of attempts that `settle` did not write: `repeated` is true where the row was already
 -- ended under the same claim token, by an earlier call whose answer was lost. Reads only.
 with wanted as (
-    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+    {wanted}
 ),
 found as (
     select id, claim_token, finished_at

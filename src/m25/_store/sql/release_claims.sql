@@ -1,4 +1,4 @@
--- Hand back whatever a claim took whose answer was lost: its rows are known by its token alone.
+-- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
 -- Safe under concurrency: the token is nobody else's, and rows are locked in id order. They are found
 -- first, without an order, since a walk in id order would be over the whole table.
 with taken as materialized (
@@ -17,15 +17,10 @@ held as materialized (
         and finished_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
-    for update
+    for no key update
 )
 update {schema}.job
 set
-    reserved_at = null,
-    started_at = null,
-    deadline = null,
-    latest_heartbeat_at = null,
-    claim_token = null,
-    lease_expires_at = null
+    {released}
 where id = any(array(select id from held))
 returning id::text

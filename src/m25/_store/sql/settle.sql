@@ -4,10 +4,6 @@
 -- is executing under the outcome's own claim token is written, so a worker that lost its claim
 -- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
 -- inserts nothing twice. The ids that come back are those settled by this very statement.
--- Numbers and delays are kept within what their types can hold: a row may hold any. Delays are
--- counted in seconds, as deadlines are in claim.sql.
--- The retry rule: an attempt lost with its process is followed by another up to `allowed_losses`
--- times in a chain; any other failure while attempt - losses < max_attempts.
 with outcome as (
     select *
     from unnest(
@@ -28,11 +24,13 @@ with outcome as (
 held as materialized (
     select job.id
     from {schema}.job
-    join outcome on outcome.id = job.id and outcome.claim_token = job.claim_token
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token -- rule: an outcome names its claim's token
     where job.id = any(%(id)s::uuid[])
-        and job.status = 'executing'
+        and job.status = 'executing' -- rule: an attempt ends once
     order by job.id
-    for update of job
+    for no key update of job
 ),
 settled as (
     update {schema}.job
@@ -49,31 +47,22 @@ settled as (
     from outcome
     where job.id = any(array(select id from held))
         and outcome.id = job.id
-        and outcome.claim_token = job.claim_token
+        and outcome.claim_token = job.claim_token -- rule: an outcome is written to its own claim
     returning
-        job.id, job.queue_name, job.input, job.timeout, job.attempt, job.max_attempts,
-        job.original_attempt_id, job.retry_delay, job.unique_key, job.priority, job.losses,
-        job.meta, job.failure_reason, outcome.next_attempt_id
+        outcome.next_attempt_id,
+        {failed_columns}
 ),
 next_attempt as (
     insert into {schema}.job (
-        id, queue_name, scheduled_at, input, timeout, attempt, max_attempts,
-        original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority, losses, meta
+        id,
+        {next_attempt_columns}
     )
     select
-        next_attempt_id, queue_name,
-        now() + make_interval(
-            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
-        ),
-        input, timeout, least(attempt, 2147483646) + 1,
-        max_attempts, coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority,
-        losses, meta
+        next_attempt_id,
+        {next_attempt}
     from settled
-    where case
-        when failure_reason is null then false
-        when failure_reason = 'heartbeat_timeout' then losses <= %(allowed_losses)s::integer
-        else attempt::bigint - losses < max_attempts
-    end
+    cross join (select %(allowed_losses)s::integer as allowed_losses) as queue
+    where {has_next_attempt}
     on conflict (id) do nothing
     returning previous_attempt_id
 )

@@ -1,14 +1,13 @@
 -- Take dead work from whoever stopped looking after it, for several queues at once, at most `limit`
--- rows. Any process may do this at any time; there is no leader.
+-- rows. Any process may do this at any time; there is no leader. What is dead, and how it failed, is
+-- what `is_dead` and `reason_of_death` in _lifecycle.py say:
 --   executing, claimed by us, lease over       -> failed, heartbeat_timeout, next attempt
 --   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
 --   reserved, claimed by us, lease over        -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
 -- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
--- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or handed
--- back loses its claim token, so its late owner can write nothing.
--- Numbers and delays are kept within what their types can hold, and the retry rule is that of
--- settle.sql.
+-- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or released
+-- loses its claim token, so its late owner can write nothing.
 with queue as (
     select *
     from unnest(
@@ -24,12 +23,13 @@ dead as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
         and case
-            when job.claim_token is not null then job.lease_expires_at < now()
+            when job.claim_token is not null
+            then job.lease_expires_at < now() -- rule: a lease that is over is seen
             when job.status = 'executing' then job.deadline < now()
             else job.reserved_at < now() - queue.reserved_timeout
         end
     limit %(limit)s::bigint
-    for update of job skip locked
+    for no key update of job skip locked
 ),
 failed as (
     update {schema}.job
@@ -43,37 +43,23 @@ failed as (
     where job.id = any(array(select id from dead where status = 'executing'))
         and dead.id = job.id
     returning
-        job.id, job.queue_name, job.input, job.timeout, job.attempt, job.max_attempts,
-        job.original_attempt_id, job.retry_delay, job.unique_key, job.priority, job.losses,
-        job.meta, job.failure_reason
+        {failed_columns}
 ),
 next_attempt as (
     insert into {schema}.job (
-        queue_name, scheduled_at, input, timeout, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta
+        {next_attempt_columns}
     )
     select
-        failed.queue_name,
-        now() + make_interval(
-            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
-        ),
-        input, timeout, least(attempt, 2147483646) + 1, max_attempts,
-        coalesce(original_attempt_id, id), id, retry_delay, unique_key, priority, losses, meta
+        {next_attempt}
     from failed
     join queue on queue.name = failed.queue_name
-    where case
-        when failure_reason = 'heartbeat_timeout' then losses <= queue.allowed_losses
-        else attempt::bigint - losses < max_attempts
-    end
+    where {has_next_attempt}
     returning previous_attempt_id
 ),
-returned as (
+released as (
     update {schema}.job
     set
-        reserved_at = null,
-        latest_heartbeat_at = null,
-        claim_token = null,
-        lease_expires_at = null
+        {released}
     where id = any(array(select id from dead where status = 'reserved'))
     returning id, queue_name, attempt, max_attempts
 )
@@ -88,4 +74,4 @@ from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
 select queue_name, id::text, null, false, attempt, max_attempts
-from returned
+from released

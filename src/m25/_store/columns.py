@@ -1,0 +1,96 @@
+"""The columns of the job table, a line for each: what reads and writes them is made from here.
+
+`JobRow` is the table. The type of a field is what a row read from the database has there, and its
+`Column` says the rest. From them come parts of the SQL (`statements.py`), the parameters of an
+enqueue (`steps.py`), the rows of the store in memory, and what users get (`_record.py`).
+
+To add a column: a migration, a field of `JobRecord` with a default, and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, get_args, get_type_hints
+
+#: How `_record.py` reads a column, where its type does not say it: by a codec of the queue, as a
+#: JSON object, or as one of our enumerations.
+ReadAs: TypeAlias = Literal["input", "output", "error", "object", "status", "failure reason"]
+
+
+class Column(NamedTuple):
+    """What is known of a column beside its name."""
+
+    #: Its type in SQL.
+    type: str
+    read_as: ReadAs | None = None
+    #: Whoever enqueues a job says what is in it: a field of `NewJob`, in the same order.
+    given: bool = False
+    #: The next attempt of a chain has the same.
+    inherited: bool = False
+    #: A claim says what is in it. It is null, whatever it holds, in what a claim returns of others:
+    #: for them the job's life has only begun.
+    claimed: bool = False
+    #: It is about the present claim, and null once the job is released.
+    of_claim: bool = False
+    #: What is in it where a job is inserted and nothing was given.
+    default: object = None
+    #: PostgreSQL computes it from others.
+    generated: bool = False
+
+
+class JobRow(NamedTuple):
+    """A row of the job table, as `get`, `cancel` and `claim` return it.
+
+    Ids are text, JSON is text, and times and durations are seconds as decimal text, those of times
+    since the epoch: what the database holds may be more than Python's own types can.
+    """
+
+    # fmt: off
+    id: Annotated[str, Column("uuid", given=True, claimed=True)]
+    queue_name: Annotated[str, Column("text", given=True, inherited=True, claimed=True)]
+    created_at: Annotated[str, Column("timestamptz", claimed=True)]
+    scheduled_at: Annotated[str | None, Column("timestamptz", given=True, claimed=True)]
+    input: Annotated[str, Column("jsonb", "input", given=True, inherited=True, claimed=True)]
+    reserved_at: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
+    started_at: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
+    cancelled_at: Annotated[str | None, Column("timestamptz")]
+    finished_at: Annotated[str | None, Column("timestamptz")]
+    timeout: Annotated[str, Column("interval", given=True, inherited=True, claimed=True)]
+    status: Annotated[str, Column("text", "status", claimed=True, generated=True)]
+    output: Annotated[str | None, Column("jsonb", "output")]
+    deadline: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
+    latest_heartbeat_at: Annotated[str | None, Column("timestamptz", of_claim=True)]
+    failure_reason: Annotated[str | None, Column("text", "failure reason")]
+    error_data: Annotated[str | None, Column("jsonb", "error")]
+    attempt: Annotated[int, Column("integer", claimed=True, default=1)]
+    max_attempts: Annotated[int, Column("integer", given=True, inherited=True, claimed=True)]
+    original_attempt_id: Annotated[str | None, Column("uuid", claimed=True)]
+    previous_attempt_id: Annotated[str | None, Column("uuid", claimed=True)]
+    retry_delay: Annotated[str, Column("interval", given=True, inherited=True, claimed=True)]
+    unique_key: Annotated[str | None, Column("text", given=True, inherited=True, claimed=True)]
+    priority: Annotated[int, Column("smallint", given=True, inherited=True, claimed=True)]
+    losses: Annotated[int, Column("integer", inherited=True, claimed=True, default=0)]
+    crash_type: Annotated[str | None, Column("text")]
+    crash_message: Annotated[str | None, Column("text")]
+    crash_traceback: Annotated[str | None, Column("text")]
+    meta: Annotated[str | None, Column("jsonb", "object", given=True, inherited=True, claimed=True)]
+    # fmt: on
+
+
+#: Those that are read, in the order of a `JobRow`.
+COLUMNS: Final[Mapping[str, Column]] = {
+    name: get_args(hint)[1] for name, hint in get_type_hints(JobRow, include_extras=True).items()
+}
+
+#: Those that the statements alone read and write.
+HIDDEN: Final[Mapping[str, Column]] = {
+    "run_at": Column("timestamptz", generated=True),
+    "claim_token": Column("uuid", of_claim=True),
+    "lease_expires_at": Column("timestamptz", of_claim=True),
+}
+
+#: What is null once a job is released.
+OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
+GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
+INHERITED: Final = tuple(name for name, column in COLUMNS.items() if column.inherited)
+CLAIMED: Final = tuple(name for name, column in COLUMNS.items() if column.claimed)

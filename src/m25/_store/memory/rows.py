@@ -1,0 +1,178 @@
+"""A row of the job table in memory: every column of the table of columns, and those hidden.
+
+Times are microseconds since the epoch, and durations microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from ..._lifecycle import JobStatus, derive_status, is_dead
+from ..columns import COLUMNS, GIVEN, HIDDEN, INHERITED
+from ..protocol import JobRow, NewJob, SweptQueue
+from .jsonb import as_jsonb
+
+UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+SECOND: Final = 1_000_000
+DAY: Final = 86_400 * SECOND
+#: As far as a deadline or a retry may be put off.
+_LONGEST: Final = 365_250 * DAY
+#: What PostgreSQL's `integer` holds.
+LARGEST_INTEGER: Final = 2**31 - 1
+
+#: What pending jobs are ordered by: priority, when it may run, id.
+Key: TypeAlias = tuple[int, int, str]
+
+#: What a row holds: PostgreSQL computes the rest from it.
+_HELD: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if not column.generated)
+_DEFAULTS: Final = {
+    name: column.default for name, column in COLUMNS.items() if not column.generated
+} | dict.fromkeys(name for name, column in HIDDEN.items() if not column.generated)
+
+
+class Row:
+    """One row, made of what is given and the defaults of all else."""
+
+    __slots__ = _HELD
+
+    # Those that the store itself reads; others are carried along.
+    id: str
+    queue_name: str
+    created_at: int
+    scheduled_at: int | None
+    reserved_at: int | None
+    started_at: int | None
+    cancelled_at: int | None
+    finished_at: int | None
+    timeout: int
+    deadline: int | None
+    failure_reason: str | None
+    attempt: int
+    max_attempts: int
+    original_attempt_id: str | None
+    retry_delay: int
+    unique_key: str | None
+    priority: int
+    losses: int
+    claim_token: str | None
+    lease_expires_at: int | None
+
+    def __init__(self, **columns: Any) -> None:
+        self.write({**_DEFAULTS, **columns})
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Set columns, by name."""
+        for name, value in columns.items():
+            setattr(self, name, value)
+
+    @property
+    def status(self) -> JobStatus:
+        """As the table's generated column has it."""
+        return derive_status(
+            cancelled_at=self.cancelled_at,
+            reserved_at=self.reserved_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            failure_reason=self.failure_reason,
+        )
+
+    @property
+    def key(self) -> Key:
+        """Where it stands among the pending."""
+        run_at = self.created_at if self.scheduled_at is None else self.scheduled_at
+        return self.priority, run_at, self.id
+
+    def deadline_from(self, now: int) -> int:
+        """When its handler must have ended, if it begins now."""
+        return now + within_bounds(self.timeout)
+
+    def is_dead(self, queue: SweptQueue, now: int) -> bool:
+        """Whether nobody looks after it any more, although it is live."""
+        return is_dead(
+            self.status,
+            has_token=self.claim_token is not None,
+            lease_expires_at=self.lease_expires_at,
+            deadline=self.deadline,
+            reserved_at=self.reserved_at,
+            reserved_timeout=queue.reserved_timeout // MICROSECOND,
+            now=now,
+        )
+
+    def inherited(self) -> dict[str, Any]:
+        """What the next attempt has of it."""
+        return dict(zip(INHERITED, _get_inherited(self), strict=True))
+
+    def answer(self) -> JobRow:
+        """What `get`, `cancel` and `claim` return of it."""
+        return JobRow._make(
+            value if value is None or read is None else read(value)
+            for read, value in zip(_READERS, _get_all(self), strict=True)
+        )
+
+
+_get_all: Final = attrgetter(*COLUMNS)
+_get_inherited: Final = attrgetter(*INHERITED)
+
+
+def new_row(job: NewJob, now: int) -> Row:
+    """The row of a job that is enqueued now.
+
+    Raises:
+        psycopg.DataError: it holds what no `jsonb` column would take.
+    """
+    given: dict[str, Any] = job._asdict()
+    for name, write in _WRITERS:
+        if given[name] is not None:
+            given[name] = write(given[name])
+    return Row(created_at=now, **given)
+
+
+def seconds(microseconds: int) -> str:
+    """As `extract(epoch from …)` writes it."""
+    whole, fraction = divmod(abs(microseconds), SECOND)
+    return f"{'-' if microseconds < 0 else ''}{whole}.{fraction:06d}"
+
+
+def microseconds(text: str) -> int:
+    """The same read again."""
+    whole, _, fraction = text.partition(".")
+    return int(whole + fraction.ljust(6, "0"))
+
+
+def within_bounds(duration: int) -> int:
+    """A duration within what a time that is so far ahead can hold."""
+    return max(0, min(duration, _LONGEST))
+
+
+def _since_epoch(at: datetime) -> int:
+    return (at - UNIX_EPOCH) // MICROSECOND
+
+
+def _length(duration: timedelta) -> int:
+    return duration // MICROSECOND
+
+
+def _status_text(status: JobStatus) -> str:
+    return status.value
+
+
+#: By type, where it is not kept as it is: how what is given is kept.
+_KEPT: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "timestamptz": _since_epoch,
+    "interval": _length,
+    "jsonb": as_jsonb,
+}
+#: By type, or by what it is read as: how what is kept is answered.
+_ANSWERED: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "timestamptz": seconds,
+    "interval": seconds,
+    "status": _status_text,
+}
+_WRITERS: Final = tuple(
+    (name, _KEPT[COLUMNS[name].type]) for name in GIVEN if COLUMNS[name].type in _KEPT
+)
+_READERS: Final = tuple(_ANSWERED.get(column.read_as or column.type) for column in COLUMNS.values())

@@ -1,0 +1,394 @@
+"""The calls of the store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+from uuid import uuid4
+
+import trio
+
+from ..._lifecycle import JobStatus, reason_of_death
+from ..failures import Sorting
+from ..protocol import (
+    ClaimedJob,
+    Enqueued,
+    Exists,
+    Held,
+    JobRow,
+    NewJob,
+    Outcome,
+    Position,
+    Started,
+    Store,
+    Swept,
+    SweptQueue,
+    WriteResult,
+)
+from .clock import Clock
+from .jsonb import as_jsonb
+from .listeners import Listeners
+from .rows import (
+    DAY,
+    MICROSECOND,
+    SECOND,
+    UNIX_EPOCH,
+    Row,
+    new_row,
+    seconds,
+)
+from .table import Table
+
+#: Awaited with the name of a call, before it is applied and after: it may raise
+#: `psycopg.OperationalError`, as a connection does that dies on the way there or back, and the call
+#: fails as it would on a database; take its time; or never return.
+Fault: TypeAlias = Callable[[str, Literal["before", "after"]], Awaitable[None]]
+
+
+class MemoryStore(Store):
+    """A job table in memory, to be shared by all clients of one `trio.run`.
+
+    Its clock is the database's: it stands at `epoch` when the store is first used, and runs as
+    Trio's does, a mock one too. As with a database, a call that is cancelled may have been applied.
+
+    Args:
+        epoch: an aware datetime.
+        make_id: makes the ids of the attempts that `sweep` inserts; a simulation that is to run the
+            same way twice gives its own.
+        fault: what may happen to a call on its way there or back.
+    """
+
+    def __init__(
+        self,
+        *,
+        epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC),
+        make_id: Callable[[], str] = lambda: str(uuid4()),
+        fault: Fault | None = None,
+    ) -> None:
+        self._clock = Clock(epoch)
+        self._make_id = make_id
+        self._fault = fault
+        self._table = Table()
+        self._listeners = Listeners()
+        self._watchers = trio.lowlevel.ParkingLot()
+
+    # For tests
+
+    def now(self) -> datetime:
+        """What the store's clock shows."""
+        return UNIX_EPOCH + self._clock.now() * MICROSECOND
+
+    def move_clock(self, by: timedelta) -> None:
+        """Set the store's clock forward, or back, without any time passing for its clients."""
+        self._clock.move(by)
+
+    def rows(self) -> list[JobRow]:
+        """Every row, in the order they were inserted."""
+        return [row.answer() for row in self._table.rows.values()]
+
+    def has_work(self, queue_name: str) -> bool:
+        """Whether a job of this queue is due or live."""
+        table = self._table
+        return bool(table.live(queue_name) or table.due(queue_name, self._clock.now(), 1))
+
+    def skip_to_next(self, queue_names: Sequence[str]) -> bool:
+        """Set the clock forward to when the first pending job of these queues is due.
+
+        Their workers are notified; whoever is at work keeps what was left of its lease. Return
+        whether there was such a job.
+        """
+        due = [run_at for name in queue_names if (run_at := self._table.next_due(name)) is not None]
+        if not due:
+            return False
+        by = max(0, min(due) - self._clock.now())
+        self._clock.move(by * MICROSECOND)
+        for row in self._table.all_live():
+            if row.lease_expires_at is not None:
+                row.lease_expires_at += by
+        self._listeners.notify(queue_names)
+        return True
+
+    async def wait_for_change(self) -> None:
+        """Wait until some call has been applied."""
+        await self._watchers.park()
+
+    # The calls
+
+    async def check_version(self) -> None:
+        async with self._call("check_version"):
+            pass
+
+    async def enqueue(
+        self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
+    ) -> list[Enqueued | Exists | Held]:
+        _refuse_connection(connection)
+        async with self._call("enqueue") as now:
+            answers = self._insert_batch(jobs, now)
+            if any(isinstance(answer, Enqueued) for answer in answers):
+                self._listeners.notify(notify)
+            return answers
+
+    async def enqueue_all(
+        self,
+        batches: AsyncIterable[Sequence[NewJob]],
+        notify: Sequence[str],
+        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        connection: Any = None,
+    ) -> None:
+        _refuse_connection(connection)
+        found = [batch async for batch in batches]
+        async with self._call("enqueue_all") as now:
+            inserted: list[Row] = []
+            try:
+                for batch in found:
+                    answers = self._insert_batch(batch, now)
+                    inserted += (
+                        self._table.rows[job.id]
+                        for job, answer in zip(batch, answers, strict=True)
+                        if isinstance(answer, Enqueued)
+                    )
+                    on_batch(batch, answers)
+            except BaseException:
+                for row in inserted:
+                    self._table.remove(row)
+                raise
+            if inserted:
+                self._listeners.notify(notify)
+
+    async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
+        _refuse_connection(connection)
+        async with self._call("get"):
+            return {id: self._table.rows[id].answer() for id in ids if id in self._table.rows}
+
+    async def cancel(self, id: str, queue_name: str, connection: Any = None) -> JobRow | None:
+        _refuse_connection(connection)
+        async with self._call("cancel") as now:
+            row = self._table.rows.get(id)
+            if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
+                return None
+            self._table.write("cancel", row, cancelled_at=now)
+            return row.answer()
+
+    async def claim(
+        self,
+        queue_name: str,
+        *,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        after: Sequence[Position] = (),
+        on_rows: Callable[[Sequence[JobRow]], None] | None = None,
+    ) -> list[JobRow]:
+        async with self._call("claim") as now:
+            rows = [
+                self._table.rows[id] for _, _, id in self._table.due(queue_name, now, limit, after)
+            ]
+            for row in rows:
+                self._table.write(
+                    "claim",
+                    row,
+                    reserved_at=now,
+                    claim_token=token,
+                    started_at=now if start else None,
+                    deadline=row.deadline_from(now) if start else None,
+                    lease_expires_at=now + lease // MICROSECOND,
+                )
+            claimed = [row.answer() for row in rows]
+            if on_rows is not None:
+                on_rows(claimed)
+            return claimed
+
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+        async with self._call("confirm") as now:
+            held: set[str] = set()
+            for id, token in claims:
+                row = self._table.rows.get(id)
+                if row is None or not (
+                    row.status is JobStatus.PENDING
+                    or (row.status is JobStatus.EXECUTING and row.claim_token == token)
+                ):
+                    continue
+                started_at = now if row.started_at is None else row.started_at
+                self._table.write(
+                    "confirm",
+                    row,
+                    reserved_at=now if row.reserved_at is None else row.reserved_at,
+                    claim_token=token,
+                    started_at=started_at,
+                    deadline=row.deadline_from(now) if row.deadline is None else row.deadline,
+                    lease_expires_at=now + lease // MICROSECOND,
+                )
+                held.add(id)
+            return held
+
+    async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
+        async with self._call("release_claims"):
+            wanted = set(tokens)
+            rows = [row for row in self._table.live(queue_name) if row.claim_token in wanted]
+            for row in rows:
+                self._table.release("release_claims", row)
+            return [row.id for row in rows]
+
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
+        async with self._call("start") as now:
+            started: list[Started] = []
+            for row in self._table.held(claims):
+                started_at = now if row.started_at is None else row.started_at
+                deadline = row.deadline_from(now) if row.deadline is None else row.deadline
+                self._table.write(
+                    "start",
+                    row,
+                    started_at=started_at,
+                    deadline=deadline,
+                    lease_expires_at=now + lease // MICROSECOND,
+                )
+                started.append(Started(row.id, seconds(started_at), seconds(deadline)))
+            return started
+
+    async def heartbeat(
+        self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
+    ) -> set[str]:
+        async with self._call("heartbeat") as now:
+            rows = self._table.held(claims)
+            for row in rows:
+                expiry = now + lease // MICROSECOND
+                if row.reserved_at is not None and row.status is JobStatus.RESERVED:
+                    expiry = min(expiry, row.reserved_at + reserved_timeout // MICROSECOND)
+                self._table.write(
+                    "heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry
+                )
+            return {row.id for row in rows}
+
+    async def settle(
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> dict[str, WriteResult]:
+        async with self._call("settle") as now:
+            # As in `enqueue`: one that is refused takes the others with it.
+            with Sorting("settle"):
+                storable = [
+                    outcome._replace(
+                        output=_optional_jsonb(outcome.output),
+                        error_data=_optional_jsonb(outcome.error_data),
+                    )
+                    for outcome in outcomes
+                ]
+            return {one.id: self._settle(one, allowed_losses, now) for one in storable}
+
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
+        async with self._call("release"):
+            rows = self._table.held(claims)
+            for row in rows:
+                self._table.release("release", row)
+            if rows:
+                self._listeners.notify(notify)
+            return {row.id for row in rows}
+
+    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
+        async with self._call("sweep") as now:
+            dead = [
+                (queue, row)
+                for queue in queues
+                for row in self._table.live(queue.name)
+                if row.is_dead(queue, now)
+            ]
+            return [self._sweep(row, queue, now) for queue, row in dead[:limit]]
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+        async with self._call("survey") as now:
+            due_in: dict[str, float] = {}
+            for name in queue_names:
+                run_at = self._table.next_due(name)
+                if run_at is not None:
+                    due_in[name] = max(0, min(run_at - now, DAY)) / SECOND
+            return due_in
+
+    async def notify(self, queue_names: Sequence[str]) -> None:
+        async with self._call("notify"):
+            self._listeners.notify(queue_names)
+
+    @asynccontextmanager
+    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
+        await trio.lowlevel.checkpoint()
+        with self._listeners.add(queue_names) as names:
+            yield names
+
+    # What the calls share
+
+    @asynccontextmanager
+    async def _call(self, name: str) -> AsyncGenerator[int]:
+        """The way of a call to the database and back; yields the time there.
+
+        The body never awaits: whatever it does is done at once, as by one statement.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._fault is not None:
+            with Sorting(name):
+                await self._fault(name, "before")
+        yield self._clock.now()
+        self._watchers.unpark_all()
+        if self._fault is not None:
+            with Sorting(name):
+                await self._fault(name, "after")
+        await trio.lowlevel.checkpoint()
+
+    def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
+        # All are made before any is inserted: one that is refused takes the others with it.
+        with Sorting("enqueue"):
+            rows = {job.id: new_row(job, now) for job in jobs}
+        # Of two jobs with one key the lower id wins.
+        answers = {id: self._table.insert_unless_taken(rows[id]) for id in sorted(rows)}
+        return [answers[job.id] for job in jobs]
+
+    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+        row = self._table.rows.get(outcome.id)
+        if row is None or row.claim_token != outcome.token:
+            return WriteResult.FENCED
+        if row.finished_at is not None:
+            return WriteResult.REPEATED
+        if row.status is not JobStatus.EXECUTING:
+            return WriteResult.FENCED
+        written = outcome._asdict()
+        for name in ("id", "token", "failure_reason", "next_attempt_id"):
+            del written[name]
+        reason, next_id = outcome.failure_reason, outcome.next_attempt_id
+        retried = self._table.end("settle", row, now, reason, next_id, allowed_losses, **written)
+        return WriteResult.RETRIED if retried else WriteResult.SETTLED
+
+    def _sweep(self, row: Row, queue: SweptQueue, now: int) -> Swept:
+        if row.status is JobStatus.RESERVED:
+            self._table.release("sweep", row)
+            return Swept(row.queue_name, row.id, None, False, row.attempt, row.max_attempts)
+        reason = reason_of_death(has_token=row.claim_token is not None)
+        retried = self._table.end(
+            "sweep",
+            row,
+            now,
+            reason.value,
+            self._make_id(),
+            queue.allowed_losses,
+            claim_token=None,
+            lease_expires_at=None,
+        )
+        return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
+
+
+def _optional_jsonb(text: str | None) -> str | None:
+    return None if text is None else as_jsonb(text)
+
+
+def _refuse_connection(connection: object) -> None:
+    if connection is not None:
+        raise TypeError(
+            "a MemoryStore is no database, and cannot take part in a connection's transaction: "
+            f"connection must be None, not {connection!r}"
+        )

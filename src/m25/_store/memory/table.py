@@ -1,0 +1,180 @@
+"""The job table in memory: its rows, and the indexes that are kept in step with them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
+from ..columns import OF_CLAIM
+from ..protocol import ClaimedJob, Enqueued, Exists, Held, Position
+from .rows import LARGEST_INTEGER, Key, Row, microseconds, seconds, within_bounds
+
+#: Earlier than any time of a row.
+_EARLIEST: Final = -(2**63)
+
+
+class Table:
+    """All rows, by id, in the order they were inserted."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self._pending = defaultdict[str, list[Key]](list)
+        self._live = defaultdict[str, dict[str, Row]](dict)
+        #: By unique key, the id of the row that holds it.
+        self._holders: dict[str, str] = {}
+
+    # Writing
+
+    def insert_unless_taken(self, row: Row) -> Enqueued | Exists | Held:
+        """Insert a row, unless its id is there or its key is held."""
+        if row.id in self.rows:
+            return Exists(self.rows[row.id].answer())
+        if row.unique_key is not None and row.unique_key in self._holders:
+            return Held(self._holders[row.unique_key])
+        self.insert(row)
+        return Enqueued(seconds(row.created_at))
+
+    def insert(self, row: Row) -> None:
+        """Insert a pending row whose id is new, and whose key nobody holds."""
+        self.rows[row.id] = row
+        insort(self._pending[row.queue_name], row.key)
+        if row.unique_key is not None:
+            self._holders[row.unique_key] = row.id
+
+    def remove(self, row: Row) -> None:
+        """Undo an insert; once is enough."""
+        if self.rows.pop(row.id, None) is None:
+            return
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.unique_key is not None:
+            del self._holders[row.unique_key]
+
+    def write(self, verb: str, row: Row, **columns: Any) -> None:
+        """Set columns of a row, and keep the indexes in step; only by a move that is legal."""
+        before = row.status
+        row.write(columns)
+        after = row.status
+        if after is before:
+            return
+        assert verb in MOVES.get((before, after), ()), f"{verb}: {before} → {after}"
+        if before is JobStatus.PENDING:
+            pending = self._pending[row.queue_name]
+            del pending[bisect_left(pending, row.key)]
+        elif after not in LIVE:
+            del self._live[row.queue_name][row.id]
+        if after is JobStatus.PENDING:
+            insort(self._pending[row.queue_name], row.key)
+        elif after in LIVE:
+            self._live[row.queue_name][row.id] = row
+        elif after in KEYLESS and row.unique_key is not None:
+            del self._holders[row.unique_key]
+
+    def release(self, verb: str, row: Row) -> None:
+        """Make a live row pending again, with nothing of its claim left."""
+        self.write(verb, row, **dict.fromkeys(OF_CLAIM))
+
+    def end(
+        self,
+        verb: str,
+        row: Row,
+        now: int,
+        failure_reason: str | None,
+        next_attempt_id: str | None,
+        allowed_losses: int,
+        **columns: Any,
+    ) -> bool:
+        """End an attempt; return whether the next was inserted, as the retry rule says."""
+        lost = failure_reason == FailureReason.HEARTBEAT_TIMEOUT.value
+        self.write(
+            verb,
+            row,
+            finished_at=now,
+            failure_reason=failure_reason,
+            losses=min(row.losses, LARGEST_INTEGER - 1) + lost,
+            **columns,
+        )
+        if failure_reason is None or not has_next_attempt(
+            FailureReason(failure_reason),
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            losses=row.losses,
+            allowed_losses=allowed_losses,
+        ):
+            return False
+        assert next_attempt_id is not None
+        if next_attempt_id in self.rows:
+            return False
+        self.insert(
+            Row(
+                **row.inherited(),
+                id=next_attempt_id,
+                created_at=now,
+                scheduled_at=now + within_bounds(row.retry_delay),
+                attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
+                original_attempt_id=row.original_attempt_id or row.id,
+                previous_attempt_id=row.id,
+            )
+        )
+        return True
+
+    # Reading
+
+    def live(self, queue_name: str) -> list[Row]:
+        """The rows of a queue that are reserved or executing."""
+        return list(self._live[queue_name].values())
+
+    def all_live(self) -> Iterator[Row]:
+        """The same of every queue."""
+        for queue in self._live.values():
+            yield from queue.values()
+
+    def held(self, claims: Sequence[ClaimedJob]) -> list[Row]:
+        """The live rows that are still held by their claims."""
+        held: dict[str, Row] = {}
+        for id, token in claims:
+            row = self.rows.get(id)
+            if row is not None and row.claim_token == token and row.status in LIVE:
+                held[id] = row
+        return list(held.values())
+
+    def due(
+        self, queue_name: str, now: int, limit: int, after: Sequence[Position] = ()
+    ) -> list[Key]:
+        """The first pending jobs of a queue that are due, in the order of claims."""
+        pending = self._pending[queue_name]
+        positions = {
+            position.priority: (position.priority, microseconds(position.run_at), position.id)
+            for position in after
+        }
+        due: list[Key] = []
+        for start, end in _levels(pending):
+            if positions:
+                position = positions.get(pending[start][0])
+                if position is None:
+                    continue
+                start = bisect_right(pending, position, start, end)  # noqa: PLW2901
+                if start == end:
+                    continue
+            due_end = bisect_left(pending, (pending[start][0], now + 1, ""), start, end)
+            due += pending[start : min(due_end, start + limit - len(due))]
+            if len(due) == limit:
+                break
+        return due
+
+    def next_due(self, queue_name: str) -> int | None:
+        """When the next pending job of a queue is due, or was."""
+        pending = self._pending[queue_name]
+        return min((pending[start][1] for start, _ in _levels(pending)), default=None)
+
+
+def _levels(pending: Sequence[Key]) -> Iterator[tuple[int, int]]:
+    """Where the jobs of each priority begin and end, the most urgent first."""
+    start = 0
+    while start < len(pending):
+        end = bisect_left(pending, (pending[start][0] + 1, _EARLIEST, ""), start)
+        yield start, end
+        start = end

@@ -1,0 +1,11 @@
+-- The columns of the next attempt, from those of the one that has failed. Numbers and delays are
+-- kept within what their types can hold: a row may hold any. Delays are counted in seconds, as
+-- deadlines are.
+-- rule: a retry waits
+now() + make_interval(
+    secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+),
+least(attempt, 2147483646) + 1,
+coalesce(original_attempt_id, id), -- rule: a retry names its chain
+id,
+{inherited_columns}
