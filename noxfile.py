@@ -91,9 +91,10 @@ def schema(session: nox.Session) -> None:
 
 @nox.session
 def pages(session: nox.Session) -> None:
-    """Write the pages of `docs` that are made from the code again."""
+    """Write again what is made from the code: the pages of events, lifecycle and statements."""
     install(session)
-    session.run("python", "tools/pages.py")
+    for tool in ("pages", "lifecycle", "statements"):
+        session.run("python", f"tools/{tool}.py")
 
 
 @nox.session

@@ -15,6 +15,7 @@ verbs), of a claim on it (`ClaimState`), and of a chain of attempts (`has_next_a
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
@@ -168,7 +169,9 @@ def _moves() -> Mapping[tuple[JobStatus, JobStatus], frozenset[str]]:
         for before, afters in verb.moves.items():
             for after in afters - {before}:
                 found[before, after].add(name)
-    return {move: frozenset(verbs) for move, verbs in found.items()}
+    # In one order, whatever order sets have.
+    moves = itertools.product(JobStatus, JobStatus)
+    return {move: frozenset(found[move]) for move in moves if move in found}
 
 
 #: Every legal move, and the verbs that make it.

@@ -71,9 +71,10 @@ def _naming(queue: Queue[Any, Any, Any]) -> Generator[None]:
         raise InvalidQueue(f"queue {queue.name!r:.80}: {message}") from error.__cause__
 
 
-def _check_no_queue(_: str, value: object) -> None:
+def _check_handler(name: str, value: object) -> None:
     if isinstance(value, Queue):
         raise InvalidQueue("the handler is already a queue; give it the queue's handler_function")
+    check_handler(name, value)
 
 
 def _input_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
@@ -139,7 +140,7 @@ class Queue(Generic[Input, Output, Error]):
     #: is what that yields.
     handler_function: (
         Callable[[Input], Awaitable[Output]] | Callable[[Input, Any], Awaitable[Output]]
-    ) = attrs.field(kw_only=True, validator=[_check(_check_no_queue), _check(check_handler)])
+    ) = attrs.field(kw_only=True, validator=_check(_check_handler))
     #: The declared errors: exception classes whose instances are kept in `error_data` and come back
     #: equal. Anything else that is raised is a crash.
     errors: tuple[type[Error], ...] = attrs.field(

@@ -11,10 +11,11 @@ from datetime import datetime
 
 import attrs
 
+from m25._lifecycle import FINAL, FailureReason, derive_status, has_next_attempt
 from m25._store.protocol import JobRow
 from m25._timestamps import timestamp_from_text
 
-_FINAL = ("succeeded", "failed", "cancelled")
+_FINAL = {status.value for status in FINAL}
 
 
 @attrs.define(eq=False)
@@ -70,6 +71,15 @@ def _row_problems(row: JobRow, runs: Sequence[Run], token: str | None) -> list[s
     problems: list[str] = []
     if row.status not in _FINAL:
         problems.append(f"2: {row.id} is {row.status} at the end")
+    derived = derive_status(
+        cancelled_at=row.cancelled_at,
+        reserved_at=row.reserved_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        failure_reason=row.failure_reason,
+    )
+    if row.status != derived.value:
+        problems.append(f"2: {row.id} is {row.status}, and by its columns {derived.value}")
     if row.cancelled_at is not None:
         # It may have run before, and been handed back.
         cancelled_at = timestamp_from_text(row.cancelled_at)
@@ -120,11 +130,17 @@ def _chain_problems(
         f"4: {id} is followed by {sorted(each)}" for id, each in followers.items() if len(each) > 1
     ]
     for row in rows:
-        if row.status == "failed" and row.id not in followers:
-            excused = row.failure_reason == "heartbeat_timeout" and row.losses <= allowed_losses
-            if excused or (
-                row.failure_reason != "heartbeat_timeout"
-                and row.attempt - row.losses < row.max_attempts
-            ):
-                problems.append(f"4: {row.id} failed, has attempts left, and none follows")
+        if row.failure_reason is None:
+            continue
+        follows = has_next_attempt(
+            FailureReason(row.failure_reason),
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            losses=row.losses,
+            allowed_losses=allowed_losses,
+        )
+        if follows and row.id not in followers:
+            problems.append(f"4: {row.id} failed, has attempts left, and none follows")
+        if not follows and row.id in followers:
+            problems.append(f"4: {row.id} failed, has no attempt left, and one follows")
     return problems

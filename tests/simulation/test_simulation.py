@@ -78,6 +78,7 @@ def test_a_history_that_keeps_every_promise_alone_says_so(
         ("output", '"99"', "3: "),
         ("previous_attempt_id", "00000000-0000-0000-0000-000000000000", "4: "),
         ("attempt", 2, "4: "),
+        ("finished_at", None, "2: "),
     ],
 )
 def test_the_checker_finds_a_doctored_row(column: str, value: object, expected: str) -> None:

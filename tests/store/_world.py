@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, Protocol
 from uuid import uuid4
@@ -113,6 +113,10 @@ class World(Protocol):
         """Make it look as if a worker of the original's had claimed the job."""
         ...
 
+    async def set_times(self, id: str, seconds: Mapping[str, int]) -> None:
+        """Set columns to so many seconds from now."""
+        ...
+
     async def successor(self, id: str) -> JobRow | None:
         """The attempt after this one."""
         ...
@@ -196,6 +200,12 @@ class MemoryWorld(WithVerbs):
         row = self.store._table.rows[id]
         row.claim_token = row.lease_expires_at = None
 
+    async def set_times(self, id: str, seconds: Mapping[str, int]) -> None:
+        now = self.store._clock.now()
+        self.store._table.rows[id].write(
+            {column: now + after * 1_000_000 for column, after in seconds.items()}
+        )
+
     async def successor(self, id: str) -> JobRow | None:
         found = [row for row in self.store.rows() if row.previous_attempt_id == id]
         assert len(found) <= 1
@@ -247,6 +257,10 @@ class PostgresWorld(WithVerbs):
             "update m25.job set claim_token = null, lease_expires_at = null where id = %(id)s",
             id=id,
         )
+
+    async def set_times(self, id: str, seconds: Mapping[str, int]) -> None:
+        values = ", ".join(f"{column} = now() + '{after} s'" for column, after in seconds.items())
+        await self.execute(f"update m25.job set {values} where id = %(id)s", id=id)  # type: ignore[arg-type]
 
     async def successor(self, id: str) -> JobRow | None:
         found = await self.execute(

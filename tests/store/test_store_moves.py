@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 
 import pytest
 from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
-from m25._lifecycle import MOVES, JobStatus
+from m25 import _lifecycle as lifecycle
+from m25._lifecycle import LIVE, MOVES, JobStatus, Token
 from m25._store.protocol import ClaimedJob
 
 #: How to bring a new job into each status, and the claim on it, such as it is.
@@ -118,11 +120,47 @@ async def test_the_table_of_moves_is_what_the_verbs_do(world: WithVerbs) -> None
                     elif verb == "heartbeat":
                         at = row_after.latest_heartbeat_at
                         assert row_after._replace(latest_heartbeat_at=None) == row
-                        assert (at is not None) == (before.value in ("reserved", "executing"))
+                        assert (at is not None) == (before in lifecycle.VERBS[verb].moves)
                     else:
                         # A move that is not to be made changes nothing at all.
                         assert row_after == row, (verb, before)
     assert seen == MOVES
+    assert set(VERBS) == {"enqueue", *lifecycle.VERBS}
+
+
+async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_another(
+    world: WithVerbs,
+) -> None:
+    tried: set[str] = set()
+    for before, leads in LEADS.items():
+        for verb, rule in lifecycle.VERBS.items():
+            if rule.token is Token.OWN or (rule.token is Token.OWN_OR_NEW and before in LIVE):
+                tried.add(verb)
+                for act in VERBS[verb]:
+                    queue_name = make_id()
+                    claim = await leads[0](world, queue_name)
+                    row = await world.row(claim.id)
+                    await act(world, claim._replace(token=token()), queue_name)
+                    assert await world.row(claim.id) == row, (verb, before)
+                    assert await world.successor(claim.id) is None
+    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "sweep"}
+
+
+async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:
+    timed = {verb for verb, rule in lifecycle.VERBS.items() if rule.time}
+    assert timed == {"claim", "sweep"}
+    scheduled_at = await world.now() + timedelta(minutes=1)
+    (id,) = await world.put(job("later", scheduled_at=scheduled_at))
+    for act in VERBS["claim"]:
+        await act(world, ClaimedJob(id, token()), "later")
+    assert await world.status(id) == "pending"
+    for lead in (*LEADS[JobStatus.RESERVED], *LEADS[JobStatus.EXECUTING]):
+        queue_name = make_id()
+        claim = await lead(world, queue_name)
+        row = await world.row(claim.id)
+        for act in VERBS["sweep"]:
+            await act(world, claim, queue_name)
+        assert await world.row(claim.id) == row
 
 
 @pytest.mark.parametrize("final", ["succeeded", "failed", "cancelled"])

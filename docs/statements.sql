@@ -1,0 +1,832 @@
+-- Every statement that m25 sends for its jobs, whole, for the schema m25. Those that change the
+-- schema are in schema.sql.
+-- Generated from src/m25/_store/sql and the table of columns: do not edit it, run
+-- `python tools/statements.py`. A test holds it to them.
+
+-- backend
+--
+-- Which process of the server answers: the one that was connected to, unless a pooler is in between.
+select pg_catalog.pg_backend_pid();
+
+-- cancel
+--
+-- Cancel a job if it is pending. Safe under concurrency: the update's own condition is checked again
+-- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
+-- back. It says "pending" without naming the status, so that the row is found by its id, and never by
+-- a walk over all that is pending on its queue.
+update m25.job
+set cancelled_at = now()
+where id = %(id)s::uuid
+    and queue_name = %(queue_name)s::text
+    and reserved_at is null
+    and cancelled_at is null
+returning
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text;
+
+-- claim
+--
+-- Claim up to `limit` due jobs of a queue: reserve them, and where `start` is true begin executing in
+-- the same statement.
+-- Safe under concurrency: `skip locked` gives a row to one claimer, and the row is locked and
+-- re-checked before it is written; under READ COMMITTED, which the pool sets. The lock is one that
+-- lets foreign keys to the row be inserted meanwhile, here and in every other statement.
+-- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
+-- are not walked over to reach work in the next.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit %(limit)s::bigint
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+    limit %(limit)s::bigint
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval
+    where id = any(array(select id from due))
+    returning
+        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
+        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta, run_at
+)
+select
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    null::text as cancelled_at,
+    null::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    null::text as output,
+    extract(epoch from deadline)::text as deadline,
+    null::text as latest_heartbeat_at,
+    null::text as failure_reason,
+    null::text as error_data,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    null::text as crash_type,
+    null::text as crash_message,
+    null::text as crash_traceback,
+    meta::text
+from claimed
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_after
+--
+-- The same as claim.sql, starting where the latest claims ended: at a position for each priority.
+-- While a transaction is held open anywhere, the entries of all that was claimed since stay in the
+-- index, and a claim from the start walks over every one of them. What lies before the positions (a
+-- row that was committed late, released, or is of another priority) is not seen by this: claims from
+-- the start come often enough.
+-- Safe under concurrency for the same reasons.
+with position as (
+    select *
+    from unnest(
+        %(priority)s::smallint[], %(run_at)s::float8[], %(id)s::uuid[]
+    ) as p (priority, seconds, id)
+),
+due as materialized (
+    select candidate.id
+    from position
+    cross join lateral (
+        select job.id from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = position.priority
+            and (run_at, job.id) > (
+                timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
+            )
+            and run_at <= now()
+        order by run_at, job.id
+        limit %(limit)s::bigint
+        for no key update skip locked
+    ) as candidate
+    limit %(limit)s::bigint
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval
+    where id = any(array(select id from due))
+    returning
+        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
+        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta, run_at
+)
+select
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    null::text as cancelled_at,
+    null::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    null::text as output,
+    extract(epoch from deadline)::text as deadline,
+    null::text as latest_heartbeat_at,
+    null::text as failure_reason,
+    null::text as error_data,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    null::text as crash_type,
+    null::text as crash_message,
+    null::text as crash_traceback,
+    meta::text
+from claimed
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- confirm
+--
+-- Make sure of claims whose commit was not acknowledged, and that have begun all the same: a row that
+-- carries the claim's token is held; one that is pending again, as a server that went down at the
+-- commit leaves it, is claimed once more. The ids that come back are held.
+-- Safe under concurrency: rows are locked in id order, so batches cannot deadlock. Where the commit in
+-- question is still under way, the lock waits for it, and the row is looked at again as it is then; a
+-- row that somebody else has claimed meanwhile is left alone.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted on wanted.id = job.id
+    where job.id = any(%(id)s::uuid[])
+        and job.finished_at is null
+        and job.cancelled_at is null
+        and (
+            job.reserved_at is null
+            or job.started_at is not null and job.claim_token = wanted.claim_token
+        )
+    order by job.id
+    for no key update of job
+)
+update m25.job
+set
+    reserved_at = coalesce(job.reserved_at, now()),
+    claim_token = wanted.claim_token,
+    started_at = coalesce(job.started_at, now()),
+    deadline = coalesce(
+        job.deadline,
+        now() + make_interval(
+            secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+        )
+    ),
+    lease_expires_at = now() + %(lease)s::interval
+from wanted
+where job.id = any(array(select id from held))
+    and wanted.id = job.id
+returning job.id::text;
+
+-- enqueue
+--
+-- Insert new jobs.
+-- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
+-- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
+-- waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
+-- `channels` are notified in the same commit; an empty array notifies nobody.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[]
+    ) as w (
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta
+    )
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta
+    )
+    select
+        1,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta
+    from wanted
+    order by unique_key, id
+    on conflict do nothing
+    returning id, created_at
+)
+select
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
+from inserted;
+
+-- enqueue_one
+--
+-- Insert a new job: `enqueue` for a batch of one, at half the price, for who enqueues one by one.
+-- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
+-- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
+-- waited for. `channel`, if any, is notified in the same commit.
+insert into m25.job (
+    attempt,
+    id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+    unique_key, priority, meta
+)
+values (
+    1,
+    %(id)s::uuid,
+    %(queue_name)s::text,
+    %(scheduled_at)s::timestamptz,
+    %(input)s::jsonb,
+    %(timeout)s::interval,
+    %(max_attempts)s::integer,
+    %(retry_delay)s::interval,
+    %(unique_key)s::text,
+    %(priority)s::smallint,
+    %(meta)s::jsonb
+)
+on conflict do nothing
+returning
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
+        as notified;
+
+-- find_key_holders
+--
+-- Which job holds each unique key. Reads only.
+select unique_key, id::text
+from m25.job
+where unique_key = any(%(unique_key)s::text[])
+    and unique_key is not null
+    and status not in ('failed', 'cancelled');
+
+-- find_settled
+--
+-- What became of attempts that `settle` did not write: `repeated` is true where the row was already
+-- ended under the same claim token, by an earlier call whose answer was lost. Reads only.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+found as (
+    select id, claim_token, finished_at
+    from m25.job
+    where id = any(%(id)s::uuid[])
+)
+select
+    wanted.id::text,
+    coalesce(
+        found.claim_token = wanted.claim_token and found.finished_at is not null, false
+    ) as repeated
+from wanted
+left join found on found.id = wanted.id;
+
+-- get
+--
+-- Read jobs by id. Times come as seconds since the epoch and JSON as text, so that a value Python
+-- cannot hold is the reader's problem and not the whole batch's.
+select
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text
+from m25.job
+where id = any(%(id)s::uuid[]);
+
+-- heartbeat
+--
+-- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
+-- held by their claims.
+-- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; a row that has
+-- another token or is no longer live is not written and not returned. A reserved row's lease never
+-- outlasts `reserved_timeout`, however long its executor goes on initialising.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job
+)
+update m25.job
+set
+    latest_heartbeat_at = now(),
+    lease_expires_at = case
+        when status = 'reserved'
+        then least(
+            now() + %(lease)s::interval, reserved_at + %(reserved_timeout)s::interval
+        )
+        else now() + %(lease)s::interval
+    end
+where id = any(array(select id from held))
+returning id::text;
+
+-- notify
+--
+-- Tell the workers that listen on these channels that something may be there to do. A hint: nothing
+-- is believed from it, and nothing is lost without it.
+select pg_notify(channel, '')
+from unnest(%(channels)s::text[]) as channel;
+
+-- release
+--
+-- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
+-- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that is
+-- live under the caller's own claim token is written. `channels` are notified in the same commit.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job
+),
+released as (
+    update m25.job
+    set
+        reserved_at = null,
+        started_at = null,
+        deadline = null,
+        latest_heartbeat_at = null,
+        claim_token = null,
+        lease_expires_at = null
+    where id = any(array(select id from held))
+    returning id
+)
+select
+    id::text,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
+from released;
+
+-- release_claims
+--
+-- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
+-- Safe under concurrency: the token is nobody else's, and rows are locked in id order. They are found
+-- first, without an order, since a walk in id order would be over the whole table.
+with taken as materialized (
+    select id
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and claim_token = any(%(claim_token)s::uuid[])
+),
+held as materialized (
+    select id
+    from m25.job
+    where id = any(array(select id from taken))
+        and finished_at is null
+        and claim_token = any(%(claim_token)s::uuid[])
+    order by id
+    for no key update
+)
+update m25.job
+set
+    reserved_at = null,
+    started_at = null,
+    deadline = null,
+    latest_heartbeat_at = null,
+    claim_token = null,
+    lease_expires_at = null
+where id = any(array(select id from held))
+returning id::text;
+
+-- session
+--
+-- Set what the statements here are written for, where a role or a database has other defaults. Under
+-- a stricter isolation level a claim that meets another's fails instead of going on to the next row.
+-- With a search path that has pg_catalog behind something else, whoever can create functions there
+-- would have his run in place of PostgreSQL's; everything that is not PostgreSQL's is named with its
+-- schema, here and in every statement. For the session; nothing is set where nothing needs to be.
+--
+-- Planning a claim costs more than claiming. So each statement is planned once, whatever its
+-- parameters, and every way to a row but by an index is closed: a plan that is made while the table
+-- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
+-- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
+-- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
+-- for our statements alone: behind a pooler, where the session is shared with others and the process
+-- that answers is another than the one that greeted us, they are not set.
+select pg_catalog.set_config(wanted.name, wanted.value, false)
+from (
+    values
+        (
+            'default_transaction_isolation',
+            'read committed',
+            pg_catalog.current_setting('default_transaction_isolation')
+                operator(pg_catalog.<>) 'read committed'
+        ),
+        (
+            'search_path',
+            'pg_catalog',
+            pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+        ),
+        ('plan_cache_mode', 'force_generic_plan', null),
+        ('enable_seqscan', 'off', null),
+        ('enable_bitmapscan', 'off', null),
+        ('enable_mergejoin', 'off', null),
+        ('enable_nestloop', 'off', null),
+        ('jit', 'off', null)
+) as wanted (name, value, needed)
+where coalesce(
+    wanted.needed,
+    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
+);
+
+-- settle
+--
+-- End attempts: write each one's outcome and, where the retry rule says so, insert the next attempt,
+-- in one statement and so in one transaction.
+-- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that
+-- is executing under the outcome's own claim token is written, so a worker that lost its claim
+-- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
+-- inserts nothing twice. The ids that come back are those settled by this very statement.
+with outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(failure_reason)s::text[],
+        %(output)s::jsonb[],
+        %(error_data)s::jsonb[],
+        %(crash_type)s::text[],
+        %(crash_message)s::text[],
+        %(crash_traceback)s::text[],
+        %(next_attempt_id)s::uuid[]
+    ) as o (
+        id, claim_token, failure_reason, output, error_data, crash_type, crash_message,
+        crash_traceback, next_attempt_id
+    )
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job
+),
+settled as (
+    update m25.job
+    set
+        finished_at = now(),
+        failure_reason = outcome.failure_reason,
+        output = outcome.output,
+        error_data = outcome.error_data,
+        crash_type = outcome.crash_type,
+        crash_message = outcome.crash_message,
+        crash_traceback = outcome.crash_traceback,
+        losses = least(job.losses, 2147483646)
+            + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
+    from outcome
+    where job.id = any(array(select id from held))
+        and outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    returning
+        outcome.next_attempt_id,
+        job.id, job.attempt, job.original_attempt_id, job.failure_reason,
+        job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
+        job.unique_key, job.priority, job.losses, job.meta
+),
+next_attempt as (
+    insert into m25.job (
+        id,
+        scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
+        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta
+    )
+    select
+        next_attempt_id,
+        now() + make_interval(
+            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+        ),
+        least(attempt, 2147483646) + 1,
+        coalesce(original_attempt_id, id),
+        id,
+        queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
+        losses, meta
+    from settled
+    cross join (select %(allowed_losses)s::integer as allowed_losses) as queue
+    where case
+        when failure_reason is null then false
+        when failure_reason = 'heartbeat_timeout'
+        then losses <= allowed_losses
+        else attempt::bigint - losses < max_attempts
+    end
+    on conflict (id) do nothing
+    returning previous_attempt_id
+)
+select settled.id::text, next_attempt.previous_attempt_id is not null as has_next_attempt
+from settled
+left join next_attempt on next_attempt.previous_attempt_id = settled.id;
+
+-- start
+--
+-- Start reserved jobs, once their executors have initialised: they are executing from now on.
+-- Safe under concurrency: rows are locked in id order, so batches cannot deadlock, and only a row
+-- that still carries the claim's token and is still reserved is written. A repeat after a lost
+-- answer finds the row executing under the same token, and returns it again unchanged.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job
+),
+started as (
+    update m25.job
+    set
+        started_at = coalesce(started_at, now()),
+        deadline = coalesce(
+            deadline,
+            now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        ),
+        lease_expires_at = now() + %(lease)s::interval
+    where id = any(array(select id from held))
+    returning id, started_at, deadline
+)
+select
+    id::text,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from deadline)::text as deadline
+from started;
+
+-- survey
+--
+-- For each queue, in how many seconds its next pending job is due: zero or less means now; no row
+-- comes back for a queue without pending jobs. Reads only, one index probe for each priority in use.
+with recursive queue (name) as (
+    select unnest(%(queue_name)s::text[])
+),
+level (queue_name, priority) as (
+    select name, (
+        select priority from m25.job
+        where queue_name = name and status = 'pending'
+        order by priority limit 1
+    )
+    from queue
+    union all
+    select queue_name, (
+        select job.priority from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+)
+select
+    level.queue_name,
+    least(
+        greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
+    )::float8 as due_in
+from level
+cross join lateral (
+    select run_at from m25.job
+    where job.queue_name = level.queue_name
+        and status = 'pending'
+        and job.priority = level.priority
+    order by run_at
+    limit 1
+) as first
+where level.priority is not null
+group by level.queue_name;
+
+-- sweep
+--
+-- Take dead work from whoever stopped looking after it, for several queues at once, at most `limit`
+-- rows. Any process may do this at any time; there is no leader. What is dead, and how it failed, is
+-- what `is_dead` and `reason_of_death` in _lifecycle.py say:
+--   executing, claimed by us, lease over       -> failed, heartbeat_timeout, next attempt
+--   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
+--   reserved, claimed by us, lease over        -> pending
+--   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
+-- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
+-- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or released
+-- loses its claim token, so its late owner can write nothing.
+with queue as (
+    select *
+    from unnest(
+        %(queue_name)s::text[], %(allowed_losses)s::integer[], %(reserved_timeout)s::interval[]
+    ) as q (name, allowed_losses, reserved_timeout)
+),
+dead as materialized (
+    select job.id, job.status, job.claim_token is not null as ours
+    from queue
+    join m25.job on job.queue_name = queue.name
+    where job.queue_name = any(%(queue_name)s::text[])
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+        and case
+            when job.claim_token is not null
+            then job.lease_expires_at < now()
+            when job.status = 'executing' then job.deadline < now()
+            else job.reserved_at < now() - queue.reserved_timeout
+        end
+    limit %(limit)s::bigint
+    for no key update of job skip locked
+),
+failed as (
+    update m25.job
+    set
+        finished_at = now(),
+        failure_reason = case when dead.ours then 'heartbeat_timeout' else 'job_timeout' end,
+        losses = least(losses, 2147483646) + dead.ours::int,
+        claim_token = null,
+        lease_expires_at = null
+    from dead
+    where job.id = any(array(select id from dead where status = 'executing'))
+        and dead.id = job.id
+    returning
+        job.id, job.attempt, job.original_attempt_id, job.failure_reason,
+        job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
+        job.unique_key, job.priority, job.losses, job.meta
+),
+next_attempt as (
+    insert into m25.job (
+        scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
+        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta
+    )
+    select
+        now() + make_interval(
+            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+        ),
+        least(attempt, 2147483646) + 1,
+        coalesce(original_attempt_id, id),
+        id,
+        queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
+        losses, meta
+    from failed
+    join queue on queue.name = failed.queue_name
+    where case
+        when failure_reason is null then false
+        when failure_reason = 'heartbeat_timeout'
+        then losses <= allowed_losses
+        else attempt::bigint - losses < max_attempts
+    end
+    returning previous_attempt_id
+),
+released as (
+    update m25.job
+    set
+        reserved_at = null,
+        started_at = null,
+        deadline = null,
+        latest_heartbeat_at = null,
+        claim_token = null,
+        lease_expires_at = null
+    where id = any(array(select id from dead where status = 'reserved'))
+    returning id, queue_name, attempt, max_attempts
+)
+select
+    failed.queue_name,
+    failed.id::text,
+    failed.failure_reason,
+    next_attempt.previous_attempt_id is not null as has_next_attempt,
+    failed.attempt,
+    failed.max_attempts
+from failed
+left join next_attempt on next_attempt.previous_attempt_id = failed.id
+union all
+select queue_name, id::text, null, false, attempt, max_attempts
+from released;
