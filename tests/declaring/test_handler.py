@@ -106,47 +106,53 @@ def test_ctrl_c_passes_through_codecs() -> None:
 # The handler, and setup around it
 
 
-async def begins() -> bool:
-    return True
+class Calls:
+    """A queue's setup and handler, and what is called around them, in the order of the calls."""
 
+    def __init__(self, *, is_ours: bool = True) -> None:
+        self.order: list[str] = []
+        self.is_ours = is_ours
 
-async def begins_too_late() -> bool:
-    return False
-
-
-def with_setup(order: list[str]) -> Handler[Any, Any, Any]:
     @asynccontextmanager
-    async def resource() -> AsyncGenerator[str]:
-        order.append("enters")
+    async def setup(self) -> AsyncGenerator[str]:
+        self.order.append("enters")
         try:
             yield "resource"
         finally:
-            order.append("leaves")
+            self.order.append("leaves")
 
-    async def function(value: int, given: str) -> tuple[int, str]:
-        order.append("runs")
-        return value, given
+    async def function(self, value: int, resource: str | None = None) -> tuple[int, str | None]:
+        self.order.append("runs")
+        return value, resource
 
-    return handler(function=function, setup=resource)
+    async def begin(self) -> bool:
+        self.order.append("begins")
+        return self.is_ours
+
+    def returned(self, output: object) -> None:
+        self.order.append("returned")
+
+    async def run(self, **given: Any) -> Any:
+        given = {"function": self.function, **given}
+        return await handler(**given).run(25, self.begin, self.returned)
 
 
-async def test_a_handler_without_setup_has_begun_already() -> None:
-    async def begin() -> bool:
-        raise AssertionError("nobody is asked")
-
-    assert await handler().run(25, begin) == (25,)
+async def test_a_handler_without_setup_is_just_called() -> None:
+    calls = Calls()
+    assert await calls.run() == (25, None)
+    assert calls.order == ["runs"]
 
 
 async def test_a_handler_runs_within_its_setup_and_is_given_what_that_made() -> None:
-    order: list[str] = []
-    assert await with_setup(order).run(25, begins) == (25, "resource")
-    assert order == ["enters", "runs", "leaves"]
+    calls = Calls()
+    assert await calls.run(setup=calls.setup) == (25, "resource")
+    assert calls.order == ["enters", "begins", "runs", "returned", "leaves"]
 
 
 async def test_a_job_that_is_not_ours_any_more_after_its_setup_is_not_run() -> None:
-    order: list[str] = []
-    assert isinstance(await with_setup(order).run(25, begins_too_late), NotBegun)
-    assert order == ["enters", "leaves"]
+    calls = Calls(is_ours=False)
+    assert isinstance(await calls.run(setup=calls.setup), NotBegun)
+    assert calls.order == ["enters", "begins", "leaves"]
 
 
 # Declared errors
