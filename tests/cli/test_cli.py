@@ -175,12 +175,12 @@ def test_a_newer_database_that_this_m25_works_with_is_left_as_it_is(
     assert rows_of(dsn, "m25.version") == versions
 
 
-def test_of_ten_processes_at_once_one_migrates_and_all_succeed(empty_dsn: str) -> None:
-    processes = [start("migrate", "--apply", "--addr", empty_dsn) for _ in range(10)]
+def test_of_four_processes_at_once_one_migrates_and_all_succeed(empty_dsn: str) -> None:
+    processes = [start("migrate", "--apply", "--addr", empty_dsn) for _ in range(4)]
     said = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 10, said
+    assert [process.returncode for process in processes] == [0] * 4, said
     assert sum("applied" in err for _, err in said) == 1
-    assert sum("up to date" in err for _, err in said) == 9
+    assert sum("up to date" in err for _, err in said) == 3
     assert len(rows_of(empty_dsn, "m25.version")) == len(migrations.all_migrations())
 
 

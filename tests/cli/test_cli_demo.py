@@ -95,7 +95,9 @@ async def test_the_demo_ends_with_a_table_in_which_every_count_is_right(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_interrupted_it_ends_at_once_and_leaves_no_process(
     sources: Path, number: signal.Signals
 ) -> None:

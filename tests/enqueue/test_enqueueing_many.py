@@ -198,10 +198,10 @@ async def test_a_source_without_end_takes_no_memory(dsn: str) -> None:
             tracemalloc.stop()
 
     async with m25.open(dsn) as m:
-        await peak(2_000)
-        few, many = await peak(2_000), await peak(20_000)
+        await peak(1_000)
+        few, many = await peak(1_000), await peak(8_000)
     # The ids are kept, sixteen bytes each.
-    assert many - few < 18_000 * 40
+    assert many - few < 7_000 * 40
 
 
 async def test_it_fails_as_one_when_the_database_does(dsn: str) -> None:

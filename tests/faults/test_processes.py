@@ -6,6 +6,7 @@ import signal
 import sys
 from itertools import pairwise
 
+import pytest
 import trio
 
 import m25
@@ -41,6 +42,7 @@ async def check_chains(dsn: str, first: list[m25.JobId]) -> None:
             assert after["losses"] == before["losses"]
 
 
+@pytest.mark.slow
 async def test_of_three_workers_one_is_killed_and_one_stopped_past_its_lease(dsn: str) -> None:
     async with m25.open(dsn) as m, worker(dsn) as first, worker(dsn) as second:
         async with worker(dsn) as third:

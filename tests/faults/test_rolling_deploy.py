@@ -94,6 +94,7 @@ async def until_more_succeeded(dsn: str) -> None:
     await eventually(look)
 
 
+@pytest.mark.slow
 async def test_processes_of_before_a_migration_go_on_and_can_be_started_again_after_it(
     dsn: str, tmp_path: Path
 ) -> None:
