@@ -170,9 +170,12 @@ async def test_a_handler_that_does_not_end_at_its_deadline_is_settled_without_it
         m.add_queue(hostile)
         await m.start()
         job = m25.Job(1, timeout=0.1).retry(max_attempts=2, delay=60)
-        record = await ended(m, hostile, (await m.enqueue(hostile, job)).id)
+        try:
+            record = await ended(m, hostile, (await m.enqueue(hostile, job)).id)
+        finally:
+            # Nothing else ends it.
+            release.set()
         assert record.failure_reason is m25.FailureReason.JOB_TIMEOUT
-        release.set()
         await went_on.wait()
         # Its slot is free again, and what it returned in the end changed nothing.
         other = await ended(m, hostile, (await m.enqueue(hostile, 2)).id)
@@ -335,9 +338,11 @@ async def test_a_thread_that_does_not_end_at_the_deadline_is_settled_without_it(
         m.add_queue(hostile)
         await m.start()
         record = await m.enqueue(hostile, m25.Job(1, timeout=0.1))
-        found = await ended(m, hostile, record.id)
+        try:
+            found = await ended(m, hostile, record.id)
+        finally:
+            may_end.set()
         assert found.failure_reason is m25.FailureReason.JOB_TIMEOUT
-        may_end.set()
 
 
 def endless(depth: int = 0) -> int:
