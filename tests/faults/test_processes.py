@@ -190,7 +190,7 @@ async def test_a_claim_that_was_taken_over_is_noticed_and_its_handler_cancelled(
 async def test_heartbeats_renew_the_lease(dsn: str) -> None:
     begun, release = trio.Event(), trio.Event()
 
-    @m25.queue("beating", heartbeat_interval=0.1, allowed_heartbeat_misses=1, poll_interval=0.1)
+    @m25.queue("beating", heartbeat_interval=0.2, allowed_heartbeat_misses=3, poll_interval=0.1)
     async def beating(number: int) -> int:
         begun.set()
         await release.wait()
@@ -207,7 +207,8 @@ async def test_heartbeats_renew_the_lease(dsn: str) -> None:
         async def renewed() -> bool:
             (row,) = await rows(
                 dsn,
-                "select latest_heartbeat_at - started_at > '0.6 s' as renewed from m25.job",
+                "select latest_heartbeat_at - started_at > %(lease)s as renewed from m25.job",
+                lease=beating.lease,
             )
             return bool(row["renewed"])
 

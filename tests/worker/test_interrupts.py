@@ -34,10 +34,10 @@ async def test_ctrl_c_by_trios_own_means_hands_jobs_back_at_once(
     async with m25.open(dsn) as m, worker(dsn, program="plain.py") as running:
         await m.enqueue(queue, 30.0)
         await running.until_printed("begun")
-        began = trio.current_time()
         running.process.send_signal(signal.SIGINT)
-        assert await running.process.wait() == 0
-        assert trio.current_time() - began < 2
+        # Handler and grace would go on for longer.
+        with trio.fail_after(PATIENCE):
+            assert await running.process.wait() == 0
         await running.until_printed("interrupted")
     # Where Ctrl-C comes out of a handler that computes, that attempt is lost with its process.
     assert (await unfinished(dsn))[-1] == ("pending", 1 if queue is sleeps else 2)
