@@ -1,4 +1,4 @@
-"""What everything that runs for one client shares."""
+"""What all services of one client share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ._store.protocol import Store
 
 @attrs.frozen
 class Runtime:
-    """One for each client, handed to each of its services."""
+    """One for each client, given to each of its services."""
 
     store: Store
     events: Emitter
-    #: Spreads load, and guards nothing; a simulation gives one with a seed.
+    #: Spreads load over time, and need not be secret; a simulation gives one with a seed.
     rng: random.Random
     hints: Hints = attrs.field(factory=Hints)
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
@@ -29,5 +29,5 @@ class Runtime:
     )
 
     def tries(self) -> Tries:
-        """What a loop that calls the database counts its failures with."""
+        """A counter of failures, for one loop that calls the database."""
         return Tries(self.health, self.rng)

@@ -44,7 +44,7 @@ class Claimer:
         self._heartbeats = heartbeats
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._setup_backoff = Backoff(rng=runtime.rng)
-        #: After a setup that failed: when the next may be tried, by Trio's clock.
+        #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
         self.stopping = False
         #: Whether a claim was ever answered.
@@ -58,7 +58,7 @@ class Claimer:
         starts: Batcher[ClaimedJob, Started | NotOurs],
         task_status: trio.TaskStatus[None],
     ) -> None:
-        """Claim until `stopping`; it has started once a claim was answered."""
+        """Claim until `stopping`; the claimer has started once a claim was answered."""
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
         while not self.stopping:
@@ -79,17 +79,17 @@ class Claimer:
                 await self._pause(tries.failed(failure))
             else:
                 tries.worked()
-                # A full claim may have left something.
+                # A claim that was filled may have left due jobs.
                 hint.due = hint.due or claimed == size
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
 
     async def release_unheld(self) -> None:
-        """Release what a claim in doubt took that nobody runs.
+        """Release the jobs that a claim in doubt took and that do not run here.
 
         Raises:
-            StatementFailed: the database cannot be asked; the claim is still in doubt.
+            StatementFailed: the database did not answer; the claim is still in doubt.
         """
         if self._ledger.in_doubt is not None:
             await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
@@ -108,7 +108,7 @@ class Claimer:
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
-            tells_all = self._runtime.events.wants(JobStarted)
+            emits_all = self._runtime.events.wants(JobStarted)
             for row in rows:
                 executor = Executor(
                     queue=queue,
@@ -118,23 +118,25 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starts.ask,
                     started=at_once,
-                    tells_all=tells_all,
+                    emits_all=emits_all,
                 )
                 ledger.begin(executor)
                 executors.start_soon(self._execute, executor)
 
-        # Nobody else can have the jobs while the claim is being committed, so they need not wait
-        # for that. But were the server to go down at that moment, a handler would have begun of
-        # which the database knows nothing: a job that may start only once waits for the commit. So
-        # does the first claim of all: until it is answered this task, and every task below it, is
-        # under the deadline of the queue's start.
+        # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
+        # being committed, so their handlers may begin before the commit is answered. But if the
+        # server goes down at that moment, the claim is undone, and the database does not know that
+        # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
+        # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
+        # and all tasks below it are under the deadline of the queue's start.
         # rule: a job that may start only once waits for the commit
         early = at_once and queue.allowed_losses > 0 and self.has_started
         has_begun = False
 
         def begin_early(rows: Sequence[JobRow]) -> None:
             nonlocal has_begun
-            # Where there is more, and room for it, the next claim is to be under way first.
+            # Where more jobs may be due and slots are left, these jobs begin after the commit, so
+            # that the next claim is sent before their handlers take the processor.
             if len(rows) < size or not ledger.claim_size(len(rows)):
                 begin(rows)
                 has_begun = True
@@ -159,7 +161,7 @@ class Claimer:
         self._answered()
         self._cursor.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
-            # Whether there is more before the cursor, and what is for later, a survey finds out.
+            # A survey finds out whether jobs are due before the cursor, and when the next will be.
             self._runtime.hints.survey.set()
         return len(rows)
 

@@ -1,7 +1,7 @@
-"""One poll for all queues of a process: which have work that is due, and whose owners are gone.
+"""One poll for all queues of a client: which have jobs that are due, and which jobs have no owner.
 
 A survey answers for every queue at once, and says when the next scheduled job of each falls due, so
-that the next survey comes at that time. The sweep ends or releases the jobs of processes that are
+that the next survey comes at that time. A sweep ends or releases the jobs of processes that are
 gone.
 """
 
@@ -20,15 +20,15 @@ from .._store.failures import StatementFailed
 from .._store.protocol import Swept, SweptQueue
 from . import plan
 
-#: The least time between two surveys that were asked for, in seconds: jobs that trickle in must not
-#: cost a survey each.
+#: The least time between two surveys that hints ask for, in seconds: where jobs come one by one,
+#: not each is to cost a survey.
 _SHORTEST_GAP: Final = 0.2
 
-#: How long a survey that is asked for waits at least, in seconds, so that the claims it would
-#: compete with come first.
+#: How long a survey that a hint asks for waits at least, in seconds, so that the claims with which
+#: the survey would compete come first.
 _LEAST_WAIT: Final = 0.02
 
-#: After a survey that took t, the next one that is asked for waits at least 20 t.
+#: After a survey that took t, the next one that a hint asks for waits at least 20 t.
 _GAP_PER_DURATION: Final = 20.0
 
 #: The most jobs that one sweep takes.
@@ -45,7 +45,7 @@ class Maintenance:
             SweptQueue(queue.name, queue.allowed_losses, queue.reserved_timeout) for queue in queues
         ]
         self._interval = min(queue.poll_interval.total_seconds() for queue in queues)
-        #: How long every owner needs to send a heartbeat once the database is back.
+        #: How long owners need to send a heartbeat once the database answers again, in seconds.
         self._heartbeat_interval = max(q.heartbeat_interval.total_seconds() for q in queues)
         self._survey_at = -math.inf
         self._surveyed_at = -math.inf
@@ -71,13 +71,14 @@ class Maintenance:
                 pause = tries.failed(failure)
                 now = trio.current_time()
                 self._survey_at = now + pause
-                # After an outage every lease may be over while its owner is alive and well.
+                # After an outage leases may be over although their owners are alive: each is to
+                # send a heartbeat first.
                 sweep_at = now + self._heartbeat_interval
             else:
                 tries.worked()
 
     async def _wait_for_survey(self) -> None:
-        """Wait until the next survey is due, or a sooner one that is asked for meanwhile."""
+        """Wait until the next survey is due: by the poll interval, or sooner where a hint asks."""
         await trio.lowlevel.checkpoint()
         while trio.current_time() < self._survey_at:
             with trio.move_on_at(self._survey_at):
@@ -105,15 +106,15 @@ class Maintenance:
         while True:
             swept = await self._runtime.store.sweep(self._swept_queues, _LARGEST_SWEEP)
             for job in swept:
-                self._tell(job)
+                self._emit(job)
                 self._runtime.hints.work(job.queue_name, rewind=True)
             if any(job.has_next_attempt for job in swept):
-                # The next attempt may be delayed.
+                # The next attempt may have a delay, and the survey finds out when it is due.
                 self._runtime.hints.survey.set()
             if len(swept) < _LARGEST_SWEEP:
                 return
 
-    def _tell(self, job: Swept) -> None:
+    def _emit(self, job: Swept) -> None:
         facts: dict[str, Any] = {
             "queue": job.queue_name,
             "job_id": job.id,

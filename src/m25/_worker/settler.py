@@ -1,7 +1,7 @@
-"""Writes what jobs came to, and releases those that were cut short.
+"""Writes the outcomes of attempts, and releases jobs that were cut short.
 
-One statement at a time, for all that has ended meanwhile. While the database is away, outcomes wait
-in the ledger.
+One statement at a time is under way, and the next is for all attempts that end meanwhile. While the
+database does not answer, outcomes wait in the ledger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Settler:
         self._queue = queue
         self._runtime = runtime
         self._ledger = ledger
-        #: Something is owed.
+        #: Set when the ledger owes something.
         self.wakeup = Wakeup()
 
     async def run(self) -> None:
@@ -50,13 +50,13 @@ class Settler:
         """Write one batch of outcomes, and one of releases.
 
         Raises:
-            StatementFailed: the database does not take them now; they are still owed.
+            StatementFailed: the database did not answer; all that it did not take is still owed.
         """
         hints, name = self._runtime.hints, self._queue.name
         if owed := self._ledger.next_outcomes():
             results = await self._settle(owed)  # rule: an outcome is written
             self._ledger.written(owed)  # rule: and forgotten after that
-            # Claims may have been waiting for that.
+            # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
             for each in owed:
@@ -77,14 +77,14 @@ class Settler:
         except RowRefused as refused:  # rule: an outcome is refused alone
             if len(owed) == 1:
                 return await self._settle_refused(owed[0], refused)
-        # One of them is at fault, and the others must not suffer for it.
+        # One of the rows is the reason; each is tried alone, so that the others are written.
         results: dict[str, WriteResult] = {}
         for each in owed:
             results.update(await self._settle([each]))
         return results
 
     async def _settle_refused(self, owed: Owed, refused: RowRefused) -> dict[str, WriteResult]:
-        """What an attempt left cannot be stored: then that is how it failed."""
+        """Fail an attempt as a crash, since the database refuses its outcome."""
         crash = describe_crash(refused)
         outcome = owed.outcome
         failed = outcome._replace(
