@@ -14,8 +14,8 @@ import trio.testing
 import m25
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from processes import worker
-from waiting import chain, eventually, rows
+from support.processes import worker
+from support.waiting import chain, eventually, rows
 
 
 @m25.queue("sleeps", poll_interval=5)

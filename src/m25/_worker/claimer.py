@@ -130,6 +130,7 @@ class Claimer:
         # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
         # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
         # and all tasks below it are under the deadline of the queue's start.
+        # rule: a job that may start only once waits for the commit
         early = at_once and queue.allowed_losses > 0 and self.has_started
         has_begun = False
 
@@ -171,6 +172,7 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
+            # rule: a claim in doubt is made sure of
             held = await self._runtime.store.confirm(begun, self._queue.lease)
             for job in begun:
                 if job.id not in held and job in ledger.running:
@@ -202,7 +204,7 @@ class Claimer:
             self._setup_backoff.worked()
             self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)
+            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:

@@ -166,7 +166,7 @@ class Executor:
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
-        except Undecodable as error:
+        except Undecodable as error:  # rule: an input fails its own attempt
             return await self._refuse_input(error)
         scope = self._scope
         output: Any = None

@@ -54,8 +54,8 @@ class Settler:
         """
         hints, name = self._runtime.hints, self._queue.name
         if owed := self._ledger.next_outcomes():
-            results = await self._settle(owed)
-            self._ledger.written(owed)
+            results = await self._settle(owed)  # rule: an outcome is written
+            self._ledger.written(owed)  # rule: and forgotten after that
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
@@ -74,7 +74,7 @@ class Settler:
         outcomes = [each.outcome for each in owed]
         try:
             return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
-        except RowRefused as refused:
+        except RowRefused as refused:  # rule: an outcome is refused alone
             if len(owed) == 1:
                 return await self._settle_refused(owed[0], refused)
         # One of the rows is the reason; each is tried alone, so that the others are written.
