@@ -25,7 +25,8 @@ from ._conninfo import (
 from ._cursor import AsyncCursor, AsyncServerCursor
 from ._fifo_lock import FifoLock
 from ._hosts import attempts, none_accepts
-from ._transaction import PipelineBlock, Transaction
+from ._pipeline import PipelineBlock
+from ._transaction import Transaction
 from ._wait import connecting
 from ._wire import CLEAN_UP, INTERRUPTIONS, Wire
 
@@ -168,7 +169,18 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                     wire.finish()
                 else:
                     await wire.settle(gen)
+            if wire.pgconn.pipeline_status and self._pipeline is None:
+                # Steps of ours that were in the midst of a pipeline of their own.
+                wire.finish()
             raise
+
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        if name is None:
+            # psycopg decides to forget all statements, and has the server do so after its next one,
+            # which it may have prepared just now. That is forgotten too.
+            self._prepared._counts.clear()
+            self._prepared._names.clear()
+        yield from super()._deallocate(name)
 
     async def close(self) -> None:
         """Close the connection. A task that waits for it has an `OperationalError` raised, and the
@@ -239,11 +251,11 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         Left by an exception, a cancellation too, it is ended in a shielded scope of at most
         `CLEAN_UP` seconds; the connection is closed where that does not succeed.
         """
-        async with PipelineBlock(self, self._wire, super().pipeline()) as pipeline:
+        async with PipelineBlock(self, self._wire) as pipeline:
             yield pipeline
 
     @asynccontextmanager
     async def _pipeline_nolock(self) -> AsyncGenerator[psycopg.AsyncPipeline]:
         # For `executemany`, which holds the lock already.
-        async with PipelineBlock(self, self._wire, super()._pipeline_nolock()) as pipeline:
+        async with PipelineBlock(self, self._wire, is_locked=True) as pipeline:
             yield pipeline

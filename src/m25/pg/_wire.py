@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -50,10 +49,12 @@ _BAD: Final = pq.ConnStatus.BAD
 class Wire:
     """What a connection and its lock share: the socket, and when other tasks last could run."""
 
-    __slots__ = ("_look", "_yielded_at", "pgconn")
+    __slots__ = ("_look", "_yielded_at", "is_row_by_row", "pgconn")
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self.pgconn = pgconn
+        #: Whether libpq may still be in the single-row or chunked mode of a `stream()`.
+        self.is_row_by_row = False
         self._yielded_at = -math.inf
         self._look: Callable[[int], int] | None = None
 
@@ -204,8 +205,13 @@ class Wire:
     async def _read_to_the_end(self, steps: PQGen[Any] | None) -> None:
         if steps is not None:
             # Mostly the error that the query was cancelled; only the state matters here.
-            with suppress(psycopg.Error):
+            try:
                 await self.run(steps)
+            except psycopg.Error:
+                pass
+            except Exception:
+                # It must not take the place of the interruption.
+                _logger.exception("an interrupted operation has failed")
         if self.is_busy:
             await self.run(_to_the_end(self.pgconn))
 
