@@ -13,6 +13,7 @@ from ._cursor import (
     AsyncRawServerCursor,
     AsyncServerCursor,
 )
+from ._errors import OutcomeUnknown
 from ._listener import Event, Gap, Listener, Notification
 from ._pool import Pool, PoolClosed, PoolStats, PoolTimeout
 
@@ -29,6 +30,7 @@ __all__ = [
     "Gap",
     "Listener",
     "Notification",
+    "OutcomeUnknown",
     "Pool",
     "PoolClosed",
     "PoolStats",

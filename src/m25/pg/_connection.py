@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Final, Self, cast
 import psycopg
 import trio
 from psycopg import errors, pq
-from psycopg.abc import RV, AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
+from psycopg.abc import (
+    RV,
+    AdaptContext,
+    ConnDict,
+    ConnParam,
+    PQGen,
+    PQGenConn,
+)
 from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
@@ -23,9 +30,10 @@ from ._conninfo import (
     with_server_liveness,
 )
 from ._cursor import AsyncCursor, AsyncServerCursor
+from ._errors import OutcomeUnknown
 from ._fifo_lock import FifoLock
 from ._hosts import attempts, none_accepts
-from ._pipeline import PipelineBlock
+from ._pipeline import PipelineBlock, not_committed
 from ._transaction import Transaction
 from ._wait import connecting
 from ._wire import CLEAN_UP, INTERRUPTIONS, Wire
@@ -58,6 +66,8 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self._wire = Wire(pgconn)
+        #: Whether a stream or a copy was left early since the last block ended.
+        self._was_left_early = False
         #: The names of the `Prepared` statements that the session has.
         self._statements: set[bytes] = set()
         #: Reads the rows of `Prepared` statements.
@@ -174,6 +184,64 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                 wire.finish()
             raise
 
+    async def commit(self) -> None:
+        """Commit the transaction under way, if there is one.
+
+        A cancellation that comes once the server was asked to commit waits for the answer, for
+        `CLEAN_UP` seconds at most; then `commit` ends as the answer says, and the task is cancelled
+        at its next checkpoint.
+
+        Raises:
+            OutcomeUnknown: there was no answer.
+        """
+        async with self.lock:
+            await self._wait_for_commit(self._commit_gen())
+
+    async def _commit_block(self) -> None:
+        """Commit at the end of a block that promises to.
+
+        Raises:
+            psycopg.errors.InFailedSqlTransaction: it is rolled back, as a statement has failed.
+        """
+        has_failed = self.pgconn.transaction_status == pq.TransactionStatus.INERROR
+        if has_failed and not self._was_left_early:
+            await self.rollback()
+            raise not_committed()
+        self._was_left_early = False
+        await self.commit()
+
+    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
+        # psycopg's streams and copies call it when they are left early. That aborts a transaction,
+        # but there is no error of which anybody was to be told.
+        self._was_left_early = True
+        await super()._try_cancel(timeout=timeout)
+
+    async def _wait_for_commit(self, gen: PQGen[RV]) -> RV:
+        """Run the steps of a commit, as `wait` does, but for a cancellation: see `commit`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        wire = self._wire
+        try:
+            try:
+                return await wire.run(gen)
+            except trio.Cancelled:
+                with trio.move_on_after(CLEAN_UP, shield=True):
+                    return await wire.run(gen)
+                wire.finish()
+                raise OutcomeUnknown(
+                    f"the server did not answer to a commit within {CLEAN_UP:g} s"
+                ) from None
+            except INTERRUPTIONS:
+                await wire.settle(gen)
+                raise
+        except psycopg.OperationalError as error:
+            raise self._unknown_if_lost(error) from error.__cause__
+
+    def _unknown_if_lost(self, error: psycopg.OperationalError) -> psycopg.OperationalError:
+        """The error of a commit; one without an answer of the server's leaves the outcome open."""
+        if isinstance(error, OutcomeUnknown) or error.sqlstate or not self.closed:
+            return error
+        return OutcomeUnknown(f"the connection was lost at a commit: {error}")
+
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         if name is None:
             # psycopg decides to forget all statements, and has the server do so after its next one,
@@ -205,7 +273,11 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> None:
         try:
             if exc_type is None:
-                await super().__aexit__(None, None, None)
+                if not self.closed:
+                    await self._commit_block()
+                # What is committed is not to be reported as cancelled.
+                with trio.CancelScope(shield=True):
+                    await self.close()
             else:
                 with trio.move_on_after(CLEAN_UP, shield=True):
                     await super().__aexit__(exc_type, exc_val, exc_tb)
@@ -234,11 +306,18 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         """A block in a transaction or, nested in one, in a savepoint; as psycopg's.
 
         Left by an exception, a cancellation too, it is rolled back, in a shielded scope of at most
-        `CLEAN_UP` seconds; the connection is closed where that does not succeed.
+        `CLEAN_UP` seconds; the connection is closed where that does not succeed. A cancellation
+        that comes once the server was asked to commit waits for the answer; see `commit`.
+
+        Raises:
+            OutcomeUnknown: the server was asked to commit, and did not answer.
+            psycopg.errors.InFailedSqlTransaction: the end of the block was reached, but nothing was
+                committed, as a statement had failed and its error was caught inside.
         """
         transaction = Transaction(self, savepoint_name, force_rollback)
         if self._pipeline:
-            async with self.pipeline(), transaction, self.pipeline():
+            block = PipelineBlock(self, self._wire, commits=True)
+            async with block, transaction, self.pipeline():
                 yield transaction
         else:
             async with transaction:

@@ -17,6 +17,7 @@ import trio
 from psycopg import errors, pq
 from psycopg.abc import PQGen
 
+from ._background import Background
 from ._wire import CLEAN_UP, INTERRUPTIONS
 
 if TYPE_CHECKING:
@@ -29,8 +30,18 @@ if TYPE_CHECKING:
 _ACTIVE: Final = pq.TransactionStatus.ACTIVE
 _SYNCED: Final = pq.ExecStatus.PIPELINE_SYNC
 _FAILED: Final = pq.ExecStatus.FATAL_ERROR
-#: In the queue of results that are to come: the result of a sync.
+#: In the queue of results that are to come: the result of a sync, and that of a commit.
 _SYNC: Final[Any] = object()
+_COMMIT: Final[Any] = object()
+
+
+def not_committed() -> errors.InFailedSqlTransaction:
+    """The error of a block that promises to commit, and cannot."""
+    return errors.InFailedSqlTransaction(
+        "the transaction is rolled back, not committed: one of its statements has failed, and the "
+        "error was caught inside; to go on after an error, put what may fail into a transaction() "
+        "of its own"
+    )
 
 
 class AsyncPipeline(psycopg.AsyncPipeline):
@@ -57,9 +68,17 @@ class AsyncPipeline(psycopg.AsyncPipeline):
         self.command_queue.append(self.pgconn.pipeline_sync)
         self.result_queue.append(_SYNC)
 
+    def expect_commit(self) -> None:
+        """What was sent last is a commit."""
+        self.result_queue[-1] = _COMMIT
+
     def _process_results(self, queued: PendingResult, results: list[PGresult]) -> None:
         try:
-            if queued is not _SYNC:
+            if queued is _COMMIT:
+                super()._process_results(None, results)
+                if results[0].command_status == b"ROLLBACK":
+                    raise not_committed()
+            elif queued is not _SYNC:
                 super()._process_results(queued, results)
             elif results[0].status == _FAILED:
                 self.result_queue.appendleft(_SYNC)
@@ -99,13 +118,24 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
     connection is closed.
 
     A cancelled task has the server cancel what it has still to do of the pipeline.
+
+    Args:
+        is_locked: whether the caller has the connection's lock.
+        commits: whether a commit is the last thing in the pipeline. A cancellation waits for its
+            answer, for `CLEAN_UP` seconds at most; then the connection is closed.
     """
 
     def __init__(
-        self, connection: AsyncConnection[Any], wire: Wire, *, is_locked: bool = False
+        self,
+        connection: AsyncConnection[Any],
+        wire: Wire,
+        *,
+        is_locked: bool = False,
+        commits: bool = False,
     ) -> None:
         self._connection = connection
         self._wire = wire
+        self._commits = commits
         self._block = _pipeline(connection, is_locked=is_locked)
 
     async def __aenter__(self) -> AsyncPipeline:
@@ -139,6 +169,9 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         if error is not None:
             await self._leave(error)
             return
+        if self._commits:
+            await self._exit_by_commit()
+            return
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
         except INTERRUPTIONS as interruption:
@@ -156,6 +189,28 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
             # The task was interrupted while it waited for the lock: nobody reads the results.
             self._wire.finish()
             raise masked from None
+
+    async def _exit_by_commit(self) -> None:
+        answered = trio.Event()
+
+        async def close_if_cancelled_for_long() -> None:
+            try:
+                await answered.wait()
+            except trio.Cancelled:
+                with trio.move_on_after(CLEAN_UP, shield=True):
+                    await answered.wait()
+                if not answered.is_set():
+                    self._wire.finish()
+
+        async with Background() as nursery:
+            nursery.start_soon(close_if_cancelled_for_long)
+            with trio.CancelScope(shield=True):
+                try:
+                    await self._block.__aexit__(None, None, None)
+                except psycopg.OperationalError as error:
+                    raise self._connection._unknown_if_lost(error) from error.__cause__
+                finally:
+                    answered.set()
 
     def _forget_prepared(self) -> None:
         # psycopg counts a statement as prepared once that was asked for, and here nobody knows what

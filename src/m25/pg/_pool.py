@@ -199,6 +199,9 @@ class Pool(Generic[C]):
             PoolClosed: the pool's block was left, or not entered.
             psycopg.OperationalError: the pool's first connection could not be opened.
             psycopg.ProgrammingError: it is given back while it is in use, uncommitted.
+            psycopg.errors.InFailedSqlTransaction: the end of the block was reached, but nothing was
+                committed, as a statement had failed and its error was caught inside.
+            OutcomeUnknown: the server was asked to commit, and did not answer.
         """
         return _Loan(self, self._timeout if timeout is None else timeout)
 
@@ -392,7 +395,7 @@ class _Loan(AbstractAsyncContextManager[C, None]):
                         "the connection is still in use where it is given back: by another task,"
                         " or by a generator such as stream(), which wants `async with aclosing(…)`"
                     )
-                await connection.commit()
+                await connection._commit_block()
         finally:
             await self._pool._release(self._pooled)
 

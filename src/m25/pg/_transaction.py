@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+import psycopg
 import trio
-from psycopg import AsyncTransaction
+from psycopg import AsyncTransaction, pq
+from psycopg.abc import PQGen
 
+from ._pipeline import AsyncPipeline, not_committed
 from ._wire import CLEAN_UP, INTERRUPTIONS
+
+if TYPE_CHECKING:
+    from ._connection import AsyncConnection
+
+_IN_ERROR: Final = pq.TransactionStatus.INERROR
 
 
 class Transaction(AsyncTransaction):
@@ -30,12 +38,36 @@ class Transaction(AsyncTransaction):
     ) -> bool:
         if exc_val is not None:
             return await self._roll_back(exc_val)
+        connection = cast("AsyncConnection[Any]", self._conn)
+        if connection.closed:
+            self.status = self.Status.FAILED
+            if connection.broken:
+                raise psycopg.OperationalError(
+                    "the transaction is rolled back, not committed: the connection was lost, and "
+                    "the error was caught inside"
+                )
+            return False
+        if self._outer_transaction and self.pgconn.transaction_status == _IN_ERROR:
+            error = not_committed()
+            await self._roll_back(error)
+            raise error
+        steps = self._exit_gen(None, None, None)
+        wait = connection.wait if self.force_rollback else connection._wait_for_commit
         try:
-            return await super().__aexit__(None, None, None)
+            async with connection.lock:
+                return await wait(steps)
         except INTERRUPTIONS as interruption:
-            # A commit that was already under way has ended.
             await self._roll_back(interruption)
             raise
+        except psycopg.Error:
+            if self.status is self.Status.COMMITTED:
+                self.status = self.Status.FAILED
+            raise
+
+    def _commit_gen(self) -> PQGen[None]:
+        yield from super()._commit_gen()
+        if self._outer_transaction and isinstance(self._conn._pipeline, AsyncPipeline):
+            self._conn._pipeline.expect_commit()
 
     async def _roll_back(self, error: BaseException) -> bool:
         if self.status is not self.Status.ACTIVE:
