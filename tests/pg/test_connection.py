@@ -233,6 +233,47 @@ async def test_a_stream_left_without_closing_it_is_ended_for_the_next(
     assert await (await connection.execute("select 1")).fetchone() == (1,)
 
 
+@pytest.mark.parametrize("how", ["break", "cancelled", "stop_after", "timeout"])
+async def test_notifies_that_is_left_early_keeps_what_came_for_the_next_time(
+    connection: pg.AsyncConnection, how: str
+) -> None:
+    await connection.execute("listen news")
+    # They come in one packet.
+    await connection.execute("select pg_notify('news', n::text) from generate_series(1, 20) as n")
+    heard: list[str] = []
+    with trio.fail_after(10):
+        while len(heard) < 20:
+            with trio.CancelScope() as scope:
+                given: dict[str, Any] = {"stop_after": {"stop_after": 3}, "timeout": {"timeout": 0}}
+                async with aclosing(connection.notifies(**given.get(how, {}))) as notices:
+                    async for notice in notices:
+                        heard.append(notice.payload)
+                        if how == "break" and len(heard) % 3 == 0:
+                            break
+                        if how == "cancelled" and len(heard) % 3 == 0:
+                            scope.cancel()
+                        if len(heard) == 20:
+                            break
+    assert heard == [str(n) for n in range(1, 21)]
+
+
+@pytest.mark.filterwarnings("ignore:notify handlers:RuntimeWarning")
+async def test_a_handler_and_notifies_both_hear_of_everything(
+    connection: pg.AsyncConnection, empty_dsn: str
+) -> None:
+    called: list[str] = []
+    connection.add_notify_handler(lambda notice: called.append(notice.payload))
+    await connection.execute("listen news")
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("select pg_notify('news', n::text) from generate_series(1, 3) as n")
+    heard: list[str] = []
+    with trio.fail_after(10):
+        while len(heard) < 3:
+            async with aclosing(connection.notifies()) as notices:
+                heard.append((await anext(notices)).payload)
+    assert heard == called == ["1", "2", "3"]
+
+
 async def test_closing_wakes_who_waits_and_ends_the_query(
     connection: pg.AsyncConnection, empty_dsn: str
 ) -> None:

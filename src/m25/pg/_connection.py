@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self, cast
 
 import psycopg
 import trio
-from psycopg import errors, pq
+from psycopg import errors, generators, pq
 from psycopg.abc import (
     RV,
     AdaptContext,
@@ -284,6 +286,55 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         finally:
             if not self.closed:
                 self._wire.finish()
+
+    async def notifies(
+        self, *, timeout: float | None = None, stop_after: int | None = None
+    ) -> AsyncGenerator[psycopg.Notify]:
+        """Yield notifications as they come, as psycopg's.
+
+        Those that have arrived and were not yielded, as the generator was left before, are kept for
+        the next call.
+
+        Args:
+            timeout: the longest to wait for more, in seconds.
+            stop_after: end after as many, and those that came together with the last of them.
+        """
+        if self._notify_handlers:
+            warnings.warn(
+                "notify handlers of the connection are called as well as notifies()",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        deadline = None if timeout is None else monotonic() + timeout
+        received = 0
+        async with self.lock:
+            backlog = self._notifies_backlog
+            assert backlog is not None
+            while True:
+                if not backlog:
+                    left = None if deadline is None else max(0.0, deadline - monotonic())
+                    try:
+                        arrived = await self.wait(generators.notifies(self.pgconn), timeout=left)
+                    except errors._WaitTimeout:
+                        return
+                    if self._notify_handlers:
+                        # Without handlers psycopg has put them into the backlog.
+                        backlog.extend(self._decoded(each) for each in arrived)
+                while backlog:
+                    await self._wire.checkpoint_if_due()
+                    received += 1
+                    yield backlog.popleft()
+                if stop_after is not None and received >= stop_after:
+                    return
+                # After the first look, so that a timeout of 0 has one.
+                if deadline is not None and monotonic() > deadline:
+                    return
+
+    def _decoded(self, notify: pq.PGnotify) -> psycopg.Notify:
+        encoding = self.pgconn._encoding
+        return psycopg.Notify(
+            notify.relname.decode(encoding), notify.extra.decode(encoding), notify.be_pid
+        )
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Ask the server to cancel the query under way; as psycopg's, in at most `timeout` seconds.
