@@ -13,9 +13,11 @@ from ._cursor import (
     AsyncRawServerCursor,
     AsyncServerCursor,
 )
-from ._errors import OutcomeUnknown
+from ._errors import OutcomeUnknown, PoolClosed, PoolTimeout
 from ._listener import Event, Gap, Listener, Notification
-from ._pool import Pool, PoolClosed, PoolStats, PoolTimeout
+from ._mistakes import check_connection
+from ._pool import Pool
+from ._pool_state import PoolStats
 
 __all__ = [
     "LIVENESS",
@@ -35,6 +37,7 @@ __all__ = [
     "PoolClosed",
     "PoolStats",
     "PoolTimeout",
+    "check_connection",
     "describe",
     "normalize",
 ]

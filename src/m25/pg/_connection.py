@@ -24,10 +24,13 @@ from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
+from ._background import check_in_trio
 from ._conninfo import (
     LIVENESS,
     SERVER_LIVENESS,
-    is_about,
+    gives_timeout,
+    may_refuse,
+    normalize,
     with_liveness,
     with_server_liveness,
 )
@@ -38,7 +41,7 @@ from ._hosts import attempts, none_accepts
 from ._pipeline import PipelineBlock, not_committed
 from ._transaction import Transaction
 from ._wait import connecting
-from ._wire import CLEAN_UP, INTERRUPTIONS, Wire
+from ._wire import CLEAN_UP, INTERRUPTIONS, Wire, check_libpq
 
 _ACTIVE: Final = pq.TransactionStatus.ACTIVE
 
@@ -96,25 +99,27 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         **kwargs: ConnParam,
     ) -> Self:
         """Connect to the first host that accepts, in order or, if `load_balance_hosts` says so, at
-        random; each has `connect_timeout` seconds.
+        random. Each has the `connect_timeout` that the address gives; without one, all of them
+        share that of `liveness`. A name that stands for several addresses is several hosts.
 
         Timeouts and keepalives that the address does not give are those of `liveness` and
-        `server_liveness`. A name that stands for several addresses is several hosts.
+        `server_liveness`. Behind a pooler, where the session may be another one each time, no
+        statement is prepared, whatever `prepare_threshold` says.
 
         Raises:
             psycopg.OperationalError: no host accepted; the message names each and says why.
             psycopg.ProgrammingError: libpq does not understand the address.
+            psycopg.NotSupportedError: libpq is older than 14.
             RuntimeError: it is not called in a Trio task.
         """
-        if not trio.lowlevel.in_trio_task():
-            raise RuntimeError(
-                "m25.pg connects in a Trio task only, as in trio.run(main); for asyncio there is "
-                "psycopg.AsyncConnection"
-            )
+        check_in_trio("m25.pg.AsyncConnection")
+        check_libpq()
         params = await cls._get_connection_params(conninfo, **kwargs)
         connection = await cls._connect_to_any(params)
         connection._autocommit = bool(autocommit)
         connection.prepare_threshold = prepare_threshold
+        if prepare_threshold is not None and not await connection._wire.is_direct():
+            connection.prepare_threshold = None
         if row_factory:
             connection.row_factory = row_factory
         if cursor_factory:
@@ -125,9 +130,13 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     @classmethod
     async def _connect_to_any(cls, params: ConnDict) -> Self:
-        timeout = timeout_from_conninfo(with_liveness(params, cls.liveness))
+        timeout: float = timeout_from_conninfo(with_liveness(params, cls.liveness))
         failures: list[tuple[ConnDict, psycopg.Error]] = []
-        for attempt in await attempts(params):
+        hosts = await attempts(params)
+        if timeout and not gives_timeout(params):
+            # A silent host leaves time for those after it.
+            timeout /= len(hosts)
+        for attempt in hosts:
             try:
                 return await connecting(cls._connect_gen(make_conninfo("", **attempt)), timeout)
             except errors._WaitTimeout:
@@ -143,14 +152,14 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         try:
             return (yield from super()._connect_gen(make_conninfo("", **lively)))
         except psycopg.OperationalError as error:
-            if not is_about(cls.server_liveness, error):
+            if not may_refuse(cls.server_liveness, error):
                 raise
-        # An old server or a connection pooler does not know these settings.
+        # An old server, a connection pooler or a proxy does not take these settings.
         return (yield from super()._connect_gen(make_conninfo("", **params)))
 
     @classmethod
     async def _get_connection_params(cls, conninfo: str, **kwargs: Any) -> ConnDict:
-        return conninfo_to_dict(conninfo, **kwargs)
+        return conninfo_to_dict(normalize(conninfo), **kwargs)
 
     async def wait(
         self,

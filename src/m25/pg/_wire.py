@@ -215,6 +215,18 @@ class Wire:
         if self.is_busy:
             await self.run(_to_the_end(self.pgconn))
 
+    async def is_direct(self) -> bool:
+        """Whether the session is that which greeted us; else there is a pooler in between, and the
+        next statement may come to another session.
+
+        Where that cannot be found out, the connection is closed.
+        """
+        try:
+            return await self.run(_ask_whether_direct(self.pgconn))
+        except BaseException:
+            self.finish()
+            raise
+
     def notify_closing(self) -> None:
         """Wake the task that waits for the socket, which is about to be closed."""
         try:
@@ -228,6 +240,26 @@ class Wire:
         if self.pgconn.status != _BAD:
             self.notify_closing()
         self.pgconn.finish()
+
+
+def check_libpq() -> None:
+    """Refuse a libpq that has no pipelines.
+
+    Raises:
+        psycopg.NotSupportedError: it is older than 14.
+    """
+    if not capabilities.has_pipeline():
+        raise psycopg.NotSupportedError(
+            f"m25.pg needs libpq 14 or newer, and this is {pq.version_pretty(pq.version())}: "
+            "install a newer one, or `pip install 'psycopg[binary]'`, which brings one"
+        )
+
+
+def _ask_whether_direct(pgconn: pq.abc.PGconn) -> PQGen[bool]:
+    pgconn.send_query(b"select pg_catalog.pg_backend_pid()")
+    result = (yield from generators.execute(pgconn))[0]
+    # What cannot answer, as a pooler's own console, is no session of PostgreSQL's.
+    return bool(result.ntuples) and result.get_value(0, 0) == b"%d" % pgconn.backend_pid
 
 
 def _to_the_end(pgconn: pq.abc.PGconn) -> PQGen[None]:
