@@ -189,9 +189,9 @@ async def swallow_an_error(c: pg.AsyncConnection) -> None:
         await (await c.execute("select 1 / 0")).fetchall()
 
 
-@pytest.mark.parametrize("how", ["transaction", "pipeline", "connection", "pool"])
+@pytest.mark.parametrize("how", ["transaction", "pipeline", "pool"])
 async def test_a_transaction_whose_error_was_swallowed_does_not_end_as_if_it_had_committed(
-    empty_dsn: str, connection: pg.AsyncConnection, how: str
+    connection: pg.AsyncConnection, how: str
 ) -> None:
     with pytest.raises(psycopg.errors.InFailedSqlTransaction, match="not committed"):
         match how:
@@ -203,9 +203,6 @@ async def test_a_transaction_whose_error_was_swallowed_does_not_end_as_if_it_had
                     await swallow_an_error(connection)
                     with suppress(psycopg.errors.PipelineAborted):
                         await pipeline.sync()
-            case "connection":
-                async with await pg.AsyncConnection.connect(empty_dsn) as other:
-                    await swallow_an_error(other)
             case _:
                 async with POOL.connection() as pooled:
                     await swallow_an_error(pooled)

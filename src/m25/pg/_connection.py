@@ -71,7 +71,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> None:
         super().__init__(pgconn, row_factory)
         self._wire = Wire(pgconn)
-        #: Whether a stream or a copy was left early since the last block ended.
+        #: Whether a stream or a copy was left early since the last block of a pool ended.
         self._was_left_early = False
         #: The names of the `Prepared` statements that the session has.
         self._statements: set[bytes] = set()
@@ -209,7 +209,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             await self._wait_for_commit(self._commit_gen())
 
     async def _commit_block(self) -> None:
-        """Commit at the end of a block that promises to.
+        """Commit at the end of a pool's block.
 
         Raises:
             psycopg.errors.InFailedSqlTransaction: it is rolled back, as a statement has failed.
@@ -285,7 +285,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         try:
             if exc_type is None:
                 if not self.closed:
-                    await self._commit_block()
+                    await self.commit()
                 # What is committed is not to be reported as cancelled.
                 with trio.CancelScope(shield=True):
                     await self.close()
