@@ -28,7 +28,6 @@ from ._background import check_in_trio
 from ._conninfo import (
     LIVENESS,
     SERVER_LIVENESS,
-    gives_timeout,
     may_refuse,
     normalize,
     with_liveness,
@@ -130,10 +129,11 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     @classmethod
     async def _connect_to_any(cls, params: ConnDict) -> Self:
-        timeout: float = timeout_from_conninfo(with_liveness(params, cls.liveness))
+        lively = with_liveness(params, cls.liveness)
+        timeout: float = timeout_from_conninfo(lively)
         failures: list[tuple[ConnDict, psycopg.Error]] = []
         hosts = await attempts(params)
-        if timeout and not gives_timeout(params):
+        if "connect_timeout" in lively.keys() - params.keys():
             # A silent host leaves time for those after it.
             timeout /= len(hosts)
         for attempt in hosts:

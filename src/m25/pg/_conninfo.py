@@ -125,13 +125,6 @@ def with_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
     return {**params, **missing}
 
 
-def gives_timeout(params: ConnDict) -> bool:
-    """Whether connection parameters, or the environment, give a `connect_timeout`."""
-    return (
-        "connect_timeout" in params or "PGCONNECT_TIMEOUT" in os.environ or _names_a_service(params)
-    )
-
-
 def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
     """Connection parameters, with these settings of the server unless `options` has others."""
     if not liveness or _names_a_service(params):
