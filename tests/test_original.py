@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import m25
+from m25._store.protocol import Written
 from waiting import chain, ended, eventually, rows
 
 # What a worker of the original does, a statement a verb. It knows nothing of our columns.
@@ -284,11 +285,10 @@ async def test_a_reservation_of_ours_that_the_original_took_is_not_ours_any_more
         (before,) = await rows(dsn, "select * from m25.job")
         assert before["claim_token"] is None
         assert await m._runtime.store.start([claim], shared.lease) == []
-        assert (
-            await m._runtime.store.heartbeat([claim], shared.lease, shared.reserved_timeout)
-            == set()
-        )
-        assert await m._runtime.store.release([claim], []) == set()
+        store = m._runtime.store
+        nothing = Written(set(), set())
+        assert await store.heartbeat([claim], shared.lease, shared.reserved_timeout) == nothing
+        assert await store.release([claim], []) == nothing
         assert await m._runtime.store.release_claims("shared", [token]) == []
         assert await rows(dsn, "select * from m25.job") == [before]
 

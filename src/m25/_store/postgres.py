@@ -26,6 +26,7 @@ from .protocol import (
     Exists,
     Held,
     JobRow,
+    Locked,
     NewJob,
     Outcome,
     Position,
@@ -34,6 +35,7 @@ from .protocol import (
     Swept,
     SweptQueue,
     WriteResult,
+    Written,
 )
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
@@ -207,18 +209,18 @@ class PostgresStore(Store):
             )
         )
 
-    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         return await self._run(self._calls.confirm(claims, lease))
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         return await self._run(self._calls.release_claims(queue_name, tokens))
 
-    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
         return await self._run(self._calls.start(claims, lease))
 
     async def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
-    ) -> set[str]:
+    ) -> Written:
         return await self._run(self._calls.heartbeat(claims, lease, reserved_timeout))
 
     async def settle(
@@ -226,7 +228,7 @@ class PostgresStore(Store):
     ) -> dict[str, WriteResult]:
         return await self._run(self._calls.settle(outcomes, allowed_losses))
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
         return await self._run(self._calls.release(claims, notify))
 
     async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
