@@ -198,6 +198,23 @@ MUTANTS = (
         ("tests/store/test_store_locks.py",),
     ),
     Mutant(
+        10,
+        "lease work shares the users' pool",
+        (Rule("lease work shares no connection with users", "pass"),),
+        ("tests/worker/test_shared_means.py",),
+    ),
+    Mutant(
+        10,
+        "names are looked up in the threads of users",
+        (
+            Rule(
+                "names are not looked up in threads of users",
+                "return await trio.to_thread.run_sync(lookup, abandon_on_cancel=True)",
+            ),
+        ),
+        ("tests/worker/test_shared_means.py",),
+    ),
+    Mutant(
         3,
         "a claim whose commit was not acknowledged is believed in",
         (

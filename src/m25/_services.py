@@ -4,7 +4,8 @@
     └─ m25.open(conn)              the pool, and one nursery
        ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
        │  └─ notifier              tells workers of new work, coalesced
-       └─ services                 once started, here or in a nursery of the caller's
+       └─ services                 once started, here or in a nursery of the caller's; the store
+          │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these
           │  └─ manager …          one per queue
           ├─ maintenance           surveys and sweeps for all queues
@@ -57,7 +58,8 @@ class Services:
         """
         try:
             with unwrapped(), self._scope:
-                await self._serve(start_timeout, grace, task_status)
+                async with self._runtime.store.working():
+                    await self._serve(start_timeout, grace, task_status)
         finally:
             self._ended.set()
 

@@ -140,6 +140,9 @@ class View:
     def listen(self, names: Any) -> Any:
         return self._store.listen(names)
 
+    def working(self) -> Any:
+        return self._store.working()
+
 
 @attrs.define(eq=False)
 class History:

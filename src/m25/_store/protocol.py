@@ -170,6 +170,10 @@ class Store(Protocol):
         """
         ...
 
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Have what the calls of workers need, while queues run: nobody else can take it."""
+        ...
+
     async def enqueue(
         self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
     ) -> list[Enqueued | Exists | Held]:

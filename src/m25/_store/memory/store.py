@@ -135,6 +135,10 @@ class MemoryStore(Store):
 
     # The calls
 
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[None]:
+        yield
+
     async def check_version(self) -> None:
         async with self._call("check_version"):
             pass
