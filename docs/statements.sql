@@ -268,9 +268,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 -- Make sure of claims whose commit was not acknowledged, and that have begun all the same: a row that
 -- carries the claim's token is held; one that is pending again, as a server that went down at the
 -- commit leaves it, is claimed once more. The ids that come back are held.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock. Where the commit in
--- question is still under way, the lock waits for it, and the row is looked at again as it is then; a
--- row that somebody else has claimed meanwhile is left alone.
+-- Safe under concurrency: a row that is locked, perhaps by the very commit in question, is left out,
+-- and find_locked.sql tells of it; a row that somebody else has claimed meanwhile is left alone.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -286,7 +285,7 @@ held as materialized (
             or job.started_at is not null and job.claim_token = wanted.claim_token
         )
     order by job.id
-    for no key update of job
+    for no key update of job skip locked
 )
 update m25.job
 set
@@ -411,23 +410,45 @@ where unique_key = any(%(unique_key)s::text[])
     and unique_key is not null
     and status not in ('failed', 'cancelled');
 
+-- find_locked
+--
+-- Of claims whose rows a call did not write, those that were locked by somebody: the row is still live
+-- under the claim's token; or pending, where `or_pending` is true. Nobody may have it locked any more
+-- by now: the call is to be repeated for it either way. The others are fenced. Reads only.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+)
+select job.id::text
+from m25.job
+join wanted on wanted.id = job.id
+where job.id = any(%(id)s::uuid[])
+    and (
+        job.status in ('reserved', 'executing')
+        and job.claim_token = wanted.claim_token
+        or job.status = 'pending' and %(or_pending)s::boolean
+    );
+
 -- find_settled
 --
--- What became of attempts that `settle` did not write: `repeated` is true where the row was already
--- ended under the same claim token, by an earlier call whose answer was lost. Reads only.
+-- What became of attempts that `settle` did not write: an earlier call had ended the row under the
+-- same claim token, and its answer was lost; or the row is still executing under that token, and so
+-- was locked by somebody; or the claim is fenced. Reads only.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
 found as (
-    select id, claim_token, finished_at
+    select id, claim_token, finished_at, status
     from m25.job
     where id = any(%(id)s::uuid[])
 )
 select
     wanted.id::text,
-    coalesce(
-        found.claim_token = wanted.claim_token and found.finished_at is not null, false
-    ) as repeated
+    case
+        when found.claim_token is distinct from wanted.claim_token then 'fenced'
+        when found.finished_at is not null then 'repeated'
+        when found.status = 'executing' then 'locked'
+        else 'fenced'
+    end as result
 from wanted
 left join found on found.id = wanted.id;
 
@@ -530,9 +551,9 @@ where id = any(%(id)s::uuid[]);
 --
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
 -- held by their claims.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; a row that has
--- another token or is no longer live is not written and not returned. A reserved row's lease never
--- outlasts `reserved_timeout`, however long its executor goes on initialising.
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
+-- not written and not returned, as one that has another token or is no longer live. A reserved row's
+-- lease never outlasts `reserved_timeout`, however long its executor goes on initialising.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -545,7 +566,7 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
     order by job.id
-    for no key update of job
+    for no key update of job skip locked
 )
 update m25.job
 set
@@ -570,8 +591,9 @@ from unnest(%(channels)s::text[]) as channel;
 -- release
 --
 -- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that is
--- live under the caller's own claim token is written. `channels` are notified in the same commit.
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
+-- row that is live under the caller's own claim token is written. `channels` are notified in the same
+-- commit.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -584,7 +606,7 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
     order by job.id
-    for no key update of job
+    for no key update of job skip locked
 ),
 released as (
     update m25.job
@@ -606,8 +628,9 @@ from released;
 -- release_claims
 --
 -- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
--- Safe under concurrency: the token is nobody else's, and rows are locked in id order. They are found
--- first, without an order, since a walk in id order would be over the whole table.
+-- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
+-- somebody else has locked is left to its lease. They are found first, without an order, since a walk
+-- in id order would be over the whole table.
 with taken as materialized (
     select id
     from m25.job
@@ -624,7 +647,7 @@ held as materialized (
         and finished_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
-    for no key update
+    for no key update skip locked
 )
 update m25.job
 set
@@ -682,10 +705,11 @@ where coalesce(
 --
 -- End attempts: write each one's outcome and, where the retry rule says so, insert the next attempt,
 -- in one statement and so in one transaction.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that
--- is executing under the outcome's own claim token is written, so a worker that lost its claim
--- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
--- inserts nothing twice. The ids that come back are those settled by this very statement.
+-- Safe under concurrency: a row that somebody else has locked is left out, and keeps none of the others
+-- waiting; only a row that is executing under the outcome's own claim token is written, so a worker
+-- that lost its claim changes nothing. The next attempt's id was made by the caller, so a repeat after
+-- a lost answer inserts nothing twice. The ids that come back are those settled by this very
+-- statement; of the others find_settled.sql tells.
 with outcome as (
     select *
     from unnest(
@@ -712,7 +736,7 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status = 'executing'
     order by job.id
-    for no key update of job
+    for no key update of job skip locked
 ),
 settled as (
     update m25.job
@@ -770,8 +794,8 @@ left join next_attempt on next_attempt.previous_attempt_id = settled.id;
 -- start
 --
 -- Start reserved jobs, once their executors have initialised: they are executing from now on.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock, and only a row
--- that still carries the claim's token and is still reserved is written. A repeat after a lost
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting, and
+-- only a row that still carries the claim's token and is still live is written. A repeat after a lost
 -- answer finds the row executing under the same token, and returns it again unchanged.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
@@ -785,7 +809,7 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
     order by job.id
-    for no key update of job
+    for no key update of job skip locked
 ),
 started as (
     update m25.job

@@ -147,6 +147,74 @@ MUTANTS = (
         ("tests/store/test_store_claim.py",),
     ),
     Mutant(
+        10,
+        "a heartbeat waits for a locked row",
+        (
+            Rule(
+                "a locked row costs its own job alone",
+                "for no key update of job",
+            ),
+        ),
+        ("tests/store/test_store_locks.py", "tests/worker/test_locked_rows.py"),
+    ),
+    Mutant(
+        10,
+        "a claim is not made sure of before the last lock is gone",
+        (
+            Rule(
+                "a locked row is not waited for to confirm the others",
+                "for no key update of job",
+            ),
+        ),
+        ("tests/store/test_store_locks.py",),
+    ),
+    Mutant(
+        10,
+        "a result waits for a locked row",
+        (
+            Rule(
+                "a locked row keeps no other result waiting",
+                "for no key update of job",
+            ),
+        ),
+        ("tests/store/test_store_locks.py", "tests/worker/test_locked_rows.py"),
+    ),
+    Mutant(
+        10,
+        "what a claim took is not released before the last lock is gone",
+        (Rule("a locked row is left to its lease", "for no key update"),),
+        ("tests/store/test_store_locks.py",),
+    ),
+    Mutant(
+        10,
+        "a locked outcome is taken for fenced",
+        (Rule("a locked outcome is not fenced"),),
+        ("tests/store/test_store_locks.py", "tests/worker/test_locked_rows.py"),
+    ),
+    Mutant(
+        10,
+        "what is fenced is taken for locked",
+        (Rule("a locked row is its claim's still"),),
+        ("tests/store/test_store_locks.py",),
+    ),
+    Mutant(
+        10,
+        "lease work shares the users' pool",
+        (Rule("lease work shares no connection with users", "pass"),),
+        ("tests/worker/test_shared_means.py",),
+    ),
+    Mutant(
+        10,
+        "names are looked up in the threads of users",
+        (
+            Rule(
+                "names are not looked up in threads of users",
+                "return await trio.to_thread.run_sync(lookup, abandon_on_cancel=True)",
+            ),
+        ),
+        ("tests/worker/test_shared_means.py",),
+    ),
+    Mutant(
         3,
         "a claim whose commit was not acknowledged is believed in",
         (Rule("a claim in doubt is made sure of", "held = {job.id for job in begun}"),),

@@ -273,10 +273,14 @@ async def open(
 
     Args:
         conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
-            `None`: then libpq's environment says where the database is.
+            `None`: then libpq's environment says where the database is. Calls are made on the pool.
+            While queues run, their claims, heartbeats and outcomes have connections of their own,
+            also where the pool is the caller's: at most 3, and 1 for heartbeats alone, opened as
+            the pool opens its own.
         schema: the schema of the job table, as it was migrated.
-        pool_size: how many connections the client opens at most, for all its queues; one more
-            listens, once queues are started. Not used where `conn` is a pool.
+        pool_size: how many connections the client opens at most for its calls. Not used where
+            `conn` is a pool. With those above and one that listens, a process that runs queues
+            holds 5 more at most, however many queues and jobs there are.
         shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
             a `timedelta`. Handlers that still run after that are cancelled, and their jobs
             released: pending again, the attempt not counted. Where the block is left by an

@@ -199,7 +199,10 @@ CLAIM_MOVES: Final[Mapping[tuple[ClaimState, ClaimState], str]] = {
     (ClaimState.ASKED, ClaimState.CONFIRMED): "the commit is answered",
     (ClaimState.ASKED, ClaimState.UNANSWERED): "the answer is lost",
     (ClaimState.UNANSWERED, ClaimState.CONFIRMED): "`confirm` returns the row",
-    (ClaimState.UNANSWERED, ClaimState.FENCED): "`confirm` does not, or it was released",
+    (
+        ClaimState.UNANSWERED,
+        ClaimState.FENCED,
+    ): "`confirm` does not, or it was released, or it stays locked",
     (
         ClaimState.CONFIRMED,
         ClaimState.FENCED,

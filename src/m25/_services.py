@@ -4,7 +4,8 @@
     └─ m25.open(conn)              the pool, and one nursery
        ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
        │  └─ notifier              notifies workers of new work, many jobs at once
-       └─ services                 once started, here or in a nursery of the caller's
+       └─ services                 once started, here or in a nursery of the caller's; the store
+          │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these
           │  └─ manager …          one per queue
           ├─ surveys               which queues have jobs that are due
@@ -61,7 +62,8 @@ class Services:
         """
         try:
             with unwrapped(), self._scope:
-                await self._serve(start_timeout, grace, task_status)
+                async with self._runtime.store.working():
+                    await self._serve(start_timeout, grace, task_status)
         finally:
             self._ended.set()
 

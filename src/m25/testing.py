@@ -131,6 +131,7 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
 
     async def start(job: ClaimedJob) -> Started:
         (started,) = await store.start([job], queue.lease)
+        assert isinstance(started, Started), "nobody else knows this store"
         return started
 
     executor = Executor(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import attrs
@@ -34,6 +35,8 @@ class Run:
     token: str
     #: How it ended of its own accord; `None` if it was cut short.
     ended: str | None = None
+    #: When it returned.
+    returned: datetime | None = None
 
 
 def violations(
@@ -64,6 +67,26 @@ def violations(
         for run in runs
         if run.began < run.run_at
     ]
+    return problems
+
+
+def lock_violations(
+    rows: Sequence[JobRow], runs: Sequence[Run], locked: AbstractSet[str], *, longest: float = 1.0
+) -> list[str]:
+    """Where nothing happens but that strangers lock rows: no other job is lost, or written late."""
+    by_id = {row.id: row for row in rows}
+    problems = [
+        f"10: {row.id} was lost, and nobody had it locked"
+        for row in rows
+        if row.failure_reason == "heartbeat_timeout" and row.id not in locked
+    ]
+    for run in runs:
+        finished_at = by_id[run.job_id].finished_at
+        if run.returned is None or run.job_id in locked or finished_at is None:
+            continue
+        late = (timestamp_from_text(finished_at) - run.returned).total_seconds()
+        if late > longest:
+            problems.append(f"10: the result of {run.job_id} was written {late} s late")
     return problems
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,13 +28,16 @@ from m25._store.protocol import ClaimedJob
 from support.claims import claim_token
 from support.failing import connection_lost
 
-from .checker import Run, violations
+from .checker import Run, lock_violations, violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
 PATIENCE = 3_000.0
 
 QUEUES = ("plain", "with setup")
+
+#: How long a claim of theirs lasts without a heartbeat, in seconds.
+LEASE = 3.0
 
 
 @attrs.frozen
@@ -137,6 +140,9 @@ class View:
     def listen(self, names: Any) -> Any:
         return self._store.listen(names)
 
+    def working(self) -> Any:
+        return self._store.working()
+
 
 @attrs.define(eq=False)
 class History:
@@ -150,6 +156,8 @@ class History:
     acknowledged: set[str] = attrs.field(factory=set)
     #: Ids whose cancellation was acknowledged.
     cancelled: set[str] = attrs.field(factory=set)
+    #: Ids of rows that a stranger has locked for a while.
+    locked: set[str] = attrs.field(factory=set)
     problems: list[str] = attrs.field(factory=list)
     faults: dict[str, int] = attrs.field(factory=dict)
 
@@ -195,13 +203,14 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
                 run.ended = "crash"
                 raise ValueError(run.number)
         run.ended = "succeeded"
+        run.returned = history.store.now()
         return str(run.number)
 
     options: dict[str, Any] = {
         "max_concurrency": 3,
         "default_job_timeout": 20,
         "poll_interval": 2,
-        "heartbeat_interval": 1,
+        "heartbeat_interval": LEASE / 3,
         "allowed_heartbeat_misses": 2,
         "allowed_losses": 3,
         **CODECS,
@@ -255,7 +264,10 @@ def check_nothing_is_left(history: History, process: Process) -> None:
     left = [
         row.id
         for row in history.store._table.rows.values()
-        if row.status.value in ("reserved", "executing") and row.claim_token in process.tokens
+        if row.status.value in ("reserved", "executing")
+        and row.claim_token in process.tokens
+        # What somebody has locked for longer than the clean-up takes is left to its lease.
+        and row.id not in history.locked
     ]
     if left:
         history.problems.append(f"9: {process.name} stopped, and left {left} live")
@@ -347,6 +359,34 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     history.cancelled.add(str(job.id))
 
 
+async def lock_some(history: History, limits: Limits) -> None:
+    """A stranger who locks rows, each for up to two leases, until cancelled."""
+    # Of its own, so that the rest of the history is the same without it.
+    rng = random.Random(f"locks {history.seed}")
+    store = history.store
+
+    async def lock(id: str, seconds: float) -> None:
+        store.lock(id)
+        try:
+            await trio.sleep(seconds)
+        finally:
+            store.unlock(id)
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            await trio.sleep(rng.uniform(0.1, 3))
+            ids = [
+                row.id
+                for row in store.rows()
+                if row.status not in FINAL and row.id not in store._table.locked
+            ]
+            if ids and "lock" in limits.faults:
+                id = rng.choice(ids)
+                history.locked.add(id)
+                history.count("lock")
+                nursery.start_soon(lock, id, rng.uniform(0, 2 * LEASE))
+
+
 async def watch(history: History) -> None:
     """What must hold at any moment."""
     while True:
@@ -376,11 +416,13 @@ async def _history(seed: int, limits: Limits) -> History:
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, history)
+        strangers = await nursery.start(_cancellable, lock_some, history, limits)
         async with trio.open_nursery() as workers:
             for process in processes:
                 workers.start_soon(keep_alive, history, process, end)
             await enqueue_some(history, client, make_id)
             await trio.sleep(rng.uniform(0, 20))
+            strangers.cancel()
             for process in processes:
                 # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False
@@ -404,7 +446,19 @@ async def _history(seed: int, limits: Limits) -> History:
         history.cancelled,
         history.tokens(),
     )
+    if limits.faults <= {"lock"}:
+        history.problems += lock_violations(history.store.rows(), history.runs, history.locked)
     return history
+
+
+async def _cancellable(
+    run: Callable[..., Awaitable[None]],
+    *args: Any,
+    task_status: trio.TaskStatus[trio.CancelScope],
+) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await run(*args)
 
 
 FINAL = ("succeeded", "failed", "cancelled")

@@ -6,10 +6,10 @@ from typing import Final
 
 import attrs
 
-#: What may be done to a process, or happen to a call of its.
+#: What may be done to a process, happen to a call of its, or be done to the table by a stranger.
 FAULTS: Final = (
     *("kill", "freeze", "stop", "error-before", "error-after", "uncommitted", "delay"),
-    "no-resource",
+    *("no-resource", "lock"),
 )
 MOST_JOBS: Final = 16
 MOST_WORKERS: Final = 3

@@ -17,7 +17,7 @@ import pytest
 from m25._store.memory.rows import Row
 
 from . import cluster, run, shrinking
-from .checker import violations
+from .checker import lock_violations, violations
 from .cluster import simulate
 from .limits import Limits
 from .shrinking import shrink
@@ -64,6 +64,35 @@ def test_what_fails_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(shrinking, "simulate", fails_if_killed)
     assert shrink(25) == Limits(frozenset({"kill"}), jobs=3, workers=1)
+
+
+def test_rows_that_strangers_lock_cost_their_own_jobs_alone() -> None:
+    locks = Limits(frozenset({"lock"}))
+    histories = [simulate(seed, locks) for seed in range(40)]
+    assert [history.problems for history in histories if history.problems] == []
+    assert sum(history.faults.get("lock", 0) for history in histories) > 100
+    # Who was locked for longer than its lease may have been lost.
+    assert any(
+        row.failure_reason == "heartbeat_timeout"
+        for history in histories
+        for row in history.store.rows()
+    )
+
+
+def test_the_checker_finds_a_job_that_another_ones_lock_has_cost() -> None:
+    history = simulate(0, Limits(frozenset()))
+    rows = history.store.rows()
+    assert lock_violations(rows, history.runs, set()) == []
+    run = next(run for run in history.runs if run.returned)
+    at = next(n for n, row in enumerate(rows) if row.id == run.job_id)
+    assert rows[at].finished_at is not None
+    late = [*rows]
+    late[at] = late[at]._replace(finished_at=str(float(rows[at].finished_at) + 2))
+    assert lock_violations(late, history.runs, set())[0].startswith("10: ")
+    assert lock_violations(late, history.runs, {run.job_id}) == []
+    lost = [*rows]
+    lost[at] = lost[at]._replace(failure_reason="heartbeat_timeout")
+    assert lock_violations(lost, history.runs, set())[0].startswith("10: ")
 
 
 @pytest.mark.slow

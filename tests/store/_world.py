@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, Protocol
 from uuid import uuid4
@@ -121,6 +122,10 @@ class World(Protocol):
         """The attempt after this one."""
         ...
 
+    def locked(self, *ids: str) -> AbstractAsyncContextManager[None]:
+        """A stranger has these rows locked, for the length of the block."""
+        ...
+
     async def count(self) -> int:
         """How many jobs there are, whatever became of them."""
         ...
@@ -154,10 +159,11 @@ class WithVerbs(World):
         return claim
 
     async def start(self, *claims: ClaimedJob) -> list[Started]:
-        return await self.store.start(claims, LEASE)
+        answers = await self.store.start(claims, LEASE)
+        return [answer for answer in answers if isinstance(answer, Started)]
 
     async def heartbeat(self, *claims: ClaimedJob) -> set[str]:
-        return await self.store.heartbeat(claims, LEASE, RESERVED_TIMEOUT)
+        return set((await self.store.heartbeat(claims, LEASE, RESERVED_TIMEOUT)).ids)
 
     async def settle(self, outcome: Outcome, allowed_losses: int = 3) -> WriteResult:
         results = await self.store.settle([outcome], allowed_losses)
@@ -165,7 +171,7 @@ class WithVerbs(World):
         return results[outcome.id]
 
     async def release(self, *claims: ClaimedJob) -> set[str]:
-        return await self.store.release(claims, [])
+        return set((await self.store.release(claims, [])).ids)
 
     async def sweep(
         self, *queue_names: str, allowed_losses: int = 3, limit: int = 100
@@ -211,6 +217,14 @@ class MemoryWorld(WithVerbs):
         found = [row for row in self.store.rows() if row.previous_attempt_id == id]
         assert len(found) <= 1
         return found[0] if found else None
+
+    @asynccontextmanager
+    async def locked(self, *ids: str) -> AsyncGenerator[None]:
+        for id in ids:
+            self.store.lock(id)
+        yield
+        for id in ids:
+            self.store.unlock(id)
 
     async def count(self) -> int:
         return len(self.store.rows())
@@ -269,6 +283,13 @@ class PostgresWorld(WithVerbs):
         )
         assert len(found) <= 1
         return await self.row(found[0][0]) if found else None
+
+    @asynccontextmanager
+    async def locked(self, *ids: str) -> AsyncGenerator[None]:
+        async with self.pool.connection() as connection, connection.transaction():
+            lock = "select from m25.job where id = any(%s::uuid[]) for update"
+            await connection.execute(lock, [list(ids)])
+            yield
 
     async def count(self) -> int:
         count: int

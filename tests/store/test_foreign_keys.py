@@ -60,7 +60,7 @@ async def test_an_order_stops_no_other_write_of_a_claim(orders: PostgresWorld, d
     started, released, answer_lost = claims
     async with open_transaction(dsn, *(claim.id for claim in claims)):
         assert [one.id for one in await orders.start(started)] == [started.id]
-        assert await orders.store.confirm([started], LEASE) == {started.id}
+        assert (await orders.store.confirm([started], LEASE)).ids == {started.id}
         assert await orders.release(released) == {released.id}
         lost = await orders.store.release_claims("q", [answer_lost.token])
         assert answer_lost.id in lost

@@ -14,7 +14,7 @@ from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, m
 
 from m25 import pg
 from m25._store.failures import RowRefused
-from m25._store.protocol import Enqueued, Exists, Held, NewJob
+from m25._store.protocol import Enqueued, Exists, Held, NewJob, Written
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:
@@ -75,9 +75,9 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     assert await store.get(nothing) == {}
     assert await store.release_claims("q", nothing) == []
     assert await store.start(nothing, LEASE) == []
-    assert await store.heartbeat(nothing, LEASE, LEASE) == set()
+    assert await store.heartbeat(nothing, LEASE, LEASE) == Written(set(), set())
     assert await store.settle(nothing, 3) == {}
-    assert await store.release(nothing, nothing) == set()
+    assert await store.release(nothing, nothing) == Written(set(), set())
     assert await store.find_suspects(nothing, 100) == []
     assert await store.sweep(nothing, nothing) == []
     assert await store.survey(nothing) == {}

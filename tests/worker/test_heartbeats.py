@@ -15,7 +15,7 @@ import trio.testing
 import m25
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from m25._store.protocol import ClaimedJob, Outcome, WriteResult
+from m25._store.protocol import ClaimedJob, Outcome, WriteResult, Written
 from m25._worker.executor import Executor
 from support.failing import connection_lost
 from support.insides import store_of
@@ -36,10 +36,10 @@ async def test_one_statement_records_the_heartbeats_of_all(
     async with m25.open(dsn, shutdown_grace=0) as m:
         original = store_of(m).heartbeat
 
-        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
-            held = await original(claims, *options)
-            beats.append(len(held))
-            return held
+        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> Written:
+            answer = await original(claims, *options)
+            beats.append(len(answer.ids))
+            return answer
 
         monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
         m.add_queue(beating)
@@ -90,7 +90,7 @@ async def test_the_heartbeats_of_many_jobs_do_not_keep_others_waiting(
     async with m25.open(dsn, shutdown_grace=0) as m:
         original = store_of(m).heartbeat
 
-        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> set[str]:
+        async def heartbeat(claims: Sequence[ClaimedJob], *options: Any) -> Written:
             beaten.update(claim.id for claim in claims)
             if len(beaten) == 1000:
                 all_beaten.set()
@@ -146,7 +146,7 @@ async def test_an_idle_queue_writes_no_heartbeats(
 
     async with m25.open(dsn) as m:
 
-        async def heartbeat(*_: Any) -> set[str]:
+        async def heartbeat(*_: Any) -> Written:
             raise AssertionError("nothing runs")
 
         monkeypatch.setattr(store_of(m), "heartbeat", heartbeat)
@@ -279,7 +279,7 @@ async def test_a_beat_that_fails_is_repeated_before_the_lease_is_over(
     async with m25.open(dsn) as m:
         original = store_of(m).heartbeat
 
-        async def heartbeat(*arguments: Any) -> set[str]:
+        async def heartbeat(*arguments: Any) -> Written:
             nonlocal failures
             if failures < 2:
                 failures += 1

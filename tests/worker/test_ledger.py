@@ -233,3 +233,54 @@ def test_a_release_stays_owed_until_the_database_has_answered() -> None:
     ledger.released([second])
     assert not ledger.owes
     assert ledger.next_releases() == []
+
+
+# Rows that somebody has locked
+
+
+def test_what_was_locked_stays_owed_and_keeps_nothing_else_from_being_written() -> None:
+    ledger = Ledger(10)
+    locked, written = (ended(ledger, begun(ledger)) for _ in range(2))
+    ledger.written(ledger.next_outcomes(), {locked.job.id})
+    assert not ledger.owes
+    assert (ledger.has_outcomes, ledger.has_locked) == (True, True)
+    later = ended(ledger, begun(ledger))
+    assert ledger.next_outcomes() == [later]
+    ledger.retry_locked()
+    assert ledger.next_outcomes() == [later, locked]
+    ledger.written([later, locked])
+    assert (ledger.owes, ledger.has_outcomes, ledger.has_locked) == (False, False, False)
+    assert written.job not in ledger.kept_alive([])
+
+
+def test_what_is_locked_is_kept_alive_and_counted_and_said_to_be_unwritten() -> None:
+    ledger = Ledger(10)
+    for _ in range(510):
+        ended(ledger, begun(ledger))
+    batch = ledger.next_outcomes()
+    ledger.written(batch, {owed.job.id for owed in batch})
+    assert ledger.claim_size() == 0
+    assert len(ledger.kept_alive([])) == len(ledger.unwritten()) == 510
+
+
+def test_a_release_that_was_locked_is_tried_again() -> None:
+    ledger = Ledger(10)
+    released, locked = (running().job for _ in range(2))
+    ledger.owe_release(released)
+    ledger.owe_release(locked)
+    ledger.released(ledger.next_releases(), {locked.id})
+    assert not ledger.owes
+    assert ledger.unwritten() == (locked.id,)
+    ledger.retry_locked()
+    assert ledger.next_releases() == [locked]
+
+
+def test_a_locked_outcome_of_a_claim_in_doubt_is_held_back_again() -> None:
+    ledger = Ledger(10)
+    ledger.ask(FIRST)
+    early = ended(ledger, begun(ledger))
+    ledger.write_held_back()
+    ledger.written(ledger.next_outcomes(), {early.job.id})
+    ledger.hold_back()
+    assert not ledger.has_outcomes
+    assert ledger.begun_in_doubt() == [early.job]

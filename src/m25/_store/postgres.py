@@ -12,13 +12,14 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import trio
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
+from ..pg._pool import pool_beside
 from .failures import Sorting
 from .protocol import (
     ClaimedJob,
@@ -26,6 +27,7 @@ from .protocol import (
     Exists,
     Held,
     JobRow,
+    Locked,
     NewJob,
     Outcome,
     Position,
@@ -36,11 +38,18 @@ from .protocol import (
     SweptQueue,
     Worker,
     WriteResult,
+    Written,
 )
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
 
 T = TypeVar("T")
+
+#: How many connections claims, outcomes, surveys and sweeps have to themselves while queues run.
+#: Heartbeats have one more.
+_WORK_CONNECTIONS: Final = 3
+#: How long these calls wait for one of them, in seconds.
+_WORK_TIMEOUT: Final = 10.0
 
 
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
@@ -49,15 +58,26 @@ async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     await connection.execute(SESSION, parameters, prepare=False)
 
 
+async def _prepare_own(connection: pg.AsyncConnection[Any]) -> None:
+    """The same for one that was opened as a caller's pool opens its own."""
+    await connection.set_autocommit(True)
+    await prepare_connection(connection)
+
+
 class PostgresStore(Store):
     """The job table of one schema, by way of a pool.
 
     `application_name`s, timeouts and the like are the pool's. A `connection` that a caller passes
     along is used as it is, and its transaction is the caller's.
+
+    Handlers may hold every connection of the pool for longer than a lease. So what workers call has
+    connections of its own while queues run, and heartbeats have one that not even claims can take.
     """
 
     def __init__(self, pool: pg.Pool, schema: str) -> None:
         self._pool = pool
+        #: Of the calls of workers, and of heartbeats among these.
+        self._work_pool = self._heartbeat_pool = pool
         self._schema = schema
         self._calls = Calls(schema)
         self._sql = load_statements(schema)
@@ -67,14 +87,35 @@ class PostgresStore(Store):
         #: What listens for this store's worker.
         self._listener: pg.Listener | None = None
 
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[None]:
+        async with self._own(_WORK_CONNECTIONS) as work, self._own(1) as heartbeats:
+            # rule: lease work shares no connection with users
+            self._work_pool, self._heartbeat_pool = work, heartbeats
+            try:
+                yield
+            finally:
+                self._work_pool = self._heartbeat_pool = self._pool
+
+    def _own(self, size: int) -> pg.Pool:
+        return pool_beside(
+            self._pool, min_size=1, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
+        )
+
     # The driver
 
-    async def _run(self, steps: Steps[T], connection: pg.AsyncConnection[Any] | None = None) -> T:
+    async def _run(
+        self,
+        steps: Steps[T],
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        pool: pg.Pool | None = None,
+    ) -> T:
         try:
             statement = next(steps)
             while True:
                 if connection is None:
-                    rows = await self._run_on_pool(statement)
+                    rows = await self._run_on_pool(statement, pool or self._pool)
                 else:
                     rows = await self._run_on(connection, statement)
                 statement = steps.send(rows)
@@ -82,10 +123,10 @@ class PostgresStore(Store):
             answer: T = done.value
             return answer
 
-    async def _run_on_pool(self, statement: Statement) -> Rows:
+    async def _run_on_pool(self, statement: Statement, pool: pg.Pool) -> Rows:
         # That no connection is to be had is the statement's failure, too.
         with Sorting(statement.name) as sorting:
-            async with self._pool.connection() as pooled:
+            async with pool.connection() as pooled:
                 try:
                     if self._is_direct and pooled.autocommit:
                         prepared = self._prepared[statement.name]
@@ -199,57 +240,59 @@ class PostgresStore(Store):
         after: Sequence[Position] = (),
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
-        return await self._run(
-            self._calls.claim(
-                queue_name,
-                token=token,
-                limit=limit,
-                lease=lease,
-                start=start,
-                after=after,
-                on_rows=on_rows,
-            )
+        steps = self._calls.claim(
+            queue_name,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            after=after,
+            on_rows=on_rows,
         )
+        return await self._run(steps, pool=self._work_pool)
 
-    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
-        return await self._run(self._calls.confirm(claims, lease))
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
+        return await self._run(self._calls.confirm(claims, lease), pool=self._work_pool)
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        return await self._run(self._calls.release_claims(queue_name, tokens))
+        return await self._run(self._calls.release_claims(queue_name, tokens), pool=self._work_pool)
 
-    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
-        return await self._run(self._calls.start(claims, lease))
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
+        return await self._run(self._calls.start(claims, lease), pool=self._work_pool)
 
     async def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
-    ) -> set[str]:
-        return await self._run(self._calls.heartbeat(claims, lease, reserved_timeout))
+    ) -> Written:
+        steps = self._calls.heartbeat(claims, lease, reserved_timeout)
+        return await self._run(steps, pool=self._heartbeat_pool)
 
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
-        return await self._run(self._calls.settle(outcomes, allowed_losses))
+        return await self._run(self._calls.settle(outcomes, allowed_losses), pool=self._work_pool)
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
-        return await self._run(self._calls.release(claims, notify))
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
+        return await self._run(self._calls.release(claims, notify), pool=self._work_pool)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
-        return await self._run(self._calls.find_suspects(queues, limit))
+        return await self._run(self._calls.find_suspects(queues, limit), pool=self._work_pool)
 
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
-        return await self._run(self._calls.sweep(queues, suspects))
+        return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
 
     async def announce(self, worker: Worker) -> None:
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
         listens = self._is_direct and self._listener is not None
         listener_pid = self._listener.backend_pid if listens and self._listener else None
-        await self._run(self._calls.announce(worker, listener_pid))
+        # By the session of its heartbeats, which is there for as long as the worker is.
+        announcement = self._calls.announce(worker, listener_pid)
+        await self._run(announcement, pool=self._heartbeat_pool)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
-        await self._run(self._calls.dismiss(worker_id, silence))
+        await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        return await self._run(self._calls.survey(queue_names))
+        return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -98,8 +99,24 @@ class Outcome(NamedTuple):
     next_attempt_id: str | None
 
 
+class Locked(NamedTuple):
+    """A job whose row somebody has locked for now: nothing was written, and it is still ours."""
+
+    id: str
+
+
+@attrs.frozen
+class Written:
+    """What became of a write to several jobs. Those in neither set are fenced."""
+
+    #: The ids of the jobs that it was written to.
+    ids: AbstractSet[str]
+    #: Of those whose rows somebody has locked for now: still ours, and to be tried again.
+    locked: AbstractSet[str]
+
+
 class WriteResult(enum.Enum):
-    """What became of a outcome."""
+    """What became of an outcome."""
 
     #: It was written now, and ended the chain.
     SETTLED = "settled"
@@ -109,6 +126,8 @@ class WriteResult(enum.Enum):
     REPEATED = "repeated"
     #: The claim was lost: somebody else has the attempt, or has ended it. Nothing was written.
     FENCED = "fenced"
+    #: Somebody has locked the row for now. Nothing was written, and it is to be tried again.
+    LOCKED = "locked"
 
 
 @attrs.frozen
@@ -167,6 +186,9 @@ class Store(Protocol):
     A call that fails raises `StatementFailed`, whose `kind` says whose affair that is; where it is
     a row of the caller's, `RowRefused`. Nothing else is raised, but for what a caller's own
     callback or iterator raises, and what a call says of itself.
+
+    Anybody may lock any row of the table for as long as they like. No call about several jobs waits
+    for that: it does its work on the others, and its answer tells of those that were locked.
     """
 
     async def check_version(self) -> None:
@@ -175,6 +197,10 @@ class Store(Protocol):
         Raises:
             DatabaseNotMigrated, DatabaseTooNew: as they say.
         """
+        ...
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Have what the calls of workers need, while queues run: nobody else can take it."""
         ...
 
     async def enqueue(
@@ -231,25 +257,28 @@ class Store(Protocol):
         """
         ...
 
-    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
-        """Make sure of jobs that a claim gave to its `on_rows`; return the ids of those held.
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
+        """Make sure of jobs that a claim gave to its `on_rows`; those that are written are held.
 
         Those whose claim was not committed are claimed once more, if nobody else has them.
         """
         ...
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        """Hand back what claims took whose answers were lost; return the ids."""
+        """Release what claims took whose answers were lost; return the ids.
+
+        What somebody has locked is left to its lease.
+        """
         ...
 
-    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
-        """Promote reserved jobs to executing; those that are not returned were lost."""
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
+        """Start reserved jobs: they are executing. Those that are not returned are fenced."""
         ...
 
     async def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
-    ) -> set[str]:
-        """Record heartbeats and renew leases; return the ids of those still held."""
+    ) -> Written:
+        """Record heartbeats and renew leases."""
         ...
 
     async def settle(
@@ -258,8 +287,8 @@ class Store(Protocol):
         """End attempts, and insert the next where the retry rule says so, in one transaction."""
         ...
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
-        """Hand claimed jobs back, their attempts not counted; return the ids of those that were.
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
+        """Release claimed jobs, their attempts not counted.
 
         `notify` names the queues whose workers are told in the same commit.
         """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -27,6 +28,7 @@ from .protocol import (
     Exists,
     Held,
     JobRow,
+    Locked,
     NewJob,
     Outcome,
     Position,
@@ -36,6 +38,7 @@ from .protocol import (
     SweptQueue,
     Worker,
     WriteResult,
+    Written,
 )
 
 T = TypeVar("T")
@@ -204,29 +207,35 @@ class Calls:
         yield Statement(name, parameters, make)
         return claimed
 
-    def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[set[str]]:
+    def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[Written]:
         rows = yield Statement("confirm", {**_columns(claims), "lease": interval(lease)})
-        return {id for (id,) in rows}
+        ids = {id for (id,) in rows}
+        return Written(ids, (yield from _find_locked(claims, ids, or_pending=True)))
 
     def release_claims(self, queue_name: str, tokens: Sequence[str]) -> Steps[list[str]]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
         rows = yield Statement("release_claims", parameters)
         return [id for (id,) in rows]
 
-    def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[list[Started]]:
+    def start(
+        self, claims: Sequence[ClaimedJob], lease: timedelta
+    ) -> Steps[list[Started | Locked]]:
         rows = yield Statement("start", {**_columns(claims), "lease": interval(lease)})
-        return list(map(Started._make, rows))
+        answers: list[Started | Locked] = list(map(Started._make, rows))
+        locked = yield from _find_locked(claims, {started.id for started in answers})
+        return answers + [Locked(id) for id in locked]
 
     def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
-    ) -> Steps[set[str]]:
+    ) -> Steps[Written]:
         parameters = {
             **_columns(claims),
             "lease": interval(lease),
             "reserved_timeout": interval(reserved_timeout),
         }
         rows = yield Statement("heartbeat", parameters)
-        return {id for (id,) in rows}
+        ids = {id for (id,) in rows}
+        return Written(ids, (yield from _find_locked(claims, ids)))
 
     def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
@@ -243,16 +252,14 @@ class Calls:
         if len(results) < len(outcomes):
             others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
             rows = yield Statement("find_settled", _columns(others))
-            results.update(
-                (id, WriteResult.REPEATED if repeated else WriteResult.FENCED)
-                for id, repeated in rows
-            )
+            results.update((id, WriteResult(result)) for id, result in rows)
         return results
 
-    def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Steps[set[str]]:
+    def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Steps[Written]:
         parameters = {**_columns(claims), "channels": self._channels(notify)}
         rows = yield Statement("release", parameters)
-        return {id for id, _ in rows}
+        ids = {id for id, _ in rows}
+        return Written(ids, (yield from _find_locked(claims, ids)))
 
     def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Suspect]]:
         parameters = {
@@ -298,6 +305,18 @@ class Calls:
 
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
         yield Statement("notify", {"channels": self._channels(queue_names)})
+
+
+def _find_locked(
+    claims: Sequence[ClaimedJob], written: AbstractSet[str], *, or_pending: bool = False
+) -> Steps[set[str]]:
+    """Of the claims whose rows were not written, the ids of those that somebody has locked."""
+    others = [claim for claim in claims if claim.id not in written]
+    if not others:
+        return set()
+    parameters = {**_columns(others), "or_pending": "true" if or_pending else "false"}
+    rows = yield Statement("find_locked", parameters)
+    return {id for (id,) in rows}
 
 
 def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:

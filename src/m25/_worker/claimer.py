@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import trio
 
-from .._batcher import Batcher
 from .._events import JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
+from .._store.protocol import ClaimedJob, JobRow, Outcome
 from ..pg._backoff import Backoff
-from .executor import Executor, NotOurs, Unfinished
+from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
 from .scan_cursor import ScanCursor
 from .settler import Settler
+from .starter import Starter
+
+#: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
+#: the queue's claims, and the results of the other rows, wait for it.
+_LONGEST_CONFIRMATION: Final = 1.0
 
 
 class Claimer:
@@ -54,7 +58,7 @@ class Claimer:
     async def run(
         self,
         executors: trio.Nursery,
-        starts: Batcher[ClaimedJob, Started | NotOurs],
+        starter: Starter,
         task_status: trio.TaskStatus[None],
     ) -> None:
         """Claim until `stopping`; the claimer has started once a claim was answered."""
@@ -72,7 +76,7 @@ class Claimer:
             hint.due = hint.due and not size
             try:
                 await self._make_sure()
-                claimed = await self._claim(size, executors, starts) if size else 0
+                claimed = await self._claim(size, executors, starter) if size else 0
             except StatementFailed as failure:
                 self.latest_failure = failure
                 hint.due = True
@@ -96,12 +100,7 @@ class Claimer:
             self._ledger.answered()
             self._hint.rewind = True
 
-    async def _claim(
-        self,
-        size: int,
-        executors: trio.Nursery,
-        starts: Batcher[ClaimedJob, Started | NotOurs],
-    ) -> int:
+    async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
         token = self._runtime.new_token()
@@ -117,7 +116,7 @@ class Claimer:
                     job=ClaimedJob(row.id, token),
                     runtime=self._runtime,
                     deadline=now + float(row.timeout) if at_once else math.inf,
-                    start=starts.ask,
+                    start=starter.start,
                     started=at_once,
                     emits_all=emits_all,
                 )
@@ -172,15 +171,30 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
-            # rule: a claim in doubt is made sure of
-            held = await self._runtime.store.confirm(begun, self._queue.lease)
-            for job in begun:
-                if job.id not in held and job in ledger.running:
-                    self._heartbeats.fence(ledger.running[job])
+            await self._confirm(begun)
             # If any job of this claim began, all did: nothing is left to release.
             self._answered()
         else:
             await self.release_unheld()
+
+    async def _confirm(self, begun: Sequence[ClaimedJob]) -> None:
+        """Confirm the jobs that have begun, and fence those that are not ours.
+
+        A row that stays locked may be ours or not. Its job is fenced, too: its lease ends it.
+        """
+        running = self._ledger.running
+        backoff = Backoff(rng=self._runtime.rng)
+        give_up_at = trio.current_time() + _LONGEST_CONFIRMATION
+        while True:
+            answer = await self._runtime.store.confirm(begun, self._queue.lease)
+            locked = answer.locked if trio.current_time() < give_up_at else frozenset[str]()
+            for job in begun:
+                if job in running and job.id not in answer.ids and job.id not in locked:
+                    self._heartbeats.fence(running[job])
+            begun = [job for job in begun if job.id in locked]
+            if not begun:
+                return
+            await trio.sleep(backoff.failed())
 
     def _answered(self) -> None:
         self._ledger.answered()

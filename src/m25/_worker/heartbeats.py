@@ -2,6 +2,9 @@
 
 An executor that does not answer is cancelled. Where a handler does not end at its deadline, its
 attempt is ended without waiting for it.
+
+A row that somebody has locked costs its own job alone: the leases of the others are renewed without
+it, and its own as soon as it can be, apart from them.
 """
 
 from __future__ import annotations
@@ -17,11 +20,17 @@ from .._events import ClaimFenced
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
+from .._store.protocol import ClaimedJob
+from ..pg._backoff import Backoff
 from . import plan
 from .executor import CancelReason, Executor
 from .ledger import Ledger, Owed
 from .loop_stall import LoopStall
 from .settler import Settler
+
+#: How long what was locked waits before it is tried again, in seconds.
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 1.0
 
 #: After this many executors were sent a heartbeat, other tasks have a turn: the executors answer in
 #: tasks of their own.
@@ -40,28 +49,34 @@ class Heartbeats:
         self._settler = settler
         self._loop_stall = LoopStall(queue.name, runtime.events)
         self._send_answer, self._answers = trio.open_memory_channel[Executor](math.inf)
+        #: Those that have answered, and whose leases could not be renewed for somebody's locks.
+        self._locked: dict[ClaimedJob, Executor] = {}
 
     async def run(self) -> None:
         """Send, receive and record heartbeats, until cancelled."""
         interval = self._queue.heartbeat_interval.total_seconds()
         tries = self._runtime.tries()
-        async with trio.open_nursery() as responders:
+        self._locked.clear()
+        async with trio.open_nursery() as nursery:
             send_at = trio.current_time() + interval
             while True:
                 await self._loop_stall.sleep_until(send_at)
                 self._loop_stall.report(job.id for job in self._ledger.running)
                 send_at = trio.current_time() + interval
                 self._judge(interval)
-                answered = await self._exchange(responders, interval / 2)
+                answered = await self._exchange(nursery, interval / 2)
                 if not (answered or self._ledger.has_outcomes):
                     continue
                 try:
-                    await self._record(answered)
+                    locked = await self._record(self._ledger.kept_alive(answered), answered)
                 except StatementFailed as failure:
                     # The leases run on: the next try is sooner than the next heartbeat would be.
                     send_at = min(send_at, trio.current_time() + tries.failed(failure))
                 else:
                     tries.worked()
+                    if locked and not self._locked:
+                        nursery.start_soon(self._retry_locked)
+                    self._locked |= locked
 
     def executor_ended(self, executor: Executor) -> None:
         """Note that an executor has ended: an exchange that waits for its answer need not."""
@@ -116,15 +131,48 @@ class Heartbeats:
                 executors.append(self._answers.receive_nowait())
         return executors
 
-    async def _record(self, answered: Sequence[Executor]) -> None:
-        jobs = self._ledger.kept_alive(answered)
+    async def _record(
+        self, jobs: Sequence[ClaimedJob], answered: Sequence[Executor]
+    ) -> dict[ClaimedJob, Executor]:
+        """Renew the leases of these jobs.
+
+        Of those that run and have answered, who lost his claim is fenced; those that somebody has
+        locked are returned.
+        """
         if not jobs:
-            return
+            return {}
         asked = set(jobs)
-        held = await self._runtime.store.heartbeat(
+        answer = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout
         )
+        locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job
-            if job in asked and job.id not in held and job in self._ledger.running:
+            if job not in asked or job.id in answer.ids or job not in self._ledger.running:
+                continue
+            if job.id in answer.locked:
+                locked[job] = executor
+            else:
                 self.fence(executor)
+        return locked
+
+    async def _retry_locked(self) -> None:
+        """Renew the leases of what was locked, each as soon as it is not locked any more."""
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        tries = self._runtime.tries()
+        while self._locked:
+            await trio.sleep(backoff.failed())
+            tried = dict(self._locked)
+            waiting = [
+                executor
+                for job, executor in tried.items()
+                if job in self._ledger.running and executor.cancel_reason is None
+            ]
+            try:
+                locked = await self._record([executor.job for executor in waiting], waiting)
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+            else:
+                tries.worked()
+                for job in tried.keys() - locked.keys():
+                    del self._locked[job]

@@ -8,6 +8,9 @@ A job may begin while its claim is in doubt. Its outcome must not be written bef
 known to be committed: the database would find no such claim, and refuse the outcome. So such an
 outcome is held back.
 
+A row may be locked, by anybody and for as long as they like. What is to be written to it stays
+owed, apart from the rest, until it is to be tried again.
+
     ask → (jobs begin) → answered              the claim is committed
         ↘ the answer is lost: in doubt ↗       after the database was asked what became of it
 """
@@ -15,6 +18,7 @@ outcome is held back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._store.protocol import ClaimedJob, JobRow, Outcome
@@ -59,6 +63,9 @@ class Ledger:
         #: Outcomes of jobs whose claim is in doubt.
         self._held_back: list[Owed] = []
         self._releases: list[ClaimedJob] = []
+        #: Outcomes and releases whose rows somebody had locked when they were last tried.
+        self._locked_outcomes: list[Owed] = []
+        self._locked_releases: list[ClaimedJob] = []
 
     # Claims
 
@@ -67,7 +74,7 @@ class Ledger:
         return plan.claim_size(
             max_concurrency=self._max_concurrency,
             running=len(self.running) + more,  # rule: a claim counts what runs
-            unwritten=len(self._outcomes),
+            unwritten=len(self._outcomes) + len(self._locked_outcomes),
         )
 
     def ask(self, token: str) -> None:
@@ -119,19 +126,32 @@ class Ledger:
         let them be written, and may not have come to it.
         """
         if self.in_doubt is not None:
+            self.retry_locked()
             outcomes, self._outcomes = self._outcomes, []
             for owed in outcomes:
                 self.owe(owed)
 
     @property
     def has_outcomes(self) -> bool:
-        """Whether outcomes can be written now."""
-        return bool(self._outcomes)
+        """Whether outcomes are to be written, now or once they are not locked any more."""
+        return bool(self._outcomes or self._locked_outcomes)
 
     @property
     def owes(self) -> bool:
         """Whether there is anything to write now."""
         return bool(self._outcomes or self._releases)
+
+    @property
+    def has_locked(self) -> bool:
+        """Whether there is anything to write to rows that were locked when they were last tried."""
+        return bool(self._locked_outcomes or self._locked_releases)
+
+    def retry_locked(self) -> None:
+        """What was locked is to be written now, after the rest."""
+        self._outcomes += self._locked_outcomes
+        self._locked_outcomes.clear()
+        self._releases += self._locked_releases
+        self._locked_releases.clear()
 
     def next_outcomes(self) -> Sequence[Owed]:
         """What to write next. It stays owed until it is `written`: a write whose answer is lost is
@@ -139,17 +159,23 @@ class Ledger:
         """
         return self._outcomes[:_LARGEST_WRITE]
 
-    def written(self, outcomes: Sequence[Owed]) -> None:
-        """The database has taken these, the latest `next_outcomes`, or refused them for good."""
+    def written(self, outcomes: Sequence[Owed], locked: AbstractSet[str] = frozenset()) -> None:
+        """The database has taken these, the latest `next_outcomes`, or refused them for good; but
+        for those of the jobs that are `locked`.
+        """
         del self._outcomes[: len(outcomes)]
+        self._locked_outcomes += (owed for owed in outcomes if owed.outcome.id in locked)
 
     def next_releases(self) -> Sequence[ClaimedJob]:
         """What to release next. It stays owed until it is `released`."""
         return self._releases[:]
 
-    def released(self, jobs: Sequence[ClaimedJob]) -> None:
-        """These, the latest `next_releases`, were released, or their claims were fenced."""
+    def released(self, jobs: Sequence[ClaimedJob], locked: AbstractSet[str] = frozenset()) -> None:
+        """These, the latest `next_releases`, were released, or their claims were fenced; but for
+        those of the jobs that are `locked`.
+        """
         del self._releases[: len(jobs)]
+        self._locked_releases += (job for job in jobs if job.id in locked)
 
     def kept_alive(self, answered: Iterable[Executor]) -> list[ClaimedJob]:
         """The claims to renew: of executors that answered a heartbeat, and of unwritten outcomes.
@@ -159,9 +185,10 @@ class Ledger:
         """
         jobs = [each.job for each in answered if each.job.token != self.in_doubt]
         # rule: what is unwritten is kept alive
-        return jobs + [owed.job for owed in self._outcomes]
+        return jobs + [owed.job for owed in (*self._outcomes, *self._locked_outcomes)]
 
     def unwritten(self) -> tuple[str, ...]:
         """The ids of all jobs whose outcome or release is owed."""
-        owed = [each.outcome.id for each in (*self._outcomes, *self._held_back)]
-        return (*owed, *(job.id for job in self._releases))
+        outcomes = (*self._outcomes, *self._locked_outcomes, *self._held_back)
+        releases = (*self._releases, *self._locked_releases)
+        return (*(owed.outcome.id for owed in outcomes), *(job.id for job in releases))

@@ -15,25 +15,21 @@ are written, and jobs that were cut short are released.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
 
-from .._batcher import Batcher
-from .._errors import ClientClosed
 from .._events import OutcomesUnwritten
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, Started
 from .._supervisor import keep_running
 from .claimer import Claimer
-from .executor import NotOurs
 from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .settler import Settler
+from .starter import Starter
 
 #: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
 #: then, the lease of its job runs out, and another process ends the attempt.
@@ -85,17 +81,17 @@ class Manager:
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         self._executors = trio.CancelScope(deadline=self._executors.deadline)
-        starts: Batcher[ClaimedJob, Started | NotOurs] = Batcher(self._start, ClientClosed)
+        starter = Starter(self.queue, self._runtime)
         self._ledger.hold_back()
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._settler.run)
                 services.start_soon(self._heartbeats.run)
                 if self.queue.handler.setup is not None:
-                    services.start_soon(starts.run)
+                    services.start_soon(starter.run)
                 with self._executors:
                     async with trio.open_nursery() as executors:
-                        await self._claimer.run(executors, starts, task_status)
+                        await self._claimer.run(executors, starter, task_status)
                 services.cancel_scope.cancel()
         finally:
             bound = CLEAN_UP if self._claimer.has_started else _CLEAN_UP_UNSTARTED
@@ -103,31 +99,21 @@ class Manager:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
 
-    async def _start(self, jobs: Sequence[ClaimedJob]) -> Sequence[Started | NotOurs]:
-        """Move jobs from reserved to executing; try until the database answers."""
-        tries = self._runtime.tries()
-        while True:
-            try:
-                started = await self._runtime.store.start(jobs, self.queue.lease)
-            except StatementFailed as failure:
-                await trio.sleep(tries.failed(failure))
-            else:
-                tries.worked()
-                by_id = {row.id: row for row in started}
-                return [by_id.get(job.id, NotOurs()) for job in jobs]
-
     async def _clean_up(self) -> None:
         ledger, tries = self._ledger, self._runtime.tries()
         # Where the claim in doubt was not committed after all, the database refuses its outcomes,
         # and its jobs are pending.
         ledger.write_held_back()
-        while ledger.owes or ledger.in_doubt is not None:
+        while ledger.owes or ledger.has_locked or ledger.in_doubt is not None:
             try:
                 await self._settler.write()
                 if not ledger.has_outcomes:
                     await self._claimer.release_unheld()
             except StatementFailed as failure:
                 await trio.sleep(tries.failed(failure))
+            else:
+                if ledger.has_locked:
+                    await self._settler.wait_until_owed()
 
     def _emit_unwritten(self) -> None:
         jobs = self._ledger.unwritten()

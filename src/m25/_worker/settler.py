@@ -1,13 +1,15 @@
 """Writes the outcomes of attempts, and releases jobs that were cut short.
 
 One statement at a time is under way, and the next is for all attempts that end meanwhile. While the
-database does not answer, outcomes wait in the ledger.
+database does not answer, outcomes wait in the ledger. So does an outcome whose row somebody has
+locked; it keeps no other waiting, and is tried again by itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -18,8 +20,14 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, without_rows
 from .._store.protocol import WriteResult
+from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
+
+#: How long what was locked waits before it is tried again, in seconds: less than a second, so that
+#: it is written within one once nobody has it locked.
+_FIRST_RETRY: Final = 0.1
+_LONGEST_RETRY: Final = 0.8
 
 
 class Settler:
@@ -31,14 +39,15 @@ class Settler:
         self._ledger = ledger
         #: Set when the ledger owes something.
         self.wakeup = Wakeup()
+        self._locks = Backoff(_FIRST_RETRY, _LONGEST_RETRY, runtime.rng)
+        #: When what was locked is to be tried again, by Trio's clock.
+        self._retry_at = math.inf
 
     async def run(self) -> None:
         """Write what is owed, until cancelled."""
         tries = self._runtime.tries()
         while True:
-            if not self._ledger.owes:
-                await self.wakeup.wait()
-                continue
+            await self.wait_until_owed()
             try:
                 await self.write()
             except StatementFailed as failure:
@@ -46,16 +55,33 @@ class Settler:
             else:
                 tries.worked()
 
+    async def wait_until_owed(self) -> None:
+        """Wait until there is something to write, or what was locked is to be tried again."""
+        while not self._ledger.owes and trio.current_time() < self._retry_at:
+            with trio.move_on_at(self._retry_at):
+                await self.wakeup.wait()
+
     async def write(self) -> None:
         """Write one batch of outcomes, and one of releases.
 
         Raises:
             StatementFailed: the database did not answer; all that it did not take is still owed.
         """
+        if trio.current_time() >= self._retry_at:
+            self._retry_at = math.inf
+            self._ledger.retry_locked()
+        await self._write()
+        if not self._ledger.has_locked:
+            self._locks.worked()
+        elif self._retry_at == math.inf:
+            self._retry_at = trio.current_time() + self._locks.failed()
+
+    async def _write(self) -> None:
         hints, name = self._runtime.hints, self._queue.name
         if owed := self._ledger.next_outcomes():
             results = await self._settle(owed)  # rule: an outcome is written
-            self._ledger.written(owed)  # rule: and forgotten after that
+            locked = {id for id, result in results.items() if result is WriteResult.LOCKED}
+            self._ledger.written(owed, locked)  # rule: and forgotten after that
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
@@ -66,8 +92,8 @@ class Settler:
                 hints.work(name)
                 hints.survey.set()
         if jobs := self._ledger.next_releases():
-            await self._runtime.store.release(jobs, [name])
-            self._ledger.released(jobs)
+            answer = await self._runtime.store.release(jobs, [name])
+            self._ledger.released(jobs, answer.locked)
             hints.work(name, rewind=True)
 
     async def _settle(self, owed: Sequence[Owed]) -> dict[str, WriteResult]:
@@ -102,6 +128,9 @@ class Settler:
                 OutcomeUnstorable(error=without_rows(again), **self._facts(owed))
             )
             return {}
+        if WriteResult.LOCKED in results.values():
+            # Not written yet: it will be refused again, and told then.
+            return results
         self._runtime.events.emit(
             OutcomeRefused(
                 error=without_rows(refused),

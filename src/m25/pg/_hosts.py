@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from random import shuffle
+from typing import Any, Final
 
 import psycopg
 import trio
 from psycopg._conninfo_utils import get_param, is_ip_address, split_attempts
 from psycopg.abc import ConnDict, ConnMapping
+
+#: How many names are resolved at once at most, as many as in Trio's own threads.
+_RESOLVED_AT_ONCE: Final = 40
+_limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter | None]("m25.pg names", default=None)
 
 
 async def attempts(params: ConnMapping) -> list[ConnDict]:
@@ -47,10 +53,30 @@ async def _resolve(attempt: ConnDict) -> list[ConnDict]:
     if is_ip_address(host):
         return [{**attempt, "hostaddr": host}]
     port = get_param(attempt, "port") or "5432"
-    addresses = await trio.socket.getaddrinfo(
-        host, port, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM
-    )
+    addresses = await _getaddrinfo(host, port)
     return [{**attempt, "hostaddr": address[0]} for *_, address in addresses]
+
+
+async def _getaddrinfo(host: str, port: str) -> list[tuple[Any, ...]]:
+    """Look up a name in a thread that only names are looked up in.
+
+    Trio's own lookup shares the limit of `trio.to_thread.run_sync` with everything else that the
+    program does in threads, and would wait for that.
+    """
+    lookup = partial(
+        socket.getaddrinfo, host, port, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM
+    )
+    # There is no other way to ask whether a test has set one.
+    resolver = trio.socket.set_custom_hostname_resolver(None)
+    trio.socket.set_custom_hostname_resolver(resolver)
+    if resolver is not None:
+        return await trio.socket.getaddrinfo(*lookup.args, **lookup.keywords)
+    limiter = _limiter.get()
+    if limiter is None:
+        limiter = trio.CapacityLimiter(_RESOLVED_AT_ONCE)
+        _limiter.set(limiter)
+    # rule: names are not looked up in threads of users
+    return await trio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=limiter)
 
 
 def none_accepts(failures: list[tuple[ConnDict, psycopg.Error]]) -> psycopg.Error:

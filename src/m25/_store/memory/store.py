@@ -25,6 +25,7 @@ from ..protocol import (
     Exists,
     Held,
     JobRow,
+    Locked,
     NewJob,
     Outcome,
     Position,
@@ -35,6 +36,7 @@ from ..protocol import (
     SweptQueue,
     Worker,
     WriteResult,
+    Written,
 )
 from .clock import Clock
 from .jsonb import as_jsonb
@@ -84,6 +86,7 @@ class MemoryStore(Store):
         self._listeners = Listeners()
         self._watchers = trio.lowlevel.ParkingLot()
         self._workers = Workers()
+        self._unlocked = trio.lowlevel.ParkingLot()
 
     # For tests
 
@@ -94,6 +97,15 @@ class MemoryStore(Store):
     def move_clock(self, by: timedelta) -> None:
         """Set the store's clock forward, or back, without any time passing for its clients."""
         self._clock.move(by)
+
+    def lock(self, id: str) -> None:
+        """Lock a row, as a stranger's open transaction does, until `unlock`."""
+        self._table.locked.add(id)
+
+    def unlock(self, id: str) -> None:
+        """End the stranger's transaction; nothing happens where the row is not locked."""
+        self._table.locked.discard(id)
+        self._unlocked.unpark_all()
 
     def rows(self) -> list[JobRow]:
         """Every row, in the order they were inserted."""
@@ -130,6 +142,10 @@ class MemoryStore(Store):
         self._workers.end_sessions(worker_id)
 
     # The calls
+
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[None]:
+        yield
 
     async def check_version(self) -> None:
         async with self._call("check_version"):
@@ -179,6 +195,8 @@ class MemoryStore(Store):
 
     async def cancel(self, id: str, queue_name: str, connection: Any = None) -> JobRow | None:
         _refuse_connection(connection)
+        while id in self._table.locked:
+            await self._unlocked.park()
         async with self._call("cancel") as now:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
@@ -216,15 +234,19 @@ class MemoryStore(Store):
                 on_rows(claimed)
             return claimed
 
-    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> set[str]:
+    async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         async with self._call("confirm") as now:
             held: set[str] = set()
+            locked: set[str] = set()
             for id, token in claims:
                 row = self._table.rows.get(id)
                 if row is None or not (
                     row.status is JobStatus.PENDING
                     or (row.status is JobStatus.EXECUTING and row.claim_token == token)
                 ):
+                    continue
+                if id in self._table.locked:
+                    locked.add(id)
                     continue
                 started_at = now if row.started_at is None else row.started_at
                 self._table.write(
@@ -237,20 +259,21 @@ class MemoryStore(Store):
                     lease_expires_at=now + lease // MICROSECOND,
                 )
                 held.add(id)
-            return held
+            return Written(held, locked)
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         async with self._call("release_claims"):
             wanted = set(tokens)
-            rows = [row for row in self._table.live(queue_name) if row.claim_token in wanted]
+            rows = [row for row in self._table.unlocked(queue_name) if row.claim_token in wanted]
             for row in rows:
                 self._table.release("release_claims", row)
             return [row.id for row in rows]
 
-    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started]:
+    async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
         async with self._call("start") as now:
-            started: list[Started] = []
-            for row in self._table.held(claims):
+            rows, locked = self._table.held(claims)
+            answers: list[Started | Locked] = [Locked(id) for id in locked]
+            for row in rows:
                 started_at = now if row.started_at is None else row.started_at
                 deadline = row.deadline_from(now) if row.deadline is None else row.deadline
                 self._table.write(
@@ -260,14 +283,14 @@ class MemoryStore(Store):
                     deadline=deadline,
                     lease_expires_at=now + lease // MICROSECOND,
                 )
-                started.append(Started(row.id, seconds(started_at), seconds(deadline)))
-            return started
+                answers.append(Started(row.id, seconds(started_at), seconds(deadline)))
+            return answers
 
     async def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
-    ) -> set[str]:
+    ) -> Written:
         async with self._call("heartbeat") as now:
-            rows = self._table.held(claims)
+            rows, locked = self._table.held(claims)
             for row in rows:
                 expiry = now + lease // MICROSECOND
                 if row.reserved_at is not None and row.status is JobStatus.RESERVED:
@@ -275,7 +298,7 @@ class MemoryStore(Store):
                 self._table.write(
                     "heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry
                 )
-            return {row.id for row in rows}
+            return Written({row.id for row in rows}, locked)
 
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
@@ -292,14 +315,14 @@ class MemoryStore(Store):
                 ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
+    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
         async with self._call("release"):
-            rows = self._table.held(claims)
+            rows, locked = self._table.held(claims)
             for row in rows:
                 self._table.release("release", row)
             if rows:
                 self._listeners.notify(notify)
-            return {row.id for row in rows}
+            return Written({row.id for row in rows}, locked)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         async with self._call("find_suspects") as now:
@@ -318,7 +341,9 @@ class MemoryStore(Store):
             for suspect in suspects:
                 row = self._table.rows.get(suspect.id)
                 queue = None if row is None else by_name.get(row.queue_name)
-                if row is None or queue is None or not is_as_seen(row, suspect):
+                if row is None or queue is None or row.id in self._table.locked:
+                    continue
+                if not is_as_seen(row, suspect):
                     continue
                 if row.claim_token is not None or row.is_dead(queue, now):
                     swept.append(self._sweep(row, queue, now))
@@ -386,6 +411,8 @@ class MemoryStore(Store):
             return WriteResult.REPEATED
         if row.status is not JobStatus.EXECUTING:
             return WriteResult.FENCED
+        if row.id in self._table.locked:
+            return WriteResult.LOCKED
         written = outcome._asdict()
         for name in ("id", "token", "failure_reason", "next_attempt_id"):
             del written[name]

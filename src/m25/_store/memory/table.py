@@ -25,6 +25,8 @@ class Table:
         self._live = defaultdict[str, dict[str, Row]](dict)
         #: By unique key, the id of the row that holds it.
         self._holders: dict[str, str] = {}
+        #: The ids of the rows that a stranger's transaction has locked.
+        self.locked: set[str] = set()
 
     # Writing
 
@@ -128,19 +130,24 @@ class Table:
         """The rows of a queue that are reserved or executing."""
         return list(self._live[queue_name].values())
 
+    def unlocked(self, queue_name: str) -> list[Row]:
+        """Of these, the rows that nobody has locked."""
+        return [row for row in self.live(queue_name) if row.id not in self.locked]
+
     def all_live(self) -> Iterator[Row]:
         """The same of every queue."""
         for queue in self._live.values():
             yield from queue.values()
 
-    def held(self, claims: Sequence[ClaimedJob]) -> list[Row]:
-        """The live rows that are still held by their claims."""
+    def held(self, claims: Sequence[ClaimedJob]) -> tuple[list[Row], set[str]]:
+        """The live rows that are held by their claims; of those that are locked the ids alone."""
         held: dict[str, Row] = {}
         for id, token in claims:
             row = self.rows.get(id)
             if row is not None and row.claim_token == token and row.status in LIVE:
                 held[id] = row
-        return list(held.values())
+        locked = held.keys() & self.locked
+        return [row for id, row in held.items() if id not in locked], locked
 
     def due(
         self, queue_name: str, now: int, limit: int, after: Sequence[Position] = ()
@@ -161,9 +168,11 @@ class Table:
                 if start == end:
                     continue
             due_end = bisect_left(pending, (pending[start][0], now + 1, ""), start, end)
-            due += pending[start : min(due_end, start + limit - len(due))]
-            if len(due) == limit:
-                break
+            for at in range(start, due_end):
+                if len(due) == limit:
+                    return due
+                if pending[at][2] not in self.locked:
+                    due.append(pending[at])
         return due
 
     def next_due(self, queue_name: str) -> int | None:

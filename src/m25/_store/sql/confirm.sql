@@ -1,9 +1,8 @@
 -- Make sure of claims whose commit was not acknowledged, and that have begun all the same: a row that
 -- carries the claim's token is held; one that is pending again, as a server that went down at the
 -- commit leaves it, is claimed once more. The ids that come back are held.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock. Where the commit in
--- question is still under way, the lock waits for it, and the row is looked at again as it is then; a
--- row that somebody else has claimed meanwhile is left alone.
+-- Safe under concurrency: a row that is locked, perhaps by the very commit in question, is left out,
+-- and find_locked.sql tells of it; a row that somebody else has claimed meanwhile is left alone.
 with wanted as (
     {wanted}
 ),
@@ -19,7 +18,7 @@ held as materialized (
             or job.started_at is not null and job.claim_token = wanted.claim_token
         )
     order by job.id
-    for no key update of job
+    for no key update of job skip locked -- rule: a locked row is not waited for to confirm the others
 )
 update {schema}.job
 set

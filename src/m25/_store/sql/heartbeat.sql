@@ -1,8 +1,8 @@
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
 -- held by their claims.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; a row that has
--- another token or is no longer live is not written and not returned. A reserved row's lease never
--- outlasts `reserved_timeout`, however long its executor goes on initialising.
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
+-- not written and not returned, as one that has another token or is no longer live. A reserved row's
+-- lease never outlasts `reserved_timeout`, however long its executor goes on initialising.
 with {held}
 update {schema}.job
 set

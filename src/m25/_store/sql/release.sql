@@ -1,6 +1,7 @@
 -- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that is
--- live under the caller's own claim token is written. `channels` are notified in the same commit.
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
+-- row that is live under the caller's own claim token is written. `channels` are notified in the same
+-- commit.
 with {held},
 released as (
     update {schema}.job

@@ -1,6 +1,7 @@
 -- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
--- Safe under concurrency: the token is nobody else's, and rows are locked in id order. They are found
--- first, without an order, since a walk in id order would be over the whole table.
+-- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
+-- somebody else has locked is left to its lease. They are found first, without an order, since a walk
+-- in id order would be over the whole table.
 with taken as materialized (
     select id
     from {schema}.job
@@ -17,7 +18,7 @@ held as materialized (
         and finished_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
-    for no key update
+    for no key update skip locked -- rule: a locked row is left to its lease
 )
 update {schema}.job
 set

@@ -1,9 +1,10 @@
 -- End attempts: write each one's outcome and, where the retry rule says so, insert the next attempt,
 -- in one statement and so in one transaction.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock; only a row that
--- is executing under the outcome's own claim token is written, so a worker that lost its claim
--- changes nothing. The next attempt's id was made by the caller, so a repeat after a lost answer
--- inserts nothing twice. The ids that come back are those settled by this very statement.
+-- Safe under concurrency: a row that somebody else has locked is left out, and keeps none of the others
+-- waiting; only a row that is executing under the outcome's own claim token is written, so a worker
+-- that lost its claim changes nothing. The next attempt's id was made by the caller, so a repeat after
+-- a lost answer inserts nothing twice. The ids that come back are those settled by this very
+-- statement; of the others find_settled.sql tells.
 with outcome as (
     select *
     from unnest(
@@ -30,7 +31,7 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status = 'executing' -- rule: an attempt ends once
     order by job.id
-    for no key update of job
+    for no key update of job skip locked -- rule: a locked row keeps no other result waiting
 ),
 settled as (
     update {schema}.job

@@ -1,6 +1,6 @@
 -- Start reserved jobs, once their executors have initialised: they are executing from now on.
--- Safe under concurrency: rows are locked in id order, so batches cannot deadlock, and only a row
--- that still carries the claim's token and is still reserved is written. A repeat after a lost
+-- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting, and
+-- only a row that still carries the claim's token and is still live is written. A repeat after a lost
 -- answer finds the row executing under the same token, and returns it again unchanged.
 with {held},
 started as (

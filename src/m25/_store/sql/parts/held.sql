@@ -1,5 +1,6 @@
 -- Of the claims that a call is about, those that are still held: the row is live, and carries the
--- claim's token. They are locked in id order, so that batches cannot deadlock.
+-- claim's token. They are locked in id order; a row that somebody else has locked, as anybody may for as
+-- long as they like, is left out, and keeps none of the others waiting: find_locked.sql tells of it.
 wanted as (
     {wanted}
 ),
@@ -12,5 +13,5 @@ held as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
     order by job.id
-    for no key update of job
+    for no key update of job skip locked -- rule: a locked row costs its own job alone
 )

@@ -1,0 +1,55 @@
+"""Moves jobs from reserved to executing, between their setup and their handler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import trio
+
+from .._batcher import Batcher
+from .._errors import ClientClosed
+from .._queue import Queue
+from .._runtime import Runtime
+from .._store.failures import StatementFailed
+from .._store.protocol import ClaimedJob, Locked, Started
+from ..pg._backoff import Backoff
+from .executor import NotOurs
+
+#: How long a job whose row somebody has locked waits before it asks again, in seconds.
+_FIRST_RETRY: Final = 0.1
+_LONGEST_RETRY: Final = 0.8
+
+
+class Starter:
+    """One for each run of a manager: what asks to be started at once goes in one statement."""
+
+    def __init__(self, queue: Queue[Any, Any, Any], runtime: Runtime) -> None:
+        self._queue = queue
+        self._runtime = runtime
+        self._batcher = Batcher[ClaimedJob, Started | Locked | NotOurs](self._send, ClientClosed)
+
+    async def run(self) -> None:
+        """Send what gathers, until cancelled."""
+        await self._batcher.run()
+
+    async def start(self, job: ClaimedJob) -> Started | NotOurs:
+        """Start a job, for as long as it takes: while its row is locked it alone waits."""
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        while True:
+            answer = await self._batcher.ask(job)
+            if not isinstance(answer, Locked):
+                return answer
+            await trio.sleep(backoff.failed())
+
+    async def _send(self, jobs: Sequence[ClaimedJob]) -> Sequence[Started | Locked | NotOurs]:
+        tries = self._runtime.tries()
+        while True:
+            try:
+                answers = await self._runtime.store.start(jobs, self._queue.lease)
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+            else:
+                tries.worked()
+                by_id = {answer.id: answer for answer in answers}
+                return [by_id.get(job.id, NotOurs()) for job in jobs]
