@@ -171,7 +171,7 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
-            await self._confirm(begun)
+            await self._confirm(begun)  # rule: a claim in doubt is made sure of
             # If any job of this claim began, all did: nothing is left to release.
             self._answered()
         else:

@@ -1,4 +1,4 @@
-"""A pool of connections.
+"""A pool of connections; long, since all that it does changes one state.
 
 Who has which connection is written in one place, the pool's state, by functions that do not wait;
 what follows from it (a connection to open, to close, to lend) is done afterwards, by `Pool`. So a
