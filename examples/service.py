@@ -13,7 +13,7 @@ async def thumbnails(path: str) -> int:
 
 
 async def front_end(m: m25.M25) -> None:
-    """Whatever else the service does; here it enqueues."""
+    """The rest of the service; here it enqueues jobs."""
     for name in ("sea.jpg", "sky.jpg"):
         record = await m.enqueue(thumbnails, name)
         print(f"enqueued {record.input}")

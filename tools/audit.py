@@ -1,8 +1,7 @@
 """Ask whether what m25 installs has known vulnerabilities: `python tools/audit.py`.
 
-It is to run where m25 and its extras are installed, and pip-audit. What the advisories do not
-cover, or all of it where they cannot be reached, is named and does not fail: nothing is known
-against it.
+Run it where m25 with its extras, and pip-audit, are installed. A package that could not be checked
+is named and is no failure: the advisories do not cover it, or could not be reached.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ EXTRAS = ("binary", "cli", "embedded")
 
 
 def installed_for(requirement: Requirement, seen: set[str]) -> Iterator[metadata.Distribution]:
-    """What a requirement has brought, itself included, each once."""
+    """The packages that a requirement brings, its own included, each once."""
     if requirement.name in seen:
         return
     seen.add(requirement.name)
@@ -35,7 +34,7 @@ def installed_for(requirement: Requirement, seen: set[str]) -> Iterator[metadata
 
 
 def advisories(requirements: list[str]) -> list[dict[str, Any]] | str:
-    """What is known of each requirement; or why nobody can tell."""
+    """The known vulnerabilities of each requirement; or why they cannot be looked up."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(requirements))
         file.flush()

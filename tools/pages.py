@@ -28,7 +28,7 @@ _CLASS_OR_FIELD: Final = re.compile(
 EVENTS_HEADER: Final = """\
 # Events
 
-What m25 tells of itself, in its log. This page is written by `nox -s pages`, from
+The events that m25 emits, as its log shows them. This page is written by `nox -s pages`, from
 `src/m25/_events.py`.
 
 A line says in words what happened, to which job, and what follows:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def events() -> list[type[Event]]:
-    """The classes of all that can happen, in the order in which they are written."""
+    """The classes of all events, in the order in which they are written."""
     return [
         value
         for value in vars(_events).values()
@@ -108,12 +108,12 @@ def _level(event: type[Event]) -> str:
 
 
 def _when(event: type[Event]) -> str:
-    """The first sentence of what its class says of it."""
+    """The first line of the docstring of its class."""
     return (inspect.getdoc(event) or "").partition("\n")[0]
 
 
 def _field_comments() -> dict[tuple[str, str], str]:
-    """By class and field, what the `#:` lines above it say."""
+    """By class and field, the text of the `#:` lines above the field."""
     found: dict[tuple[str, str], str] = {}
     cls = ""
     for match in _CLASS_OR_FIELD.finditer(inspect.getsource(_events)):
@@ -123,7 +123,7 @@ def _field_comments() -> dict[tuple[str, str], str]:
     return found
 
 
-#: By their names in `docs`.
+#: The pages, by their names in `docs`.
 PAGES: Final[Mapping[str, Callable[[], str]]] = {"events.md": events_page}
 
 

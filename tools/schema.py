@@ -37,7 +37,7 @@ async def generate() -> str:
         async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             await migrations.apply(connection, "m25")
         dump = await _dump(dsn)
-    # What says that it is migrated, and to where: without it, the schema would count as missing.
+    # The rows of the `version` table: without them the schema would count as missing.
     versions = [migration.record("m25") for migration in migrations.all_migrations()]
     return "\n".join([HEADER, *_statements(dump), *versions, ""])
 

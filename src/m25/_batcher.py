@@ -1,9 +1,8 @@
-"""Many callers, one statement at a time: what is asked for while a statement is under way goes
-together in the next.
+"""Many callers share statements: requests that come while one is under way go together in the next.
 
-There is no waiting for a batch to fill: where nothing is under way a request is sent at once, by
-its own caller, and what gathers meanwhile goes next, together. So batches grow with the load, and
-latency does not; and a lone caller pays for no other task to be woken.
+No request waits for a batch to fill. Where nothing is under way, a request is sent at once, in its
+caller's own task; requests that come meanwhile form the next batch. So batches grow with the load
+and latency does not, and a lone caller does not pay for waking another task.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .pg._wakeup import Wakeup
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-#: The largest batch; beyond a few hundred a statement gains nothing, and only takes longer.
+#: The largest batch. With more than a few hundred rows a statement only takes longer.
 _LARGEST: Final = 500
 
 
@@ -38,8 +37,9 @@ class _Asked(Generic[Request, Answer]):
 class Batcher(Generic[Request, Answer]):
     """Sends requests in batches through `send`, which returns an answer for each, in order.
 
-    An answer that is an exception is raised in that request's caller alone; an exception that
-    `send` raises, in all of the batch. Once `run` has ended, `closed` is raised in those waiting.
+    An answer that is an exception is raised in the caller of that request alone; an exception that
+    `send` raises is raised in all callers of the batch. Once `run` has ended, the exception that
+    `closed` makes is raised in the callers that still wait.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class Batcher(Generic[Request, Answer]):
         self._send = send
         self._closed = closed
         self._waiting: deque[_Asked[Request, Answer]] = deque()
-        #: Something waits that nobody sends.
+        #: Set when requests wait, and no statement is under way.
         self._wakeup = Wakeup()
         self._under_way = False
 
     async def ask(self, request: Request) -> Answer:
         """Return the answer to one request.
 
-        A caller that is cancelled while it waits takes its request back if it was not sent yet; if
-        it was sent with others', nothing can call it back.
+        A caller that is cancelled while it waits withdraws its request, if the request was not sent
+        yet. A request that was sent together with others cannot be withdrawn.
         """
         if not self._under_way and not self._waiting:
             return await self._send_one(request)
@@ -89,7 +89,7 @@ class Batcher(Generic[Request, Answer]):
         return answer
 
     async def run(self) -> None:
-        """Send what gathered, until cancelled."""
+        """Send the requests that wait, until cancelled."""
         sent: list[_Asked[Request, Answer]] = []
         try:
             while True:
@@ -111,7 +111,7 @@ class Batcher(Generic[Request, Answer]):
         answers: Sequence[Answer | Exception]
         try:
             answers = await self._send([asked.request for asked in batch])
-        except Exception as error:  # noqa: BLE001 - it is the callers' to handle
+        except Exception as error:  # noqa: BLE001 - it is raised in each caller
             answers = [error] * len(batch)
         for asked, answer in zip(batch, answers, strict=True):
             asked.reply(answer)

@@ -80,8 +80,8 @@ class M25:
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:
         """Run every registered queue in the client's own nursery; return when each has initialised.
 
-        Each has once the database has answered its first claim; `queue_init_timeout`, in seconds or
-        as a `timedelta`, bounds the wait for all.
+        A queue has initialised once the database has answered its first claim. The wait for all
+        queues together is bounded by `queue_init_timeout`, in seconds or as a `timedelta`.
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
@@ -99,8 +99,9 @@ class M25:
     ) -> None:
         """Run every registered queue as a child of the caller's: `await nursery.start(m.run)`.
 
-        It returns when the client is stopped or its block left, and has started when each queue has
-        initialised. Cancelled, it cancels the handlers at once and hands their jobs back.
+        It has started when each queue has initialised, and returns when the client is stopped or
+        its block is left. When it is cancelled, it cancels the handlers at once and releases their
+        jobs.
 
         Raises:
             QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
@@ -118,10 +119,10 @@ class M25:
     async def stop(self) -> None:
         """Stop the queues in an orderly way, and return once they have stopped.
 
-        Nothing more is claimed; running handlers have `shutdown_grace` to finish; the rest are
-        cancelled, and their jobs go back to pending, the attempt not counted. Leaving the client's
-        block does the same. The client can still be used, and started again; nothing happens where
-        it is not running.
+        Nothing more is claimed, and running handlers have `shutdown_grace` to finish. Handlers that
+        still run after that are cancelled, and their jobs released: pending again, the attempt not
+        counted. Leaving the client's block does the same. After a stop the client can be used, and
+        started again. Where no queues run, nothing happens.
         """
         if self._services is not None:
             await self._services.stop()
@@ -137,15 +138,15 @@ class M25:
     ) -> JobRecord[Input, Output, Error]:
         """Put a job on a queue: an input as it is, or a `Job` that says how it is to be run.
 
-        With `connection` the job is part of that connection's transaction: it exists if and only if
-        that commits, and a refusal leaves the transaction usable.
+        With `connection` the job is part of that connection's transaction: the job exists if and
+        only if the transaction commits. Where the job is refused, the transaction stays usable.
 
         Raises:
             ValueRefused: the input cannot be kept as JSON; nothing was written.
             UniqueKeyConflict: another job holds the unique key; nothing was written.
             InvalidJob: the job's id is that of a job on another queue; nothing was written.
-            EnqueueQueryError: the database failed. Where the connection died at the commit
-                the job may exist: with an id of your own on the job it is safe to repeat.
+            EnqueueQueryError: the database failed. Where the connection died at the commit, the
+                job may exist; a job with an id of your own can safely be enqueued again.
             ClientClosed: the block was left.
         """
         self._check_open()
@@ -161,20 +162,21 @@ class M25:
     ) -> EnqueuedMany:
         """Put any number of jobs on a queue, all of them or none.
 
-        They are taken from `jobs` while those before are being written, some hundreds at a time, in
-        one transaction: nothing that was written is to be seen before the last one is. With
-        `connection` that is part of the connection's own; a refusal leaves it usable.
+        Jobs are taken from `jobs`, and written some hundreds at a time, in one transaction: others
+        see none of the jobs before all are written. With `connection` the jobs are part of that
+        connection's transaction, which stays usable where they are refused.
 
-        With `skip_conflicts`, a job whose unique key is held is left out, and the answer says so;
-        of two that come with one key, the first is put.
+        With `skip_conflicts`, a job whose unique key is held is left out, and `conflicts` of the
+        answer names it. Of two jobs in `jobs` with one key, the first is enqueued.
 
         Raises:
-            ValueRefused: an input cannot be kept as JSON; a note says which of the jobs. As after
-                every other error, and after a cancellation, none was written.
+            ValueRefused: an input cannot be kept as JSON; a note on the error says the position of
+                its job. None of the jobs was written. That holds for a cancellation, too, and for
+                the errors below but for `EnqueueQueryError`.
             UniqueKeyConflict: another job holds a unique key, and `skip_conflicts` is not set.
             InvalidJob: a job's id is that of a job on another queue.
-            EnqueueQueryError: the database failed. Where the connection died at the commit
-                the jobs may exist: with ids of your own on them it is safe to repeat.
+            EnqueueQueryError: the database failed. Where the connection died at the commit, the
+                jobs may exist; jobs with ids of your own can safely be enqueued again.
             ClientClosed: the block was left.
         """
         self._check_open()
@@ -191,7 +193,7 @@ class M25:
 
         Raises:
             NoJobRecordFound: the queue has no such job.
-            JobRecordFetchDecodeErrors: the row holds what is not of the queue's types.
+            JobRecordFetchDecodeErrors: the row holds values that are not of the queue's types.
             JobRecordFetchQueryError: the database failed.
             ClientClosed: the block was left.
         """
@@ -217,9 +219,10 @@ class M25:
         """Cancel a job that is still pending, and return it.
 
         Raises:
-            InvalidState: it is not pending; its `status` says what it is.
-            JobCancelFetchError: there is no such job, its row cannot be read, or the database
-                failed; its `error` says which.
+            InvalidState: the job is not pending; the error's `status` says what it is.
+            JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
+                `error` says which.
+            JobCancelQueryError: the database failed.
             ClientClosed: the block was left.
         """
         self._check_open()
@@ -234,7 +237,7 @@ class M25:
                 if row is not None:
                     return decode_record(row, queue)
                 record = await self.get_job(queue, id, connection=connection)
-                # Pending: handed back between the two looks at it.
+                # Pending: it was released after the update and before it was read. Try again.
                 if record.status is not JobStatus.PENDING:
                     raise InvalidState(id, record.status)
         except JobRecordFetchQueryError as error:
@@ -243,7 +246,7 @@ class M25:
             raise JobCancelFetchError(error) from error
 
     async def _close(self) -> None:
-        """End what still runs, in whoever's nursery, and refuse further use."""
+        """End the services, also those in a nursery of the caller's, and refuse further use."""
         if self._services is not None:
             await self._services.cancel(2 * CLEAN_UP)
         self._closed = True
@@ -270,21 +273,23 @@ async def open(
 
     Args:
         conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
-            nothing, and then libpq's environment decides. Calls are made on the pool. While queues
-            run, their claims, heartbeats and results have connections of their own, also where the
-            pool is the caller's: at most 3, and 1 for heartbeats alone, opened as the pool opens
-            its own.
+            `None`: then libpq's environment says where the database is. Calls are made on the pool.
+            While queues run, their claims, heartbeats and results have connections of their own,
+            also where the pool is the caller's: at most 3, and 1 for heartbeats alone, opened as
+            the pool opens its own.
         schema: the schema of the job table, as it was migrated.
         pool_size: how many connections the client opens at most for its calls. Not used where
             `conn` is a pool. With those above and one that listens, a process that runs queues
             holds 5 more at most, however many queues and jobs there are.
         shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
-            a `timedelta`. The rest are cancelled, and their jobs go back to pending, the attempt
-            not counted. Where the block is left by an exception or a cancellation, that is at once.
+            a `timedelta`. Handlers that still run after that are cancelled, and their jobs
+            released: pending again, the attempt not counted. Where the block is left by an
+            exception or a cancellation, handlers are cancelled at once.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
-        DatabaseNotMigrated, DatabaseTooNew: its schema is of a version that does not fit.
+        DatabaseNotMigrated: the schema is missing, or behind this m25.
+        DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
     """
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     check_text(schema, "schema", ValueError)
@@ -314,9 +319,9 @@ async def open(
 async def open_on(
     store: Store, *, grace: timedelta, rng: random.Random | None = None
 ) -> AsyncGenerator[M25]:
-    """Open a client on any store; what `open` and `m25.testing` share.
+    """Open a client on any store, as `open` and `m25.testing.open` do.
 
-    `rng` spreads load, and guards nothing; a simulation gives one with a seed.
+    `rng` only spreads load over time, and need not be secret; a simulation gives one with a seed.
     """
     rng = rng or random.Random()  # noqa: S311
     runtime = Runtime(store, Emitter([LoggingListener()]), rng)

@@ -22,13 +22,13 @@ def describe_crash(error: BaseException) -> Crash:
     """Describe an exception, whatever it is: even one that cannot be printed."""
     try:
         message = str(error)
-    except BaseException as failure:  # noqa: BLE001 - any code can be behind str()
+    except BaseException as failure:  # noqa: BLE001 - the exception's own `__str__` may do anything
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
-        # The first frame is ours, and says nothing.
+        # The first frame is in m25, and says nothing.
         below = error.__traceback__ and error.__traceback__.tb_next
         trace = "".join(traceback.format_exception(type(error), error, below))
-    except Exception as failure:  # noqa: BLE001 - the same
+    except BaseException as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
     message, trace = _storable(message)[:_LONGEST_MESSAGE], _storable(trace)
     if len(trace) > _LONGEST_TRACEBACK:
@@ -37,12 +37,12 @@ def describe_crash(error: BaseException) -> Crash:
 
 
 def type_name(cls: type) -> str:
-    """The name of a class with its module, which builtins do without."""
+    """The name of a class with its module; a builtin's without."""
     return (
         cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     )
 
 
 def _storable(text: str) -> str:
-    """Text without what PostgreSQL's cannot hold: NUL, and lone surrogates."""
+    """The text with escapes for what PostgreSQL's text cannot hold: NUL, and lone surrogates."""
     return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

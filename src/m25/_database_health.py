@@ -1,8 +1,8 @@
 """Whether the database answers, as far as this client has seen.
 
-Every loop that uses the database says how its calls fared, and many fail in one outage. What comes
-of it is few events: that the database went away, now and then that it is still away, and that it is
-back.
+Every loop that calls the database reports here whether its calls are answered. Many calls fail in
+one outage, and few events are emitted: one when it begins, one now and then while it lasts, and one
+when the database answers again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from ._crash import type_name
 from ._emitter import Emitter
 from ._events import (
     DatabaseAnswers,
@@ -20,7 +21,7 @@ from ._events import (
     DatabaseStillFailing,
     StatementMistaken,
 )
-from ._store.failures import FailureKind, StatementFailed
+from ._store.failures import FailureKind, StatementFailed, without_rows
 from .pg._backoff import Backoff
 
 _FIRST_REMINDER: Final = 10.0  # seconds
@@ -41,27 +42,29 @@ class DatabaseHealth:
         self._failures = 0
         self._reminder = _FIRST_REMINDER
         self._remind_at = 0.0
-        #: Whether the events say, so far, that the database is away.
-        self._told = False
-        #: By statement: when its next mistake is told.
-        self._mistakes_told_until: dict[str, float] = {}
+        #: Whether an event of this outage was emitted, and so another is due at its end.
+        self._announced = False
+        #: By statement: until when no further event of its mistakes is emitted.
+        self._mistakes_quiet_until: dict[str, float] = {}
 
     def failed(self, failure: StatementFailed) -> None:
         """A call failed, and will be repeated."""
         now = trio.current_time()
         if failure.kind is FailureKind.MISTAKE:
-            self._tell_mistake(failure, now)
-        elif not self._failing and now - self._answered_at >= _QUIET_BEFORE_NEXT_OUTAGE:
+            # It says nothing of whether the database answers.
+            self._emit_mistake(failure, now)
+            return
+        if not self._failing and now - self._answered_at >= _QUIET_BEFORE_NEXT_OUTAGE:
             self._began = now
             self._failures = 0
             self._reminder = _FIRST_REMINDER
             self._remind_at = now + self._reminder
-            self._told = True
+            self._announced = True
             self._events.emit(DatabaseFailing(problem=failure.brief))
         elif now >= self._remind_at:
             self._reminder = min(self._reminder * 2, _LONGEST_REMINDER)
             self._remind_at = now + self._reminder
-            self._told = True
+            self._announced = True
             self._events.emit(
                 DatabaseStillFailing(
                     problem=failure.brief, failures=self._failures, seconds=now - self._began
@@ -75,18 +78,24 @@ class DatabaseHealth:
         if self._failing:
             self._failing = False
             self._answered_at = trio.current_time()
-            if self._told:
-                self._told = False
+            if self._announced:
+                self._announced = False
                 self._events.emit(
                     DatabaseAnswers(
                         failures=self._failures, seconds=self._answered_at - self._began
                     )
                 )
 
-    def _tell_mistake(self, failure: StatementFailed, now: float) -> None:
-        if now >= self._mistakes_told_until.get(failure.statement, -math.inf):
-            self._mistakes_told_until[failure.statement] = now + _LONGEST_REMINDER
-            self._events.emit(StatementMistaken(statement=failure.statement, error=failure))
+    def _emit_mistake(self, failure: StatementFailed, now: float) -> None:
+        if now >= self._mistakes_quiet_until.get(failure.statement, -math.inf):
+            self._mistakes_quiet_until[failure.statement] = now + _LONGEST_REMINDER
+            self._events.emit(
+                StatementMistaken(
+                    statement=failure.statement,
+                    error=without_rows(failure),
+                    error_type=type_name((failure.__cause__ or failure).__class__),
+                )
+            )
 
 
 class Tries:
@@ -97,11 +106,11 @@ class Tries:
         self._backoff = Backoff(rng=rng)
 
     def failed(self, failure: StatementFailed) -> float:
-        """Tell of a failure; return how long to wait before the next try, in seconds."""
+        """Report a failure; return how long to wait before the next try, in seconds."""
         self._health.failed(failure)
         return self._backoff.failed()
 
     def worked(self) -> None:
-        """Tell of an answer."""
+        """Report an answer."""
         self._health.answered()
         self._backoff.worked()

@@ -78,8 +78,8 @@ E3 = TypeVar("E3", bound=Exception)
 E4 = TypeVar("E4", bound=Exception)
 
 
-# One overload a number of errors: a type checker joins the members of a tuple of any length to
-# their common base, which for exceptions is `Exception`.
+# One overload for each number of errors: of a tuple of any length, a type checker joins the members
+# to their common base, and then knows no more of an error than that it is an `Exception`.
 @overload
 def queue(
     name: str, *, errors: tuple[()] = ..., setup: None = ..., **options: Unpack[QueueOptions]

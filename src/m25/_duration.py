@@ -25,7 +25,7 @@ def as_timedelta(
     """
     if isinstance(value, timedelta):
         seconds: float = value.total_seconds()
-    # By its class, since bool is an int.
+    # Not by isinstance, since a bool is an int.
     elif type(value) is int or type(value) is float:
         seconds = value
     else:
@@ -33,7 +33,7 @@ def as_timedelta(
     if not -math.inf < seconds < math.inf:
         raise error(f"{name} must be finite, not {value!r}")
     low = "zero or more" if zero else "more than zero"
-    # Not printed: it may have thousands of digits.
+    # The text does not repeat the value, which may have thousands of digits.
     if abs(seconds) > LONGEST.total_seconds():
         raise error(f"{name} must be {low}, and at most {LONGEST.days} days")
     if seconds < 0 or (seconds == 0 and not zero):

@@ -1,7 +1,8 @@
-"""The way from what happens to those who want to know: an event goes to each listener.
+"""Gives each event to each listener that wants it.
 
-A listener is somebody else's code, and it is called in the midst of m25's own steps. So whatever
-one raises stays here; it is told to `sys.unraisablehook`, as Python does for `__del__`.
+A listener is somebody else's code, and it is called in the midst of m25's own steps. So whatever a
+listener raises goes no further; it is reported to `sys.unraisablehook`, as Python does for
+`__del__`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from ._events import Event
 
 
 class Listener(Protocol):
-    """Whoever is told of events. It is called in Trio's thread, and must not block."""
+    """An object that is given events. It is called in Trio's thread, and must not block."""
 
     def wants(self, event_class: type[Event], /) -> bool:
         """Whether events of this class are wanted now; asked for each one, so it must be quick."""
         ...
 
     def __call__(self, event: Event, /) -> None:
-        """Hear of an event."""
+        """Take an event."""
         ...
 
 
@@ -43,14 +44,14 @@ class Emitter:
         return False
 
     def emit(self, event: Event) -> None:
-        """Tell every listener that wants it; nothing but `KeyboardInterrupt` is raised."""
+        """Give an event to the listeners that want it; only `KeyboardInterrupt` is raised."""
         for listener in self.listeners:
             try:
                 if listener.wants(type(event)):
                     listener(event)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - the same
+            except BaseException as error:  # noqa: BLE001 - a listener is anybody's code
                 _ListenerFailure(error)
 
 

@@ -1,6 +1,7 @@
-"""Everything that m25 tells of itself, a class for each event. Long, because all of them are here.
+"""The events that m25 emits, a class for each. Long, because all of them are here.
 
-An event is told by whoever sees it happen, through the `Emitter`, to the listeners: logging is one.
+The code that sees something happen emits its event; the `Emitter` gives it to the listeners, of
+which logging is one.
 `docs/events.md` is written from these classes by `nox -s pages`. To add an event, add its class
 here, and emit it where it happens; the rest follows from the class.
 
@@ -365,7 +366,7 @@ class JobReleased(JobEvent):
     logger = "m25.executor"
     message = f"released, %(reason)s: {_JOB}; the attempt does not count"
 
-    #: Why, in words: "the queue is stopping".
+    #: Why, in words: "its queue is stopping".
     reason: str
 
 
@@ -542,7 +543,7 @@ class OutcomesUnwritten(QueueEvent):
 class DatabaseFailing(Event):
     """A call of the database failed, and will be repeated, as will all that follow.
 
-    It is told once for each outage. Handlers go on; results wait until the database is back.
+    It is emitted once for each outage. Handlers go on; results wait until the database is back.
     """
 
     level = logging.WARNING
@@ -555,7 +556,7 @@ class DatabaseFailing(Event):
 
 @attrs.frozen(kw_only=True)
 class DatabaseStillFailing(Event):
-    """The database still does not answer: told now and then while an outage lasts.
+    """The database still does not answer: emitted now and then while an outage lasts.
 
     Look after the database, or the way to it. What waits for it goes on by itself.
     """
@@ -594,7 +595,7 @@ class StatementMistaken(Event):
     """The database refuses a statement of m25 in a way that no outage explains.
 
     Either the schema was changed by hand, or it is a mistake in m25: please report it, with the
-    traceback. The call is repeated; it is told once in five minutes for each statement.
+    traceback. The call is repeated; the event is emitted once in five minutes for each statement.
     """
 
     level = logging.ERROR
@@ -603,15 +604,10 @@ class StatementMistaken(Event):
 
     #: The name of the statement, as in docs/statements.sql.
     statement: str
-    #: The failure; its cause is the database's error.
+    #: The failure, without what the database says of rows.
     error: BaseException = attrs.field(repr=False)
     #: The name of the database's error.
-    error_type: str = attrs.field(
-        init=False,
-        default=attrs.Factory(
-            lambda self: type_name((self.error.__cause__ or self.error).__class__), takes_self=True
-        ),
-    )
+    error_type: str
 
 
 def _named(job_ids: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Exception groups: what is in them."""
+"""Exception groups that hold a single exception."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 
 
 def only_leaf(error: BaseException) -> BaseException | None:
-    """The only exception that there is in a group, however deep; `None` where there are more.
+    """The only exception in a group and the groups within it; `None` where there are several.
 
     An exception that is no group is its own only leaf.
     """
@@ -22,7 +22,7 @@ def only_leaf(error: BaseException) -> BaseException | None:
 
 @contextmanager
 def unwrapped() -> Generator[None]:
-    """Raise the only exception of a group by itself: the nursery behind it is our business."""
+    """Raise the only exception of a group by itself: that a nursery made the group says nothing."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,7 +1,7 @@
-"""A queue's own code, and how it is called: handler, setup, codecs.
+"""A queue's own code (handler, setup, codecs), and how it is called.
 
-All of it is called from here, and what each call may raise is said here: somebody else's code may
-raise anything, and whatever it raises is the trouble of its own attempt, and of no other.
+For a job that runs, this code is called from here alone, and each method says what it may raise. A
+user's code may raise anything; whatever it raises ends its own attempt, and concerns no other job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._job import Error, Input, Output
 
 @attrs.frozen
 class NotBegun:
-    """What `run` returns where `begin` said that the handler must not be called."""
+    """The answer of `run` where `begin` has said that the handler must not be called."""
 
 
 @attrs.frozen
@@ -41,7 +41,8 @@ class Handler(Generic[Input, Output, Error]):
         """Read an input.
 
         Raises:
-            Undecodable: whatever the codec raised, but Ctrl-C.
+            Undecodable: the text is not that of an input, or the codec raised anything else but
+                `KeyboardInterrupt`.
         """
         try:
             return self.input_codec.decode(text)
@@ -58,16 +59,17 @@ class Handler(Generic[Input, Output, Error]):
     ) -> Awaitable[Output | NotBegun]:
         """Run the handler on one input, and `setup` around it; to be awaited.
 
-        `begin` is awaited between the two: where it answers that the job is not ours any more, the
-        handler is not called. `returned` is called between the handler's return and the end of
-        `setup`. Without a `setup` neither is called.
+        With `setup`, `begin` is awaited after it and before the handler: where `begin` answers
+        false, the claim is fenced, and the handler is not called. `returned` is called after the
+        handler has returned and before `setup` is left. Without `setup` neither is called.
 
         Raises:
-            SetupSwallowed: the handler did not return, and setup let nobody know.
-            BaseException: whatever setup or handler raised; `sort_raised` tells what is theirs.
+            SetupSwallowed: the handler did not return, and setup swallowed the reason.
+            BaseException: whatever setup or handler raised; `sort_raised` separates what is their
+                own from what only passed through them.
         """
         if self.setup is None:
-            # As it is: a coroutine around it would cost each step of each handler.
+            # Returned as it is: another coroutine around it would slow down each of its steps.
             return self.function(value)
         return self._run_with_setup(self.setup, value, begin, returned)
 
@@ -89,7 +91,7 @@ class Handler(Generic[Input, Output, Error]):
                 raise
             returned(output)
             return output
-        # A block that is left by `return` does not come here: an exception was swallowed.
+        # A `return` in the block does not lead here: `setup` has swallowed an exception.
         if isinstance(swallowed, Exception):
             raise swallowed
         raise SetupSwallowed(
@@ -100,7 +102,8 @@ class Handler(Generic[Input, Output, Error]):
         """Write what the handler returned.
 
         Raises:
-            ValueRefused: it cannot be kept; or whatever else the codec raised, but Ctrl-C.
+            ValueRefused: the output cannot be kept as JSON, or the codec raised anything else but
+                `KeyboardInterrupt`.
         """
         try:
             return self.output_codec.encode(output, "output")
@@ -123,7 +126,7 @@ class Handler(Generic[Input, Output, Error]):
             raise _encoder_raised("error", raised) from raised
 
     def declared(self, raised: BaseException) -> Error | None:
-        """The declared error that was raised: itself, or as the only leaf of a group."""
+        """The declared error that was raised, by itself or as the only leaf of a group, if any."""
         if isinstance(raised, self.errors):
             return raised
         leaf = only_leaf(raised)
@@ -138,26 +141,28 @@ def _encoder_raised(what: str, error: BaseException) -> ValueRefused:
 class Raised:
     """An exception that came out of a handler, sorted."""
 
-    #: What of it is the handler's own, if anything is.
+    #: The part that the handler raised by itself, if there is one.
     own: BaseException | None
-    #: What must be raised again: Ctrl-C, and cancellation from outside.
+    #: The part that must be raised again: `KeyboardInterrupt`, and cancellation from outside.
     passing: BaseException | None
 
     @property
     def is_interrupt(self) -> bool:
-        """Whether Ctrl-C is part of what must be raised again."""
-        if isinstance(self.passing, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", self.passing)
+        """Whether `KeyboardInterrupt` is in the part that must be raised again."""
+        passing = self.passing
+        if isinstance(passing, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", passing)
             return group.subgroup(KeyboardInterrupt) is not None
-        return isinstance(self.passing, KeyboardInterrupt)
+        return isinstance(passing, KeyboardInterrupt)
 
 
 def sort_raised(error: BaseException) -> Raised:
-    """Tell what a handler raised by itself from what only passed through it."""
+    """Separate what a handler raised by itself from what only passed through it."""
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
-    if being_cancelled():
-        # Without that, a `Cancelled` is one that the handler kept from a scope of its own: to let
-        # it pass would end the manager in silence.
+    if being_cancelled():  # rule: only a cancellation from outside passes
+        # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a
+        # scope of its own. Were it raised again, the nursery of the executors would take it for its
+        # own and end, and the queue would stop without an event.
         passes += (trio.Cancelled,)
     if isinstance(error, passes):
         return Raised(None, error)

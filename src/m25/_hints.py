@@ -1,7 +1,8 @@
 """Hints, within one client, that there may be work.
 
-Whoever enqueues, settles, sweeps or hears a notification leaves a hint, and whoever can act on it
-acts at once in place of at the next poll. A hint saves time, and nothing is believed from it.
+The parts that enqueue, settle, sweep or listen leave a hint; the queue's claimer, or the surveys,
+then looks at once instead of at the next poll. A hint only saves time: whether there is work, the
+database alone says.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from .pg._wakeup import Wakeup
 
 
 class QueueHint:
-    """Whether a queue may have work to claim; its manager waits for it."""
+    """Whether a queue may have work to claim; the queue's claimer waits for it."""
 
     def __init__(self) -> None:
-        #: Something may be due.
+        #: A job may be due.
         self.due = True
-        #: Something may be due that lies before where the latest claims have ended.
+        #: A job may be due that lies before the scan cursor, where the latest claim ended.
         self.rewind = False
-        #: Lets the manager look again: at this hint, or at whatever else has changed for it.
+        #: Set when the claimer is to look again: at this hint, or since a slot is free, outcomes
+        #: were written, or the queue is stopping.
         self.wakeup = Wakeup()
 
     def set(self, *, rewind: bool = False) -> None:
-        """There may be work; with `rewind`, before where the latest claims have ended."""
+        """Say that there may be work; with `rewind`, that it may lie before the scan cursor."""
         self.due = True
         self.rewind = self.rewind or rewind
         self.wakeup.set()
@@ -33,15 +35,17 @@ class Hints:
     def __init__(self) -> None:
         #: By name, the queues that this client runs.
         self.queues: dict[str, QueueHint] = {}
-        #: There may be a scheduled job which the latest survey has not seen.
+        #: Set when there may be a scheduled job that the latest survey has not seen.
         self.survey = Wakeup()
+        #: Set when the worker's sessions are others than it last announced.
+        self.announce = Wakeup()
 
     def work(self, queue_name: str, *, rewind: bool = False) -> None:
-        """A queue may have work; what this client does not run is none of its business."""
+        """Say that a queue may have work; a queue that this client does not run is ignored."""
         if hint := self.queues.get(queue_name):
             hint.set(rewind=rewind)
 
     def work_anywhere(self) -> None:
-        """Any queue may have work."""
+        """Say that any queue may have work."""
         for hint in self.queues.values():
             hint.set()

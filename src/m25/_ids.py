@@ -25,7 +25,7 @@ class IdSource:
 
     def __call__(self) -> str:
         now = (time.time_ns() // _MILLISECONDS) << _COUNTER_BITS
-        # A clock that stands still, or is set back, only makes the counter run on.
+        # Where the clock stands still, or is set back, the counter goes on counting.
         self._latest = latest = now if now > self._latest else self._latest + 1
         milliseconds, counter = latest >> _COUNTER_BITS, latest & ((1 << _COUNTER_BITS) - 1)
         random = int.from_bytes(os.urandom(8)) >> 2

@@ -1,6 +1,4 @@
-"""What the calls of a client have in common: a connection of the caller's, and how the database's
-errors are told.
-"""
+"""What all calls of a client do: check the caller's connection, and raise the database's errors."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ from ._store.failures import StatementFailed
 
 
 def check_connection(connection: object) -> None:
-    """Refuse what is no connection of ours.
+    """Refuse a `connection` that is neither `None` nor a `m25.pg.AsyncConnection`.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is neither.
     """
     if connection is not None and not isinstance(connection, pg.AsyncConnection):
         raise TypeError(
@@ -29,10 +27,10 @@ def raise_query_error(
     *notes: str,
     kind: type[JobRecordFetchQueryError] = JobRecordFetchQueryError,
 ) -> NoReturn:
-    """Tell the caller that the database failed, with notes on what it was about.
+    """Raise a failure of the database as an error of the caller's, with `notes` added to it.
 
     Raises:
-        JobRecordFetchQueryError: always, of the kind asked for; its cause is the database's error.
+        JobRecordFetchQueryError: always, of class `kind`; its cause is the database's error.
     """
     error = kind(failure.brief)
     for note in notes:

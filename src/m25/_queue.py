@@ -41,14 +41,15 @@ from ._signature import (
 
 Resource = TypeVar("Resource")
 
-#: What `setup` is: called for each job, entered before its handler, left after it.
+#: The type of `setup`: it is called for each job, and what it returns is entered before the job's
+#: handler and left after it.
 Setup = Callable[[], AbstractAsyncContextManager[Resource]]
 
 
 def _check(
     check: Callable[[str, object], None],
 ) -> Callable[[Queue[Any, Any, Any], attrs.Attribute[Any], Any], None]:
-    """A validator; what it raises names the queue, and the place where it is declared."""
+    """A validator whose error names the queue, and the place where the queue is declared."""
 
     def validate(queue: Queue[Any, Any, Any], field: attrs.Attribute[Any], value: Any) -> None:
         with _naming(queue):
@@ -127,17 +128,18 @@ def _by_hand(
 class Queue(Generic[Input, Output, Error]):
     """A queue of jobs: their name, their handler, and how they are run.
 
-    The options and their meaning are the original's. Durations are seconds, or a `timedelta`.
+    The options and their meaning are those of the original m25. Durations are seconds, or a
+    `timedelta`.
 
     Raises:
-        InvalidQueue: an option is out of range, or what the handler takes and returns cannot be
-            decided from its annotations. It is raised here, never later.
+        InvalidQueue: an option is out of range, or the annotations do not say what the handler
+            takes and returns. It is raised here, never later.
     """
 
-    #: Unique within one client; in the database, what ties jobs to their queue.
+    #: Unique within one client. In the job table it says to which queue a job belongs.
     name: str = attrs.field(validator=_check(check_name))
     #: Turns an input into an output, or raises one of `errors`. With `setup`, its second argument
-    #: is what that yields.
+    #: is what `setup` yields.
     handler_function: (
         Callable[[Input], Awaitable[Output]] | Callable[[Input, Any], Awaitable[Output]]
     ) = attrs.field(kw_only=True, validator=_check(_check_handler))
@@ -157,14 +159,15 @@ class Queue(Generic[Input, Output, Error]):
         converter=seconds,
         validator=_DURATION,
     )
-    #: How often the manager looks for work when nothing woke it.
+    #: How often m25 looks for work of the queue when nothing woke it. Of a client's queues, the
+    #: shortest interval holds for all.
     poll_interval: timedelta = attrs.field(
         default=timedelta(seconds=5),
         kw_only=True,
         converter=seconds,
         validator=_DURATION,
     )
-    #: How often the manager sends a heartbeat to each executor.
+    #: How often each executor is sent a heartbeat.
     heartbeat_interval: timedelta = attrs.field(
         default=timedelta(seconds=5),
         kw_only=True,
@@ -175,14 +178,14 @@ class Queue(Generic[Input, Output, Error]):
     allowed_heartbeat_misses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000))
     )
-    #: How long an executor may take over `setup` before its job goes back to pending.
+    #: How long `setup` may take before its job goes back to pending.
     executor_init_timeout: timedelta = attrs.field(
         default=timedelta(seconds=5),
         kw_only=True,
         converter=seconds,
         validator=_DURATION,
     )
-    #: How long a row may stay reserved before it goes back to pending.
+    #: How long a job may stay reserved before it goes back to pending.
     reserved_timeout: timedelta = attrs.field(
         default=timedelta(seconds=30),
         kw_only=True,
@@ -193,24 +196,25 @@ class Queue(Generic[Input, Output, Error]):
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))
     )
-    #: How many bytes an input, an output or an error may take as JSON: what is larger is refused,
-    #: or ends its attempt as a crash. What is in the table already is read whatever its size.
+    #: How many bytes an input, an output or an error may take as JSON. A larger input is refused; a
+    #: larger output or error ends its attempt as a crash. Values that are in the table already are
+    #: read whatever their size.
     size_limit: int = attrs.field(
         default=1_048_576, kw_only=True, validator=_check(check_whole(1, 255_000_000))
     )
-    #: An async context manager that each executor enters before its job counts as started; what it
-    #: yields is the handler's second argument.
+    #: Returns an async context manager that each executor enters before its job counts as started;
+    #: what the context manager yields is the handler's second argument.
     setup: Setup[Any] | None = attrs.field(
         default=None,
         kw_only=True,
         validator=_check(check_setup),
     )
-    #: From an input to what `json.dumps` takes; with `input_decoder` it replaces the codec that is
-    #: otherwise made from the handler's annotations. The same holds for the other four.
+    #: Turns an input into what `json.dumps` takes. With `input_decoder` it replaces the codec that
+    #: is otherwise made from the handler's annotations. So do the pairs for output and error.
     input_to_json: Callable[[Input], Any] | None = attrs.field(
         default=None, kw_only=True, validator=_FUNCTION
     )
-    #: From what `json.loads` returns to an input.
+    #: Turns what `json.loads` returns into an input.
     input_decoder: Callable[[Any], Input] | None = attrs.field(
         default=None, kw_only=True, validator=_FUNCTION
     )
@@ -242,7 +246,7 @@ class Queue(Generic[Input, Output, Error]):
                     "initialising must not be taken for stuck"
                 )
             names = names_around(self.handler_function)
-            # Here and not as defaults: those are made before anything is validated.
+            # Not as defaults of the fields: attrs makes those before it validates the options.
             self._set_codec("input_codec", _input_codec(self, names))
             self._set_codec("output_codec", _output_codec(self, names))
             self._set_codec("error_codec", _error_codec(self, names))

@@ -1,4 +1,4 @@
-"""What the options of a queue must be; each check raises `InvalidQueue`, and says what is wrong."""
+"""Checks of a queue's options: each raises `InvalidQueue`, which says what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _LONGEST_NAME: Final = 1_000
 
 
 def seconds(value: Duration) -> timedelta:
-    """Read a duration; what is none is left to its validator, which knows the queue's name."""
+    """Read a duration. A value that is none is returned as it is: the option's validator, which
+    knows the queue's name, refuses it.
+    """
     try:
         return as_timedelta(value, "", InvalidQueue)
     except InvalidQueue:
@@ -79,7 +81,8 @@ def check_errors(_: str, value: object) -> None:
 def check_setup(_: str, value: object) -> None:
     if value is None:
         return
-    # One that contextlib made can be called, too, as a decorator.
+    # A context manager that contextlib made can be called, too, as a decorator: it is no function
+    # that returns one.
     if not callable(value) or isinstance(value, AbstractAsyncContextManager):
         raise InvalidQueue(
             f"setup must be a function that returns an async context manager, not {value!r:.80}"

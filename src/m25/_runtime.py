@@ -1,9 +1,12 @@
-"""What everything that runs for one client shares."""
+"""What all services of one client share."""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
 
 import attrs
 
@@ -13,21 +16,33 @@ from ._hints import Hints
 from ._ids import IdSource
 from ._store.protocol import Store
 
+#: How many characters the first half of a UUID has, as text.
+_PREFIX: Final = 18
+
 
 @attrs.frozen
 class Runtime:
-    """One for each client, handed to each of its services."""
+    """One for each client, given to each of its services."""
 
     store: Store
     events: Emitter
-    #: Spreads load, and guards nothing; a simulation gives one with a seed.
+    #: Spreads load over time, and need not be secret; a simulation gives one with a seed.
     rng: random.Random
     hints: Hints = attrs.field(factory=Hints)
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
+    #: The id of this client as a worker: see `new_token`.
+    worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
     )
 
+    def new_token(self) -> str:
+        """A token for a claim: its first half is that of the worker's id, so that others know whose
+        it is; its second is random.
+        """
+        digits = os.urandom(8).hex()
+        return f"{self.worker_id[:_PREFIX]}-{digits[:4]}-{digits[4:]}"
+
     def tries(self) -> Tries:
-        """What a loop that calls the database counts its failures with."""
+        """A counter of failures, for one loop that calls the database."""
         return Tries(self.health, self.rng)

@@ -3,15 +3,17 @@
     caller's nursery
     └─ m25.open(conn)              the pool, and one nursery
        ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
-       │  └─ notifier              tells workers of new work, coalesced
+       │  └─ notifier              notifies workers of new work, many jobs at once
        └─ services                 once started, here or in a nursery of the caller's; the store
           │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these
           │  └─ manager …          one per queue
-          ├─ maintenance           surveys and sweeps for all queues
-          └─ listener              hears of work that other processes enqueue
+          ├─ surveys               which queues have jobs that are due
+          ├─ sweeper               which jobs have lost their owners
+          ├─ announcer             that this worker is there
+          └─ listener              receives notifications of work, whoever enqueued it
 
-A service is a class with `run`. To add one is a line in `_serve`.
+A service is a class with `run`. To add a service, write the class, and add a line in `_serve`.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
 from ._supervisor import keep_running
-from ._worker.maintenance import Maintenance
+from ._worker.announcer import Announcer
 from ._worker.manager import Manager
+from ._worker.surveys import Surveys
+from ._worker.sweeper import Sweeper
 
 
 class Services:
@@ -48,10 +52,10 @@ class Services:
     async def run(
         self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
     ) -> None:
-        """Run all until stopped or cancelled.
+        """Run all services until they are stopped or cancelled.
 
-        They have started when each queue has initialised, within `start_timeout` seconds; once
-        stopped, running handlers have `grace` seconds to finish.
+        They have started when each queue has initialised, which may take `start_timeout` seconds.
+        After a stop, running handlers have `grace` seconds to finish.
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
@@ -64,12 +68,12 @@ class Services:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Ask all to stop in an orderly way, and return once they have."""
+        """Stop all services in an orderly way, and return once they have stopped."""
         self._stop_asked.set()
         await self._ended.wait()
 
     async def cancel(self, longest: float) -> None:
-        """End all at once, and wait for that for `longest` seconds at most."""
+        """Cancel all services, and wait for `longest` seconds at most until they have ended."""
         self._scope.cancel()
         with trio.move_on_after(longest, shield=True):
             await self._ended.wait()
@@ -83,7 +87,9 @@ class Services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
                 if managers:
-                    self._start(services, "maintenance", Maintenance(self._queues, runtime).run)
+                    self._start(services, "announcer", Announcer(self._queues, runtime).run)
+                    self._start(services, "surveys", Surveys(self._queues, runtime).run)
+                    self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()
@@ -100,22 +106,25 @@ class Services:
 
 
 class Listener:
-    """Hears of work that is there for the queues of this client, whoever put it there."""
+    """Receives the notifications of this client's queues, and leaves hints of them."""
 
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._names = [queue.name for queue in queues]
         self._runtime = runtime
-        #: Set once it has begun to listen, or has found that it cannot for now.
+        #: Set once the channels are subscribed, or could not be. Each connection of the listener
+        #: begins with `None`, at which every queue looks for work.
         self.listens = trio.Event()
 
     async def run(self) -> None:
-        """Wake managers, until cancelled."""
+        """Leave hints for the managers, until cancelled."""
         hints = self._runtime.hints
         try:
             async with self._runtime.store.listen(self._names) as notified:
                 self.listens.set()
                 async for name in notified:
                     if name is None:
+                        # On a new connection, too: the worker has another session.
+                        hints.announce.set()
                         hints.work_anywhere()
                     else:
                         hints.work(name)
@@ -129,7 +138,7 @@ async def _start_managers(
     """Start all managers in `nursery`.
 
     Raises:
-        QueueStartError: the first claim of one was not answered in time.
+        QueueStartError: the first claim of a queue was not answered in time.
     """
     waiting = list(managers)
 

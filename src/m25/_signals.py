@@ -1,4 +1,4 @@
-"""Until somebody asks the program to end."""
+"""Waiting until the program is asked to end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def until_signal() -> signal.Signals:
     """Wait for Ctrl-C or SIGTERM, and return which it was.
 
     At the end of a service's `async with m25.open(...)` block: the block is then left in the
-    orderly way, and running handlers have `shutdown_grace` to finish. A second Ctrl-C is Trio's own
-    again, and ends them at once.
+    orderly way, and running handlers have `shutdown_grace` to finish. A second Ctrl-C raises
+    `KeyboardInterrupt`, as always with Trio, and ends the handlers at once.
 
     Raises:
         RuntimeError: called outside the main thread, where Python delivers no signals.

@@ -1,6 +1,6 @@
-"""What a handler is: an async function, however it is wrapped, bound, or made.
+"""The signature of a handler: an async function, however it is wrapped, bound, or made.
 
-Read once, when its queue is declared; nothing here is called while jobs run.
+It is read once, when the queue is declared; nothing here is called while jobs run.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from ._errors import InvalidQueue
 
-#: Where a queue is declared is outside of these.
+#: Modules through which a queue is declared: the declaration itself is in whatever calls them.
 _OURS: Final = (__name__, "m25._queue", "m25._decorator", "contextlib")
 
 
 def function_of(handler: Any) -> Any:
-    """The function that a handler is, without the arguments that partials bring to it."""
+    """The function behind a handler; that of a partial, without the partial's arguments."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
@@ -39,7 +39,7 @@ def _code(handler: Any) -> CodeType | None:
 
 
 def place_of(handler: Any) -> str:
-    """The file and line where a handler is written; of what has none, where it is declared."""
+    """The file and line of a handler's code; where it has no code, of its queue's declaration."""
     if (code := _code(handler)) is not None:
         return f"{code.co_filename}:{code.co_firstlineno}"
     frame = _declaring_frame()
@@ -67,7 +67,7 @@ def _declaring_frame() -> FrameType | None:
 def names_around(handler: Any) -> dict[str, Any]:
     """The names that a handler's annotations, as strings, may use beside those of its module."""
     names: dict[str, Any] = {}
-    # A handler inside a function may name what is there.
+    # The annotations of a handler inside a function may use the function's local names.
     frame = _declaring_frame()
     while frame is not None and frame.f_code.co_name != "<module>":
         names = {**frame.f_locals, **names}
@@ -81,7 +81,7 @@ def hints_of(handler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations of a handler, with the types that they name.
 
     Raises:
-        InvalidQueue: one names what there is not.
+        InvalidQueue: an annotation cannot be evaluated: it uses a name that is not defined, say.
     """
     function = function_of(handler)
     if not inspect.isroutine(function):
@@ -101,7 +101,7 @@ def hints_of(handler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_required(parameter: inspect.Parameter) -> bool:
-    """Whether a call must bring an argument for it."""
+    """Whether a call must bring an argument for this parameter."""
     return parameter.default is parameter.empty and parameter.kind not in (
         parameter.VAR_POSITIONAL,
         parameter.VAR_KEYWORD,
@@ -109,10 +109,13 @@ def is_required(parameter: inspect.Parameter) -> bool:
 
 
 def input_parameter(handler: Any, *, has_setup: bool) -> str:
-    """Check that a handler takes what it will be given; return the name it has for the input.
+    """Check that a handler takes its input and, with `setup`, what that yields.
+
+    Returns:
+        the name of its parameter for the input.
 
     Raises:
-        InvalidQueue: it does not.
+        InvalidQueue: the handler cannot be called with these arguments.
     """
     try:
         parameters = list(inspect.signature(handler).parameters.values())

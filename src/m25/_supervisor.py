@@ -1,4 +1,4 @@
-"""Runs a service again when it fails: what fails inside m25 ends no program."""
+"""Runs a service again after a failure, so that no failure inside m25 ends the program."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ._events import ServiceFailed
 from ._runtime import Runtime
 from .pg._backoff import Backoff
 
-#: A service that ran this long, in seconds, did not fail in a row with its run before.
+#: A run of at least this many seconds went well: a failure after it is the first in a row again.
 _RAN_WELL: Final = 25.0
 
 
 async def keep_running(
     service: str, run: Callable[[], Awaitable[None]], runtime: Runtime, *, queue: str | None = None
 ) -> None:
-    """Run a service until it returns or is cancelled, again and again where it fails.
+    """Run a service until it returns or is cancelled; where it fails, run it again after a pause.
 
     Args:
-        service: what it is, in words, for the event.
-        run: one run of it.
-        queue: the queue that it belongs to, if it belongs to one.
+        service: the service's name, in words, for the event.
+        run: runs the service once.
+        queue: the name of the queue that the service belongs to, if it belongs to one.
     """
     backoff = Backoff(rng=runtime.rng)
     while True:
@@ -31,7 +31,7 @@ async def keep_running(
         try:
             await run()
             return
-        except Exception as error:  # noqa: BLE001 - told, and tried again
+        except Exception as error:  # noqa: BLE001 - it is emitted, and tried again
             if trio.current_time() - began > _RAN_WELL:
                 backoff.worked()
             pause = backoff.failed()

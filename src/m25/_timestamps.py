@@ -14,8 +14,8 @@ def duration_from_text(seconds: str) -> timedelta:
     """Read a number of seconds.
 
     Raises:
-        ValueError: it is no such number, or infinite.
-        OverflowError: it is more than a `timedelta` can hold.
+        ValueError: the text is no such number, or is infinite.
+        OverflowError: the number is more than a `timedelta` can hold.
     """
     match = _SECONDS.fullmatch(seconds)
     if match is None:
@@ -37,14 +37,14 @@ def timestamp_from_text(seconds: str) -> datetime:
     """Read a number of seconds since the epoch as an aware datetime in UTC.
 
     Raises:
-        ValueError: it is no such number, or infinite.
-        OverflowError: it lies outside the years 1 to 9999.
+        ValueError: the text is no such number, or is infinite.
+        OverflowError: the time lies outside the years 1 to 9999.
     """
     return _EPOCH + duration_from_text(seconds)
 
 
-def timestamp_to_text(moment: datetime) -> str:
+def timestamp_to_text(timestamp: datetime) -> str:
     """Write an aware datetime as a number of seconds since the epoch, with six decimals."""
-    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    microseconds = (timestamp - _EPOCH) // timedelta(microseconds=1)
     whole, fraction = divmod(abs(microseconds), 1_000_000)
     return f"{'-' if microseconds < 0 else ''}{whole}.{fraction:06}"

@@ -18,8 +18,7 @@ Trio's clock jumps, too (pytest-trio's `autojump_clock`):
             (job,) = m25.testing.jobs(m, reminders)
             assert job.status is m25.JobStatus.SUCCEEDED
 
-What is not there is the database: `connection=` is refused, and so nothing here says what a
-transaction of your own would do.
+There is no database, and no transaction: `connection=` is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
-from ._events import JobStarted
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
@@ -70,10 +68,11 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
     """Wait until the queues that `m` runs have nothing to do: no job is due, and none is running.
 
     With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
-    nothing else to do, the store's clock is set forward to the next. That needs no mock clock.
+    nothing else to do, the store's clock is set forward to the next job's time. Trio's clock need
+    not be a mock clock for that.
 
-    It waits for as long as it takes; `trio.fail_after` ends it where one job is for ever followed
-    by another.
+    There is no limit on the wait; set one with `trio.fail_after` where jobs enqueue further jobs
+    for ever.
 
     Raises:
         ValueError: `m` is not one of `m25.testing.open`, or runs no queues.
@@ -143,10 +142,10 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         started=at_once,
-        tells_all=runtime.events.wants(JobStarted),
+        emits_all=True,
     )
     async with trio.open_nursery() as nursery:
-        # A task of its own: `current_job()` is to work in it, and not in the test afterwards.
+        # In a task of its own: `current_job()` is to work there, and not in the test afterwards.
         nursery.start_soon(executor.run)
     if isinstance(executor.result, Outcome):
         await store.settle([executor.result], queue.allowed_losses)

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
-from proxy import proxied
+from support.proxy import proxied
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import trio.testing
 from _until import until
 
 from m25 import pg
-from proxy import proxied
+from support.proxy import proxied
 
 
 @pytest.fixture

@@ -78,7 +78,8 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     assert await store.heartbeat(nothing, LEASE, LEASE) == Written(set(), set())
     assert await store.settle(nothing, 3) == {}
     assert await store.release(nothing, nothing) == Written(set(), set())
-    assert await store.sweep(nothing, 100) == []
+    assert await store.find_suspects(nothing, 100) == []
+    assert await store.sweep(nothing, nothing) == []
     assert await store.survey(nothing) == {}
     await store.notify(nothing)
 

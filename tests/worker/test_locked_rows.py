@@ -20,11 +20,11 @@ import trio
 import trio.testing
 
 import m25
-from failing import connection_lost
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from told import told
-from waiting import ended, eventually, rows
+from support.failing import connection_lost
+from support.told import told
+from support.waiting import ended, eventually, rows
 
 #: For queues whose leases last two seconds: short, and long enough for a machine that is busy.
 OPTIONS: dict[str, Any] = {

@@ -13,8 +13,8 @@ import trio
 from psycopg.conninfo import make_conninfo
 
 import m25
-from proxy import proxied
-from waiting import ended, rows
+from support.proxy import proxied
+from support.waiting import ended, rows
 
 #: For queues whose leases last two seconds: short, and long enough for a machine that is busy.
 OPTIONS: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""How jobs come into the table, and how workers hear of them."""
+"""How jobs come into the table, and how workers are notified of them."""

@@ -13,7 +13,7 @@ from .._job import JobId
 
 
 class JobIds(Sequence[JobId]):
-    """Ids of jobs, sixteen bytes each, however many."""
+    """A sequence of job ids that takes sixteen bytes for each."""
 
     __slots__ = ("_bytes",)
 
@@ -50,8 +50,8 @@ class JobIds(Sequence[JobId]):
 class EnqueuedMany:
     """What became of the jobs that were given to `enqueue_many`."""
 
-    #: The id of each, in the order in which they came; where a job was skipped, the id of the one
+    #: An id for each job, in the order of the jobs; for a job that was skipped, the id of the job
     #: that holds its unique key.
     ids: JobIds = attrs.field(factory=JobIds)
-    #: The jobs that were skipped, by their position among all.
+    #: Why each skipped job was skipped, by its position among all jobs, counted from 0.
     conflicts: dict[int, UniqueKeyConflict] = attrs.field(factory=dict[int, UniqueKeyConflict])

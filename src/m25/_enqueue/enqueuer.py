@@ -1,8 +1,8 @@
 """The enqueuer: puts jobs into the table, one by one or many at once.
 
-Single jobs that are asked for at the same time share a statement and a commit, each with its own
-answer. `enqueue_many` is one transaction of many statements; each is prepared while the one before
-it is under way.
+Calls of `enqueue` at the same time share a statement and a commit, and each has its own answer.
+`enqueue_many` is one transaction of many statements: a batch is made while the one before is
+written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .notifier import Notifier
 
 #: How many jobs one statement of `enqueue_many` inserts.
 _BATCH: Final = 500
-#: After this many jobs that `enqueue_many` has prepared, other tasks have a turn.
+#: After `enqueue_many` has prepared this many jobs, other tasks have a turn.
 _PREPARED_AT_ONCE: Final = 100
 
 
@@ -39,14 +39,14 @@ class Enqueuer:
         self._runtime = runtime
         self._store = runtime.store
         self._notifier = Notifier(runtime.store)
-        # A unique key that somebody's open transaction holds is waited for. Jobs without one must
-        # not wait along.
+        # An insert waits while another open transaction holds its unique key. Jobs without a key go
+        # in statements of their own, so that they need not wait, too.
         self._batcher, self._keyed_batcher = (
             Batcher[NewJob, Enqueued | Exists | Held](self._enqueue_batch, closed) for _ in range(2)
         )
 
     async def run(self) -> None:
-        """Send what is asked for, and notify the workers, until cancelled."""
+        """Write the jobs that are waiting, and notify workers of them, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._batcher.run)
             nursery.start_soon(self._keyed_batcher.run)
@@ -115,7 +115,7 @@ class Enqueuer:
 
         try:
             with unwrapped():
-                # The next batch is made while the one before is under way.
+                # With room for one: the next batch is made while the one before is written.
                 made, batches = trio.open_memory_channel[list[NewJob]](1)
                 with made, batches:
                     async with trio.open_nursery() as nursery:
@@ -165,8 +165,8 @@ class Enqueuer:
                 await add(job)
         if batch:
             await made.send(batch)
-        # An end means that these were all. After an error there is none: what waits for the next
-        # batch is cancelled.
+        # Closed only here: the channel's end means that these were all jobs. After an error the
+        # channel stays open, and the task that waits for the next batch is cancelled.
         made.close()
 
     def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
@@ -184,7 +184,7 @@ class Enqueuer:
         )
 
     def _enqueued(self, queue_names: Iterable[str], *, scheduled: bool) -> None:
-        """The workers of this process need not wait to be notified by the database."""
+        """Leave hints: this process's own workers need not wait for a notification."""
         for name in queue_names:
             self._runtime.hints.work(name)
         if scheduled:
@@ -200,7 +200,7 @@ class Enqueuer:
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]
-            # One of them is at fault, and the others must not suffer for it.
+            # One of the rows is the reason; each is tried alone, so that the others are written.
             answers = [(await self._enqueue_batch([job]))[0] for job in jobs]
         self._enqueued(names, scheduled=any(job.scheduled_at is not None for job in jobs))
         return answers

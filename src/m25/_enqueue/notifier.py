@@ -1,8 +1,8 @@
-"""Notifies workers that there is work, seldom enough not to slow those who enqueue.
+"""Notifies workers of new work, and so seldom that it does not slow down enqueueing.
 
-Every transaction that notifies waits for every other one at its commit. So the first enqueue on a
-queue notifies in its own statement. Those that follow within a few milliseconds are covered by the
-next enqueue that comes after that time, or, where none comes, by a statement of the notifier's own.
+PostgreSQL commits transactions that notify one after the other. So the first enqueue on a queue
+notifies in its own statement, and those that follow within ten milliseconds do not: the next
+enqueue after that time notifies for them, or, where none comes, a statement of the notifier's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..pg._wakeup import Wakeup
 
 #: The workers of a queue are notified at most once in this time, in seconds.
 _SHORTEST_GAP: Final = 0.01
-#: How long a later enqueue may take to come and notify in place of the notifier, in seconds.
+#: The notifier waits this long after a notification, in seconds, for an enqueue that notifies
+#: instead of it.
 _LONGEST_WAIT: Final = 1.5 * _SHORTEST_GAP
 
 
@@ -29,12 +30,12 @@ class Notifier:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._notified_at: dict[str, float] = {}
-        #: The queues whose workers do not know yet of what was enqueued.
+        #: The queues on which jobs were enqueued without a notification.
         self._pending: set[str] = set()
         self._wakeup = Wakeup()
 
     def in_statement(self, queue_names: Iterable[str]) -> list[str]:
-        """The queues to notify in the statement at hand; `run` notifies the others in a moment."""
+        """The queues to notify in the statement at hand; `run` soon notifies the others."""
         now = trio.current_time()
         notified: list[str] = []
         for name in queue_names:
@@ -48,13 +49,13 @@ class Notifier:
         return notified
 
     async def run(self) -> None:
-        """Notify whom no statement has notified, until cancelled."""
+        """Notify the queues that no enqueue has notified, until cancelled."""
         while True:
             await self._wakeup.wait()
             while self._pending:
                 await trio.sleep_until(min(map(self._due_at, self._pending)))
                 now = trio.current_time()
-                # A statement may have notified some of them meanwhile.
+                # An enqueue may have notified some of these queues meanwhile.
                 late = sorted(name for name in self._pending if self._due_at(name) <= now)
                 if late:
                     self._pending.difference_update(late)
@@ -68,5 +69,5 @@ class Notifier:
         try:
             await self._store.notify(queue_names)
         except StatementFailed:
-            # A hint that was lost costs a poll interval, and nothing else.
+            # A notification is a hint: without it the jobs are found at the next poll.
             return

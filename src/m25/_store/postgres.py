@@ -19,7 +19,7 @@ import trio
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
-from ..pg._pool import pool_beside
+from ..pg._pool_beside import pool_beside
 from .failures import Sorting
 from .protocol import (
     ClaimedJob,
@@ -33,8 +33,10 @@ from .protocol import (
     Position,
     Started,
     Store,
+    Suspect,
     Swept,
     SweptQueue,
+    Worker,
     WriteResult,
     Written,
 )
@@ -82,6 +84,8 @@ class PostgresStore(Store):
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
         self._is_direct = False
+        #: What listens for this store's worker.
+        self._listener: pg.Listener | None = None
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[None]:
@@ -270,8 +274,21 @@ class PostgresStore(Store):
     async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
         return await self._run(self._calls.release(claims, notify), pool=self._work_pool)
 
-    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
-        return await self._run(self._calls.sweep(queues, limit), pool=self._work_pool)
+    async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
+        return await self._run(self._calls.find_suspects(queues, limit), pool=self._work_pool)
+
+    async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
+        return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
+
+    async def announce(self, worker: Worker) -> None:
+        # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
+        listens = self._is_direct and self._listener is not None
+        listener_pid = self._listener.backend_pid if listens and self._listener else None
+        # The session that is announced is one that stays: that of the heartbeats.
+        await self._run(self._calls.announce(worker, listener_pid), pool=self._heartbeat_pool)
+
+    async def dismiss(self, worker_id: str, silence: timedelta) -> None:
+        await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
@@ -286,7 +303,11 @@ class PostgresStore(Store):
             pg.Listener(self._pool.conninfo) as listener,
             listener.subscribe(*names) as events,
         ):
-            yield _Notified(events, names)
+            self._listener = listener
+            try:
+                yield _Notified(events, names)
+            finally:
+                self._listener = None
 
 
 async def _close_if_spoilt(

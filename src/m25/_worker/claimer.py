@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 import trio
 
-from .._events import JobReleased, JobStarted
+from .._events import JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
@@ -48,7 +47,7 @@ class Claimer:
         self._heartbeats = heartbeats
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._setup_backoff = Backoff(rng=runtime.rng)
-        #: After a setup that failed: when the next may be tried, by Trio's clock.
+        #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
         self.stopping = False
         #: Whether a claim was ever answered.
@@ -62,18 +61,19 @@ class Claimer:
         starter: Starter,
         task_status: trio.TaskStatus[None],
     ) -> None:
-        """Claim until `stopping`; it has started once a claim was answered."""
+        """Claim until `stopping`; the claimer has started once a claim was answered."""
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
-        while not self.stopping:
-            size = ledger.claim_size()
+        while not self.stopping or (ledger.in_doubt is not None and ledger.running):
+            # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
+            size = 0 if self.stopping else ledger.claim_size()
             if not ((hint.due and size) or ledger.in_doubt):
                 await hint.wakeup.wait()
                 continue
-            if (pause := self._setup_again_at - trio.current_time()) > 0:
+            if size and (pause := self._setup_again_at - trio.current_time()) > 0:
                 await self._pause(pause)
                 continue
-            hint.due = False
+            hint.due = hint.due and not size
             try:
                 await self._make_sure()
                 claimed = await self._claim(size, executors, starter) if size else 0
@@ -83,17 +83,17 @@ class Claimer:
                 await self._pause(tries.failed(failure))
             else:
                 tries.worked()
-                # A full claim may have left something.
-                hint.due = hint.due or claimed == size
+                # A claim that was filled may have left due jobs.
+                hint.due = hint.due or 0 < size == claimed
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
 
     async def release_unheld(self) -> None:
-        """Release what a claim in doubt took that nobody runs.
+        """Release the jobs that a claim in doubt took and that do not run here.
 
         Raises:
-            StatementFailed: the database cannot be asked; the claim is still in doubt.
+            StatementFailed: the database did not answer; the claim is still in doubt.
         """
         if self._ledger.in_doubt is not None:
             await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
@@ -103,11 +103,12 @@ class Claimer:
     async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
-        token = str(uuid4())
+        token = self._runtime.new_token()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
-            tells_all = self._runtime.events.wants(JobStarted)
+            events = self._runtime.events
+            emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             for row in rows:
                 executor = Executor(
                     queue=queue,
@@ -117,22 +118,25 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     started=at_once,
-                    tells_all=tells_all,
+                    emits_all=emits_all,
                 )
                 ledger.begin(executor)
                 executors.start_soon(self._execute, executor)
 
-        # Nobody else can have the jobs while the claim is being committed, so they need not wait
-        # for that. But were the server to go down at that moment, a handler would have begun of
-        # which the database knows nothing: a job that may start only once waits for the commit. So
-        # does the first claim of all: until it is answered this task, and every task below it, is
-        # under the deadline of the queue's start.
+        # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
+        # being committed, so their handlers may begin before the commit is answered. But if the
+        # server goes down at that moment, the claim is undone, and the database does not know that
+        # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
+        # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
+        # and all tasks below it are under the deadline of the queue's start.
+        # rule: a job that may start only once waits for the commit
         early = at_once and queue.allowed_losses > 0 and self.has_started
         has_begun = False
 
         def begin_early(rows: Sequence[JobRow]) -> None:
             nonlocal has_begun
-            # Where there is more, and room for it, the next claim is to be under way first.
+            # Where more jobs may be due and slots are left, these jobs begin after the commit, so
+            # that the next claim is sent before their handlers take the processor.
             if len(rows) < size or not ledger.claim_size(len(rows)):
                 begin(rows)
                 has_begun = True
@@ -157,7 +161,7 @@ class Claimer:
         self._answered()
         self._cursor.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
-            # Whether there is more before the cursor, and what is for later, a survey finds out.
+            # A survey finds out whether jobs are due before the cursor, and when the next will be.
             self._runtime.hints.survey.set()
         return len(rows)
 
@@ -167,7 +171,7 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
-            await self._confirm(begun)
+            await self._confirm(begun)  # rule: a claim in doubt is made sure of
             # If any job of this claim began, all did: nothing is left to release.
             self._answered()
         else:
@@ -214,7 +218,7 @@ class Claimer:
             self._setup_backoff.worked()
             self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)
+            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:
@@ -222,7 +226,8 @@ class Claimer:
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next try; a stop ends the wait."""
+        """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""
+        was_stopping = self.stopping
         with trio.move_on_after(seconds):
-            while not self.stopping:
+            while was_stopping or not self.stopping:
                 await self._hint.wakeup.wait()

@@ -1,6 +1,6 @@
 """Runs one claimed job: its handler in a cancel scope with a deadline, answering heartbeats.
 
-What comes of it is left in `result`: an `Outcome` to write, or why there is none.
+In the end `result` is the `Outcome` to write, or says why there is none.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ _current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_
 class Unfinished(enum.Enum):
     """Why there is no outcome to write."""
 
-    #: Cut short from outside: the job is released, its attempt not counted.
+    #: The executor was cancelled from outside: the job is released, its attempt not counted.
     CUT_SHORT = "cut short"
-    #: Its setup failed or took too long: the same, and the queue waits before it tries again.
+    #: `setup` failed or took too long: the job is released, its attempt not counted, and the queue
+    #: waits before it claims again.
     NOT_INITIALISED = "not initialised"
-    #: The claim is fenced, or the attempt was already ended on its behalf: nothing is to be done.
+    #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
+    #: be written.
     FENCED = "fenced"
 
 
 class CancelReason(enum.Enum):
-    """Why an executor was cancelled by those who look after it; its deadline is not among these."""
+    """Why an executor was cancelled by its manager. A deadline is the scope's own, and not here."""
 
-    #: It left too many heartbeats unanswered.
+    #: The executor left too many heartbeats unanswered.
     UNRESPONSIVE = "unresponsive"
     #: The database says that the claim is not ours any more.
     FENCED = "fenced"
-    #: It did not end at its deadline, and its attempt was failed without it.
+    #: The handler did not end at its deadline, and the attempt was failed without waiting for it.
     OVERRAN = "overran"
 
 
@@ -74,27 +76,29 @@ class Executor:
     runtime: Runtime
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
-    #: Moves the job from reserved to executing, where `started` says that it is not there yet.
+    #: Moves the job from reserved to executing; called only if `started` is false.
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
+    #: Whether the job is executing by now, in the database's eyes.
     started: bool
-    #: Whether anybody wants events of what goes well.
-    tells_all: bool
+    #: Whether a listener wants the events of an attempt that goes well.
+    emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
+    misses_when_cancelled: int = 0
     _scope: trio.CancelScope = attrs.field(
         init=False,
         default=attrs.Factory(
-            # Made with its deadline: Trio does more where one is set later.
+            # Made with its deadline: to set one later costs Trio more.
             lambda self: trio.CancelScope(deadline=self.deadline),
             takes_self=True,
         ),
     )
     _heartbeats: trio.MemorySendChannel[None] | None = None
-    #: What the handler returned, and when, where a setup is left afterwards.
+    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
@@ -103,7 +107,8 @@ class Executor:
         """Run the job to its end.
 
         Raises:
-            Cancelled, KeyboardInterrupt: these alone; all else is the attempt's own failure.
+            Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
+                is the attempt's own failure.
         """
         _current.set(self)
         try:
@@ -111,7 +116,8 @@ class Executor:
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
-            # No step of ours should raise. If one does, it may be this job that makes it so.
+            # A mistake in m25, as no step of its own should raise. This job's values may be what
+            # leads to it, and so the job fails by it.
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
@@ -121,13 +127,14 @@ class Executor:
 
     @property
     def must_end_by(self) -> float:
-        """When its setup, handler or setup's exit must have ended, by Trio's clock."""
+        """When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock."""
         return self._scope.deadline
 
     def cancel(self, reason: CancelReason) -> None:
-        """Cancel the handler; the reason decides what is written, not what the handler returns."""
+        """Cancel the handler. The reason decides what is written, whatever the handler returns."""
         if self.cancel_reason is None:
             self.cancel_reason = reason
+            self.misses_when_cancelled = self.misses
             self._scope.cancel()
 
     def overrun(self) -> Outcome:
@@ -136,11 +143,12 @@ class Executor:
         return outcomes.overran(self)
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
-        """Send a heartbeat; for the first, return the channel for a responder to be started on."""
+        """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
         first: trio.MemoryReceiveChannel[None] | None = None
         if self._heartbeats is None:
             self._heartbeats, first = trio.open_memory_channel[None](1)
-        # Full: the last one has not even been received. Broken: its responder is gone.
+        # WouldBlock: the heartbeat before this has not been received yet. BrokenResourceError: the
+        # responder is gone.
         with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
             self._heartbeats.send_nowait(None)
         return first
@@ -158,7 +166,7 @@ class Executor:
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
-        except Undecodable as error:
+        except Undecodable as error:  # rule: an input fails its own attempt
             return await self._refuse_input(error)
         scope = self._scope
         output: Any = None
@@ -170,7 +178,7 @@ class Executor:
         try:
             with scope:
                 output = await handler.run(value, self._begin, self._returned)
-        except BaseException as error:  # noqa: BLE001 - sorted right here
+        except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
@@ -183,16 +191,16 @@ class Executor:
         if raised is None:
             return self._finished(output)
         if being_cancelled() and handler.declared(raised) is None:
-            # It turned its cancellation into an error of its own. The attempt was cut short by us
-            # and is not spent; only an error that the queue declares is an outcome all the same.
-            self._tell_raised_while_cancelled(raised)
+            # The handler turned its cancellation into another exception. The attempt was cut short
+            # by us, and is not counted. Only a declared error is an outcome all the same.
+            self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
             return self._not_initialised(raised)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
-        """Start the job, between its setup and its handler; return whether it is still ours."""
+        """Start the job, between setup and handler; return whether its claim still holds."""
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
@@ -205,14 +213,14 @@ class Executor:
         return True
 
     def _returned(self, output: Any) -> None:
-        """The handler has returned, and its setup is left next, which has a time of its own."""
+        """Note what the handler returned; `setup` is left next, within a time of its own."""
         self._has_returned = True
         self._output = output
         self._returned_at = trio.current_time()
         self._scope.deadline = self._returned_at + self.queue.executor_init_timeout.total_seconds()
 
     def _finished(self, output: Any) -> Outcome:
-        """The handler has returned, perhaps too late: one that blocks is not cancelled in time."""
+        """The outcome of a handler that returned; perhaps too late, if it blocked Trio's loop."""
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
@@ -224,7 +232,7 @@ class Executor:
         return outcomes.returned(self, output)
 
     def _cut_short(self) -> Outcome | Unfinished:
-        """The attempt was cut short: if it has begun and may not begin again, that is its end."""
+        """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
         if self.has_begun and self.queue.allowed_losses == 0:
             return outcomes.crash(
                 self,
@@ -236,32 +244,35 @@ class Executor:
         return Unfinished.CUT_SHORT
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
-        """The input cannot be read: that is this attempt's failure, and no one else's."""
+        """Fail the attempt, and no other, since its input cannot be decoded."""
         if not self.started and not await self._begin():
             return self._fenced()
         return outcomes.undecodable(self, error)
 
     def _own(self, error: BaseException) -> BaseException | None:
-        """What of an exception is the handler's own.
+        """The part of an exception that the handler raised by itself, if there is one.
 
         Raises:
-            BaseException: the rest, where there is any: Ctrl-C, and cancellation from outside.
+            BaseException: the part that only passed through the handler, if there is one:
+                `KeyboardInterrupt`, and cancellation from outside.
         """
         raised = sort_raised(error)
         if raised.passing is None:
             return raised.own
         if raised.own is not None:
-            self._tell_raised_while_cancelled(raised.own)
+            self._emit_raised_while_cancelled(raised.own)
         if raised.is_interrupt and self.has_begun:
             self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
         if raised is not None:
-            self._tell_raised_while_cancelled(raised)
+            self._emit_raised_while_cancelled(raised)
         if self.cancel_reason is CancelReason.UNRESPONSIVE:
             return outcomes.unresponsive(self)
-        self.runtime.events.emit(ResultDiscarded(**self.facts))
+        # A handler that was just cancelled has left no result.
+        if raised is not None or not self._scope.cancelled_caught:
+            self.runtime.events.emit(ResultDiscarded(**self.facts))
         return Unfinished.FENCED
 
     def _fenced(self) -> Unfinished:
@@ -278,15 +289,15 @@ class Executor:
 
     def _note_begun(self) -> None:
         self.has_begun = True
-        if self.tells_all:
+        if self.emits_all:
             self.runtime.events.emit(JobStarted(**self.facts))
 
-    def _tell_raised_while_cancelled(self, error: BaseException) -> None:
+    def _emit_raised_while_cancelled(self, error: BaseException) -> None:
         self.runtime.events.emit(RaisedWhileCancelled(error=error, **self.facts))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What every event of this attempt says."""
+        """The fields that every event of this attempt has."""
         return {
             "queue": self.queue.name,
             "job_id": self.row.id,
@@ -302,11 +313,11 @@ class Executor:
 def current_job() -> JobRecord[Any, Any, Any]:
     """The record of the job whose handler is calling, as it was when the handler started.
 
-    It works in the handler's own task and in those that it starts in nurseries of its own.
+    It works in the handler's own task, and in the tasks that the handler starts.
 
     Raises:
         NotInJob: called outside a handler.
-        JobRecordFetchDecodeErrors: the row holds a value that Python cannot.
+        JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
     """
     executor = _current.get(None)
     if executor is None:

@@ -1,7 +1,7 @@
 """Heartbeats: a message to each executor, its answer, and one statement for all that answered.
 
-An executor that does not answer is cancelled, and a handler that does not end at its deadline has
-its attempt ended without it.
+An executor that does not answer is cancelled. Where a handler does not end at its deadline, its
+attempt is ended without waiting for it.
 
 A row that somebody has locked costs its own job alone: the leases of the others are renewed without
 it, and its own as soon as it can be, apart from them.
@@ -32,7 +32,8 @@ from .settler import Settler
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 1.0
 
-#: How many executors are sent a heartbeat before other tasks have a turn: each answers in its own.
+#: After this many executors were sent a heartbeat, other tasks have a turn: the executors answer in
+#: tasks of their own.
 _SENT_AT_ONCE: Final = 100
 
 
@@ -69,7 +70,7 @@ class Heartbeats:
                 try:
                     locked = await self._record(self._ledger.kept_alive(answered), answered)
                 except StatementFailed as failure:
-                    # The leases run on: sooner than the next heartbeat would be.
+                    # The leases run on: the next try is sooner than the next heartbeat would be.
                     send_at = min(send_at, trio.current_time() + tries.failed(failure))
                 else:
                     tries.worked()
@@ -78,23 +79,24 @@ class Heartbeats:
                     self._locked |= locked
 
     def executor_ended(self, executor: Executor) -> None:
-        """An executor answers no more: whoever waits for its answer need not."""
+        """Note that an executor has ended: an exchange that waits for its answer need not."""
         self._loop_stall.ended(executor.job.id)
         if executor.misses:
             self._send_answer.send_nowait(executor)
 
     def fence(self, executor: Executor) -> None:
-        """The database says that an executor's claim is not ours any more."""
+        """Cancel an executor: the database says that its claim is fenced."""
         self._runtime.events.emit(ClaimFenced(**executor.facts))
         executor.cancel(CancelReason.FENCED)
 
     def _judge(self, interval: float) -> None:
-        """Cancel the executors that do not answer, and end the attempts that do not end."""
+        """Cancel executors that do not answer; end attempts whose handlers overran the deadline."""
         running = list(self._ledger.running.values())
         for executor in plan.stale(running, self._queue.allowed_heartbeat_misses):
             executor.cancel(CancelReason.UNRESPONSIVE)
         for executor in plan.overdue(running, trio.current_time(), interval):
             if executor.cancel_reason is None and executor.started:
+                # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))
                 self._settler.wakeup.set()
 
@@ -104,7 +106,7 @@ class Heartbeats:
         running = list(self._ledger.running.values())
         for start in range(0, len(running), _SENT_AT_ONCE):
             for executor in running[start : start + _SENT_AT_ONCE]:
-                # It may have ended while others were sent theirs.
+                # This executor may have ended while others were sent their heartbeats.
                 if executor.cancel_reason is None and executor.job in self._ledger.running:
                     executor.misses += 1
                     waiting.add(executor)
@@ -122,7 +124,7 @@ class Heartbeats:
         return answered
 
     async def _receive_answers(self) -> list[Executor]:
-        """Wait for an answer, and return it with what else is there."""
+        """Wait for an answer, and return it with all others that have arrived."""
         executors = [await self._answers.receive()]
         with contextlib.suppress(trio.WouldBlock):
             while True:

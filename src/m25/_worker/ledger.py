@@ -54,10 +54,10 @@ class Ledger:
 
     def __init__(self, max_concurrency: int) -> None:
         self._max_concurrency = max_concurrency
-        #: By claim as well as id: a job that was released may be claimed again before its executor
-        #: has ended.
+        #: By token as well as id: a job that was released may be claimed again, by another token,
+        #: before its executor has ended.
         self.running: dict[ClaimedJob, Executor] = {}
-        #: The token of the claim that is asked for and not known to be committed.
+        #: The token of the claim that was asked for and is not known to be committed, if any.
         self.in_doubt: str | None = None
         self._outcomes: list[Owed] = []
         #: Outcomes of jobs whose claim is in doubt.
@@ -73,7 +73,7 @@ class Ledger:
         """How many jobs to claim now, or once `more` jobs run."""
         return plan.claim_size(
             max_concurrency=self._max_concurrency,
-            running=len(self.running) + more,
+            running=len(self.running) + more,  # rule: a claim counts what runs
             unwritten=len(self._outcomes) + len(self._locked_outcomes),
         )
 
@@ -83,7 +83,7 @@ class Ledger:
         self.in_doubt = token
 
     def answered(self) -> None:
-        """The claim is not in doubt any more: what it gave is ours, or known to be fenced."""
+        """The claim is in doubt no more: the jobs that it gave are ours, or known to be fenced."""
         self.in_doubt = None
         self.write_held_back()
 
@@ -106,6 +106,7 @@ class Ledger:
 
     def owe(self, owed: Owed) -> None:
         """An outcome is to be written."""
+        # rule: an outcome of a claim in doubt is held back
         early = owed.outcome.token == self.in_doubt
         (self._held_back if early else self._outcomes).append(owed)
 
@@ -114,12 +115,16 @@ class Ledger:
         self._releases.append(job)
 
     def write_held_back(self) -> None:
-        """Write what was held back, whatever became of its claim: the database refuses the rest."""
+        """Let the outcomes that were held back be written, whatever became of their claim: where it
+        was not committed, the database refuses them.
+        """
         self._outcomes += self._held_back
         self._held_back.clear()
 
     def hold_back(self) -> None:
-        """Hold back what must not be written yet, after a manager that failed left it so."""
+        """Hold the outcomes of a claim in doubt back again. The clean-up of a manager that failed
+        let them be written, and may not have come to it.
+        """
         if self.in_doubt is not None:
             self.retry_locked()
             outcomes, self._outcomes = self._outcomes, []
@@ -162,25 +167,28 @@ class Ledger:
         self._locked_outcomes += (owed for owed in outcomes if owed.outcome.id in locked)
 
     def next_releases(self) -> Sequence[ClaimedJob]:
-        """What to release next; the same holds as for outcomes."""
+        """What to release next. It stays owed until it is `released`."""
         return self._releases[:]
 
     def released(self, jobs: Sequence[ClaimedJob], locked: AbstractSet[str] = frozenset()) -> None:
-        """These were released, or are not ours to release; but for those that are `locked`."""
+        """These, the latest `next_releases`, were released, or their claims were fenced; but for
+        those of the jobs that are `locked`.
+        """
         del self._releases[: len(jobs)]
         self._locked_releases += (job for job in jobs if job.id in locked)
 
     def kept_alive(self, answered: Iterable[Executor]) -> list[ClaimedJob]:
-        """The claims to renew: of executors that answered a heartbeat, and of what is unwritten.
+        """The claims to renew: of executors that answered a heartbeat, and of unwritten outcomes.
 
-        An outcome that the database has not taken yet must still be its attempt's when it does. A
-        claim in doubt is left out, lest it be found missing before it is committed.
+        The claim of an unwritten outcome must hold until the outcome is written. A claim in doubt
+        is left out: before it is committed, the database would say that it is fenced.
         """
         jobs = [each.job for each in answered if each.job.token != self.in_doubt]
+        # rule: what is unwritten is kept alive
         return jobs + [owed.job for owed in (*self._outcomes, *self._locked_outcomes)]
 
     def unwritten(self) -> tuple[str, ...]:
-        """The ids of all jobs of which something is owed."""
+        """The ids of all jobs whose outcome or release is owed."""
         outcomes = (*self._outcomes, *self._locked_outcomes, *self._held_back)
         releases = (*self._releases, *self._locked_releases)
         return (*(owed.outcome.id for owed in outcomes), *(job.id for job in releases))

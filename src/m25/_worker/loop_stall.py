@@ -1,6 +1,6 @@
-"""Notices that Trio's loop stood still, as it does while a handler blocks, and names who was there.
+"""Notices that Trio's loop stalled, as it does while a handler blocks, and names the running jobs.
 
-There is no watchdog: a task that should have woken long ago tells of it once it does.
+There is no watchdog: a task that slept finds, once it wakes, that it woke too late.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import trio
 from .._emitter import Emitter
 from .._events import LoopStalled
 
-#: A task that wakes this much too late, in seconds, was kept from waking.
-_LATE: Final = 1.0
+#: Where a task wakes this much too late, in seconds, the loop has stalled.
+_SHORTEST_STALL: Final = 1.0
 
 
 class LoopStall:
-    """What the heartbeats of one queue notice of it."""
+    """One for the heartbeats of each queue: they are the task that sleeps."""
 
     def __init__(self, queue_name: str, events: Emitter) -> None:
         self._queue_name = queue_name
         self._events = events
         self._wakes_at = math.inf
         self._late_by = 0.0
-        #: Jobs that ended while the heartbeats should have been awake and were not.
+        #: Ids of jobs that ended after the heartbeats should have woken and before they did.
         self._ended: list[str] = []
 
     async def sleep_until(self, time: float) -> None:
@@ -39,14 +39,14 @@ class LoopStall:
             self._wakes_at = math.inf
 
     def report(self, running: Iterable[str]) -> None:
-        """Tell of it where the latest sleep ended too late; `running` are the jobs that go on."""
-        if self._late_by > _LATE and (jobs := (*self._ended, *running)):
+        """Emit an event if the latest sleep ended too late; `running` are ids of jobs."""
+        if self._late_by > _SHORTEST_STALL and (jobs := (*self._ended, *running)):
             self._events.emit(
                 LoopStalled(queue=self._queue_name, seconds=self._late_by, job_ids=jobs)
             )
         self._ended.clear()
 
     def ended(self, job_id: str) -> None:
-        """A job has ended: the one that blocked may do so before the heartbeats wake."""
-        if trio.current_time() - self._wakes_at > _LATE:
+        """Note that a job ended: one that blocked the loop may end before the heartbeats wake."""
+        if trio.current_time() - self._wakes_at > _SHORTEST_STALL:
             self._ended.append(job_id)

@@ -5,11 +5,11 @@
        ├─ settler                     writes outcomes, releases what was cut short
        ├─ starter                     reserved → executing, for a queue with `setup`
        ├─ heartbeats                  every heartbeat_interval
-       └─ executors                   what a stop's grace ends
+       └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job
 
-Whatever way it is left, it ends with a shielded, bounded clean-up: outcomes that are still waiting
+However `services` ends, a shielded and bounded clean-up follows: outcomes that are still waiting
 are written, and jobs that were cut short are released.
 """
 
@@ -31,9 +31,10 @@ from .ledger import Ledger
 from .settler import Settler
 from .starter import Starter
 
-#: How long the clean-up may take, in seconds: what it cannot write by then, the leases will end.
+#: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
+#: then, the lease of its job runs out, and another process ends the attempt.
 CLEAN_UP: Final = 5.0
-#: The same where not one claim was answered: there is next to nothing to write.
+#: The same where no claim was answered yet: there is next to nothing to write.
 _CLEAN_UP_UNSTARTED: Final = 1.0
 
 
@@ -58,7 +59,7 @@ class Manager:
         return self._claimer.latest_failure
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the queue until stopped or cancelled; it has started once a claim was answered."""
+        """Run the queue until stopped or cancelled. It has started once a claim was answered."""
         name = self.queue.name
         try:
             await keep_running(
@@ -68,12 +69,12 @@ class Manager:
                 queue=name,
             )
         finally:
-            # What a manager that failed could not write, the next one writes.
-            self._tell_unwritten()
+            # Not after each failure: what one run of the manager could not write, the next writes.
+            self._emit_unwritten()
             del self._runtime.hints.queues[name]
 
     def stop(self, grace: float) -> None:
-        """Claim no more; handlers have `grace` seconds to finish, and the rest are cancelled."""
+        """Claim no more; handlers that still run after `grace` seconds are cancelled."""
         self._claimer.stopping = True
         self._executors.deadline = trio.current_time() + grace
         self._hint.wakeup.set()
@@ -94,12 +95,14 @@ class Manager:
                 services.cancel_scope.cancel()
         finally:
             bound = CLEAN_UP if self._claimer.has_started else _CLEAN_UP_UNSTARTED
+            # rule: the last writes are shielded
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
 
     async def _clean_up(self) -> None:
         ledger, tries = self._ledger, self._runtime.tries()
-        # Where a claim was not committed after all, its outcomes are refused, and the jobs pending.
+        # Where the claim in doubt was not committed after all, the database refuses its outcomes,
+        # and its jobs are pending.
         ledger.write_held_back()
         while ledger.owes or ledger.has_locked or ledger.in_doubt is not None:
             try:
@@ -112,7 +115,7 @@ class Manager:
                 if ledger.has_locked:
                     await self._settler.wait_until_owed()
 
-    def _tell_unwritten(self) -> None:
+    def _emit_unwritten(self) -> None:
         jobs = self._ledger.unwritten()
         if jobs or self._ledger.in_doubt is not None:
             self._runtime.events.emit(OutcomesUnwritten(queue=self.queue.name, job_ids=jobs))

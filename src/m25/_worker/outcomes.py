@@ -1,4 +1,4 @@
-"""What came of an attempt: the outcome to write, and the event that tells of it."""
+"""The ways in which an attempt ends: for each, the outcome to write and the event to emit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def returned(executor: Executor, output: Any) -> Outcome:
         text = executor.queue.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
-    if executor.tells_all:
+    if executor.emits_all:
         executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
     id, token = executor.job
     return Outcome(id, token, None, text, None, None, None, None, None)
@@ -48,7 +48,8 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
     try:
         text = executor.queue.handler.encode_error(declared)
     except ValueRefused as refused:
-        # Where it was raised says more than where it was found to be more than JSON.
+        # Then the crash columns have the declared error's traceback, too: the place where it was
+        # raised says more than the place where its value was refused.
         refused.__cause__ = declared
         return _refused(executor, refused)
     executor.runtime.events.emit(
@@ -63,7 +64,7 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
 
 
 def crash(executor: Executor, error: BaseException) -> Outcome:
-    """Something was raised that nobody declared."""
+    """An exception was raised that the queue does not declare."""
     executor.runtime.events.emit(
         JobCrashed(
             error=error,
@@ -121,7 +122,7 @@ def unresponsive(executor: Executor) -> Outcome:
     """The executor left too many heartbeats unanswered, and was cancelled."""
     executor.runtime.events.emit(
         JobUnresponsive(
-            misses=executor.misses,
+            misses=executor.misses_when_cancelled,
             next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
             **executor.facts,
         )
@@ -130,9 +131,10 @@ def unresponsive(executor: Executor) -> Outcome:
 
 
 def interrupted(executor: Executor, error: BaseException) -> Outcome:
-    """Ctrl-C came out of the handler, and ends the program; the job may be what does so each time.
+    """`KeyboardInterrupt` came out of the handler, and ends the program.
 
-    So the attempt is lost with its process, as if that had been killed, and counted as a loss.
+    The handler may raise it each time that it runs. So the attempt counts as lost with its process,
+    as if the process had been killed.
     """
     executor.runtime.events.emit(
         JobInterrupted(
@@ -179,7 +181,7 @@ def _failure(
 
 
 def _is_followed(executor: Executor, reason: FailureReason) -> bool:
-    """Whether the database will insert the next attempt, if it takes this outcome."""
+    """Whether the database will insert the next attempt when it writes this outcome."""
     row = executor.row
     return has_next_attempt(
         reason,

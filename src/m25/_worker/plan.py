@@ -6,20 +6,19 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
-#: The largest claim. Beyond a few hundred rows a statement gains nothing, and only holds its locks
-#: longer.
+#: The largest claim. With more than a few hundred rows a statement only holds its locks longer.
 LARGEST_CLAIM: Final = 500
-#: A queue with more slots than these claims for half of them at most, so that the next claim can be
-#: under way while the jobs of one begin. With fewer slots one statement more costs more than that
-#: saves.
+#: A queue with more slots than this claims for half of its slots at most, so that the next claim is
+#: under way while the jobs of the one before begin. With fewer slots that is not worth the
+#: additional statement.
 _SLOTS_CLAIMED_AT_ONCE: Final = 100
 
 
 def claim_size(*, max_concurrency: int, running: int, unwritten: int) -> int:
     """How many jobs to claim now.
 
-    Outcomes that could not be written yet take no slots, up to a point: while the database does not
-    take them, there must be an end to what is kept in memory.
+    Unwritten outcomes take no slots, up to a bound; each one beyond it takes a slot, so that memory
+    is bounded while the database does not answer.
     """
     waiting = max(0, unwritten - max(max_concurrency, LARGEST_CLAIM))
     most = min(max(max_concurrency // 2, _SLOTS_CLAIMED_AT_ONCE), LARGEST_CLAIM)
@@ -36,7 +35,7 @@ class HasHeartbeats(Protocol):
 
     @property
     def must_end_by(self) -> float:
-        """When it is to have ended, by Trio's clock."""
+        """When the executor must have ended, by Trio's clock."""
         ...
 
 

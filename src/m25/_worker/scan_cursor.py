@@ -1,9 +1,10 @@
-"""Where a queue's claims go on in the index, and when they begin from its start again.
+"""Where in the index a queue's next claim begins: after the latest claim, or at the index's start.
 
-A claim that starts where the latest one ended saves PostgreSQL the walk over what was claimed
-before. That walk is long while a transaction is held open somewhere. The cursor never decides what
-exists: claims from the start come about every second, and at once after a survey has found work
-that lies before the cursor; where they take long, they come less often.
+A claim that begins where the latest one ended saves PostgreSQL the walk over the index entries of
+jobs that were claimed before. That walk is long while a transaction is held open somewhere, since
+vacuum cannot remove the entries. No job before the cursor is forgotten: a claim from the start
+comes about every second, and at once after a survey has found work before the cursor. Where such
+claims take long, they come less often.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class ScanCursor:
         self._start_over_at = -math.inf
 
     def rewind(self) -> None:
-        """Something lies before the cursor: the next claim is to begin from the start."""
+        """Let the next claim begin from the start: a job may lie before the cursor."""
         self._start_over_at = -math.inf
 
     def next(self, now: float) -> Sequence[Position]:
-        """Where the next claim goes on, by priority; nothing, if it is to begin from the start."""
+        """Where the next claim goes on, by priority; empty if it is to begin from the start."""
         if now >= self._start_over_at:
             return ()
         return [self._by_priority[priority] for priority in sorted(self._by_priority)]
@@ -41,12 +42,12 @@ class ScanCursor:
     def claimed(
         self, rows: Sequence[JobRow], after: Sequence[Position], *, began: float, now: float
     ) -> None:
-        """Move on to where a claim ended that began at `began`, and is answered now."""
+        """Move the cursor to the end of a claim that began at `began` and was answered at `now`."""
         if not after:
             gap = max(_SHORTEST_GAP, _GAP_PER_DURATION * (now - began))
             self._start_over_at = now + min(gap, self._longest_gap)
         for row in rows:
             run_at = row.created_at if row.scheduled_at is None else row.scheduled_at
-            # "Infinity" is no number of seconds to go on from.
+            # A `run_at` of "Infinity" or "-Infinity" is no position to go on from.
             if run_at[-1].isdigit():
                 self._by_priority[row.priority] = Position(row.priority, run_at, row.id)

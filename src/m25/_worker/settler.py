@@ -1,8 +1,8 @@
-"""Writes what jobs came to, and releases those that were cut short.
+"""Writes the outcomes of attempts, and releases jobs that were cut short.
 
-One statement at a time, for all that has ended meanwhile. While the database is away, outcomes wait
-in the ledger. So does an outcome whose row somebody has locked; it keeps no other waiting, and is
-tried again by itself.
+One statement at a time is under way, and the next is for all attempts that end meanwhile. While the
+database does not answer, outcomes wait in the ledger. So does an outcome whose row somebody has
+locked; it keeps no other waiting, and is tried again by itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import trio
 
-from .._crash import describe_crash
+from .._crash import type_name
 from .._events import OutcomeRefused, OutcomeUnstorable, ResultDiscarded
 from .._job import FailureReason
 from .._queue import Queue
 from .._runtime import Runtime
-from .._store.failures import RowRefused, StatementFailed
+from .._store.failures import RowRefused, StatementFailed, without_rows
 from .._store.protocol import WriteResult
 from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
@@ -37,7 +37,7 @@ class Settler:
         self._queue = queue
         self._runtime = runtime
         self._ledger = ledger
-        #: Something is owed.
+        #: Set when the ledger owes something.
         self.wakeup = Wakeup()
         self._locks = Backoff(_FIRST_RETRY, _LONGEST_RETRY, runtime.rng)
         #: When what was locked is to be tried again, by Trio's clock.
@@ -65,7 +65,7 @@ class Settler:
         """Write one batch of outcomes, and one of releases.
 
         Raises:
-            StatementFailed: the database does not take them now; they are still owed.
+            StatementFailed: the database did not answer; all that it did not take is still owed.
         """
         if trio.current_time() >= self._retry_at:
             self._retry_at = math.inf
@@ -79,10 +79,10 @@ class Settler:
     async def _write(self) -> None:
         hints, name = self._runtime.hints, self._queue.name
         if owed := self._ledger.next_outcomes():
-            results = await self._settle(owed)
+            results = await self._settle(owed)  # rule: an outcome is written
             locked = {id for id, result in results.items() if result is WriteResult.LOCKED}
-            self._ledger.written(owed, locked)
-            # Claims may have been waiting for that.
+            self._ledger.written(owed, locked)  # rule: and forgotten after that
+            # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
             for each in owed:
@@ -100,39 +100,40 @@ class Settler:
         outcomes = [each.outcome for each in owed]
         try:
             return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
-        except RowRefused as refused:
+        except RowRefused as refused:  # rule: an outcome is refused alone
             if len(owed) == 1:
                 return await self._settle_refused(owed[0], refused)
-        # One of them is at fault, and the others must not suffer for it.
+        # One of the rows is the reason; each is tried alone, so that the others are written.
         results: dict[str, WriteResult] = {}
         for each in owed:
             results.update(await self._settle([each]))
         return results
 
     async def _settle_refused(self, owed: Owed, refused: RowRefused) -> dict[str, WriteResult]:
-        """What an attempt left cannot be stored: then that is how it failed."""
-        crash = describe_crash(refused)
+        """Fail an attempt as a crash, since the database refuses its outcome."""
         outcome = owed.outcome
         failed = outcome._replace(
             failure_reason=FailureReason.CRASH.value,
             output=None,
             error_data=None,
-            crash_type=crash.type,
-            crash_message=crash.message,
+            crash_type=type_name((refused.__cause__ or refused).__class__),
+            crash_message=refused.brief,
             crash_traceback=None,
             next_attempt_id=outcome.next_attempt_id or self._runtime.make_id(),
         )
         try:
             results = await self._runtime.store.settle([failed], self._queue.allowed_losses)
         except RowRefused as again:
-            self._runtime.events.emit(OutcomeUnstorable(error=again, **self._facts(owed)))
+            self._runtime.events.emit(
+                OutcomeUnstorable(error=without_rows(again), **self._facts(owed))
+            )
             return {}
         if WriteResult.LOCKED in results.values():
             # Not written yet: it will be refused again, and told then.
             return results
         self._runtime.events.emit(
             OutcomeRefused(
-                error=refused,
+                error=without_rows(refused),
                 next_attempt=WriteResult.RETRIED in results.values(),
                 **self._facts(owed),
             )

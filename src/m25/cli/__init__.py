@@ -1,7 +1,7 @@
 """The command: `m25`, or `python -m m25`.
 
 A subcommand is a module of this package, imported when it is asked for, with two functions:
-`configure(parser)` declares its options, and `run(options, console)` does it and returns the exit
+`configure(parser)` declares its options, and `run(options, console)` runs it and returns the exit
 code.
 """
 
@@ -31,13 +31,13 @@ _INTERRUPTED: Final = 130
 
 
 class Command(Protocol):
-    """What the module of a subcommand is."""
+    """The module of a subcommand."""
 
     def configure(self, parser: argparse.ArgumentParser, /) -> None:
         """Declare the options."""
 
     def run(self, options: argparse.Namespace, console: Console, /) -> int:
-        """Do it, and return the exit code."""
+        """Run the subcommand, and return the exit code."""
         ...
 
 
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has had enough, as in `m25 migrate | head`. What is still buffered
-        # would fail again when the interpreter ends.
+        # The program that read the output has ended, as in `m25 migrate | head`. Python writes the
+        # rest of its buffer when it ends: into nothing now, so that this does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -72,7 +72,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         subparser = commands.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        # A module that is not asked for is not imported: help and usage come at once.
+        # The modules of other subcommands are not imported, so that help and usage come at once.
         if name in arguments:
             _load(name).configure(subparser)
     return parser
@@ -84,7 +84,8 @@ def _load(name: str) -> Command:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        # argparse repeats what it does not understand: an address that was not quoted, say.
+        # argparse repeats arguments that it does not understand. One may be a part of an address
+        # that was not quoted.
         super().error(_PASSWORD.sub(r"\1…", message))
 
 

@@ -1,4 +1,4 @@
-"""The address of a database, as deploy scripts have it: an option, or the environment."""
+"""The address of a database: from an option, or from the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else of libpq's environment (PGHOST, PGDATABASE, PGPASSWORD, PGSERVICE and so on
 driver, as SQLAlchemy's do (postgresql+psycopg://...). A password is better kept in the environment
 or in ~/.pgpass than given to --addr, where other users of the machine can see it."""
 
-#: The parts of an address that messages name.
+#: The parts of an address that messages may name; the password is not among them.
 _SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 
 
@@ -35,7 +35,7 @@ def read(given: str | None) -> str:
     """The conninfo string of the address that was given, or of the environment.
 
     Raises:
-        WrongAddress: it cannot be read, or not without taking a password for something else.
+        WrongAddress: the address cannot be read.
     """
     source = "--addr" if given is not None else "DATABASE_URL"
     address = os.environ.get("DATABASE_URL", "") if given is None else given
@@ -46,7 +46,7 @@ def read(given: str | None) -> str:
 
 
 def describe(conninfo: str) -> str:
-    """Where a conninfo string leads, with what libpq's environment adds; never the password."""
+    """The database that a conninfo string and libpq's environment name; never the password."""
     given = conninfo_to_dict(conninfo)
     for option in pq.Conninfo.get_defaults():
         if option.val is not None:

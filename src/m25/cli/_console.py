@@ -6,20 +6,20 @@ import sys
 
 
 class Console:
-    """The two streams of a command; `silent` leaves out what is neither data nor an error."""
+    """The two streams of a command; with `silent`, `say` writes nothing."""
 
     def __init__(self) -> None:
         self.silent = False
 
     def data(self, text: str) -> None:
-        """Write what was asked for, as it is."""
+        """Write the command's output, as it is."""
         sys.stdout.write(text)
 
     def say(self, message: str) -> None:
-        """Tell whoever watches, unless silent."""
+        """Write a message for the user, unless silent."""
         if not self.silent:
             sys.stderr.write(f"{message}\n")
 
     def error(self, message: str) -> None:
-        """Tell why it did not work."""
+        """Write why the command failed."""
         sys.stderr.write(f"m25: {message}\n")

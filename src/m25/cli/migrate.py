@@ -1,4 +1,4 @@
-"""`m25 migrate`: what a database still needs, printed or applied."""
+"""`m25 migrate`: the migrations that a database still needs, printed or applied."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAILED: Final = 1
 WRONG_USAGE: Final = 2
 PENDING: Final = 3
 
-#: PostgreSQL cuts longer names off, in bytes.
+#: PostgreSQL cuts longer names off; in bytes.
 _LONGEST_NAME: Final = 63
 
 _DESCRIPTION: Final = """\
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 async def _migrate(
     conninfo: str, schema: str, applying: bool
 ) -> tuple[Sequence[migrations.Migration], migrations.SchemaVersion | None]:
-    """The steps that are needed, or were; and how far the schema is migrated after that."""
+    """The steps that are needed, or that were applied; and the schema's version after that."""
     async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
         look = migrations.apply if applying else migrations.pending
         steps = await look(connection, schema)
@@ -120,7 +120,7 @@ def _schema_name(name: str) -> str:
     """Check a schema's name.
 
     Raises:
-        argparse.ArgumentTypeError: PostgreSQL cannot hold it, or would hold another.
+        argparse.ArgumentTypeError: PostgreSQL cannot hold the name, or would cut it off.
     """
     try:
         check_text(name, "the name of a schema", ValueError)

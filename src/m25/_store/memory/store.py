@@ -1,4 +1,4 @@
-"""The calls of the store in memory."""
+"""The calls of the store in memory; long, because it has all of them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ from ..protocol import (
     Position,
     Started,
     Store,
+    Suspect,
     Swept,
     SweptQueue,
+    Worker,
     WriteResult,
     Written,
 )
@@ -49,6 +51,7 @@ from .rows import (
     seconds,
 )
 from .table import Table
+from .workers import Workers, is_as_seen
 
 #: Awaited with the name of a call, before it is applied and after: it may raise
 #: `psycopg.OperationalError`, as a connection does that dies on the way there or back, and the call
@@ -83,6 +86,7 @@ class MemoryStore(Store):
         self._listeners = Listeners()
         self._watchers = trio.lowlevel.ParkingLot()
         self._unlocked = trio.lowlevel.ParkingLot()
+        self._workers = Workers()
 
     # For tests
 
@@ -132,6 +136,10 @@ class MemoryStore(Store):
     async def wait_for_change(self) -> None:
         """Wait until some call has been applied."""
         await self._watchers.park()
+
+    def end_sessions(self, worker_id: str) -> None:
+        """Do as a database does whose client is killed: the sessions of this worker are gone."""
+        self._workers.end_sessions(worker_id)
 
     # The calls
 
@@ -316,15 +324,38 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
             return Written({row.id for row in rows}, locked)
 
-    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
-        async with self._call("sweep") as now:
-            dead = [
-                (queue, row)
+    async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
+        async with self._call("find_suspects") as now:
+            suspects = [
+                suspect
                 for queue in queues
-                for row in self._table.unlocked(queue.name)
-                if row.is_dead(queue, now)
+                for row in self._table.live(queue.name)
+                if (suspect := self._workers.suspect(row, queue, now)) is not None
             ]
-            return [self._sweep(row, queue, now) for queue, row in dead[:limit]]
+            return suspects[:limit]
+
+    async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
+        by_name = {queue.name: queue for queue in queues}
+        async with self._call("sweep") as now:
+            swept: list[Swept] = []
+            for suspect in suspects:
+                row = self._table.rows.get(suspect.id)
+                queue = None if row is None else by_name.get(row.queue_name)
+                if row is None or queue is None or not is_as_seen(row, suspect):
+                    continue
+                if row.id in self._table.locked:
+                    continue
+                if row.claim_token is not None or row.is_dead(queue, now):
+                    swept.append(self._sweep(row, queue, now))
+            return swept
+
+    async def announce(self, worker: Worker) -> None:
+        async with self._call("announce"):
+            self._workers.announce(worker.id)
+
+    async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
+        async with self._call("dismiss"):
+            self._workers.dismiss(worker_id)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         async with self._call("survey") as now:

@@ -1,13 +1,14 @@
 """`m25 demo`: a queue at work on real files, and an account of what became of every job.
 
     play                          enqueues, plays the acts, and reads the account
-    ├─ PostgreSQL                 embedded, unless one is given
+    ├─ PostgreSQL                 embedded, unless an address is given
     ├─ worker 1, worker 2         processes that run the queue "sources", a job for every file
     ├─ worker 3                   runs "arrivals", until it is killed
-    └─ worker 4                   runs "arrivals", what worker 3 left undone first
+    └─ worker 4                   runs "arrivals": first the jobs that worker 3 had begun
 
-`jobs.py` has the queues, `worker.py` the process that runs them, `acts.py` what is asked of them,
-`account.sql` what is read from the rows in the end, and `play.py` the whole.
+`jobs.py` has the queues, `worker.py` the process that runs them. `acts.py` has the acts, each of
+which shows one thing that m25 does. `account.sql` counts the rows in the end, and `play.py` runs it
+all.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Play the demo, and return the exit code."""
+    """Run the demo, and return the exit code."""
     if sys.platform == "win32":
         console.error("the demo kills a process by SIGKILL, which Windows does not have")
         return 1
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     except _address.WrongAddress as error:
         console.error(str(error))
         return 2
-    # Not before: a worker needs none of it.
+    # Imported only here: the workers import this package, too, and need none of it.
     from .play import play_unless_interrupted
 
     try:

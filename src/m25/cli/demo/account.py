@@ -1,4 +1,4 @@
-"""The account at the end of the demo: what the rows say, beside what was put in."""
+"""The account at the end of the demo: counts of rows, beside the counts that they must be."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import attrs
 
 from m25 import migrations, pg
 
-#: The name of an act, and what of it is counted.
+#: The name of an act, and what is counted of its jobs.
 Entry = tuple[str, str]
 
-#: What must never be, whatever was put in.
+#: Counts that must be 0, whatever was enqueued.
 NEVER: Final[Mapping[Entry, int]] = {
     ("all", "started too early"): 0,
     ("all", "retried too early"): 0,
@@ -38,13 +38,13 @@ class Line:
 
 
 def compare(expected: Mapping[Entry, int], found: Mapping[Entry, int]) -> Sequence[Line]:
-    """Set the two side by side: a line for every entry that either has, with 0 where it is not."""
+    """A line for every entry of either; an entry that is missing in one of them counts as 0."""
     entries = dict.fromkeys([*expected, *found])
     return [Line(*entry, expected.get(entry, 0), found.get(entry, 0)) for entry in entries]
 
 
 async def read(connection: pg.AsyncConnection[Any], schema: str) -> Mapping[Entry, int]:
-    """What the rows say: `account.sql`."""
+    """Count the rows, by `account.sql`."""
     text = (
         resources.files(__name__.rpartition(".")[0])
         .joinpath("account.sql")
@@ -54,8 +54,10 @@ async def read(connection: pg.AsyncConnection[Any], schema: str) -> Mapping[Entr
     return {(act, what): int(found or 0) for act, what, found in await cursor.fetchall()}
 
 
-async def stand(connection: pg.AsyncConnection[Any], schema: str) -> Mapping[str, Counter[str]]:
-    """How many jobs are in which status now, by queue."""
+async def count_by_status(
+    connection: pg.AsyncConnection[Any], schema: str
+) -> Mapping[str, Counter[str]]:
+    """How many jobs of each queue are in which status now."""
     table = f"{migrations.quote(schema)}.job"
     statement = f"select queue_name, status, count(*) from {table} group by 1, 2 order by 1"  # noqa: S608
     cursor = await connection.execute(statement.encode())

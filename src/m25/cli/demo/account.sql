@@ -1,5 +1,5 @@
--- What became of the demo's jobs, as the rows say. Every attempt is a row; `meta` holds the name of
--- the act that put it there, which later attempts of the same job inherit.
+-- Count what became of the demo's jobs. Every attempt is a row; its `meta` holds the name of the act
+-- that enqueued the job, and later attempts of the same job inherit it.
 select
     coalesce(meta ->> 'act', 'nobody asked') as act,
     status || coalesce(' (' || failure_reason || ')', '') as what,

@@ -1,7 +1,7 @@
 """The acts of the demo, in the order in which they are played.
 
-Each asks the queue for something, tells what came of it, and returns what the rows must say
-afterwards: how many attempts ended how.
+Each enqueues jobs, shows what became of them, and returns the counts that the account must have
+afterwards: how many attempts ended in which way.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .troupe import Troupe
 
 ArrivalRecord = JobRecord[Arrival, Receipt, Locked]
 
-#: How often a job is looked at, in seconds.
-_LOOK: Final = 0.05
+#: How often a job's record is read, in seconds.
+_POLL_INTERVAL: Final = 0.05
 
 _ENDED: Final = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 @attrs.frozen
 class Stage:
-    """What an act has to play with."""
+    """What an act works with."""
 
     name: str
     m: m25.M25
@@ -49,11 +49,11 @@ class Stage:
         content = f"This is {file}.\n".encode()
         aside = trio.Path(self.folder / f"{file}.part")
         await aside.write_bytes(content)
-        # Renamed, it is there at once and whole.
+        # By renaming, so that the file is there at once and whole.
         await aside.rename(self.folder / file)
 
     async def now(self) -> datetime:
-        """The time by the server's clock, which decides."""
+        """The time by the server's clock, which decides when jobs are due."""
         cursor = await self.connection.execute("select extract(epoch from clock_timestamp())")
         row = await cursor.fetchone()
         assert row is not None
@@ -65,7 +65,7 @@ class Stage:
             record = await self.m.get_job(arrivals, job.id)
             if record.status in statuses:
                 return record
-            await trio.sleep(_LOOK)
+            await trio.sleep(_POLL_INTERVAL)
 
     async def end_of(self, job: ArrivalRecord) -> ArrivalRecord:
         """The record of a job, once it has ended."""
@@ -76,7 +76,7 @@ Act = Callable[[Stage], Awaitable[Mapping[str, int]]]
 
 
 async def killed_worker(stage: Stage) -> Mapping[str, int]:
-    """The jobs of a worker that is no more are run again by another."""
+    """The jobs of a worker that was killed are run again by another."""
     files = ["first.txt", "second.txt", "third.txt"]
     victim = await stage.workers.start(arrivals.name)
     jobs = [await stage.m.enqueue(arrivals, stage.job(file)) for file in files]
@@ -151,7 +151,7 @@ async def cancelled(stage: Stage) -> Mapping[str, int]:
 
 
 async def rolled_back(stage: Stage) -> Mapping[str, int]:
-    """A job enqueued in the caller's transaction is gone with it."""
+    """A job enqueued in the caller's transaction is gone where that is rolled back."""
     async with stage.connection.transaction():
         job = await stage.m.enqueue(
             arrivals, stage.job("rolled_back.txt"), connection=stage.connection
@@ -165,7 +165,7 @@ async def rolled_back(stage: Stage) -> Mapping[str, int]:
 
 
 async def committed(stage: Stage) -> Mapping[str, int]:
-    """A job enqueued in the caller's transaction is there once that is committed."""
+    """A job enqueued in the caller's transaction is there once the transaction is committed."""
     await stage.put("committed.txt")
     async with stage.connection.transaction():
         job = await stage.m.enqueue(

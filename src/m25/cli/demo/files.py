@@ -1,4 +1,4 @@
-"""The files of the demo: which are read, and what reading them must give."""
+"""The files of the demo: which files are read, and what the jobs must find in them."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def put_broken(folder: Path) -> Sequence[str]:
 
 
 def foresee(files: Sequence[str]) -> tuple[Mapping[Entry, int], Mapping[str, NotText | NotPython]]:
-    """What reading the files must give, found out by reading them here, without any queue.
+    """Read the files here, without any queue, to know what the jobs must find.
 
     Returns:
-        what the rows must say of them; and the error of each file that has one.
+        the counts that the account must have; and the error of each file that has one.
     """
     read: list[Facts] = []
     errors: dict[str, NotText | NotPython] = {}

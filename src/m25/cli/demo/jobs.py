@@ -1,6 +1,6 @@
 """The demo's two queues: what their jobs take, what they return, and what they may raise.
 
-This is all that the workers and whoever enqueues have in common.
+The workers import this, and so does the program that enqueues; they have nothing else in common.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import trio
 
 import m25
 
-#: Impatient, for an audience: a worker that is gone is found out three seconds after its last
-#: heartbeat. The defaults are right in production.
-IMPATIENT: Final[m25.QueueOptions] = {
+#: Short intervals, so that the demo is short: a worker that is gone is noticed three seconds after
+#: its last heartbeat. In production the defaults are right.
+SHORT_INTERVALS: Final[m25.QueueOptions] = {
     "max_concurrency": 4,
     "poll_interval": 0.5,
     "heartbeat_interval": 0.5,
@@ -85,7 +85,7 @@ def examine(path: str) -> Facts:
     )
 
 
-@m25.queue("sources", errors=(NotText, NotPython), **IMPATIENT)
+@m25.queue("sources", errors=(NotText, NotPython), **SHORT_INTERVALS)
 async def sources(file: SourceFile) -> Facts:
     """Read a source file: in a thread, since parsing would keep every other task waiting."""
     return await trio.to_thread.run_sync(examine, file.path)
@@ -118,7 +118,7 @@ class Locked(Exception):
     attempt: int
 
 
-@m25.queue("arrivals", errors=(Locked,), **IMPATIENT)
+@m25.queue("arrivals", errors=(Locked,), **SHORT_INTERVALS)
 async def arrivals(arrival: Arrival) -> Receipt:
     """Wait for a file to arrive, for as long as the job may take, and acknowledge it."""
     attempt = m25.current_job().attempt

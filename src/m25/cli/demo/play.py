@@ -7,8 +7,9 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -22,24 +23,24 @@ from m25 import Job, JobId, embedded, migrations, pg
 from . import account, files
 from .acts import ACTS, Stage
 from .jobs import NotPython, NotText, SourceFile, sources
-from .screen import Screen, View, open_screen
+from .screen import PlainScreen, Screen, View
 from .troupe import Troupe, open_troupe
 
 #: How many workers read files.
 _READERS: Final = 2
 
-#: How often the screen shows how the queues stand, in seconds.
+#: How often jobs are counted for the screen, in seconds.
 _FRAME: Final = 0.2
 
-#: When the demo stops waiting for jobs, and counts what there is, in seconds.
-_PATIENCE: Final = 50.0
+#: After this many seconds the demo waits for jobs no longer, and counts what there is.
+_LONGEST_WAIT: Final = 50.0
 
-#: How long taking away the demo's tables may take, in seconds.
+#: How long it may take to drop the demo's schema, in seconds.
 _CLEAN_UP: Final = 5.0
 
 
 async def play_unless_interrupted(folder: Path, address: str | None) -> int:
-    """Play; Ctrl-C or SIGTERM ends it in good order, with the exit code that shells give it."""
+    """Play; Ctrl-C or SIGTERM ends the demo in good order, with the exit code usual in shells."""
     code = 1
     async with trio.open_nursery() as nursery:
 
@@ -61,10 +62,10 @@ async def play(folder: Path, address: str | None) -> int:
 
     Args:
         folder: where the files are.
-        address: the conninfo string of a server; without one, there is an embedded one.
+        address: the conninfo string of a server; without it an embedded server is used.
     """
     began = trio.current_time()
-    with open_screen() as screen, tempfile.TemporaryDirectory(prefix="m25-demo-") as own:
+    with _open_screen() as screen, tempfile.TemporaryDirectory(prefix="m25-demo-") as own:
         async with _database(address, screen) as (dsn, schema):
             lines = await _perform(folder, Path(own), dsn, schema, screen)
         screen.account(lines)
@@ -72,11 +73,23 @@ async def play(folder: Path, address: str | None) -> int:
 
 
 def conclude(lines: Sequence[account.Line], seconds: float) -> int:
-    """Tell whether every count is right, and return the exit code that says the same."""
+    """Print whether every count is right, and return the exit code that says the same."""
     wrong = sum(not line.is_right for line in lines)
     verdict = f"{wrong} of {len(lines)} counts are WRONG" if wrong else "every count is right"
     sys.stdout.write(f"{verdict}, after {seconds:.1f} s\n")
     return 1 if wrong else 0
+
+
+@contextmanager
+def _open_screen() -> Generator[Screen]:
+    """A live table on a terminal, if rich is installed, else plain lines."""
+    if sys.stdout.isatty() and find_spec("rich"):
+        from .rich_screen import RichScreen
+
+        with RichScreen() as screen:
+            yield screen
+    else:
+        yield PlainScreen()
 
 
 async def _perform(
@@ -98,14 +111,14 @@ async def _perform(
         jobs = await _enqueue_all(m, paths)
 
         expected: dict[account.Entry, int] = {}
-        with trio.move_on_after(_PATIENCE) as patience:
+        with trio.move_on_after(_LONGEST_WAIT) as waiting:
             for name, act in ACTS.items():
                 say = functools.partial(_say, screen, name)
                 outcomes = await act(Stage(name, m, connection, troupe, own, say))
                 expected.update(((name, what), count) for what, count in outcomes.items())
             await _until_idle(connection, schema)
-        if patience.cancelled_caught:
-            screen.say(f"not done after {_PATIENCE:g} s: this is the account so far")
+        if waiting.cancelled_caught:
+            screen.say(f"not done after {_LONGEST_WAIT:g} s: this is the account so far")
 
         screen.say("reading the same files here, without any queue, to compare")
         foreseen, errors = await trio.to_thread.run_sync(
@@ -121,7 +134,7 @@ async def _perform(
 
 
 async def _enqueue_all(m: m25.M25, paths: Sequence[str]) -> Mapping[str, JobId]:
-    """Enqueue a job for each file: those that are enqueued at once share a commit."""
+    """Enqueue a job for each file, from a task for each: so the jobs share commits."""
     jobs: dict[str, JobId] = {}
 
     async def enqueue(path: str) -> None:
@@ -143,7 +156,7 @@ async def _show(dsn: str, schema: str, troupe: Troupe, files: int, screen: Scree
     """Show how the queues stand, until cancelled."""
     async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         while True:
-            counts = await account.stand(connection, schema)
+            counts = await account.count_by_status(connection, schema)
             screen.show(View(counts, troupe.describe(), files))
             await trio.sleep(_FRAME)
 
@@ -151,7 +164,7 @@ async def _show(dsn: str, schema: str, troupe: Troupe, files: int, screen: Scree
 async def _until_idle(connection: pg.AsyncConnection[Any], schema: str) -> None:
     """Wait until no job is pending, reserved or executing."""
     while True:
-        counts = await account.stand(connection, schema)
+        counts = await account.count_by_status(connection, schema)
         total = sum(counts.values(), Counter[str]())
         if not any(total[status] for status in ("pending", "reserved", "executing")):
             return

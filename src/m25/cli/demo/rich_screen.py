@@ -18,12 +18,12 @@ from .screen import STATUSES, Clock, View, verdict
 
 
 class RichScreen:
-    """Events scroll by; below them stands how the queues are."""
+    """Events scroll by; the table below them has the jobs of each queue by status."""
 
     def __init__(self) -> None:
         self._console = Console()
         self._clock = Clock()
-        # Drawn when there is something new, by us: no thread of rich's own.
+        # We draw it when there is something new, so that rich needs no thread for it.
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class RichScreen:
         self._live.stop()
 
     def say(self, event: str) -> None:
-        """Tell of an event."""
+        """Show an event."""
         self._console.print(Text.assemble((f"{self._clock}  ", "dim"), event))
 
     def show(self, view: View) -> None:

@@ -1,12 +1,10 @@
-"""What the audience sees: a live table on a terminal, if rich is installed, else plain lines."""
+"""How the demo is shown: what a screen is, and the one of plain lines."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -16,7 +14,7 @@ from m25 import JobStatus
 
 from .account import Line
 
-#: How often plain lines tell how far it is, in seconds.
+#: The least time between two plain lines of counts, in seconds.
 _PLAIN_INTERVAL: Final = 2.0
 
 #: The statuses, in the order of a job's life.
@@ -29,14 +27,14 @@ class View:
 
     #: How many jobs are in which status, by queue.
     counts: Mapping[str, Counter[str]]
-    #: Each worker, and how it is.
+    #: Each worker, and its state.
     workers: Sequence[str]
     #: How many files there are to read.
     files: int
 
     @property
     def files_done(self) -> int:
-        """How many of them were read, or could not be."""
+        """How many files were read, or could not be."""
         counts = self.counts.get("sources", Counter[str]())
         return counts["succeeded"] + counts["failed"]
 
@@ -45,25 +43,13 @@ class Screen(Protocol):
     """Where the demo is shown."""
 
     def say(self, event: str) -> None:
-        """Tell of an event."""
+        """Show an event."""
 
     def show(self, view: View) -> None:
         """Show how the queues stand."""
 
     def account(self, lines: Sequence[Line]) -> None:
         """Show the account."""
-
-
-@contextmanager
-def open_screen() -> Generator[Screen]:
-    """The best screen there is, for the length of the block."""
-    if sys.stdout.isatty() and find_spec("rich"):
-        from .rich_screen import RichScreen
-
-        with RichScreen() as screen:
-            yield screen
-    else:
-        yield PlainScreen()
 
 
 class Clock:
@@ -85,7 +71,7 @@ class PlainScreen:
         self._shown = View({}, (), 0)
 
     def say(self, event: str) -> None:
-        """Tell of an event."""
+        """Show an event."""
         sys.stdout.write(f"{self._clock}  {event}\n")
         sys.stdout.flush()
 

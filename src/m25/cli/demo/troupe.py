@@ -19,7 +19,7 @@ from . import worker
 
 
 class WorkerFailed(m25.M25Error):
-    """A worker ended before it was ready; what it said was told."""
+    """A worker ended before it was ready; what it printed was shown."""
 
 
 @attrs.define(eq=False)
@@ -34,7 +34,7 @@ class Worker:
 
 
 class Troupe:
-    """All of them; made by `open_troupe`."""
+    """All worker processes; made by `open_troupe`."""
 
     def __init__(
         self, nursery: trio.Nursery, dsn: str, schema: str, say: Callable[[str], None]
@@ -50,10 +50,10 @@ class Troupe:
         self._say = say
 
     async def start(self, *queues: str) -> Worker:
-        """Start a worker for these queues; return it when it runs them.
+        """Start a worker for these queues; return the worker when it runs them.
 
         Raises:
-            WorkerFailed: it ended before it did.
+            WorkerFailed: the worker ended before it ran them.
         """
         started = Worker(f"worker {len(self.workers) + 1}", queues)
         self.workers.append(started)
@@ -71,11 +71,11 @@ class Troupe:
         await victim.process.wait()
 
     def describe(self) -> Sequence[str]:
-        """Each worker, and how it is."""
+        """Each worker, and its state."""
         return [f"{each.name} ({', '.join(each.queues)}): {each.state}" for each in self.workers]
 
     async def stop(self) -> None:
-        """Let every worker end in its own time: it finishes what it is running."""
+        """Let every worker finish its running jobs, and end."""
         for each in self.workers:
             assert each.process is not None
             assert each.process.stdin is not None
@@ -92,12 +92,12 @@ class Troupe:
             me.state = "ended" if code == 0 else f"failed with exit code {code}"
             if code != 0:
                 self._say(f"{me.name} {me.state}")
-        # Whoever waits for it to begin need not.
+        # A `start` that waits for this worker need wait no longer.
         me.ready.set()
 
     async def _open(self, me: Worker, task_status: trio.TaskStatus[trio.Process]) -> None:
-        # Ctrl-C is for the demo, which then ends its workers: hence a session of their own. And -P,
-        # since the folder that it is run in may well have a `queue.py` or a `types.py`.
+        # In a session of its own: Ctrl-C is for the demo alone, which then ends its workers. With
+        # -P, since the current folder may hold a `queue.py` or a `types.py`.
         await trio.run_process(
             [sys.executable, "-P", "-m", worker.__name__, *me.queues],
             stdin=subprocess.PIPE,
@@ -110,7 +110,7 @@ class Troupe:
         )
 
     async def _listen(self, me: Worker, process: trio.Process) -> None:
-        """Hear what it says, line by line."""
+        """Read the worker's output, line by line."""
         assert process.stdout is not None
         said = b""
         async for chunk in process.stdout:
@@ -125,7 +125,7 @@ class Troupe:
 
 @asynccontextmanager
 async def open_troupe(dsn: str, schema: str, say: Callable[[str], None]) -> AsyncGenerator[Troupe]:
-    """Have workers for the length of the block; none outlives it, however it is left."""
+    """Have workers for the length of the block; none outlives the block, however it is left."""
     async with trio.open_nursery() as nursery:
         workers = Troupe(nursery, dsn, schema, say)
         yield workers
@@ -133,6 +133,6 @@ async def open_troupe(dsn: str, schema: str, say: Callable[[str], None]) -> Asyn
 
 
 def _python_path() -> str:
-    """Where the workers find the m25 that runs this, wherever it was found."""
+    """A module path on which the workers find the same m25 that runs the demo."""
     here = str(Path(m25.__file__).parent.parent)
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))

@@ -1,9 +1,9 @@
-"""A worker of the demo: a process of its own that runs the queues it is told to.
+"""A worker of the demo: a process of its own that runs the queues named by its arguments.
 
     python -m m25.cli.demo.worker sources arrivals
 
-It says "ready" once it runs them, and ends when its standard input does: whatever becomes of the
-program that started it, it is not left behind.
+It prints "ready" once it runs them, and ends when its standard input ends. So no worker is left
+behind, however the program that started it ends.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ async def work(names: Sequence[str]) -> None:
         for name in names:
             m.add_queue(QUEUES[name])
         await m.start()
-        _tell(READY)
+        _print_line(READY)
         async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as standard_input:
             async for _ in standard_input:
                 pass
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s", level=logging.WARNING)
-    # Of the files that it reads, not of ours.
+    # Python warns of faults in the files that the jobs parse; m25 has none to warn of.
     warnings.simplefilter("ignore")
     trio.run(work, sys.argv[1:])
