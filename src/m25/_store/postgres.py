@@ -284,8 +284,7 @@ class PostgresStore(Store):
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
         listens = self._is_direct and self._listener is not None
         listener_pid = self._listener.backend_pid if listens and self._listener else None
-        # The session that is announced is one that stays: that of the heartbeats.
-        await self._run(self._calls.announce(worker, listener_pid), pool=self._heartbeat_pool)
+        await self._run(self._calls.announce(worker, listener_pid), pool=self._work_pool)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
