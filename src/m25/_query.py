@@ -13,13 +13,10 @@ def check_connection(connection: object) -> None:
     """Refuse a `connection` that is neither `None` nor a `m25.pg.AsyncConnection`.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: it is neither; the message says what it is, and what to do.
     """
-    if connection is not None and not isinstance(connection, pg.AsyncConnection):
-        raise TypeError(
-            f"connection must be a m25.pg.AsyncConnection, not {connection!r}: psycopg's own needs "
-            "asyncio, which a Trio program does not run"
-        )
+    if connection is not None:
+        pg.check_connection(connection)
 
 
 def raise_query_error(

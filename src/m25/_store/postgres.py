@@ -299,7 +299,7 @@ class PostgresStore(Store):
     async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
         names = {self._calls.channel(name): name for name in queue_names}
         async with (
-            pg.Listener(self._pool.conninfo) as listener,
+            pg.Listener.from_pool(self._pool) as listener,
             listener.subscribe(*names) as events,
         ):
             self._listener = listener

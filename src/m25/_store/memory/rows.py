@@ -109,10 +109,11 @@ class Row:
 
     def answer(self) -> JobRow:
         """What `get`, `cancel` and `claim` return of it."""
-        return JobRow._make(
-            value if value is None or read is None else read(value)
-            for read, value in zip(_READERS, _get_all(self), strict=True)
-        )
+        values: list[Any] = list(_get_all(self))
+        for position, read in _READERS:
+            if values[position] is not None:
+                values[position] = read(values[position])
+        return JobRow._make(values)
 
 
 _get_all: Final = attrgetter(*COLUMNS)
@@ -176,4 +177,8 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Any]]] = {
 _WRITERS: Final = tuple(
     (name, _KEPT[COLUMNS[name].type]) for name in GIVEN if COLUMNS[name].type in _KEPT
 )
-_READERS: Final = tuple(_ANSWERED.get(column.read_as or column.type) for column in COLUMNS.values())
+_READERS: Final = tuple(
+    (position, _ANSWERED[how])
+    for position, column in enumerate(COLUMNS.values())
+    if (how := column.read_as or column.type) in _ANSWERED
+)
