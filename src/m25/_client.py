@@ -274,7 +274,7 @@ async def open(
     Args:
         conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
             `None`: then libpq's environment says where the database is. Calls are made on the pool.
-            While queues run, their claims, heartbeats and outcomes have connections of their own,
+            While queues run, their claims, heartbeats and results have connections of their own,
             also where the pool is the caller's: at most 3, and 1 for heartbeats alone, opened as
             the pool opens its own.
         schema: the schema of the job table, as it was migrated.

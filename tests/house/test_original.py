@@ -223,12 +223,12 @@ async def test_a_reservation_of_ours_that_the_original_took_is_not_ours_any_more
         assert await do(dsn, RESERVE, limit=1) == [record.id.value]
         (before,) = await rows(dsn, "select * from m25.job")
         assert before["claim_token"] is None
+        assert await store_of(m).start([claim], shared.lease) == []
         nothing = Written(set(), set())
-        store = store_of(m)
-        assert await store.start([claim], shared.lease) == []
-        assert await store.heartbeat([claim], shared.lease, shared.reserved_timeout) == nothing
-        assert await store.release([claim], []) == nothing
-        assert await store.release_claims("shared", [token]) == []
+        renewed = await store_of(m).heartbeat([claim], shared.lease, shared.reserved_timeout)
+        assert renewed == nothing
+        assert await store_of(m).release([claim], []) == nothing
+        assert await store_of(m).release_claims("shared", [token]) == []
         assert await rows(dsn, "select * from m25.job") == [before]
 
 

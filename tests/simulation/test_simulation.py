@@ -57,15 +57,6 @@ def test_nothing_happens_beyond_the_limits() -> None:
     assert history.problems == []
 
 
-def test_what_fails_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails_if_killed(seed: int, limits: Limits = Limits()) -> SimpleNamespace:  # noqa: B008
-        fails = "kill" in limits.faults and limits.jobs >= 3
-        return SimpleNamespace(problems=["2: not ended"] if fails else [])
-
-    monkeypatch.setattr(shrinking, "simulate", fails_if_killed)
-    assert shrink(25) == Limits(frozenset({"kill"}), jobs=3, workers=1)
-
-
 def test_rows_that_strangers_lock_cost_their_own_jobs_alone() -> None:
     locks = Limits(frozenset({"lock"}))
     histories = [simulate(seed, locks) for seed in range(40)]
@@ -93,6 +84,15 @@ def test_the_checker_finds_a_job_that_another_ones_lock_has_cost() -> None:
     lost = [*rows]
     lost[at] = lost[at]._replace(failure_reason="heartbeat_timeout")
     assert lock_violations(lost, history.runs, set())[0].startswith("10: ")
+
+
+def test_what_fails_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_if_killed(seed: int, limits: Limits = Limits()) -> SimpleNamespace:  # noqa: B008
+        fails = "kill" in limits.faults and limits.jobs >= 3
+        return SimpleNamespace(problems=["2: not ended"] if fails else [])
+
+    monkeypatch.setattr(shrinking, "simulate", fails_if_killed)
+    assert shrink(25) == Limits(frozenset({"kill"}), jobs=3, workers=1)
 
 
 @pytest.mark.slow

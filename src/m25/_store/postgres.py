@@ -19,7 +19,7 @@ import trio
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
-from ..pg._pool import pool_beside
+from ..pg._pool_beside import pool_beside
 from .failures import Sorting
 from .protocol import (
     ClaimedJob,
@@ -284,9 +284,7 @@ class PostgresStore(Store):
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
         listens = self._is_direct and self._listener is not None
         listener_pid = self._listener.backend_pid if listens and self._listener else None
-        # By the session of its heartbeats, which is there for as long as the worker is.
-        announcement = self._calls.announce(worker, listener_pid)
-        await self._run(announcement, pool=self._heartbeat_pool)
+        await self._run(self._calls.announce(worker, listener_pid), pool=self._work_pool)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)

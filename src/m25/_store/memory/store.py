@@ -85,8 +85,8 @@ class MemoryStore(Store):
         self._table = Table()
         self._listeners = Listeners()
         self._watchers = trio.lowlevel.ParkingLot()
-        self._workers = Workers()
         self._unlocked = trio.lowlevel.ParkingLot()
+        self._workers = Workers()
 
     # For tests
 
@@ -341,9 +341,9 @@ class MemoryStore(Store):
             for suspect in suspects:
                 row = self._table.rows.get(suspect.id)
                 queue = None if row is None else by_name.get(row.queue_name)
-                if row is None or queue is None or row.id in self._table.locked:
+                if row is None or queue is None or not is_as_seen(row, suspect):
                     continue
-                if not is_as_seen(row, suspect):
+                if row.id in self._table.locked:
                     continue
                 if row.claim_token is not None or row.is_dead(queue, now):
                     swept.append(self._sweep(row, queue, now))
