@@ -116,6 +116,10 @@ class Sweep:
         secret = random.randrange(10**9)
         cursor = await c.execute("select %s::int", [secret])
         assert await cursor.fetchall() == [(secret,)]
+        for statement in ("select %s::int", "select %s::int + 0"):
+            for _ in range(2):
+                cursor = await c.execute(statement, [secret], prepare=True)
+                assert await cursor.fetchall() == [(secret,)]
         await c.rollback()
         await c.set_autocommit(self._autocommit)
         await c.set_isolation_level(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -12,10 +13,12 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from psycopg.conninfo import make_conninfo
+from psycopg import generators
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
+from m25.pg._background import Background
 from proxy import proxied
 
 
@@ -233,6 +236,47 @@ async def test_a_stream_left_without_closing_it_is_ended_for_the_next(
     assert await (await connection.execute("select 1")).fetchone() == (1,)
 
 
+@pytest.mark.parametrize("how", ["break", "cancelled", "stop_after", "timeout"])
+async def test_notifies_that_is_left_early_keeps_what_came_for_the_next_time(
+    connection: pg.AsyncConnection, how: str
+) -> None:
+    await connection.execute("listen news")
+    # They come in one packet.
+    await connection.execute("select pg_notify('news', n::text) from generate_series(1, 20) as n")
+    heard: list[str] = []
+    with trio.fail_after(10):
+        while len(heard) < 20:
+            with trio.CancelScope() as scope:
+                given: dict[str, Any] = {"stop_after": {"stop_after": 3}, "timeout": {"timeout": 0}}
+                async with aclosing(connection.notifies(**given.get(how, {}))) as notices:
+                    async for notice in notices:
+                        heard.append(notice.payload)
+                        if how == "break" and len(heard) % 3 == 0:
+                            break
+                        if how == "cancelled" and len(heard) % 3 == 0:
+                            scope.cancel()
+                        if len(heard) == 20:
+                            break
+    assert heard == [str(n) for n in range(1, 21)]
+
+
+@pytest.mark.filterwarnings("ignore:notify handlers:RuntimeWarning")
+async def test_a_handler_and_notifies_both_hear_of_everything(
+    connection: pg.AsyncConnection, empty_dsn: str
+) -> None:
+    called: list[str] = []
+    connection.add_notify_handler(lambda notice: called.append(notice.payload))
+    await connection.execute("listen news")
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("select pg_notify('news', n::text) from generate_series(1, 3) as n")
+    heard: list[str] = []
+    with trio.fail_after(10):
+        while len(heard) < 3:
+            async with aclosing(connection.notifies()) as notices:
+                heard.append((await anext(notices)).payload)
+    assert heard == called == ["1", "2", "3"]
+
+
 async def test_closing_wakes_who_waits_and_ends_the_query(
     connection: pg.AsyncConnection, empty_dsn: str
 ) -> None:
@@ -275,6 +319,92 @@ async def test_each_host_has_its_own_time_to_connect(empty_dsn: str) -> None:
         async with await pg.AsyncConnection.connect(several) as connection:
             assert connection.info.port == int(port)
         assert 1.5 < trio.current_time() - began < 8
+
+
+async def test_silent_hosts_leave_time_for_those_after_them(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pg.AsyncConnection, "liveness", {"connect_timeout": "3"})
+    listener = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    deaf = listener[0].socket.getsockname()[1]
+    async with listener[0], proxied(empty_dsn) as proxy:
+        port = proxy.dsn.split("port=")[1].split()[0]
+        several = make_conninfo(
+            proxy.dsn, host="127.0.0.1,127.0.0.1,127.0.0.1", port=f"{deaf},{deaf},{port}"
+        )
+        with trio.fail_after(2.9):
+            async with await pg.AsyncConnection.connect(several) as connection:
+                assert connection.info.port == int(port)
+
+
+async def greeted_by_another(dsn: str, nursery: trio.Nursery) -> str:
+    """Make a proxy that greets with another process's number, as poolers do; return its address."""
+    there = conninfo_to_dict(dsn)
+
+    async def serve(client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream(str(there["host"]), int(there["port"]))
+
+        async def up() -> None:
+            async for data in client:
+                await server.send_all(data)
+
+        async with client, server, trio.open_nursery() as both:
+            both.start_soon(up)
+            async for data in server:
+                await client.send_all(
+                    re.sub(rb"K\0\0\0[\x0c-\x28]....", lambda m: m[0][:5] + b"\0\0\0\7", data)
+                )
+            both.cancel_scope.cancel()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, serve, listeners)
+    port = listeners[0].socket.getsockname()[1]
+    return make_conninfo(dsn, host="127.0.0.1", port=port)
+
+
+async def test_behind_a_pooler_nothing_is_prepared(empty_dsn: str) -> None:
+    async with Background() as nursery:
+        there = await greeted_by_another(empty_dsn, nursery)
+        for dsn, are_prepared in ((empty_dsn, True), (there, False)):
+            async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+                for _ in range(8):
+                    await connection.execute("select %s::int", [1])
+                await connection.execute("select %s::text", ["a"], prepare=True)
+                await connection.cursor().executemany("select %s::int8", [[1], [2]])
+                cursor = await connection.execute("select count(*) from pg_prepared_statements")
+                assert (await cursor.fetchone() != (0,)) is are_prepared
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "unsupported startup parameter: options",
+        "unsupported startup parameter in options: client_connection_check_interval",
+        "Feature not supported: RDS Proxy currently doesn't support command-line options.",
+        'unrecognized configuration parameter "tcp_user_timeout"',
+    ],
+)
+async def test_a_refusal_of_what_was_added_is_tried_again_without(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    tried: list[object] = []
+    connect = generators.connect
+
+    def refuse(conninfo: str) -> Any:
+        tried.append(options := conninfo_to_dict(conninfo).get("options"))
+        if options is not None:
+            raise psycopg.OperationalError(f"connection failed: FATAL:  {refusal}")
+        return (yield from connect(conninfo))
+
+    monkeypatch.setattr(generators, "connect", refuse)
+    async with await pg.AsyncConnection.connect(empty_dsn) as connection:
+        await connection.execute("select 1")
+    assert len(tried) == 2
+    tried.clear()
+    refusal = 'password authentication failed for user "ada"'
+    with pytest.raises(psycopg.OperationalError):
+        await pg.AsyncConnection.connect(empty_dsn)
+    assert len(tried) == 1
 
 
 async def test_names_are_resolved_by_trio(empty_dsn: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 import trio
 import trio.testing
 from _until import until
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row, tuple_row
 
 from m25 import pg
 from proxy import proxied
@@ -244,6 +246,69 @@ async def test_it_needs_no_server_to_begin_and_goes_on_trying(empty_dsn: str) ->
             assert scope.cancelled_caught
             proxy.refuses = False
             assert await heard_by(events) == pg.Gap()
+
+
+async def test_a_listener_from_a_pool_connects_as_the_pool_does(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    params = conninfo_to_dict(empty_dsn)
+    configured: list[Any] = []
+
+    class Mine(pg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            # As where the password comes from somewhere else.
+            return await super().connect(*args, **kwargs, password=params["password"])
+
+    async def configure(connection: Mine) -> None:
+        configured.append(connection)
+
+    public = {key: value for key, value in params.items() if key not in ("password", "dbname")}
+    kwargs = {
+        "dbname": params["dbname"],
+        "row_factory": dict_row,
+        "cursor_factory": pg.AsyncRawCursor,
+        "application_name": "a pool's",
+    }
+    async with (
+        pg.Pool(
+            make_conninfo("", **public),
+            connection_class=Mine,
+            kwargs=kwargs,
+            configure=configure,
+        ) as pool,
+        pg.Listener.from_pool(pool) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+        (connection,) = configured
+        assert isinstance(connection, Mine)
+        assert connection.info.parameter_status("application_name") == "a pool's"
+        assert pool.stats().size == 0
+        async with await pool.connect(autocommit=True, row_factory=tuple_row) as own:
+            assert await (await own.execute("show application_name")).fetchone() == ("a pool's",)
+
+
+async def test_a_hook_that_fails_is_tried_again_by_a_listener(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    tries = 0
+
+    async def configure(connection: pg.AsyncConnection) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise KeyError
+
+    async with (
+        pg.Pool(empty_dsn, configure=configure) as pool,
+        pg.Listener.from_pool(pool) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+    assert tries == 3
 
 
 async def test_its_backend_terminated_it_listens_again(

@@ -13,8 +13,11 @@ from ._cursor import (
     AsyncRawServerCursor,
     AsyncServerCursor,
 )
+from ._errors import OutcomeUnknown, PoolClosed, PoolTimeout
 from ._listener import Event, Gap, Listener, Notification
-from ._pool import Pool, PoolClosed, PoolStats, PoolTimeout
+from ._mistakes import check_connection
+from ._pool import Pool
+from ._pool_state import PoolStats
 
 __all__ = [
     "LIVENESS",
@@ -29,10 +32,12 @@ __all__ = [
     "Gap",
     "Listener",
     "Notification",
+    "OutcomeUnknown",
     "Pool",
     "PoolClosed",
     "PoolStats",
     "PoolTimeout",
+    "check_connection",
     "describe",
     "normalize",
 ]

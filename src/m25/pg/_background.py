@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import cast
 
 import trio
+
+
+def check_in_trio(what: str) -> None:
+    """Refuse to go on outside a Trio task.
+
+    Raises:
+        RuntimeError: this is no Trio task.
+    """
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            f"{what} works in a Trio task only, as in trio.run(main); for asyncio there are psycopg"
+            " and psycopg_pool"
+        )
 
 
 class Background:
@@ -14,13 +28,26 @@ class Background:
 
     Unlike a bare nursery it leaves an exception of the block as it is, in no group of its own: the
     user of an object need not know that tasks run behind it.
+
+    Args:
+        what: the object, for messages.
     """
 
-    def __init__(self) -> None:
-        self._manager = trio.open_nursery()
+    def __init__(self, what: str = "this object") -> None:
+        self._what = what
+        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> trio.Nursery:
+        """Open the nursery.
+
+        Raises:
+            RuntimeError: this is no Trio task, or the nursery was opened before.
+        """
+        check_in_trio(self._what)
+        if self._manager is not None:
+            raise RuntimeError(f"{self._what} can be entered once: make another")
+        self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         return self._nursery
 
@@ -30,6 +57,7 @@ class Background:
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> bool:
+        assert self._manager is not None
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
         if exc_val is None or _is_cancelled(exc_val):

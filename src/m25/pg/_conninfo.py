@@ -12,9 +12,16 @@ import psycopg
 from psycopg.abc import ConnDict
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-_DRIVER: Final = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
+from ._advice import explanation
+
+#: PostgreSQL's schemes, as other software writes them too, with or without the name of a driver.
+_SCHEME: Final = re.compile(r"^(?:postgres|postgresql|postgis|pgsql|psql)(?:\+\w+)?://")
 _URL: Final = re.compile(r"postgres(?:ql)?://(?P<rest>.*)", re.DOTALL)
 _PASSWORD: Final = re.compile(r"pass\w*\s*=", re.IGNORECASE)
+#: How servers, poolers and proxies refuse `options`, or what is in them; each in its own words.
+_REFUSAL: Final = re.compile(
+    r"startup parameter|configuration parameter|\boptions?\b|support", re.IGNORECASE
+)
 #: The parts of an address that messages name.
 _SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 
@@ -23,7 +30,7 @@ _SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 #: defaults.
 LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "connect_timeout": "10",  # seconds, for each host
+        "connect_timeout": "10",  # seconds, shared by the hosts
         "keepalives_idle": "10",  # seconds
         "keepalives_interval": "5",  # seconds
         "keepalives_count": "3",
@@ -45,19 +52,23 @@ SERVER_LIVENESS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def normalize(conninfo: str) -> str:
-    """A conninfo string or URL as libpq takes it: SQLAlchemy's `+driver` is left out.
+    """A conninfo string or URL as libpq takes it: the scheme of a URL may be `postgis`, `pgsql` or
+    `psql`, and may have SQLAlchemy's `+driver`.
 
     Raises:
         psycopg.ProgrammingError: libpq cannot read it, or may have taken a part of the password for
-            something else; the message does not repeat it.
+            something else. The message says what to write, and does not repeat the address.
     """
-    address = _DRIVER.sub(r"\1", conninfo)
+    address = _SCHEME.sub("postgresql://", conninfo)
+    normal = ""
+    refusal: str | None = None
     try:
         normal = make_conninfo(address)
     except psycopg.Error as error:
-        raise psycopg.ProgrammingError(
-            "the address is neither a conninfo string nor a postgresql:// URL"
-        ) from _without_text(error)
+        refusal = str(error)
+    # Raised here, the exception has no other behind it that repeats the password.
+    if refusal is not None:
+        raise psycopg.ProgrammingError(explanation(address, refusal))
     if _is_ambiguous(address, conninfo_to_dict(normal)):
         raise psycopg.ProgrammingError(
             "user, password, host and port cannot be told apart; in the user or the password of a "
@@ -114,6 +125,13 @@ def with_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
     return {**params, **missing}
 
 
+def gives_timeout(params: ConnDict) -> bool:
+    """Whether connection parameters, or the environment, give a `connect_timeout`."""
+    return (
+        "connect_timeout" in params or "PGCONNECT_TIMEOUT" in os.environ or _names_a_service(params)
+    )
+
+
 def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnDict:
     """Connection parameters, with these settings of the server unless `options` has others."""
     if not liveness or _names_a_service(params):
@@ -124,18 +142,14 @@ def with_server_liveness(params: ConnDict, liveness: Mapping[str, str]) -> ConnD
     return {**params, "options": f"{ours} {given}".strip()}
 
 
-def is_about(liveness: Mapping[str, str], error: psycopg.Error) -> bool:
-    """Whether a server refused a connection because of these settings."""
+def may_refuse(liveness: Mapping[str, str], error: psycopg.Error) -> bool:
+    """Whether a server may have refused a connection because of these settings."""
     message = str(error)
     return bool(liveness) and (
-        "startup parameter" in message or any(name in message for name in liveness)
+        _REFUSAL.search(message) is not None or any(name in message for name in liveness)
     )
 
 
 def _names_a_service(params: ConnDict) -> bool:
     # The service's file may give any of these, and what is added here would override it.
     return bool(params.get("service")) or "PGSERVICE" in os.environ
-
-
-def _without_text(error: psycopg.Error) -> Exception:
-    return type(error)("(left out: it may repeat a password)")

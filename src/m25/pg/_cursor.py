@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import trio
-from psycopg.abc import Params, Query
+from psycopg import generators, pq
+from psycopg.abc import Params, PQGen, Query
 from psycopg.copy import AsyncCopy, AsyncQueuedLibpqWriter, AsyncWriter
 from psycopg.rows import Row
 
 from ._wire import CLEAN_UP, INTERRUPTIONS
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+#: Results of a query that has more rows to come.
+_SOME_ROWS: Final = (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_CHUNK)
 
 
 class AsyncCursor(psycopg.AsyncCursor[Row]):
@@ -32,6 +40,27 @@ class AsyncCursor(psycopg.AsyncCursor[Row]):
         # psycopg calls it at the start of each fetch.
         await self._conn._wire.checkpoint_if_due()  # type: ignore[attr-defined]
         await super()._fetch_pipeline()
+
+    def _stream_send_gen(self, *args: Any, **kwargs: Any) -> PQGen[None]:
+        yield from super()._stream_send_gen(*args, **kwargs)
+        self._conn._wire.is_row_by_row = True  # type: ignore[attr-defined]
+
+    def _stream_fetchone_gen(self, first: bool) -> PQGen[PGresult | None]:
+        # psycopg's passes over an error that comes after the last row: that of the implicit commit.
+        result: PGresult | None = yield from generators.fetch(self._pgconn)
+        if result is None:
+            return None
+        if result.status in _SOME_ROWS:
+            self.pgresult = result
+            self._tx.set_pgresult(result, set_loaders=first)
+            if first:
+                self._make_row = self._make_row_maker()
+            return result
+        self._check_results([result])
+        self._check_results([result, *(yield from generators.fetch_many(self._pgconn))])
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            raise psycopg.ProgrammingError("the operation in stream() didn't produce a result")
+        return None
 
     @asynccontextmanager
     async def copy(

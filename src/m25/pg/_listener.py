@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, LiteralString, Self
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 from uuid import uuid4
 
 import attrs
@@ -24,6 +25,10 @@ from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
 from ._wakeup import Wakeup
+from ._wire import check_libpq
+
+if TYPE_CHECKING:
+    from ._pool import Pool
 
 _logger = logging.getLogger("m25.pg.listener")
 
@@ -138,12 +143,15 @@ class Listener:
         ping_interval: float = 30.0,
         ping_timeout: float = 5.0,
     ) -> None:
+        check_libpq()
         self.conninfo: str = normalize(conninfo)
         #: Whether there is a connection.
         self.connected: bool = False
         #: Whether notifications were found not to arrive, on the connection that there is.
         self.silent: bool = False
-        self._kwargs: dict[str, Any] = {**(kwargs or {}), "autocommit": True}
+        self._connect: Callable[..., Awaitable[AsyncConnection[Any]]] = partial(
+            AsyncConnection.connect, self.conninfo, **(kwargs or {})
+        )
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._echo = f"m25_echo_{uuid4().hex}"
@@ -153,8 +161,19 @@ class Listener:
         #: Around the wait for notifications: cancelled when subscribers come or go.
         self._hearing = trio.CancelScope()
         self._has_warned = False
-        self._background = Background()
+        self._background = Background("m25.pg.Listener")
         self._nursery: trio.Nursery | None = None
+
+    @classmethod
+    def from_pool(
+        cls, pool: Pool[Any], *, ping_interval: float = 30.0, ping_timeout: float = 5.0
+    ) -> Self:
+        """A listener whose connection is opened as those of a pool, by `Pool.connect`; it is no
+        part of the pool.
+        """
+        listener = cls(pool.conninfo, ping_interval=ping_interval, ping_timeout=ping_timeout)
+        listener._connect = pool.connect
+        return listener
 
     async def __aenter__(self) -> Self:
         self._nursery = await self._background.__aenter__()
@@ -210,9 +229,7 @@ class Listener:
         backoff = Backoff(longest=_LONGEST_CONNECTING_WAIT)
         while True:
             try:
-                async with await AsyncConnection.connect(
-                    self.conninfo, **self._kwargs
-                ) as connection:
+                async with await self._open() as connection:
                     listening = _Listening(connection, self._echo, self._ping_timeout)
                     await self._greet(listening)
                     backoff.worked()
@@ -226,6 +243,15 @@ class Listener:
             finally:
                 self.connected = False
             await trio.sleep(backoff.failed())
+
+    async def _open(self) -> AsyncConnection[Any]:
+        try:
+            return await self._connect(autocommit=True)
+        except (psycopg.Error, OSError):
+            raise
+        except Exception as error:
+            # A hook or a class of the user's may raise anything, here at each try.
+            raise psycopg.OperationalError("connecting failed") from error
 
     async def _greet(self, listening: _Listening) -> None:
         await listening.begin()

@@ -18,7 +18,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
-import attrs
 import psycopg
 import trio
 from psycopg import pq
@@ -27,9 +26,10 @@ from ._background import Background
 from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
-from ._pool_state import C, Pooled, PoolState, Waiter
+from ._errors import PoolClosed, PoolTimeout
+from ._pool_state import C, Pooled, PoolState, PoolStats, Waiter
 from ._wakeup import Wakeup
-from ._wire import CLEAN_UP
+from ._wire import CLEAN_UP, check_libpq
 
 _IDLE: Final = pq.TransactionStatus.IDLE
 _IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
@@ -38,37 +38,6 @@ _IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INE
 _CARE_INTERVAL: Final = 30.0
 #: The longest wait before opening a connection is tried again, in seconds.
 _LONGEST_OPENING_WAIT: Final = 2.0
-
-
-class PoolTimeout(psycopg.OperationalError):
-    """No connection was free, or could be opened, within the timeout.
-
-    Its cause is the latest error in opening one, if that was why.
-    """
-
-
-class PoolClosed(psycopg.OperationalError):
-    """The pool's `async with` block has been left, or was not entered."""
-
-
-@attrs.frozen
-class PoolStats:
-    """What a pool holds now, and what it has done since it was entered."""
-
-    #: Connections open, or being opened.
-    size: int
-    #: Connections open and free.
-    idle: int
-    #: Tasks that wait for a connection.
-    waiting: int
-    #: How often a connection was lent.
-    lent: int
-    #: How many connections were opened.
-    opened: int
-    #: How many were closed: because they were broken, in doubt, or too old.
-    discarded: int
-    #: How many attempts to open one have failed.
-    failed: int
 
 
 class Pool(Generic[C]):
@@ -116,6 +85,7 @@ class Pool(Generic[C]):
         configure: Callable[[C], Awaitable[None]] | None = None,
         reset: Callable[[C], Awaitable[None]] | None = None,
     ) -> None:
+        check_libpq()
         if not 0 <= min_size <= max_size or max_size < 1:
             raise ValueError(
                 "a pool's sizes must be 0 <= min_size <= max_size and 1 <= max_size, not "
@@ -139,7 +109,7 @@ class Pool(Generic[C]):
         self._has_connected = False
         #: How many tasks are in `wait`: for them an error in opening a connection is not the end.
         self._waiting_for_server = 0
-        self._background = Background()
+        self._background = Background("m25.pg.Pool")
         self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
@@ -167,16 +137,7 @@ class Pool(Generic[C]):
 
     def stats(self) -> PoolStats:
         """What the pool holds now, and has done so far."""
-        state = self._state
-        return PoolStats(
-            size=state.size,
-            idle=len(state.idle),
-            waiting=len(state.waiters),
-            lent=state.lent,
-            opened=state.opened,
-            discarded=state.discarded,
-            failed=state.failed,
-        )
+        return self._state.stats()
 
     async def wait(self, timeout: float | None = None) -> None:
         """Wait until the server accepts: until there is a connection, which stays for whoever needs
@@ -199,8 +160,36 @@ class Pool(Generic[C]):
             PoolClosed: the pool's block was left, or not entered.
             psycopg.OperationalError: the pool's first connection could not be opened.
             psycopg.ProgrammingError: it is given back while it is in use, uncommitted.
+            psycopg.errors.InFailedSqlTransaction: the end of the block was reached, but nothing was
+                committed, as a statement had failed and its error was caught inside.
+            OutcomeUnknown: the server was asked to commit, and did not answer.
         """
-        return _Loan(self, self._timeout if timeout is None else timeout)
+        return Loan(self, self._timeout if timeout is None else timeout)
+
+    async def connect(self, **kwargs: Any) -> C:
+        """Open a connection beside the pool, exactly as the pool opens its own: at its address, of
+        its class, with its `kwargs`, and seen by `configure`. It is the caller's, who closes it.
+
+        Args:
+            kwargs: for the class's `connect`, before those of the pool.
+
+        Raises:
+            psycopg.Error: it could not be opened.
+        """
+        connection = await self._connection_class.connect(
+            self.conninfo, **{**self._kwargs, **kwargs}
+        )
+        try:
+            if self._configure is not None:
+                await self._configure(connection)
+                if connection.pgconn.transaction_status != _IDLE:
+                    raise psycopg.ProgrammingError(
+                        "configure() left the connection in a transaction: commit, or roll back"
+                    )
+        except BaseException:
+            connection._wire.finish()
+            raise
+        return connection
 
     async def _acquire(self, timeout: float) -> Pooled[C]:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -315,17 +304,7 @@ class Pool(Generic[C]):
             raise
 
     async def _connect(self) -> Pooled[C]:
-        connection = await self._connection_class.connect(self.conninfo, **self._kwargs)
-        try:
-            if self._configure is not None:
-                await self._configure(connection)
-                if connection.pgconn.transaction_status != _IDLE:
-                    raise psycopg.ProgrammingError(
-                        "configure() left the connection in a transaction: commit, or roll back"
-                    )
-        except BaseException:
-            connection._wire.finish()
-            raise
+        connection = await self.connect()
         lifetime = self._max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - it spreads load
         return Pooled(connection, trio.current_time() + lifetime)
 
@@ -355,7 +334,7 @@ class Pool(Generic[C]):
             await pooled.connection.close()
 
 
-class _Loan(AbstractAsyncContextManager[C, None]):
+class Loan(AbstractAsyncContextManager[C, None]):
     """A connection that is lent for the length of a block."""
 
     # A class, not a generator: every statement of a pool goes through it, and a generator would
@@ -392,7 +371,7 @@ class _Loan(AbstractAsyncContextManager[C, None]):
                         "the connection is still in use where it is given back: by another task,"
                         " or by a generator such as stream(), which wants `async with aclosing(…)`"
                     )
-                await connection.commit()
+                await connection._commit_block()
         finally:
             await self._pool._release(self._pooled)
 

@@ -39,6 +39,26 @@ class Waiter(Generic[C]):
     error: Exception | None = None
 
 
+@attrs.frozen
+class PoolStats:
+    """What a pool holds now, and what it has done since it was entered."""
+
+    #: Connections open, or being opened.
+    size: int
+    #: Connections open and free.
+    idle: int
+    #: Tasks that wait for a connection.
+    waiting: int
+    #: How often a connection was lent.
+    lent: int
+    #: How many connections were opened.
+    opened: int
+    #: How many were closed: because they were broken, in doubt, or too old.
+    discarded: int
+    #: How many attempts to open one have failed.
+    failed: int
+
+
 class PoolState(Generic[C]):
     """Who has which connection. Nothing here waits.
 
@@ -57,6 +77,18 @@ class PoolState(Generic[C]):
         self.opened = 0
         self.discarded = 0
         self.failed = 0
+
+    def stats(self) -> PoolStats:
+        """What the pool holds now, and has done so far."""
+        return PoolStats(
+            size=self.size,
+            idle=len(self.idle),
+            waiting=len(self.waiters),
+            lent=self.lent,
+            opened=self.opened,
+            discarded=self.discarded,
+            failed=self.failed,
+        )
 
     def start_opening(self) -> int:
         """Count as being opened what is needed beyond what is being opened already, and return how

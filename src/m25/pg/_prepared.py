@@ -17,7 +17,12 @@ from psycopg.abc import PQGen
 
 from ._connection import AsyncConnection
 
-_ROWS: Final = pq.ExecStatus.TUPLES_OK
+#: After a `stream()` libpq may give the rows of the next pipeline one by one.
+_ROWS: Final = (
+    pq.ExecStatus.TUPLES_OK,
+    pq.ExecStatus.SINGLE_TUPLE,
+    pq.ExecStatus.TUPLES_CHUNK,
+)
 _DONE: Final = pq.ExecStatus.COMMAND_OK
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 
@@ -67,8 +72,7 @@ class Prepared:
                 # `discard all` had the session forget its statements; so nothing was done.
                 connection._statements.clear()
         connection.pgconn.send_prepare(self.name, self.text)
-        (result,) = yield from generators.execute(connection.pgconn)
-        _check(result, connection)
+        _check((yield from generators.execute(connection.pgconn)), connection)
         connection._statements.add(self.name)
         return (yield from self._execute(connection, values, on_rows))
 
@@ -81,8 +85,7 @@ class Prepared:
         if on_rows is not None:
             return (yield from self._execute_early(connection, values, on_rows))
         connection.pgconn.send_query_prepared(self.name, values)
-        (result,) = yield from generators.execute(connection.pgconn)
-        return _rows(result, connection)
+        return _rows((yield from generators.execute(connection.pgconn)), connection)
 
     def _execute_early(
         self,
@@ -97,24 +100,41 @@ class Prepared:
         pgconn.send_flush_request()
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        (result,) = yield from generators.fetch_many(pgconn)
-        rows = None
-        if result.status == _ROWS:
-            rows = _rows(result, connection)
+        results = yield from generators.fetch_many(pgconn)
+        rows: Rows = []
+        failure: BaseException | None = None
+        try:
+            rows = _rows(results, connection)
             on_rows(rows)
-        failure: psycopg.Error | None = None
-        while True:
-            (end,) = yield from generators.fetch_many(pgconn)
-            if end.status == _SYNC:
-                break
-            failure = failure or errors.error_from_result(end, pgconn._encoding)
-        pgconn.exit_pipeline_mode()
-        if rows is None:
-            return _rows(result, connection)
+        except BaseException as error:  # noqa: BLE001 - raised below, with the pipeline at its end
+            failure = error
+        try:
+            yield from self._read_to_the_sync(connection)
+        except psycopg.Error as error:
+            # What went wrong first is why: a session that is ended says so, and then is gone.
+            failure = failure or error
         if failure is not None:
-            # The commit failed.
             raise failure
         return rows
+
+    def _read_to_the_sync(self, connection: AsyncConnection[Any]) -> PQGen[None]:
+        pgconn = connection.pgconn
+        failure: psycopg.Error | None = None
+        try:
+            while True:
+                results = yield from generators.fetch_many(pgconn)
+                if any(result.status == _SYNC for result in results):
+                    break
+                if pgconn.status == pq.ConnStatus.BAD:
+                    raise psycopg.OperationalError("the connection is lost")
+                for result in results:
+                    # The commit failed.
+                    failure = failure or errors.error_from_result(result, pgconn._encoding)
+        except psycopg.Error as error:
+            raise failure or error from None
+        pgconn.exit_pipeline_mode()
+        if failure is not None:
+            raise failure
 
 
 def _encoded(value: str | None, encoding: str) -> bytes | None:
@@ -126,13 +146,25 @@ def _encoded(value: str | None, encoding: str) -> bytes | None:
     return value.encode(encoding)
 
 
-def _check(result: pq.abc.PGresult, connection: AsyncConnection[Any]) -> None:
-    if result.status not in (_ROWS, _DONE):
-        raise errors.error_from_result(result, connection.pgconn._encoding)
+def _check(results: Sequence[pq.abc.PGresult], connection: AsyncConnection[Any]) -> None:
+    """Raise the first error among the results of a statement.
+
+    It may be the last of them: a statement that commits by itself can fail after its rows.
+    """
+    if not results:
+        raise psycopg.InternalError("a statement had no result")
+    for result in results:
+        if result.status == pq.ExecStatus.PIPELINE_ABORTED:
+            raise errors.PipelineAborted("pipeline aborted")
+        if result.status != _DONE and result.status not in _ROWS:
+            raise errors.error_from_result(result, connection.pgconn._encoding)
 
 
-def _rows(result: pq.abc.PGresult, connection: AsyncConnection[Any]) -> Rows:
-    _check(result, connection)
+def _rows(results: Sequence[pq.abc.PGresult], connection: AsyncConnection[Any]) -> Rows:
+    _check(results, connection)
     transformer = connection._transformer
-    transformer.set_pgresult(result)
-    return transformer.load_rows(0, result.ntuples, tuple)
+    rows: Rows = []
+    for result in results:
+        transformer.set_pgresult(result)
+        rows += transformer.load_rows(0, result.ntuples, tuple)
+    return rows

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -50,10 +49,12 @@ _BAD: Final = pq.ConnStatus.BAD
 class Wire:
     """What a connection and its lock share: the socket, and when other tasks last could run."""
 
-    __slots__ = ("_look", "_yielded_at", "pgconn")
+    __slots__ = ("_look", "_yielded_at", "is_row_by_row", "pgconn")
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self.pgconn = pgconn
+        #: Whether libpq may still be in the single-row or chunked mode of a `stream()`.
+        self.is_row_by_row = False
         self._yielded_at = -math.inf
         self._look: Callable[[int], int] | None = None
 
@@ -204,10 +205,27 @@ class Wire:
     async def _read_to_the_end(self, steps: PQGen[Any] | None) -> None:
         if steps is not None:
             # Mostly the error that the query was cancelled; only the state matters here.
-            with suppress(psycopg.Error):
+            try:
                 await self.run(steps)
+            except psycopg.Error:
+                pass
+            except Exception:
+                # It must not take the place of the interruption.
+                _logger.exception("an interrupted operation has failed")
         if self.is_busy:
             await self.run(_to_the_end(self.pgconn))
+
+    async def is_direct(self) -> bool:
+        """Whether the session is that which greeted us; else there is a pooler in between, and the
+        next statement may come to another session.
+
+        Where that cannot be found out, the connection is closed.
+        """
+        try:
+            return await self.run(_ask_whether_direct(self.pgconn))
+        except BaseException:
+            self.finish()
+            raise
 
     def notify_closing(self) -> None:
         """Wake the task that waits for the socket, which is about to be closed."""
@@ -222,6 +240,26 @@ class Wire:
         if self.pgconn.status != _BAD:
             self.notify_closing()
         self.pgconn.finish()
+
+
+def check_libpq() -> None:
+    """Refuse a libpq that has no pipelines.
+
+    Raises:
+        psycopg.NotSupportedError: it is older than 14.
+    """
+    if not capabilities.has_pipeline():
+        raise psycopg.NotSupportedError(
+            f"m25.pg needs libpq 14 or newer, and this is {pq.version_pretty(pq.version())}: "
+            "install a newer one, or `pip install 'psycopg[binary]'`, which brings one"
+        )
+
+
+def _ask_whether_direct(pgconn: pq.abc.PGconn) -> PQGen[bool]:
+    pgconn.send_query(b"select pg_catalog.pg_backend_pid()")
+    result = (yield from generators.execute(pgconn))[0]
+    # What cannot answer, as a pooler's own console, is no session of PostgreSQL's.
+    return bool(result.ntuples) and result.get_value(0, 0) == b"%d" % pgconn.backend_pid
 
 
 def _to_the_end(pgconn: pq.abc.PGconn) -> PQGen[None]:

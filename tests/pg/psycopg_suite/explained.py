@@ -7,6 +7,10 @@ EXPLAINED = {
     "test_copy_async.py::test_worker_error_propagated": (
         "AsyncQueuedLibpqWriter starts an asyncio task that belongs to nobody; ours refuses it"
     ),
+    "test_pipeline_async.py::test_outer_transaction_error": (
+        "a transaction() whose error was caught inside raises InFailedSqlTransaction; that of"
+        " psycopg ends as if it had committed"
+    ),
     "test_connection_async.py::test_connect_error_multi_hosts_each_message_preserved": (
         "it needs a network in which addresses nobody has are silent; where they are refused at"
         " once, it fails on asyncio too"

@@ -23,7 +23,7 @@ from explained import explanation
 from psycopg import waiting
 
 from m25 import pg
-from m25.pg import _hosts, _wait
+from m25.pg import _hosts, _pipeline, _wait
 
 
 class AsyncConnection(pg.AsyncConnection[psycopg.rows.Row]):
@@ -40,6 +40,7 @@ REPLACEMENTS = (
     pg.AsyncRawCursor,
     pg.AsyncServerCursor,
     pg.AsyncRawServerCursor,
+    _pipeline.AsyncPipeline,
 )
 
 

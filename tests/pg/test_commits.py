@@ -1,0 +1,247 @@
+"""Whoever commits is told what became of it, whenever the task is cancelled, whatever failed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+
+from cancelling import cancelled_at, cancelled_within
+from m25 import pg
+from m25.pg._background import Background
+from m25.pg._pipeline import AsyncPipeline
+from proxy import Proxy, proxied
+
+Commit = Callable[[str, Any, int], Awaitable[None]]
+COMMITS: list[Commit] = []
+INSERT = "insert into t values (%s)"
+
+
+def commits(commit: Commit) -> Commit:
+    COMMITS.append(commit)
+    return commit
+
+
+@commits
+async def transaction(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    async with c.transaction():
+        await c.execute(INSERT, [n])
+
+
+@commits
+async def transaction_in_a_pipeline(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    async with c.pipeline():
+        async with c.transaction():
+            await c.execute(INSERT, [n])
+        committed.append(n)
+
+
+@commits
+async def commit(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    await c.execute("begin")
+    await c.execute(INSERT, [n])
+    await c.commit()
+
+
+@commits
+async def savepoint(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    # Who swallows the cancellation of a savepoint goes on with what that has left.
+    released = False
+    async with c.transaction():
+        with trio.CancelScope(shield=True):
+            await c.execute("select 1")
+        with suppress(trio.Cancelled):
+            async with c.transaction():
+                await c.execute(INSERT, [n])
+            released = True
+        with trio.CancelScope(shield=True):
+            found = await (await c.execute("select 1 from t where n = %s", [n])).fetchone()
+            assert (found is not None) is released
+
+
+@commits
+async def connection_block(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    async with await pg.AsyncConnection.connect(dsn) as own:
+        await own.execute(INSERT, [n])
+
+
+@commits
+async def pool(dsn: str, c: pg.AsyncConnection, n: int) -> None:
+    async with POOL.connection() as pooled:
+        await pooled.execute(INSERT, [n])
+
+
+committed: list[int] = []
+POOL: pg.Pool
+
+
+@pytest.fixture
+async def connection(empty_dsn: str) -> Any:
+    global POOL
+    committed.clear()
+    async with (
+        pg.Pool(empty_dsn) as POOL,
+        await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection,
+    ):
+        await connection.execute("create table t (n int unique deferrable initially deferred)")
+        yield connection
+
+
+@pytest.mark.parametrize("run", COMMITS, ids=lambda run: run.__name__)
+async def test_what_ends_without_an_exception_is_committed_and_nothing_else_is(
+    empty_dsn: str, connection: pg.AsyncConnection, run: Commit
+) -> None:
+    number = 0
+    checkpoint = 0
+    random.seed(25)
+
+    async def once() -> None:
+        await run(empty_dsn, c, number)
+        if number not in committed:
+            committed.append(number)
+
+    async def case(how: Callable[[Any, Any], Awaitable[bool]], when: float) -> bool:
+        nonlocal number, c
+        number += 1
+        was_too_quick = await how(when, once)
+        if c.closed:
+            c = await pg.AsyncConnection.connect(empty_dsn, autocommit=True)
+        await c.rollback()
+        return was_too_quick
+
+    c = await pg.AsyncConnection.connect(empty_dsn, autocommit=True)
+    while not await case(cancelled_at, checkpoint):
+        checkpoint += 1
+    for _ in range(60):
+        await case(cancelled_within, random.uniform(0, 0.003))
+    found = await (await connection.execute("select n from t order by n")).fetchall()
+    assert [n for (n,) in found] == committed
+    assert 0 < len(committed) < number
+    await c.close()
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+async def test_a_commit_that_is_not_answered_is_told_to_be_unknown(
+    empty_dsn: str,
+    connection: pg.AsyncConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    in_pipeline: bool,
+) -> None:
+    for module in ("_connection", "_pipeline"):
+        monkeypatch.setattr(f"m25.pg.{module}.CLEAN_UP", 0.3)
+    expect_commit = AsyncPipeline.expect_commit
+
+    def hold_and_expect_commit(self: AsyncPipeline) -> None:
+        proxy.hold("down")
+        expect_commit(self)
+
+    monkeypatch.setattr(AsyncPipeline, "expect_commit", hold_and_expect_commit)
+    for how in ("silent", "lost"):
+        async with proxied(empty_dsn) as proxy:
+            c = await pg.AsyncConnection.connect(proxy.dsn, autocommit=True)
+            with trio.fail_after(5), trio.CancelScope() as scope:
+                with pytest.raises(pg.OutcomeUnknown) as caught:
+                    await commit_without_an_answer(c, proxy, how, scope, in_pipeline)
+                assert isinstance(caught.value, psycopg.OperationalError)
+                assert c.closed
+                if how == "silent":
+                    await trio.lowlevel.checkpoint()
+            assert scope.cancelled_caught is (how == "silent")
+
+
+async def commit_without_an_answer(
+    c: pg.AsyncConnection, proxy: Proxy, how: str, scope: trio.CancelScope, in_pipeline: bool
+) -> None:
+    async def interrupt() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.05)
+            if how == "silent":
+                scope.cancel()
+            else:
+                await proxy.cut()
+
+    async def write() -> None:
+        async with c.transaction():
+            await c.execute(INSERT, [1])
+            with trio.CancelScope(shield=True):
+                await c.execute("select 1")
+            if not in_pipeline:
+                proxy.hold("down")
+
+    async with Background() as nursery:
+        nursery.start_soon(interrupt)
+        if in_pipeline:
+            async with c.pipeline():
+                await write()
+        else:
+            await write()
+
+
+async def swallow_an_error(c: pg.AsyncConnection) -> None:
+    await c.execute(INSERT, [1])
+    with suppress(psycopg.errors.DivisionByZero):
+        # In a pipeline the error is there with the first answer.
+        await (await c.execute("select 1 / 0")).fetchall()
+
+
+@pytest.mark.parametrize("how", ["transaction", "pipeline", "pool"])
+async def test_a_transaction_whose_error_was_swallowed_does_not_end_as_if_it_had_committed(
+    connection: pg.AsyncConnection, how: str
+) -> None:
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction, match="not committed"):
+        match how:
+            case "transaction":
+                async with connection.transaction() as block:
+                    await swallow_an_error(connection)
+            case "pipeline":
+                async with connection.pipeline() as pipeline, connection.transaction():
+                    await swallow_an_error(connection)
+                    with suppress(psycopg.errors.PipelineAborted):
+                        await pipeline.sync()
+            case _:
+                async with POOL.connection() as pooled:
+                    await swallow_an_error(pooled)
+    if how == "transaction":
+        assert block.status is block.Status.ROLLED_BACK_WITH_ERROR
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert await (await connection.execute("select n from t")).fetchall() == []
+
+
+async def test_an_error_inside_a_savepoint_may_be_swallowed(
+    connection: pg.AsyncConnection,
+) -> None:
+    async with connection.transaction():
+        await connection.execute(INSERT, [1])
+        with suppress(psycopg.errors.DivisionByZero):
+            async with connection.transaction():
+                await connection.execute("select 1 / 0")
+    assert await (await connection.execute("select n from t")).fetchall() == [(1,)]
+
+
+async def test_a_transaction_whose_connection_was_lost_does_not_end_as_if_it_had_committed(
+    connection: pg.AsyncConnection,
+) -> None:
+    with pytest.raises(psycopg.OperationalError, match="not committed"):
+        async with connection.transaction():
+            await connection.execute(INSERT, [1])
+            with suppress(psycopg.OperationalError):
+                await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+
+
+async def test_an_error_that_answers_a_commit_is_raised_though_the_task_is_cancelled(
+    connection: pg.AsyncConnection,
+) -> None:
+    await connection.execute(INSERT, [1])
+    with trio.CancelScope() as scope:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            async with connection.transaction():
+                await connection.execute(INSERT, [1])
+                trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
+        assert scope.cancel_called
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
