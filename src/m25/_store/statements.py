@@ -51,7 +51,13 @@ def _from_columns() -> dict[str, str]:
         ),
         "claimed_columns": _names((*CLAIMED, "run_at")),
         "given_columns": _names(GIVEN),
+        "wanted_columns": _names(f"wanted_{name}" for name in GIVEN),
         "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
+        "given_differences": _lines(
+            f"case when {name} is distinct from wanted_{name} then '{name}' end"
+            for name in GIVEN
+            if name != "id"
+        ),
         "given_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in GIVEN),
         "inherited_columns": _names(INHERITED),
         "failed_columns": _names(f"job.{name}" for name in failed),
