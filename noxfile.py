@@ -39,6 +39,13 @@ def tests(session: nox.Session) -> None:
     run_tests(session)
 
 
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that `tests` leaves out because they take long."""
+    install(session, "test")
+    session.run("pytest", "-n", "2", "-m", "slow", *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """Run the tests on every Python that is supported."""

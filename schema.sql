@@ -57,6 +57,13 @@ END) STORED NOT NULL,
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
+CREATE TABLE m25.queue (
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    default_job_timeout interval NOT NULL
+);
+
 CREATE TABLE m25.version (
     version timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -64,11 +71,27 @@ CREATE TABLE m25.version (
     CONSTRAINT version_check CHECK ((works_from <= version))
 );
 
+CREATE TABLE m25.worker (
+    id uuid NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    latest_heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
+    version text NOT NULL,
+    queues text[] NOT NULL,
+    session_pids integer[] NOT NULL,
+    session_starts timestamp with time zone[] NOT NULL
+);
+
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY m25.queue
+    ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY m25.version
     ADD CONSTRAINT version_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY m25.worker
+    ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
@@ -82,12 +105,7 @@ CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE
 
 CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
 
-ALTER TABLE ONLY m25.job
-    ADD CONSTRAINT job_original_attempt_id_fkey FOREIGN KEY (original_attempt_id) REFERENCES m25.job(id);
-
-ALTER TABLE ONLY m25.job
-    ADD CONSTRAINT job_previous_attempt_id_fkey FOREIGN KEY (previous_attempt_id) REFERENCES m25.job(id);
-
 insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
 insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
 insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');

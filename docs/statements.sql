@@ -3,6 +3,45 @@
 -- Generated from src/m25/_store/sql and the table of columns: do not edit it, run
 -- `python tools/statements.py`. A test holds it to them.
 
+-- announce
+--
+-- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
+-- asks, and the one that listens, where there is one. And write down what its queues declare.
+-- Safe under concurrency: a worker's row is its own, and a queue's row is written in the order of
+-- names, by an upsert that leaves it alone where nothing has changed.
+with session as (
+    select array_agg(pid) as pids, array_agg(backend_start) as starts
+    from pg_catalog.pg_stat_activity
+    where %(listener_pid)s::integer is not null
+        and pid in (pg_catalog.pg_backend_pid(), %(listener_pid)s::integer)
+        and backend_start is not null
+),
+declared as (
+    insert into m25.queue (name, default_job_timeout)
+    select name, default_job_timeout
+    from unnest(%(queue_name)s::text[], %(default_job_timeout)s::interval[])
+        as q (name, default_job_timeout)
+    order by name
+    on conflict (name) do update
+    set default_job_timeout = excluded.default_job_timeout, updated_at = now()
+    where queue.default_job_timeout is distinct from excluded.default_job_timeout
+    returning name
+)
+insert into m25.worker (id, version, queues, session_pids, session_starts)
+select
+    %(id)s::uuid,
+    %(version)s::text,
+    %(queue_name)s::text[],
+    coalesce(session.pids, array[]::integer[]),
+    coalesce(session.starts, array[]::timestamptz[])
+from session
+on conflict (id) do update
+set
+    latest_heartbeat_at = now(),
+    session_pids = excluded.session_pids,
+    session_starts = excluded.session_starts
+returning cardinality(session_pids);
+
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between.
@@ -273,6 +312,26 @@ where job.id = any(array(select id from held))
     and wanted.id = job.id
 returning job.id::text;
 
+-- dismiss
+--
+-- Forget workers: one that stops, and those of which nothing was heard for `silence` and whose
+-- sessions are gone, or were never named. The jobs of such a worker, if there are any, have leases.
+-- Safe under concurrency: deleting a row twice is deleting it once, and a live worker that was
+-- forgotten says so again with its next heartbeat.
+delete from m25.worker
+where id = %(id)s::uuid
+    or latest_heartbeat_at < now() - %(silence)s::interval
+    and not exists (
+        select
+        from pg_catalog.pg_stat_activity as activity
+        where activity.pid = any(worker.session_pids)
+            and (
+                activity.backend_start is null
+                or activity.backend_start = any(worker.session_starts)
+            )
+    )
+returning id::text;
+
 -- enqueue
 --
 -- Insert new jobs.
@@ -458,6 +517,65 @@ select
     ) as repeated
 from wanted
 left join found on found.id = wanted.id;
+
+-- find_suspects
+--
+-- Live jobs that nobody may be looking after, at most `limit`: those whose lease is over or will be
+-- within `margin`, and those of workers whose sessions are all gone. Of rows that the original's
+-- workers claimed, which know no leases, those that are dead already: `is_dead` in _lifecycle.py.
+-- Reads only, and proves nothing: a server that stood still, or a clock that was set, makes every
+-- lease look over. Whoever asks waits for a second look at the same lease before it sweeps.
+-- A role may not see when the sessions of others began: such a session is taken for the worker's.
+with queue as (
+    select *
+    from unnest(
+        %(queue_name)s::text[], %(margin)s::interval[], %(reserved_timeout)s::interval[]
+    ) as q (name, margin, reserved_timeout)
+),
+gone as materialized (
+    select left(worker.id::text, 18) as prefix
+    from m25.worker
+    where worker.session_pids <> array[]::integer[]
+        and not exists (
+            select
+            from pg_catalog.pg_stat_activity as activity
+            where activity.pid = any(worker.session_pids)
+                and (
+                    activity.backend_start is null
+                    or activity.backend_start = any(worker.session_starts)
+                )
+        )
+)
+select
+    job.queue_name,
+    job.id::text,
+    job.claim_token::text,
+    extract(epoch from job.lease_expires_at)::text as lease_expires_at,
+    job.claim_token is null or job.lease_expires_at < now() as is_expired,
+    job.claim_token is not null
+        and exists (select from gone where prefix = left(job.claim_token::text, 18))
+        as is_abandoned,
+    coalesce(
+        extract(
+            epoch from job.lease_expires_at
+                - greatest(job.reserved_at, job.started_at, job.latest_heartbeat_at)
+        ),
+        0
+    )::float8 as length
+from queue
+join m25.job on job.queue_name = queue.name
+where job.queue_name = any(%(queue_name)s::text[])
+    and job.reserved_at is not null
+    and job.finished_at is null
+    and job.cancelled_at is null
+    and case
+        when job.claim_token is not null
+        then job.lease_expires_at < now() + queue.margin
+            or left(job.claim_token::text, 18) in (select prefix from gone)
+        when job.status = 'executing' then job.deadline < now()
+        else job.reserved_at < now() - queue.reserved_timeout
+    end
+limit %(limit)s::bigint;
 
 -- get
 --
@@ -713,9 +831,9 @@ next_attempt as (
     )
     select
         next_attempt_id,
-        now() + make_interval(
+        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
             secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
-        ),
+        ) end,
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,
@@ -820,37 +938,45 @@ group by level.queue_name;
 
 -- sweep
 --
--- Take dead work from whoever stopped looking after it, for several queues at once, at most `limit`
--- rows. Any process may do this at any time; there is no leader. What is dead, and how it failed, is
--- what `is_dead` and `reason_of_death` in _lifecycle.py say:
---   executing, claimed by us, lease over       -> failed, heartbeat_timeout, next attempt
+-- Take dead work from whoever stopped looking after it, for several queues at once. Any process may
+-- do this at any time; there is no leader. What is dead, and how it failed, is what `is_dead` and
+-- `reason_of_death` in _lifecycle.py say:
+--   executing, claimed by us, lease over or its worker gone    -> failed, heartbeat_timeout, next attempt
 --   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
---   reserved, claimed by us, lease over        -> pending
+--   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
--- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
--- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or released
--- loses its claim token, so its late owner can write nothing.
+-- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
+-- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
+-- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
+-- first wins. What is ended or released loses its claim token, so its late owner can write nothing.
 with queue as (
     select *
     from unnest(
         %(queue_name)s::text[], %(allowed_losses)s::integer[], %(reserved_timeout)s::interval[]
     ) as q (name, allowed_losses, reserved_timeout)
 ),
+suspect as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(claim_token)s::uuid[], %(lease_expires_at)s::text[]
+    ) as s (id, claim_token, lease_expires_at)
+),
 dead as materialized (
     select job.id, job.status, job.claim_token is not null as ours
-    from queue
-    join m25.job on job.queue_name = queue.name
-    where job.queue_name = any(%(queue_name)s::text[])
-        and job.reserved_at is not null
-        and job.finished_at is null
-        and job.cancelled_at is null
+    from m25.job
+    join suspect on suspect.id = job.id
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+        and job.claim_token is not distinct from suspect.claim_token
         and case
             when job.claim_token is not null
-            then job.lease_expires_at < now()
+            then extract(epoch from job.lease_expires_at)::text
+                is not distinct from suspect.lease_expires_at
             when job.status = 'executing' then job.deadline < now()
-            else job.reserved_at < now() - queue.reserved_timeout
+            else job.reserved_at < now() - (
+                select reserved_timeout from queue where queue.name = job.queue_name
+            )
         end
-    limit %(limit)s::bigint
     for no key update of job skip locked
 ),
 failed as (
@@ -875,9 +1001,9 @@ next_attempt as (
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta
     )
     select
-        now() + make_interval(
+        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
             secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
-        ),
+        ) end,
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,

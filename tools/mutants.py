@@ -93,13 +93,13 @@ MUTANTS = (
         1,
         "an enqueue cannot be repeated",
         (Rule("an enqueue can be repeated"),),
-        ("tests/test_enqueueing.py",),
+        ("tests/enqueue/test_enqueueing.py",),
     ),
     Mutant(
         1,
         "many are enqueued one batch after the other",
         (Rule("many are enqueued in one transaction", "if True:"),),
-        ("tests/test_enqueueing_many.py",),
+        ("tests/enqueue/test_enqueueing_many.py",),
     ),
     Mutant(
         2,
@@ -111,7 +111,7 @@ MUTANTS = (
         2,
         "a job is cancelled whatever its status",
         (Rule("only a pending job is cancelled"),),
-        ("tests/test_enqueueing.py", "tests/store"),
+        ("tests/enqueue/test_enqueueing.py", "tests/store"),
     ),
     Mutant(
         3,
@@ -149,26 +149,14 @@ MUTANTS = (
     Mutant(
         3,
         "a claim whose commit was not acknowledged is believed in",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "held = await self._store.confirm(begun, self.queue.lease)",
-                "held = {claim.id for claim in begun}",
-            ),
-        ),
-        ("tests/test_claims_in_doubt.py",),
+        (Rule("a claim in doubt is made sure of", "held = {job.id for job in begun}"),),
+        ("tests/worker/test_claims_in_doubt.py",),
     ),
     Mutant(
         3,
         "a result is written before its claim is known to be committed",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "early = outcome.token in self._unanswered",
-                "early = False",
-            ),
-        ),
-        ("tests/test_claims_in_doubt.py",),
+        (Rule("an outcome of a claim in doubt is held back", "early = False"),),
+        ("tests/worker/test_ledger.py",),
     ),
     Mutant(
         4,
@@ -199,19 +187,13 @@ MUTANTS = (
                 "create index job_unique_key_idx",
             ),
         ),
-        ("tests/test_enqueueing.py",),
+        ("tests/enqueue/test_enqueueing.py",),
     ),
     Mutant(
         6,
         "claims do not count what is running",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "running=len(self._running) + more,",
-                "running=more,",
-            ),
-        ),
-        ("tests/test_running.py", "tests/simulation"),
+        (Rule("a claim counts what runs", "running=more,"),),
+        ("tests/worker/test_ledger.py",),
     ),
     Mutant(
         7,
@@ -235,111 +217,69 @@ MUTANTS = (
         8,
         "a job that may start only once begins before its claim is committed",
         (
-            Text(
-                "src/m25/_worker/manager.py",
-                "early = starts and queue.allowed_losses > 0",
-                "early = starts",
+            Rule(
+                "a job that may start only once waits for the commit",
+                "early = at_once and self.has_started",
             ),
         ),
-        ("tests/faults/test_server.py",),
+        ("tests/worker/test_claims_in_doubt.py", "tests/faults/test_server.py"),
     ),
     Mutant(
         9,
         "what is cut short is not handed back",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "self._to_release.append(executor.claim)",
-                "pass",
-            ),
-        ),
-        ("tests/test_stopping.py",),
+        (Rule("what is cut short is released", "pass"),),
+        ("tests/worker/test_stopping.py",),
     ),
     Mutant(
         9,
         "the last writes are not shielded",
         (
-            Text(
-                "src/m25/_worker/manager.py",
-                "trio.CancelScope(shield=True, deadline=trio.current_time() + bound)",
-                "trio.CancelScope(deadline=trio.current_time() + bound)",
+            Rule(
+                "the last writes are shielded",
+                "with trio.CancelScope(deadline=trio.current_time() + bound):\n"
+                "                await self._clean_up()",
             ),
         ),
-        ("tests/test_stopping.py",),
+        ("tests/worker/test_stopping.py",),
     ),
     Mutant(
         10,
         "a handler that does not end at its deadline is waited for",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "self._settle_soon(executor.give_up())",
-                "executor.give_up()",
-            ),
-        ),
-        ("tests/test_hostile_handlers.py",),
+        (Rule("an attempt ends at its deadline", "executor.overrun()"),),
+        ("tests/worker/test_hostile_handlers.py",),
     ),
     Mutant(
         10,
         "a `Cancelled` that a handler kept ends the manager",
-        (
-            Text(
-                "src/m25/_worker/executor.py",
-                "        if _being_cancelled():\n            # Without",
-                "        if True:\n            # Without",
-            ),
-        ),
-        ("tests/test_hostile_handlers.py",),
+        (Rule("only a cancellation from outside passes", "if True:"),),
+        ("tests/declaring/test_handler.py", "tests/worker/test_hostile_handlers.py"),
     ),
     Mutant(
         11,
         "a row that cannot be decoded is everybody's failure",
-        (
-            Text(
-                "src/m25/_worker/executor.py",
-                "except Undecodable as error:",
-                "except ZeroDivisionError as error:",
-            ),
-        ),
-        ("tests/test_poison.py",),
+        (Rule("an input fails its own attempt", "except ZeroDivisionError as error:"),),
+        ("tests/worker/test_poison.py",),
     ),
     Mutant(
         11,
         "a result that cannot be stored keeps the others from being",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "        except RowRefused as error:\n            if len(outcomes) == 1:",
-                "        except ZeroDivisionError as error:\n            if len(outcomes) == 1:",
-            ),
-        ),
-        ("tests/test_poison.py", "tests/test_running.py", "tests/test_hostile_handlers.py"),
+        (Rule("an outcome is refused alone", "except ZeroDivisionError as refused:"),),
+        ("tests/worker/test_poison.py",),
     ),
     Mutant(
         12,
         "a result is forgotten before the database has it",
         (
-            Text(
-                "src/m25/_worker/manager.py",
-                "            results = await self._settle(outcomes)\n"
-                "            del self._unsettled[: len(outcomes)]\n",
-                "            del self._unsettled[: len(outcomes)]\n"
-                "            results = await self._settle(outcomes)\n",
-            ),
+            Rule("an outcome is written", "self._ledger.written(owed)"),
+            Rule("and forgotten after that", "results = await self._settle(owed)"),
         ),
-        ("tests/test_outages.py", "tests/simulation"),
+        ("tests/worker/test_restarts.py", "tests/faults/test_outages.py"),
     ),
     Mutant(
         12,
         "what waits to be written is not kept alive",
-        (
-            Text(
-                "src/m25/_worker/manager.py",
-                "claims += [ClaimedJob(outcome.id, outcome.token) for outcome in self._unsettled]",
-                "pass",
-            ),
-        ),
-        ("tests/test_outages.py", "tests/test_heartbeats.py", "tests/simulation"),
+        (Rule("what is unwritten is kept alive", "return jobs"),),
+        ("tests/worker/test_ledger.py", "tests/worker/test_heartbeats.py"),
     ),
     Mutant(
         12,
@@ -360,7 +300,7 @@ MUTANTS = (
         (
             "tests/codec/test_codec_refusals.py",
             "tests/codec/test_codec_roundtrips.py",
-            "tests/test_poison.py",
+            "tests/worker/test_poison.py",
         ),
     ),
 )

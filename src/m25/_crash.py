@@ -28,7 +28,7 @@ def describe_crash(error: BaseException) -> Crash:
         # The first frame is in m25, and says nothing.
         below = error.__traceback__ and error.__traceback__.tb_next
         trace = "".join(traceback.format_exception(type(error), error, below))
-    except Exception as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
+    except BaseException as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
     message, trace = _storable(message)[:_LONGEST_MESSAGE], _storable(trace)
     if len(trace) > _LONGEST_TRACEBACK:

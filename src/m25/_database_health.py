@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from ._crash import type_name
 from ._emitter import Emitter
 from ._events import (
     DatabaseAnswers,
@@ -20,7 +21,7 @@ from ._events import (
     DatabaseStillFailing,
     StatementMistaken,
 )
-from ._store.failures import FailureKind, StatementFailed
+from ._store.failures import FailureKind, StatementFailed, without_rows
 from .pg._backoff import Backoff
 
 _FIRST_REMINDER: Final = 10.0  # seconds
@@ -50,8 +51,10 @@ class DatabaseHealth:
         """A call failed, and will be repeated."""
         now = trio.current_time()
         if failure.kind is FailureKind.MISTAKE:
+            # It says nothing of whether the database answers.
             self._emit_mistake(failure, now)
-        elif not self._failing and now - self._answered_at >= _QUIET_BEFORE_NEXT_OUTAGE:
+            return
+        if not self._failing and now - self._answered_at >= _QUIET_BEFORE_NEXT_OUTAGE:
             self._began = now
             self._failures = 0
             self._reminder = _FIRST_REMINDER
@@ -86,7 +89,13 @@ class DatabaseHealth:
     def _emit_mistake(self, failure: StatementFailed, now: float) -> None:
         if now >= self._mistakes_quiet_until.get(failure.statement, -math.inf):
             self._mistakes_quiet_until[failure.statement] = now + _LONGEST_REMINDER
-            self._events.emit(StatementMistaken(statement=failure.statement, error=failure))
+            self._events.emit(
+                StatementMistaken(
+                    statement=failure.statement,
+                    error=without_rows(failure),
+                    error_type=type_name((failure.__cause__ or failure).__class__),
+                )
+            )
 
 
 class Tries:

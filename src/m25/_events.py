@@ -604,15 +604,10 @@ class StatementMistaken(Event):
 
     #: The name of the statement, as in docs/statements.sql.
     statement: str
-    #: The failure; its cause is the database's error.
+    #: The failure, without what the database says of rows.
     error: BaseException = attrs.field(repr=False)
     #: The name of the database's error.
-    error_type: str = attrs.field(
-        init=False,
-        default=attrs.Factory(
-            lambda self: type_name((self.error.__cause__ or self.error).__class__), takes_self=True
-        ),
-    )
+    error_type: str
 
 
 def _named(job_ids: Sequence[str]) -> str:

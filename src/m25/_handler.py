@@ -159,7 +159,7 @@ class Raised:
 def sort_raised(error: BaseException) -> Raised:
     """Separate what a handler raised by itself from what only passed through it."""
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
-    if being_cancelled():
+    if being_cancelled():  # rule: only a cancellation from outside passes
         # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a
         # scope of its own. Were it raised again, the nursery of the executors would take it for its
         # own and end, and the queue would stop without an event.

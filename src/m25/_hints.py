@@ -1,6 +1,6 @@
 """Hints, within one client, that there may be work.
 
-The parts that enqueue, settle, sweep or listen leave a hint; the queue's claimer, or maintenance,
+The parts that enqueue, settle, sweep or listen leave a hint; the queue's claimer, or the surveys,
 then looks at once instead of at the next poll. A hint only saves time: whether there is work, the
 database alone says.
 """
@@ -37,6 +37,8 @@ class Hints:
         self.queues: dict[str, QueueHint] = {}
         #: Set when there may be a scheduled job that the latest survey has not seen.
         self.survey = Wakeup()
+        #: Set when the worker's sessions are others than it last announced.
+        self.announce = Wakeup()
 
     def work(self, queue_name: str, *, rewind: bool = False) -> None:
         """Say that a queue may have work; a queue that this client does not run is ignored."""

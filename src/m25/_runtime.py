@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
 
 import attrs
 
@@ -12,6 +15,9 @@ from ._emitter import Emitter
 from ._hints import Hints
 from ._ids import IdSource
 from ._store.protocol import Store
+
+#: How many characters the first half of a UUID has, as text.
+_PREFIX: Final = 18
 
 
 @attrs.frozen
@@ -24,9 +30,18 @@ class Runtime:
     rng: random.Random
     hints: Hints = attrs.field(factory=Hints)
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
+    #: The id of this client as a worker: see `new_token`.
+    worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
     )
+
+    def new_token(self) -> str:
+        """A token for a claim: its first half is that of the worker's id, so that others know whose
+        it is; its second is random.
+        """
+        digits = os.urandom(8).hex()
+        return f"{self.worker_id[:_PREFIX]}-{digits[:4]}-{digits[4:]}"
 
     def tries(self) -> Tries:
         """A counter of failures, for one loop that calls the database."""

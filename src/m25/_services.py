@@ -7,7 +7,9 @@
        └─ services                 once started, here or in a nursery of the caller's
           ├─ managers              a stop waits for these
           │  └─ manager …          one per queue
-          ├─ maintenance           surveys and sweeps for all queues
+          ├─ surveys               which queues have jobs that are due
+          ├─ sweeper               which jobs have lost their owners
+          ├─ announcer             that this worker is there
           └─ listener              receives notifications of work, whoever enqueued it
 
 A service is a class with `run`. To add a service, write the class, and add a line in `_serve`.
@@ -25,8 +27,10 @@ from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
 from ._supervisor import keep_running
-from ._worker.maintenance import Maintenance
+from ._worker.announcer import Announcer
 from ._worker.manager import Manager
+from ._worker.surveys import Surveys
+from ._worker.sweeper import Sweeper
 
 
 class Services:
@@ -81,7 +85,9 @@ class Services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
                 if managers:
-                    self._start(services, "maintenance", Maintenance(self._queues, runtime).run)
+                    self._start(services, "announcer", Announcer(self._queues, runtime).run)
+                    self._start(services, "surveys", Surveys(self._queues, runtime).run)
+                    self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()
@@ -115,6 +121,8 @@ class Listener:
                 self.listens.set()
                 async for name in notified:
                     if name is None:
+                        # On a new connection, too: the worker has another session.
+                        hints.announce.set()
                         hints.work_anywhere()
                     else:
                         hints.work(name)

@@ -34,7 +34,6 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
-from ._events import JobStarted
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
@@ -142,7 +141,7 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         started=at_once,
-        emits_all=runtime.events.wants(JobStarted),
+        emits_all=True,
     )
     async with trio.open_nursery() as nursery:
         # In a task of its own: `current_job()` is to work there, and not in the test afterwards.

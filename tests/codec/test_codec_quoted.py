@@ -9,8 +9,8 @@ import attrs
 import pytest
 import typing_extensions
 
-from m25 import InvalidQueue, ValueRefused
 from m25._codec import Undecodable, value_codec
+from m25.errors import InvalidQueue, ValueRefused
 
 T = TypeVar("T")
 

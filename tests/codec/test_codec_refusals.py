@@ -50,8 +50,8 @@ from sample_values import (
     undecodable,
 )
 
-from m25 import InvalidQueue, ValueRefused
 from m25._codec import value_codec
+from m25.errors import InvalidQueue, ValueRefused
 
 
 def no(kind: str, article: str = "a") -> str:

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import m25
-from waiting import ended, rows
+from support.waiting import ended, rows
 
 
 class TooMuch(Exception):

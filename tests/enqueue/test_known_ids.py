@@ -12,7 +12,7 @@ import trio
 import m25
 import m25.testing
 from m25 import pg
-from waiting import ended, rows
+from support.waiting import ended, rows
 
 
 @m25.queue("letters")

@@ -12,7 +12,7 @@ import trio
 import m25
 from m25 import pg
 from m25._store.postgres import prepare_connection
-from waiting import eventually, rows
+from support.waiting import eventually, rows
 
 
 @m25.queue("orders")

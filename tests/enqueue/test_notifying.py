@@ -11,7 +11,7 @@ import trio
 
 import m25
 from m25 import embedded, migrations, pg
-from waiting import eventually, rows
+from support.waiting import eventually, rows
 
 
 @m25.queue("hinted", poll_interval=60)

@@ -19,11 +19,11 @@ import trio
 
 import m25
 import m25.testing
-from cancelling import cancelled_at
 from m25 import pg
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from waiting import eventually, rows
+from support.cancelling import cancelled_at
+from support.waiting import eventually, rows
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
 CASES = int(os.environ.get("M25_SWEEP_CASES", "40"))

@@ -9,7 +9,7 @@ import trio
 import m25
 from m25 import pg
 from m25._store.statements import SESSION, load_statements
-from waiting import eventually, rows
+from support.waiting import eventually, rows
 
 
 @m25.queue("orders")

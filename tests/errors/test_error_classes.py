@@ -96,7 +96,7 @@ def test_an_error_comes_back_as_it_went(cls: type[m25.M25Error]) -> None:
         assert traceback.format_exception_only(back) == traceback.format_exception_only(error)
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_errors_come_out_of_another_process(method: str) -> None:
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(1, context) as processes:

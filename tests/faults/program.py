@@ -19,7 +19,7 @@ import attrs
 import trio
 
 import m25
-from claims import claim_token
+from support.claims import claim_token
 
 from .journal import Journal
 

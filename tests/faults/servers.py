@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from m25 import embedded, migrations, pg
 from m25.pg._background import Background
-from proxy import Proxy
+from support.proxy import Proxy
 
 
 @attrs.define(eq=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import m25
-from processes import worker
-from waiting import chain, eventually, rows
+from support.processes import worker
+from support.waiting import chain, eventually, rows
 
 
 @m25.queue("sleeps")

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 import m25
-from proxy import Direction, Proxy, proxied
-from waiting import PATIENCE, ended, eventually, rows
+from support.proxy import Direction, Proxy, proxied
+from support.waiting import PATIENCE, ended, eventually, rows
 
 
 @m25.queue("unserved")
@@ -62,7 +62,7 @@ async def test_a_link_that_dies_before_the_commit_leaves_nothing(dsn: str) -> No
     [
         # In the statements' own words: the first of each on a connection carries its text.
         b"latest_heartbeat_at",
-        b"for update of job skip locked",
+        b"for no key update of job skip locked",
         b"what it returned",
         b"what it raised",
         b"pg_notify",

@@ -18,7 +18,7 @@ import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import m25
-from waiting import ended, eventually, rows
+from support.waiting import ended, eventually, rows
 
 from .servers import open_directory
 

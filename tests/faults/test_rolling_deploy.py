@@ -14,10 +14,10 @@ import trio
 
 import m25
 from m25 import migrations
-from processes import worker
-from test_migrations import ADDITION, upgrade
-from test_original import CANCEL, INSERT, PROMOTE, RESERVE, SUCCEED
-from waiting import ended, eventually, rows
+from support.databases import ADDITION, upgrade
+from support.original import CANCEL, INSERT, PROMOTE, RESERVE, SUCCEED
+from support.processes import worker
+from support.waiting import ended, eventually, rows
 
 from . import journal as journals
 from .checker import WITNESS, runs, violations
@@ -94,6 +94,7 @@ async def until_more_succeeded(dsn: str) -> None:
     await eventually(look)
 
 
+@pytest.mark.slow
 async def test_processes_of_before_a_migration_go_on_and_can_be_started_again_after_it(
     dsn: str, tmp_path: Path
 ) -> None:

@@ -19,9 +19,9 @@ import trio.testing
 from psycopg.conninfo import make_conninfo
 
 import m25
-from proxy import Proxy
-from told import told
-from waiting import ended, eventually, rows
+from support.proxy import Proxy
+from support.told import told
+from support.waiting import ended, eventually, rows
 
 from .servers import hand_over, hosts, serving
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from .torture import torture
 
 SECONDS = float(os.environ.get("M25_TORTURE_SECONDS", "10"))
 
 
+@pytest.mark.slow
 async def test_under_torture_every_promise_is_kept(tmp_path: Path) -> None:
     findings = await torture(SECONDS, 25, tmp_path)
     print(findings.text())

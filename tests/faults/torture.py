@@ -24,7 +24,7 @@ import trio
 from m25 import pg
 from m25._store.postgres import PostgresStore, prepare_connection
 from m25._store.protocol import JobRow
-from proxy import BOTH, Proxy
+from support.proxy import BOTH, Proxy
 
 from . import journal as journals
 from .checker import WITNESS, violations

@@ -20,8 +20,8 @@ from _calls import CALLS, NAME, Call, Connection
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from cancelling import cancelled_at, cancelled_within
 from m25 import pg
+from support.cancelling import cancelled_at, cancelled_within
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
 CASES = int(os.environ.get("M25_SWEEP_CASES", "20"))

@@ -19,7 +19,7 @@ from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
 from m25.pg._background import Background
-from proxy import proxied
+from support.proxy import proxied
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 
 from m25 import pg
-from proxy import proxied
+from support.proxy import proxied
 
 
 @pytest.fixture

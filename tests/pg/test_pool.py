@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from m25 import pg
-from proxy import proxied
+from support.proxy import proxied
 
 
 async def test_entering_needs_no_server() -> None:

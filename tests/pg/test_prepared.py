@@ -11,7 +11,7 @@ import trio.testing
 
 from m25 import pg
 from m25.pg._prepared import Prepared, Rows
-from waiting import rows
+from support.waiting import rows
 
 ECHO = Prepared(b"echo", b"select $1::text, $2::int + 1", ("word", "number"))
 INSERT = Prepared(b"insert", b"insert into t values ($1::int) returning n", ("n",))

@@ -124,8 +124,11 @@ def _chain_problems(
             problems.append(f"4: {row.id} follows {previous.id}, which is {previous.status}")
         elif row.scheduled_at is not None and previous.finished_at is not None:
             delay = float(row.scheduled_at) - float(previous.finished_at)
-            if abs(delay - float(row.retry_delay)) > 1e-3:
-                problems.append(f"7: {row.id} follows after {delay} s, not {row.retry_delay}")
+            # What was lost with its process is followed at once.
+            lost = previous.failure_reason == "heartbeat_timeout"
+            asked = 0.0 if lost else float(row.retry_delay)
+            if abs(delay - asked) > 1e-3:
+                problems.append(f"7: {row.id} follows after {delay} s, not {asked}")
     problems += [
         f"4: {id} is followed by {sorted(each)}" for id, each in followers.items() if len(each) > 1
     ]

@@ -22,11 +22,11 @@ import trio.testing
 from trio._core import _run
 
 import m25
-from claims import claim_token
-from failing import connection_lost
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob
+from support.claims import claim_token
+from support.failing import connection_lost
 
 from .checker import Run, violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits

@@ -9,24 +9,33 @@ from __future__ import annotations
 
 import os
 import shlex
+from types import SimpleNamespace
 
 import attrs
 import pytest
 
 from m25._store.memory.rows import Row
 
-from . import cluster, run
+from . import cluster, run, shrinking
 from .checker import violations
 from .cluster import simulate
 from .limits import Limits
 from .shrinking import shrink
 
 
+def broken(seeds: range) -> dict[int, list[str]]:
+    """What was not kept, by seed."""
+    return {seed: found for seed in seeds if (found := simulate(seed).problems)}
+
+
 def test_a_simulated_cluster_keeps_every_promise() -> None:
-    first, _, end = os.environ.get("M25_SEEDS", "0:60").partition(":")
-    seeds = range(int(first), int(end))
-    broken = {seed: found for seed in seeds if (found := simulate(seed).problems)}
-    assert broken == {}
+    first, _, end = os.environ.get("M25_SEEDS", "0:15").partition(":")
+    assert broken(range(int(first), int(end))) == {}
+
+
+@pytest.mark.slow
+def test_many_simulated_clusters_keep_every_promise() -> None:
+    assert broken(range(15, 300)) == {}
 
 
 def test_a_seed_is_one_history() -> None:
@@ -48,12 +57,22 @@ def test_nothing_happens_beyond_the_limits() -> None:
     assert history.problems == []
 
 
+def test_what_fails_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_if_killed(seed: int, limits: Limits = Limits()) -> SimpleNamespace:  # noqa: B008
+        fails = "kill" in limits.faults and limits.jobs >= 3
+        return SimpleNamespace(problems=["2: not ended"] if fails else [])
+
+    monkeypatch.setattr(shrinking, "simulate", fails_if_killed)
+    assert shrink(25) == Limits(frozenset({"kill"}), jobs=3, workers=1)
+
+
+@pytest.mark.slow
 def test_a_history_that_fails_is_shrunk_to_a_line_that_runs_a_smaller_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Nobody sees that a process is gone, so its jobs never end.
     monkeypatch.setattr(Row, "is_dead", lambda *_: False)
-    monkeypatch.setattr(cluster, "PATIENCE", 100.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 30.0)
     seed, problems = next((n, found) for n in range(100) if (found := simulate(n).problems))
     assert problems[0].startswith("2: not ended")
     limits = shrink(seed)

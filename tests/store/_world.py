@@ -173,7 +173,8 @@ class WithVerbs(World):
         queues = [
             SweptQueue(name, allowed_losses, RESERVED_TIMEOUT) for name in queue_names or ("q",)
         ]
-        return await self.store.sweep(queues, limit)
+        suspects = await self.store.find_suspects(queues, limit)
+        return await self.store.sweep(queues, [each for each in suspects if each.is_expired])
 
     async def row(self, id: str) -> JobRow:
         return (await self.store.get([id]))[id]

@@ -13,7 +13,7 @@ from _world import LEASE, PostgresWorld, job, success, token
 import m25
 from m25 import pg
 from m25._store.protocol import Position, WriteResult
-from waiting import ended
+from support.waiting import ended
 
 
 @pytest.fixture

@@ -109,12 +109,13 @@ async def test_faults_are_told_the_name_of_every_call() -> None:
     await store.heartbeat([claim], LEASE, LEASE)
     await store.settle([success(claim)], 3)
     await store.release([claim], [])
-    await store.sweep([], 1)
+    await store.find_suspects([], 1)
+    await store.sweep([], [])
     await store.survey([])
     await store.notify([])
     names = (
-        "check_version enqueue get cancel claim release_claims start heartbeat settle release sweep"
-        " survey notify"
+        "check_version enqueue get cancel claim release_claims start heartbeat settle release"
+        " find_suspects sweep survey notify"
     )
     phases = ("before", "after")
     assert fault.calls == [(name, phase) for name in names.split() for phase in phases]

@@ -78,7 +78,8 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     assert await store.heartbeat(nothing, LEASE, LEASE) == set()
     assert await store.settle(nothing, 3) == {}
     assert await store.release(nothing, nothing) == set()
-    assert await store.sweep(nothing, 100) == []
+    assert await store.find_suspects(nothing, 100) == []
+    assert await store.sweep(nothing, nothing) == []
     assert await store.survey(nothing) == {}
     await store.notify(nothing)
 

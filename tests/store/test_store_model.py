@@ -284,7 +284,8 @@ class Side:
 
     async def sweep(self, allowed_losses: int) -> list[object]:
         queues = [SweptQueue(name, allowed_losses, RESERVED_TIMEOUT) for name in QUEUES]
-        swept = await self.world.store.sweep(queues, 100)
+        suspects = await self.world.store.find_suspects(queues, 100)
+        swept = await self.world.store.sweep(queues, suspects)
         swept.sort(key=lambda one: self.numbers[one.id])
         for one in swept:
             if one.has_next_attempt:

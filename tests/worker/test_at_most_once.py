@@ -9,8 +9,8 @@ import pytest
 import trio
 
 import m25
-from told import told
-from waiting import chain, ended, eventually
+from support.told import told
+from support.waiting import chain, ended, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,8 @@ import trio
 
 import m25
 from m25 import FailureReason, JobStatus
-from told import told
-from waiting import chain, ended, eventually
+from support.told import told
+from support.waiting import chain, ended, eventually
 
 
 class NotAnException(BaseException):

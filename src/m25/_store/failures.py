@@ -229,6 +229,16 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def without_rows(failure: StatementFailed) -> StatementFailed:
+    """The same failure for a log: the server's error, which may print rows, is named in its text
+    alone, and is no cause of it.
+    """
+    kind = StatementFailed if failure.kind is not FailureKind.ROW else RowRefused
+    copy = kind(failure.kind, failure.statement, failure.brief)
+    copy.__suppress_context__ = True
+    return copy.with_traceback(failure.__traceback__)
+
+
 class Sorting:
     """A block whose errors are a statement's: they are raised as `StatementFailed`.
 

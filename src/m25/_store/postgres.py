@@ -35,8 +35,10 @@ from .protocol import (
     Position,
     Started,
     Store,
+    Suspect,
     Swept,
     SweptQueue,
+    Worker,
     WriteResult,
 )
 from .statements import SESSION, as_prepared, load_statements
@@ -66,6 +68,8 @@ class PostgresStore(Store):
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
         self._is_direct = False
+        #: What listens for this store's worker.
+        self._listener: pg.Listener | None = None
 
     # The driver
 
@@ -269,8 +273,20 @@ class PostgresStore(Store):
     async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> set[str]:
         return await self._run(self._calls.release(claims, notify))
 
-    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
-        return await self._run(self._calls.sweep(queues, limit))
+    async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
+        return await self._run(self._calls.find_suspects(queues, limit))
+
+    async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
+        return await self._run(self._calls.sweep(queues, suspects))
+
+    async def announce(self, worker: Worker) -> None:
+        # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
+        listens = self._is_direct and self._listener is not None
+        listener_pid = self._listener.backend_pid if listens and self._listener else None
+        await self._run(self._calls.announce(worker, listener_pid))
+
+    async def dismiss(self, worker_id: str, silence: timedelta) -> None:
+        await self._run(self._calls.dismiss(worker_id, silence))
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         return await self._run(self._calls.survey(queue_names))
@@ -285,7 +301,11 @@ class PostgresStore(Store):
             pg.Listener(self._pool.conninfo) as listener,
             listener.subscribe(*names) as events,
         ):
-            yield _Notified(events, names)
+            self._listener = listener
+            try:
+                yield _Notified(events, names)
+            finally:
+                self._listener = None
 
 
 def _commits(connection: pg.AsyncConnection[Any] | None) -> bool:

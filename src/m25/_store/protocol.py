@@ -12,7 +12,7 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -120,6 +120,35 @@ class SweptQueue:
     name: str
     allowed_losses: int
     reserved_timeout: timedelta
+    #: A job whose lease is over within this time is a suspect already.
+    margin: timedelta = timedelta(0)
+
+
+class Suspect(NamedTuple):
+    """A live job that nobody may be looking after."""
+
+    queue_name: str
+    id: str
+    #: The claim and its lease, as they were seen; `None` for a job of the original's worker.
+    token: str | None
+    lease_expires_at: str | None
+    #: The lease is over; or the job is the original's, and dead.
+    is_expired: bool
+    #: None of its worker's sessions is there any more.
+    is_abandoned: bool
+    #: How long the lease was when it was given, in seconds: its owner's heartbeats come more often.
+    length: float
+
+
+@attrs.frozen
+class Worker:
+    """What a worker says of itself."""
+
+    id: str
+    #: Of m25.
+    version: str
+    #: By queue, how long a handler may run where its job does not say.
+    queues: Mapping[str, timedelta]
 
 
 class Swept(NamedTuple):
@@ -263,8 +292,20 @@ class Store(Protocol):
         """
         ...
 
-    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
-        """End or hand back up to `limit` jobs whose owners are gone."""
+    async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
+        """Find up to `limit` live jobs whose owners may be gone. Nothing is changed."""
+        ...
+
+    async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
+        """End or release those suspects whose claims and leases are still as they were seen."""
+        ...
+
+    async def announce(self, worker: Worker) -> None:
+        """Say that a worker is there: at its start, and now and then."""
+        ...
+
+    async def dismiss(self, worker_id: str, silence: timedelta) -> None:
+        """Forget a worker, and those that are gone and were not heard of for `silence`."""
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:

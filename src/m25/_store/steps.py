@@ -31,8 +31,10 @@ from .protocol import (
     Outcome,
     Position,
     Started,
+    Suspect,
     Swept,
     SweptQueue,
+    Worker,
     WriteResult,
 )
 
@@ -281,15 +283,43 @@ class Calls:
         rows = yield Statement("release", parameters)
         return {id for id, _ in rows}
 
-    def sweep(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Swept]]:
+    def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Suspect]]:
+        parameters = {
+            "queue_name": array(queue.name for queue in queues),
+            "margin": array(interval(queue.margin) for queue in queues),
+            "reserved_timeout": array(interval(queue.reserved_timeout) for queue in queues),
+            "limit": str(limit),
+        }
+        rows = yield Statement("find_suspects", parameters)
+        return list(map(Suspect._make, rows))
+
+    def sweep(
+        self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]
+    ) -> Steps[list[Swept]]:
         parameters = {
             "queue_name": array(queue.name for queue in queues),
             "allowed_losses": plain_array(queue.allowed_losses for queue in queues),
             "reserved_timeout": array(interval(queue.reserved_timeout) for queue in queues),
-            "limit": str(limit),
+            "id": plain_array(suspect.id for suspect in suspects),
+            "claim_token": array(suspect.token for suspect in suspects),
+            "lease_expires_at": array(suspect.lease_expires_at for suspect in suspects),
         }
         rows = yield Statement("sweep", parameters)
         return list(map(Swept._make, rows))
+
+    def announce(self, worker: Worker, listener_pid: int | None) -> Steps[None]:
+        """Say that a worker is there, by its own session and by the one that listens for it."""
+        parameters = {
+            "id": worker.id,
+            "version": worker.version,
+            "queue_name": array(worker.queues),
+            "default_job_timeout": array(map(interval, worker.queues.values())),
+            "listener_pid": None if listener_pid is None else str(listener_pid),
+        }
+        yield Statement("announce", parameters)
+
+    def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
+        yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})
 
     def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, float]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import trio
 
 from .._batcher import Batcher
-from .._events import JobReleased, JobStarted
+from .._events import JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
@@ -61,15 +60,16 @@ class Claimer:
         """Claim until `stopping`; the claimer has started once a claim was answered."""
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
-        while not self.stopping:
-            size = ledger.claim_size()
+        while not self.stopping or (ledger.in_doubt is not None and ledger.running):
+            # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
+            size = 0 if self.stopping else ledger.claim_size()
             if not ((hint.due and size) or ledger.in_doubt):
                 await hint.wakeup.wait()
                 continue
-            if (pause := self._setup_again_at - trio.current_time()) > 0:
+            if size and (pause := self._setup_again_at - trio.current_time()) > 0:
                 await self._pause(pause)
                 continue
-            hint.due = False
+            hint.due = hint.due and not size
             try:
                 await self._make_sure()
                 claimed = await self._claim(size, executors, starts) if size else 0
@@ -80,7 +80,7 @@ class Claimer:
             else:
                 tries.worked()
                 # A claim that was filled may have left due jobs.
-                hint.due = hint.due or claimed == size
+                hint.due = hint.due or 0 < size == claimed
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
@@ -104,11 +104,12 @@ class Claimer:
     ) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
-        token = str(uuid4())
+        token = self._runtime.new_token()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
-            emits_all = self._runtime.events.wants(JobStarted)
+            events = self._runtime.events
+            emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             for row in rows:
                 executor = Executor(
                     queue=queue,
@@ -129,6 +130,7 @@ class Claimer:
         # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
         # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
         # and all tasks below it are under the deadline of the queue's start.
+        # rule: a job that may start only once waits for the commit
         early = at_once and queue.allowed_losses > 0 and self.has_started
         has_begun = False
 
@@ -170,6 +172,7 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
+            # rule: a claim in doubt is made sure of
             held = await self._runtime.store.confirm(begun, self._queue.lease)
             for job in begun:
                 if job.id not in held and job in ledger.running:
@@ -201,7 +204,7 @@ class Claimer:
             self._setup_backoff.worked()
             self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)
+            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:
@@ -209,7 +212,8 @@ class Claimer:
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next try; a stop ends the wait."""
+        """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""
+        was_stopping = self.stopping
         with trio.move_on_after(seconds):
-            while not self.stopping:
+            while was_stopping or not self.stopping:
                 await self._hint.wakeup.wait()

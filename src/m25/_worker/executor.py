@@ -88,6 +88,7 @@ class Executor:
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
+    misses_when_cancelled: int = 0
     _scope: trio.CancelScope = attrs.field(
         init=False,
         default=attrs.Factory(
@@ -133,6 +134,7 @@ class Executor:
         """Cancel the handler. The reason decides what is written, whatever the handler returns."""
         if self.cancel_reason is None:
             self.cancel_reason = reason
+            self.misses_when_cancelled = self.misses
             self._scope.cancel()
 
     def overrun(self) -> Outcome:
@@ -164,7 +166,7 @@ class Executor:
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
-        except Undecodable as error:
+        except Undecodable as error:  # rule: an input fails its own attempt
             return await self._refuse_input(error)
         scope = self._scope
         output: Any = None
@@ -268,7 +270,9 @@ class Executor:
             self._emit_raised_while_cancelled(raised)
         if self.cancel_reason is CancelReason.UNRESPONSIVE:
             return outcomes.unresponsive(self)
-        self.runtime.events.emit(ResultDiscarded(**self.facts))
+        # A handler that was just cancelled has left no result.
+        if raised is not None or not self._scope.cancelled_caught:
+            self.runtime.events.emit(ResultDiscarded(**self.facts))
         return Unfinished.FENCED
 
     def _fenced(self) -> Unfinished:

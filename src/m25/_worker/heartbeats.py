@@ -81,6 +81,7 @@ class Heartbeats:
             executor.cancel(CancelReason.UNRESPONSIVE)
         for executor in plan.overdue(running, trio.current_time(), interval):
             if executor.cancel_reason is None and executor.started:
+                # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))
                 self._settler.wakeup.set()
 

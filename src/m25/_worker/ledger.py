@@ -66,7 +66,7 @@ class Ledger:
         """How many jobs to claim now, or once `more` jobs run."""
         return plan.claim_size(
             max_concurrency=self._max_concurrency,
-            running=len(self.running) + more,
+            running=len(self.running) + more,  # rule: a claim counts what runs
             unwritten=len(self._outcomes),
         )
 
@@ -99,6 +99,7 @@ class Ledger:
 
     def owe(self, owed: Owed) -> None:
         """An outcome is to be written."""
+        # rule: an outcome of a claim in doubt is held back
         early = owed.outcome.token == self.in_doubt
         (self._held_back if early else self._outcomes).append(owed)
 
@@ -157,6 +158,7 @@ class Ledger:
         is left out: before it is committed, the database would say that it is fenced.
         """
         jobs = [each.job for each in answered if each.job.token != self.in_doubt]
+        # rule: what is unwritten is kept alive
         return jobs + [owed.job for owed in self._outcomes]
 
     def unwritten(self) -> tuple[str, ...]:

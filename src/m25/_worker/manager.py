@@ -99,6 +99,7 @@ class Manager:
                 services.cancel_scope.cancel()
         finally:
             bound = CLEAN_UP if self._claimer.has_started else _CLEAN_UP_UNSTARTED
+            # rule: the last writes are shielded
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
 

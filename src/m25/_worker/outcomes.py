@@ -122,7 +122,7 @@ def unresponsive(executor: Executor) -> Outcome:
     """The executor left too many heartbeats unanswered, and was cancelled."""
     executor.runtime.events.emit(
         JobUnresponsive(
-            misses=executor.misses,
+            misses=executor.misses_when_cancelled,
             next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
             **executor.facts,
         )

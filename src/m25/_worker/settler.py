@@ -11,12 +11,12 @@ from typing import Any
 
 import trio
 
-from .._crash import describe_crash
+from .._crash import type_name
 from .._events import OutcomeRefused, OutcomeUnstorable, ResultDiscarded
 from .._job import FailureReason
 from .._queue import Queue
 from .._runtime import Runtime
-from .._store.failures import RowRefused, StatementFailed
+from .._store.failures import RowRefused, StatementFailed, without_rows
 from .._store.protocol import WriteResult
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
@@ -54,8 +54,8 @@ class Settler:
         """
         hints, name = self._runtime.hints, self._queue.name
         if owed := self._ledger.next_outcomes():
-            results = await self._settle(owed)
-            self._ledger.written(owed)
+            results = await self._settle(owed)  # rule: an outcome is written
+            self._ledger.written(owed)  # rule: and forgotten after that
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
@@ -74,7 +74,7 @@ class Settler:
         outcomes = [each.outcome for each in owed]
         try:
             return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
-        except RowRefused as refused:
+        except RowRefused as refused:  # rule: an outcome is refused alone
             if len(owed) == 1:
                 return await self._settle_refused(owed[0], refused)
         # One of the rows is the reason; each is tried alone, so that the others are written.
@@ -85,25 +85,26 @@ class Settler:
 
     async def _settle_refused(self, owed: Owed, refused: RowRefused) -> dict[str, WriteResult]:
         """Fail an attempt as a crash, since the database refuses its outcome."""
-        crash = describe_crash(refused)
         outcome = owed.outcome
         failed = outcome._replace(
             failure_reason=FailureReason.CRASH.value,
             output=None,
             error_data=None,
-            crash_type=crash.type,
-            crash_message=crash.message,
+            crash_type=type_name((refused.__cause__ or refused).__class__),
+            crash_message=refused.brief,
             crash_traceback=None,
             next_attempt_id=outcome.next_attempt_id or self._runtime.make_id(),
         )
         try:
             results = await self._runtime.store.settle([failed], self._queue.allowed_losses)
         except RowRefused as again:
-            self._runtime.events.emit(OutcomeUnstorable(error=again, **self._facts(owed)))
+            self._runtime.events.emit(
+                OutcomeUnstorable(error=without_rows(again), **self._facts(owed))
+            )
             return {}
         self._runtime.events.emit(
             OutcomeRefused(
-                error=refused,
+                error=without_rows(refused),
                 next_attempt=WriteResult.RETRIED in results.values(),
                 **self._facts(owed),
             )

@@ -161,6 +161,8 @@ class Listener:
         #: Around the wait for notifications: cancelled when subscribers come or go.
         self._hearing = trio.CancelScope()
         self._has_warned = False
+        #: The server's process that serves the connection; `None` while there is none.
+        self.backend_pid: int | None = None
         self._background = Background("m25.pg.Listener")
         self._nursery: trio.Nursery | None = None
 
@@ -231,6 +233,7 @@ class Listener:
             try:
                 async with await self._open() as connection:
                     listening = _Listening(connection, self._echo, self._ping_timeout)
+                    self.backend_pid = connection.info.backend_pid
                     await self._greet(listening)
                     backoff.worked()
                     await self._listen(listening)
@@ -242,6 +245,7 @@ class Listener:
                     )
             finally:
                 self.connected = False
+                self.backend_pid = None
             await trio.sleep(backoff.failed())
 
     async def _open(self) -> AsyncConnection[Any]:

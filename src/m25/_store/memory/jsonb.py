@@ -39,6 +39,11 @@ def as_jsonb(text: str) -> str:
         return text
 
 
+def optional_jsonb(text: str | None) -> str | None:
+    """The same, of JSON that may be missing."""
+    return None if text is None else as_jsonb(text)
+
+
 def is_same_jsonb(one: str, other: str) -> bool:
     """Whether PostgreSQL calls two `jsonb` values equal: whatever the order of their keys, and how
     their numbers are written.

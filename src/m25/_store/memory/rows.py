@@ -51,6 +51,7 @@ class Row:
     finished_at: int | None
     timeout: int
     deadline: int | None
+    latest_heartbeat_at: int | None
     failure_reason: str | None
     attempt: int
     max_attempts: int

@@ -1,4 +1,4 @@
-"""The calls of the store in memory."""
+"""The calls of the store in memory; long, because it has all of them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from ..protocol import (
     Position,
     Started,
     Store,
+    Suspect,
     Swept,
     SweptQueue,
+    Worker,
     WriteResult,
 )
 from .clock import Clock
-from .jsonb import as_jsonb
+from .jsonb import optional_jsonb
 from .listeners import Listeners
 from .rows import (
     DAY,
@@ -46,7 +48,8 @@ from .rows import (
     seconds,
 )
 from .table import Table
-from .way import Fault, Way
+from .way import Fault, Way, refuse_connection
+from .workers import Workers, is_as_seen
 
 
 class MemoryStore(Store):
@@ -74,6 +77,7 @@ class MemoryStore(Store):
         self._table = Table()
         self._listeners = Listeners()
         self._way = Way(self._clock, fault)
+        self._workers = Workers()
 
     # For tests
 
@@ -115,6 +119,10 @@ class MemoryStore(Store):
         """Wait until some call has been applied."""
         await self._way.wait_for_change()
 
+    def end_sessions(self, worker_id: str) -> None:
+        """Do as a database does whose client is killed: the sessions of this worker are gone."""
+        self._workers.end_sessions(worker_id)
+
     # The calls
 
     async def check_version(self) -> None:
@@ -129,7 +137,7 @@ class MemoryStore(Store):
         *,
         lock_wait: timedelta | None = None,  # noqa: ARG002 - nobody holds a lock here
     ) -> list[Enqueued | Exists | Held]:
-        _refuse_connection(connection)
+        refuse_connection(connection)
         async with self._way.call("enqueue", is_awaited=True) as now:
             answers = self._insert_batch(jobs, now)
             if any(isinstance(answer, Enqueued) for answer in answers):
@@ -145,7 +153,7 @@ class MemoryStore(Store):
         *,
         lock_wait: timedelta | None = None,  # noqa: ARG002
     ) -> None:
-        _refuse_connection(connection)
+        refuse_connection(connection)
         found = [batch async for batch in batches]
         async with self._way.call("enqueue_all", is_awaited=True) as now:
             inserted: list[Row] = []
@@ -166,7 +174,7 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
 
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
-        _refuse_connection(connection)
+        refuse_connection(connection)
         async with self._way.call("get"):
             return {id: self._table.rows[id].answer() for id in ids if id in self._table.rows}
 
@@ -178,7 +186,7 @@ class MemoryStore(Store):
         *,
         lock_wait: timedelta | None = None,  # noqa: ARG002
     ) -> JobRow | None:
-        _refuse_connection(connection)
+        refuse_connection(connection)
         async with self._way.call("cancel") as now:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
@@ -285,8 +293,8 @@ class MemoryStore(Store):
             with Sorting("settle"):
                 storable = [
                     outcome._replace(
-                        output=_optional_jsonb(outcome.output),
-                        error_data=_optional_jsonb(outcome.error_data),
+                        output=optional_jsonb(outcome.output),
+                        error_data=optional_jsonb(outcome.error_data),
                     )
                     for outcome in outcomes
                 ]
@@ -301,15 +309,36 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
             return {row.id for row in rows}
 
-    async def sweep(self, queues: Sequence[SweptQueue], limit: int) -> list[Swept]:
-        async with self._way.call("sweep") as now:
-            dead = [
-                (queue, row)
+    async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
+        async with self._way.call("find_suspects") as now:
+            suspects = [
+                suspect
                 for queue in queues
                 for row in self._table.live(queue.name)
-                if row.is_dead(queue, now)
+                if (suspect := self._workers.suspect(row, queue, now)) is not None
             ]
-            return [self._sweep(row, queue, now) for queue, row in dead[:limit]]
+            return suspects[:limit]
+
+    async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
+        by_name = {queue.name: queue for queue in queues}
+        async with self._way.call("sweep") as now:
+            swept: list[Swept] = []
+            for suspect in suspects:
+                row = self._table.rows.get(suspect.id)
+                queue = None if row is None else by_name.get(row.queue_name)
+                if row is None or queue is None or not is_as_seen(row, suspect):
+                    continue
+                if row.claim_token is not None or row.is_dead(queue, now):
+                    swept.append(self._sweep(row, queue, now))
+            return swept
+
+    async def announce(self, worker: Worker) -> None:
+        async with self._way.call("announce"):
+            self._workers.announce(worker.id)
+
+    async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
+        async with self._way.call("dismiss"):
+            self._workers.dismiss(worker_id)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
         async with self._way.call("survey") as now:
@@ -369,15 +398,3 @@ class MemoryStore(Store):
             lease_expires_at=None,
         )
         return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
-
-
-def _optional_jsonb(text: str | None) -> str | None:
-    return None if text is None else as_jsonb(text)
-
-
-def _refuse_connection(connection: object) -> None:
-    if connection is not None:
-        raise TypeError(
-            "a MemoryStore is no database, and cannot take part in a connection's transaction: "
-            f"connection must be None, not {connection!r}"
-        )

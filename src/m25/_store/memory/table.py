@@ -114,7 +114,8 @@ class Table:
                 **row.inherited(),
                 id=next_attempt_id,
                 created_at=now,
-                scheduled_at=now + within_bounds(row.retry_delay),
+                # What was lost with its process is followed at once.
+                scheduled_at=now if lost else now + within_bounds(row.retry_delay),
                 attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
                 original_attempt_id=row.original_attempt_id or row.id,
                 previous_attempt_id=row.id,

@@ -66,3 +66,16 @@ class Way:
         except (StatementFailed, trio.TooSlowError) as error:
             # The rows are there, and the caller cannot know.
             raise pg.OutcomeUnknown("no answer has come") from error
+
+
+def refuse_connection(connection: object) -> None:
+    """Refuse to take part in a transaction.
+
+    Raises:
+        TypeError: a connection is given.
+    """
+    if connection is not None:
+        raise TypeError(
+            "a MemoryStore is no database, and cannot take part in a connection's transaction: "
+            f"connection must be None, not {connection!r}"
+        )

@@ -1,34 +1,42 @@
--- Take dead work from whoever stopped looking after it, for several queues at once, at most `limit`
--- rows. Any process may do this at any time; there is no leader. What is dead, and how it failed, is
--- what `is_dead` and `reason_of_death` in _lifecycle.py say:
---   executing, claimed by us, lease over       -> failed, heartbeat_timeout, next attempt
+-- Take dead work from whoever stopped looking after it, for several queues at once. Any process may
+-- do this at any time; there is no leader. What is dead, and how it failed, is what `is_dead` and
+-- `reason_of_death` in _lifecycle.py say:
+--   executing, claimed by us, lease over or its worker gone    -> failed, heartbeat_timeout, next attempt
 --   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
---   reserved, claimed by us, lease over        -> pending
+--   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
--- Safe under concurrency: `skip locked` leaves a row that its owner or another sweeper is writing;
--- a row that was locked is re-checked, so a heartbeat that came first wins. What is ended or released
--- loses its claim token, so its late owner can write nothing.
+-- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
+-- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
+-- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
+-- first wins. What is ended or released loses its claim token, so its late owner can write nothing.
 with queue as (
     select *
     from unnest(
         %(queue_name)s::text[], %(allowed_losses)s::integer[], %(reserved_timeout)s::interval[]
     ) as q (name, allowed_losses, reserved_timeout)
 ),
+suspect as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(claim_token)s::uuid[], %(lease_expires_at)s::text[]
+    ) as s (id, claim_token, lease_expires_at)
+),
 dead as materialized (
     select job.id, job.status, job.claim_token is not null as ours
-    from queue
-    join {schema}.job on job.queue_name = queue.name
-    where job.queue_name = any(%(queue_name)s::text[])
-        and job.reserved_at is not null
-        and job.finished_at is null
-        and job.cancelled_at is null
+    from {schema}.job
+    join suspect on suspect.id = job.id
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+        and job.claim_token is not distinct from suspect.claim_token
         and case
             when job.claim_token is not null
-            then job.lease_expires_at < now() -- rule: a lease that is over is seen
+            then extract(epoch from job.lease_expires_at)::text
+                is not distinct from suspect.lease_expires_at -- rule: a heartbeat saves its job
             when job.status = 'executing' then job.deadline < now()
-            else job.reserved_at < now() - queue.reserved_timeout
+            else job.reserved_at < now() - (
+                select reserved_timeout from queue where queue.name = job.queue_name
+            )
         end
-    limit %(limit)s::bigint
     for no key update of job skip locked
 ),
 failed as (

@@ -1,0 +1,66 @@
+"""The workers of a store in memory, and the jobs that nobody may be looking after."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..._lifecycle import LIVE
+from ..protocol import Suspect, SweptQueue
+from .rows import MICROSECOND, SECOND, Row, seconds
+
+#: How many characters of a claim's token are those of its worker's id.
+_PREFIX: Final = 18
+
+
+class Workers:
+    """Which workers have announced themselves, and whether their sessions are there."""
+
+    def __init__(self) -> None:
+        self._has_sessions: dict[str, bool] = {}
+
+    def announce(self, worker_id: str) -> None:
+        """A worker says that it is there."""
+        self._has_sessions[worker_id[:_PREFIX]] = True
+
+    def dismiss(self, worker_id: str) -> None:
+        """A worker says goodbye."""
+        self._has_sessions.pop(worker_id[:_PREFIX], None)
+
+    def end_sessions(self, worker_id: str) -> None:
+        """A worker's process is gone, and so are its sessions."""
+        if worker_id[:_PREFIX] in self._has_sessions:
+            self._has_sessions[worker_id[:_PREFIX]] = False
+
+    def suspect(self, row: Row, queue: SweptQueue, now: int) -> Suspect | None:
+        """A live row as a suspect, if it is one."""
+        token = row.claim_token
+        is_expired = row.is_dead(queue, now)
+        is_abandoned = token is not None and self._has_sessions.get(token[:_PREFIX]) is False
+        is_nearly = token is not None and row.is_dead(queue, now + queue.margin // MICROSECOND)
+        if not (is_expired or is_abandoned or is_nearly):
+            return None
+        given = (row.reserved_at, row.started_at, row.latest_heartbeat_at)
+        given_at = max((each for each in given if each is not None), default=0)
+        length = 0 if row.lease_expires_at is None else row.lease_expires_at - given_at
+        return Suspect(
+            row.queue_name,
+            row.id,
+            token,
+            _lease(row),
+            is_expired,
+            is_abandoned,
+            length / SECOND,
+        )
+
+
+def is_as_seen(row: Row, suspect: Suspect) -> bool:
+    """Whether a row's claim and lease are still those that were seen."""
+    return (
+        row.status in LIVE
+        and row.claim_token == suspect.token
+        and _lease(row) == suspect.lease_expires_at
+    )
+
+
+def _lease(row: Row) -> str | None:
+    return None if row.lease_expires_at is None else seconds(row.lease_expires_at)

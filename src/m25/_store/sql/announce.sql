@@ -1,0 +1,36 @@
+-- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
+-- asks, and the one that listens, where there is one. And write down what its queues declare.
+-- Safe under concurrency: a worker's row is its own, and a queue's row is written in the order of
+-- names, by an upsert that leaves it alone where nothing has changed.
+with session as (
+    select array_agg(pid) as pids, array_agg(backend_start) as starts
+    from pg_catalog.pg_stat_activity
+    where %(listener_pid)s::integer is not null
+        and pid in (pg_catalog.pg_backend_pid(), %(listener_pid)s::integer)
+        and backend_start is not null
+),
+declared as (
+    insert into {schema}.queue (name, default_job_timeout)
+    select name, default_job_timeout
+    from unnest(%(queue_name)s::text[], %(default_job_timeout)s::interval[])
+        as q (name, default_job_timeout)
+    order by name
+    on conflict (name) do update
+    set default_job_timeout = excluded.default_job_timeout, updated_at = now()
+    where queue.default_job_timeout is distinct from excluded.default_job_timeout
+    returning name
+)
+insert into {schema}.worker (id, version, queues, session_pids, session_starts)
+select
+    %(id)s::uuid,
+    %(version)s::text,
+    %(queue_name)s::text[],
+    coalesce(session.pids, array[]::integer[]),
+    coalesce(session.starts, array[]::timestamptz[])
+from session
+on conflict (id) do update
+set
+    latest_heartbeat_at = now(),
+    session_pids = excluded.session_pids,
+    session_starts = excluded.session_starts
+returning cardinality(session_pids)

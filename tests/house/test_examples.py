@@ -1,0 +1,66 @@
+"""What the README and the examples show is run, and prints what it should."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+#: What each example prints, in order; a line may hold more.
+PRINTED = {
+    "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
+    "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
+    "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
+}
+
+#: Those that run until they are asked to end, and the line after which they are.
+SERVICES = {"service.py": "enqueued sky.jpg"}
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES} == set(PRINTED)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_prints_what_it_should(path: Path, dsn: str) -> None:
+    lines: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-u", str(path), dsn], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if path.name in SERVICES and lines[-1] == SERVICES[path.name]:
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    for line, expected in zip(lines, PRINTED[path.name], strict=True):
+        assert expected in line
+
+
+def test_the_program_in_the_readme_runs_as_printed(dsn: str, tmp_path: Path) -> None:
+    from psycopg.conninfo import conninfo_to_dict
+
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (program,) = [text for text in programs if "trio.run(main)" in text]
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    given = conninfo_to_dict(dsn)
+    environment = {
+        "PGHOST": str(given["host"]),
+        "PGPORT": str(given["port"]),
+        "PGUSER": str(given["user"]),
+        "PGPASSWORD": str(given.get("password", "")),
+        "PGDATABASE": str(given["dbname"]),
+    }
+    done = subprocess.run(
+        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "succeeded sent 'Welcome' to ada@example.org\n"

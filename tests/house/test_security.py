@@ -1,0 +1,151 @@
+"""Who may do what, and what strangers cannot bring about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import m25
+from m25 import migrations, pg
+from m25._store.steps import Calls
+from support.waiting import ended, rows
+
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+ROLES = ("migrate", "work", "enqueue", "read", "operate")
+
+
+@m25.queue("guarded", poll_interval=30)
+async def guarded(number: int) -> int:
+    return number
+
+
+@asynccontextmanager
+async def roles_of_the_page(dsn: str) -> AsyncGenerator[Callable[[str], str]]:
+    """The roles as the page makes them, under names of this test's; how each connects."""
+    (text,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    mark = uuid4().hex[:12]
+    name = {role: f"m25_{role}_{mark}" for role in ROLES}
+    statements = re.sub(r"m25_(\w+)", lambda found: name[found[1]], text)
+    logins = "".join(f"alter role {each} login password '{mark}';" for each in name.values())
+    await rows(dsn, statements.replace("%", "%%") + logins)
+    try:
+        yield lambda role: make_conninfo(dsn, user=name[role], password=mark)
+    finally:
+        for each in name.values():
+            await rows(dsn, f"drop owned by {each} cascade; drop role {each};")
+
+
+async def is_refused(ask: Callable[[], Awaitable[object]]) -> bool:
+    """Whether the database does not let one."""
+    try:
+        await ask()
+    except m25.M25Error as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, psycopg.errors.InsufficientPrivilege):
+            cause = cause.__cause__
+        return cause is not None
+    return False
+
+
+async def test_each_role_can_do_its_part_and_no_more(empty_dsn: str) -> None:
+    async with roles_of_the_page(empty_dsn) as dsn_of:
+        async with await pg.AsyncConnection.connect(
+            dsn_of("migrate"), autocommit=True
+        ) as connection:
+            await migrations.apply(connection, "m25")
+        async with m25.open(dsn_of("enqueue")) as enqueuer, m25.open(dsn_of("work")) as worker:
+            record = await enqueuer.enqueue(guarded, m25.Job(1).with_unique_key("k"))
+            with pytest.raises(m25.UniqueKeyConflict):
+                await enqueuer.enqueue(guarded, m25.Job(2).with_unique_key("k"))
+            await enqueuer.enqueue_many(guarded, [3, 4])
+            worker.add_queue(guarded)
+            await worker.start()
+            assert (await ended(enqueuer, guarded, record.id)).output == 1
+        async with m25.open(dsn_of("enqueue")) as enqueuer:
+            pending = await enqueuer.enqueue(guarded, m25.Job(5, scheduled_at=far_away()))
+            assert await is_refused(lambda: enqueuer.cancel_job(guarded, pending.id))
+        async with m25.open(dsn_of("read")) as reader:
+            assert (await reader.get_job(guarded, pending.id)).input == 5
+            assert await is_refused(lambda: reader.enqueue(guarded, 6))
+            assert await is_refused(lambda: reader.cancel_job(guarded, pending.id))
+        async with m25.open(dsn_of("operate")) as operator:
+            assert await is_refused(lambda: operator.enqueue(guarded, 7))
+            await operator.cancel_job(guarded, pending.id)
+        await rows(dsn_of("operate"), "delete from m25.job")
+        for role in ("work", "enqueue", "read"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await rows(dsn_of(role), "delete from m25.job")
+        for role in ("work", "enqueue", "read", "operate"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await rows(dsn_of(role), "alter table m25.job add column evil text")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await rows(dsn_of(role), "create table m25.evil ()")
+
+
+def far_away() -> Any:
+    from datetime import UTC, datetime, timedelta
+
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+EVIL = """
+create schema evil;
+create table evil.tripped (what text);
+create table evil.job (like m25.job);
+create function evil.trip(what text) returns void language sql as
+    'insert into evil.tripped values (what)';
+create function evil.now() returns timestamptz language plpgsql as
+    $$ begin perform evil.trip('now'); return '-infinity'; end $$;
+create function evil.pg_notify(text, text) returns void language plpgsql as
+    $$ begin perform evil.trip('pg_notify'); end $$;
+create function evil.gen_random_uuid() returns uuid language plpgsql as
+    $$ begin perform evil.trip('gen_random_uuid');
+    return '00000000-0000-0000-0000-000000000000'; end $$;
+create function evil.current_setting(text) returns text language plpgsql as
+    $$ begin perform evil.trip('current_setting'); return 'read committed'; end $$;
+create function evil.differs(text, text) returns boolean language plpgsql as
+    $$ begin perform evil.trip('<>'); return false; end $$;
+create operator evil.<> (leftarg = text, rightarg = text, function = evil.differs);
+"""
+
+
+@pytest.mark.parametrize("path", ["evil", "evil, pg_catalog", 'evil, "pg_catalog", public'])
+async def test_functions_in_the_search_path_do_not_take_the_place_of_postgresqls(
+    dsn: str, path: str
+) -> None:
+    name = conninfo_to_dict(dsn)["dbname"]
+    await rows(dsn, EVIL)
+    await rows(dsn, f'alter database "{name}" set search_path = {path}')
+    async with m25.open(dsn) as m, m25.open(dsn) as worker:
+        worker.add_queue(guarded)
+        await worker.start()
+        record = await m.enqueue(guarded, m25.Job(1).with_unique_key("k"))
+        assert (await ended(m, guarded, record.id)).output == 1
+        await m.enqueue_many(guarded, [2, 3])
+    assert await rows(dsn, "select * from evil.tripped") == []
+    assert await rows(dsn, "select * from evil.job") == []
+
+
+async def test_a_forged_notification_changes_nothing(dsn: str) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(guarded)
+        await m.start()
+        channel = Calls("m25").channel("guarded")
+        for payload in ("", "x" * 7_000, '{"job": 1}', "'; drop table m25.job; --"):
+            await rows(
+                dsn,
+                "select pg_notify(%(channel)s, %(payload)s)",
+                channel=channel,
+                payload=payload,
+            )
+        record = await m.enqueue(guarded, 1)
+        assert (await ended(m, guarded, record.id)).output == 1
+    assert len(await rows(dsn, "select 1 from m25.job")) == 1

@@ -1,0 +1,1 @@
+"""What many tests need: waiting, processes, proxies, failures, and one way into insides."""

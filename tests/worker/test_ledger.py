@@ -1,0 +1,235 @@
+"""The ledger: what a process runs for a queue, and what it owes the database. No database here."""
+
+from __future__ import annotations
+
+from typing import cast
+from uuid import uuid4
+
+import attrs
+import pytest
+
+from m25._store.protocol import ClaimedJob, Outcome
+from m25._worker.executor import Executor
+from m25._worker.ledger import Ledger, Owed
+
+#: Tokens of claims.
+FIRST, SECOND = "first", "second"
+
+
+@attrs.frozen(eq=False)
+class Running:
+    """What the ledger knows of an executor."""
+
+    job: ClaimedJob
+
+
+def running(token: str = FIRST) -> Executor:
+    """The executor of a job that was claimed with this token."""
+    return cast("Executor", Running(ClaimedJob(str(uuid4()), token)))
+
+
+def outcome(executor: Executor) -> Owed:
+    """How the executor's attempt has ended: it has succeeded."""
+    job = executor.job
+    success = Outcome(job.id, job.token, None, "null", None, None, None, None, None)
+    return Owed(success, attempt=1, max_attempts=1)
+
+
+def begun(ledger: Ledger, token: str = FIRST) -> Executor:
+    executor = running(token)
+    ledger.begin(executor)
+    return executor
+
+
+def ended(ledger: Ledger, executor: Executor) -> Owed:
+    """Its job ends, and the ledger owes its outcome."""
+    ledger.end(executor)
+    owed = outcome(executor)
+    ledger.owe(owed)
+    return owed
+
+
+# A claim in doubt
+
+
+def test_an_outcome_is_held_back_while_its_claim_is_in_doubt_and_written_after_the_answer() -> None:
+    ledger = Ledger(10)
+    ledger.ask(FIRST)
+    owed = ended(ledger, begun(ledger))
+    assert not ledger.owes
+    assert not ledger.has_outcomes
+    assert ledger.next_outcomes() == []
+    ledger.answered()
+    assert ledger.owes
+    assert ledger.next_outcomes() == [owed]
+
+
+def test_an_outcome_of_another_claim_is_written_while_one_is_in_doubt() -> None:
+    ledger = Ledger(10)
+    executor = begun(ledger, FIRST)
+    ledger.ask(SECOND)
+    owed = ended(ledger, executor)
+    assert ledger.next_outcomes() == [owed]
+
+
+def test_a_second_claim_cannot_be_asked_for_while_one_is_in_doubt() -> None:
+    ledger = Ledger(10)
+    ledger.ask(FIRST)
+    with pytest.raises(AssertionError, match="made sure of before the next"):
+        ledger.ask(SECOND)
+    assert ledger.in_doubt == FIRST
+    ledger.answered()
+    ledger.ask(SECOND)
+    assert ledger.in_doubt == SECOND
+
+
+def test_all_that_began_in_doubt_is_made_sure_of_whether_it_has_ended_or_not() -> None:
+    ledger = Ledger(10)
+    begun(ledger, FIRST)
+    ended(ledger, begun(ledger, FIRST))
+    ledger.ask(SECOND)
+    assert ledger.begun_in_doubt() == []
+    still_running = begun(ledger, SECOND)
+    over = ended(ledger, begun(ledger, SECOND))
+    assert ledger.begun_in_doubt() == [still_running.job, over.job]
+    ledger.answered()
+    assert ledger.begun_in_doubt() == []
+
+
+def test_what_an_earlier_manager_left_in_doubt_is_held_back_again_and_nothing_else() -> None:
+    ledger = Ledger(10)
+    before = ended(ledger, begun(ledger, FIRST))
+    ledger.ask(SECOND)
+    early = ended(ledger, begun(ledger, SECOND))
+    # The manager failed. Its clean-up tried to write all, and the database was away.
+    ledger.write_held_back()
+    assert ledger.next_outcomes() == [before, early]
+    ledger.hold_back()
+    assert ledger.next_outcomes() == [before]
+    assert ledger.begun_in_doubt() == [early.job]
+    ledger.answered()
+    assert ledger.next_outcomes() == [before, early]
+
+
+def test_a_manager_that_failed_with_no_claim_in_doubt_leaves_outcomes_to_be_written() -> None:
+    ledger = Ledger(10)
+    owed = ended(ledger, begun(ledger))
+    ledger.hold_back()
+    assert ledger.next_outcomes() == [owed]
+
+
+# Outcomes
+
+
+def test_an_outcome_stays_owed_until_the_database_has_answered() -> None:
+    ledger = Ledger(10)
+    first = ended(ledger, begun(ledger))
+    assert ledger.next_outcomes() == [first]
+    # Another ends while the first is being written, and the answer to that is lost.
+    second = ended(ledger, begun(ledger))
+    assert ledger.next_outcomes() == [first, second]
+    ledger.written([first])
+    assert ledger.next_outcomes() == [second]
+    ledger.written([second])
+    assert not ledger.owes
+
+
+def test_one_write_takes_so_many_outcomes_and_the_rest_comes_next() -> None:
+    ledger = Ledger(10)
+    owed = [ended(ledger, begun(ledger)) for _ in range(1_100)]
+    written: list[Owed] = []
+    sizes: list[int] = []
+    while batch := ledger.next_outcomes():
+        sizes.append(len(batch))
+        written += batch
+        ledger.written(batch)
+    assert sizes == [500, 500, 100]
+    assert written == owed
+
+
+def test_whoever_leaves_says_of_which_jobs_something_is_owed() -> None:
+    ledger = Ledger(10)
+    written_next = ended(ledger, begun(ledger, FIRST))
+    ledger.ask(SECOND)
+    held_back = ended(ledger, begun(ledger, SECOND))
+    cut_short = begun(ledger, FIRST)
+    ledger.end(cut_short)
+    ledger.owe_release(cut_short.job)
+    assert ledger.unwritten() == (written_next.job.id, held_back.job.id, cut_short.job.id)
+
+
+# Heartbeats
+
+
+def test_a_heartbeat_renews_what_answered_and_what_is_not_written_yet() -> None:
+    ledger = Ledger(10)
+    answered, silent = begun(ledger), begun(ledger)
+    unwritten = ended(ledger, begun(ledger))
+    assert ledger.kept_alive([answered]) == [answered.job, unwritten.job]
+    assert silent.job in ledger.running
+
+
+def test_a_heartbeat_leaves_out_what_is_in_doubt() -> None:
+    ledger = Ledger(10)
+    ledger.ask(FIRST)
+    early = begun(ledger, FIRST)
+    held_back = ended(ledger, begun(ledger, FIRST))
+    assert ledger.kept_alive([early]) == []
+    ledger.answered()
+    assert ledger.kept_alive([early]) == [early.job, held_back.job]
+
+
+# The size of a claim
+
+
+def test_a_claim_counts_what_runs_and_what_is_about_to() -> None:
+    ledger = Ledger(10)
+    assert ledger.claim_size() == 10
+    executors = [begun(ledger) for _ in range(4)]
+    assert ledger.claim_size() == 6
+    assert ledger.claim_size(more=5) == 1
+    assert ledger.claim_size(more=6) == 0
+    ledger.end(executors[0])
+    assert ledger.claim_size() == 7
+
+
+def test_a_claim_counts_outcomes_once_very_many_are_unwritten() -> None:
+    ledger = Ledger(10)
+    for _ in range(500):
+        ended(ledger, begun(ledger))
+    assert ledger.claim_size() == 10
+    for _ in range(10):
+        ended(ledger, begun(ledger))
+    assert ledger.claim_size() == 0
+    ledger.written(ledger.next_outcomes())
+    assert ledger.claim_size() == 10
+
+
+def test_a_job_that_was_released_and_claimed_again_runs_twice_until_the_first_has_ended() -> None:
+    ledger = Ledger(10)
+    first = begun(ledger, FIRST)
+    again = cast("Executor", Running(ClaimedJob(first.job.id, SECOND)))
+    ledger.begin(again)
+    assert ledger.claim_size() == 8
+    ledger.end(first)
+    assert list(ledger.running) == [again.job]
+
+
+# Releases
+
+
+def test_a_release_stays_owed_until_the_database_has_answered() -> None:
+    ledger = Ledger(10)
+    first, second = (running().job for _ in range(2))
+    ledger.owe_release(first)
+    assert ledger.owes
+    assert not ledger.has_outcomes
+    asked = ledger.next_releases()
+    # Another is cut short while the first is being released.
+    ledger.owe_release(second)
+    assert asked == [first]
+    ledger.released(asked)
+    assert ledger.next_releases() == [second]
+    ledger.released([second])
+    assert not ledger.owes
+    assert ledger.next_releases() == []

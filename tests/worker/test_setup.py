@@ -1,0 +1,266 @@
+"""Queues with `setup=`: reserved, then executing, and what happens in between."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from support.insides import store_of
+from support.told import told
+from support.waiting import chain, ended, eventually, rows
+
+
+async def run_one(dsn: str, queue: m25.Queue[Any, Any, Any], job: Any) -> dict[str, Any]:
+    """Run one job to its end; return its row."""
+    async with m25.open(dsn) as m:
+        m.add_queue(queue)
+        await m.start()
+        record = await ended(m, queue, (await m.enqueue(queue, job)).id)
+    (row,) = await chain(dsn, record.id)
+    return row
+
+
+async def test_the_time_of_a_job_begins_once_its_executor_is_ready(dsn: str) -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[str]:
+        await trio.sleep(0.4)
+        yield "ready"
+
+    @m25.queue("slow to start", setup=resource)
+    async def slow_to_start(number: int, given: str) -> str:
+        await trio.sleep(0.1)
+        return given
+
+    row = await run_one(dsn, slow_to_start, m25.Job(1, timeout=0.3))
+    assert row["output"] == "ready"
+    assert (row["started_at"] - row["reserved_at"]).total_seconds() >= 0.4
+
+
+async def test_a_job_of_a_queue_with_setup_times_out_and_its_resource_is_left(dsn: str) -> None:
+    left = trio.Event()
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            left.set()
+
+    @m25.queue("slow", setup=resource)
+    async def slow(number: int, _: None) -> None:
+        await trio.sleep_forever()
+
+    row = await run_one(dsn, slow, m25.Job(1, timeout=0.1))
+    assert row["failure_reason"] == "job_timeout"
+    assert left.is_set()
+
+
+async def test_a_resource_that_cannot_be_left_is_a_crash(dsn: str) -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        yield
+        raise OSError("not closed")
+
+    @m25.queue("leaky", setup=resource)
+    async def leaky(number: int, _: None) -> int:
+        return number
+
+    row = await run_one(dsn, leaky, 1)
+    assert row["failure_reason"] == "crash"
+    assert (row["crash_type"], row["crash_message"]) == ("OSError", "not closed")
+
+
+async def test_a_wake_while_a_setup_is_failing_does_not_shorten_the_pause_after_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    began: list[float] = []
+    failed: list[float] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        began.append(trio.current_time())
+        if len(began) == 2:
+            await m.enqueue(broken, 2)
+            await trio.sleep(0.3)
+        failed.append(trio.current_time())
+        raise OSError("no resource")
+        yield
+
+    @m25.queue("broken", setup=resource, max_concurrency=2)
+    async def broken(number: int, _: None) -> None:
+        pass
+
+    async with m25.testing.open() as m:
+        m.add_queue(broken)
+        await m.start()
+        await m.enqueue(broken, 1)
+        await trio.sleep(10)
+    assert len(failed) >= 6
+    for failures, at in enumerate(failed):
+        following = min((start for start in began if start > at), default=math.inf)
+        assert following - at >= min(0.05 * 2**failures, 1.25)
+
+
+async def test_a_setup_that_always_fails_is_tried_with_growing_pauses_and_spends_no_attempt(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        tries.append(trio.current_time())
+        raise OSError("no resource")
+        yield
+
+    @m25.queue("broken", setup=resource, poll_interval=0.05)
+    async def broken(number: int, _: None) -> None:
+        pass
+
+    async with m25.open(dsn) as m:
+        m.add_queue(broken)
+        await m.start()
+        record = await m.enqueue(broken, 1)
+
+        async def tried() -> bool:
+            return len(tries) >= 5
+
+        await eventually(tried)
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
+    # Half of 0.1, 0.2, 0.4, 0.8 s at least.
+    assert all(pause >= 0.05 * 2**n for n, pause in enumerate(pauses[:4]))
+    (row,) = await chain(dsn, record.id)
+    assert (row["status"], row["attempt"], row["losses"]) == ("pending", 1, 0)
+    event = next(r for r in caplog.records if r.levelno >= logging.WARNING)
+    assert event.getMessage() == (
+        f"setup raised OSError: job {record.id} of queue 'broken', attempt 1 of 1; "
+        "released, the attempt does not count"
+    )
+    assert event.exc_info is not None
+
+
+async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+    release = trio.Event()
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[int]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            with trio.CancelScope(shield=True):
+                await release.wait()
+        yield tries
+
+    @m25.queue(
+        "deaf",
+        setup=resource,
+        executor_init_timeout=0.1,
+        reserved_timeout=0.3,
+        poll_interval=0.1,
+        heartbeat_interval=0.1,
+    )
+    async def deaf(number: int, attempt: int) -> int:
+        release.set()
+        await trio.sleep(0.2)
+        return attempt
+
+    async with m25.open(dsn) as m:
+        m.add_queue(deaf)
+        await m.start()
+        record = await ended(m, deaf, (await m.enqueue(deaf, 1)).id)
+        assert record.output == 2
+        assert record.attempt == 1
+        other = await ended(m, deaf, (await m.enqueue(deaf, 2)).id)
+        assert other.status is m25.JobStatus.SUCCEEDED
+    assert "ServiceFailed" not in told(caplog)
+
+
+async def test_a_reservation_whose_process_died_goes_back_and_spends_no_attempt(
+    dsn: str,
+) -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        yield
+
+    @m25.queue("orphaned", setup=resource, poll_interval=0.1)
+    async def orphaned(number: int, _: None) -> int:
+        return m25.current_job().attempt
+
+    async with m25.open(dsn) as m:
+        record = await m.enqueue(orphaned, 1)
+        lease = orphaned.reserved_timeout
+        await store_of(m).claim("orphaned", token=str(uuid4()), limit=1, lease=lease, start=False)
+        await rows(dsn, "update m25.job set lease_expires_at = now() + interval '0.3 s'")
+        m.add_queue(orphaned)
+        await m.start()
+        assert (await m.get_job(orphaned, record.id)).status is m25.JobStatus.RESERVED
+        found = await ended(m, orphaned, record.id)
+    assert (found.status, found.output, found.losses) == (m25.JobStatus.SUCCEEDED, 1, 0)
+
+
+async def test_a_reservation_that_was_taken_meanwhile_is_never_started(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered, go_on = trio.Event(), trio.Event()
+    ran: list[int] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        entered.set()
+        await go_on.wait()
+        yield
+
+    @m25.queue("robbed", setup=resource, poll_interval=60, heartbeat_interval=60)
+    async def robbed(number: int, _: None) -> None:
+        ran.append(number)
+
+    async with m25.open(dsn) as m:
+        m.add_queue(robbed)
+        await m.start()
+        record = await m.enqueue(robbed, 1)
+        await entered.wait()
+        await rows(dsn, "update m25.job set reserved_at = now(), claim_token = gen_random_uuid()")
+        (before,) = await rows(dsn, "select * from m25.job")
+        go_on.set()
+
+        async def noticed() -> bool:
+            return "ClaimFenced" in told(caplog, record.id)
+
+        await eventually(noticed)
+    assert ran == []
+    assert await rows(dsn, "select * from m25.job") == [before]
+
+
+async def test_a_stop_while_an_executor_initialises_hands_its_job_back(dsn: str) -> None:
+    entered = trio.Event()
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        entered.set()
+        await trio.sleep_forever()
+        yield
+
+    @m25.queue("waiting", setup=resource)
+    async def waiting(number: int, _: None) -> None:
+        pass
+
+    async with m25.open(dsn, shutdown_grace=0.1) as m:
+        m.add_queue(waiting)
+        await m.start()
+        record = await m.enqueue(waiting, 1)
+        await entered.wait()
+    (row,) = await chain(dsn, record.id)
+    assert (row["status"], row["attempt"], row["claim_token"]) == ("pending", 1, None)
