@@ -53,8 +53,15 @@ select pg_catalog.pg_backend_pid();
 -- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
 -- back. It says "pending" without naming the status, so that the row is found by its id, and never by
 -- a walk over all that is pending on its queue.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
 update m25.job
 set cancelled_at = now()
+from bounded
 where id = %(id)s::uuid
     and queue_name = %(queue_name)s::text
     and reserved_at is null
@@ -328,10 +335,16 @@ returning id::text;
 --
 -- Insert new jobs.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
--- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
+-- an error, so a caller's transaction stays usable; an id or a key being inserted by another
+-- transaction is waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
 -- `channels` are notified in the same commit; an empty array notifies nobody.
-with wanted as (
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+),
+wanted as (
     select *
     from unnest(
         %(id)s::uuid[],
@@ -359,7 +372,7 @@ inserted as (
         1,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta
-    from wanted
+    from bounded, wanted
     order by unique_key, id
     on conflict do nothing
     returning id, created_at
@@ -374,14 +387,20 @@ from inserted;
 --
 -- Insert a new job: `enqueue` for a batch of one, at half the price, for who enqueues one by one.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
--- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. `channel`, if any, is notified in the same commit.
+-- an error, so a caller's transaction stays usable; an id or a key being inserted by another
+-- transaction is waited for. `channel`, if any, is notified in the same commit.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
 insert into m25.job (
     attempt,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
     unique_key, priority, meta
 )
-values (
+select
     1,
     %(id)s::uuid,
     %(queue_name)s::text,
@@ -393,13 +412,81 @@ values (
     %(unique_key)s::text,
     %(priority)s::smallint,
     %(meta)s::jsonb
-)
+from bounded
 on conflict do nothing
 returning
     id::text,
     extract(epoch from created_at)::text as created_at,
     case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
         as notified;
+
+-- find_existing
+--
+-- Which jobs that were to be inserted are there by their id: by their position among those asked for,
+-- counted from 1, and with the columns in which each differs from what was asked. Reads only.
+select
+    position,
+    array_remove(
+        array[
+            case when queue_name is distinct from wanted_queue_name then 'queue_name' end,
+            case when scheduled_at is distinct from wanted_scheduled_at then 'scheduled_at' end,
+            case when input is distinct from wanted_input then 'input' end,
+            case when timeout is distinct from wanted_timeout then 'timeout' end,
+            case when max_attempts is distinct from wanted_max_attempts then 'max_attempts' end,
+            case when retry_delay is distinct from wanted_retry_delay then 'retry_delay' end,
+            case when unique_key is distinct from wanted_unique_key then 'unique_key' end,
+            case when priority is distinct from wanted_priority then 'priority' end,
+            case when meta is distinct from wanted_meta then 'meta' end
+        ],
+        null
+    ) as differs,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text
+from unnest(
+    %(id)s::uuid[],
+    %(queue_name)s::text[],
+    %(scheduled_at)s::timestamptz[],
+    %(input)s::jsonb[],
+    %(timeout)s::interval[],
+    %(max_attempts)s::integer[],
+    %(retry_delay)s::interval[],
+    %(unique_key)s::text[],
+    %(priority)s::smallint[],
+    %(meta)s::jsonb[]
+) with ordinality as wanted (
+    wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
+    wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
+    wanted_meta,
+    position
+)
+join m25.job on job.id = wanted_id
+where job.id = any(%(id)s::uuid[]);
 
 -- find_key_holders
 --

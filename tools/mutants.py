@@ -1,4 +1,4 @@
-"""Take out the rule that keeps each promise, and show which test notices; long, since all rules are here.
+"""Take out each rule that keeps a promise, and show which test notices; long, since all are here.
 
 `python tools/mutants.py [NAME …]`. Each mutant is a copy of the project with one change; it has to
 make a test fail. The numbers are those of docs/guarantees.md.

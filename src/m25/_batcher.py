@@ -15,12 +15,15 @@ import attrs
 import trio
 
 from .pg._wakeup import Wakeup
+from .pg._wire import CLEAN_UP
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-#: The largest batch. With more than a few hundred rows a statement only takes longer.
+#: The most requests in a batch. With more than a few hundred rows a statement only takes longer.
 _LARGEST: Final = 500
+#: The largest sum of the sizes of the requests in a batch, if it has more than one.
+_LARGEST_SIZE: Final = 1_000_000
 
 
 @attrs.define(eq=False)
@@ -40,15 +43,29 @@ class Batcher(Generic[Request, Answer]):
     An answer that is an exception is raised in the caller of that request alone; an exception that
     `send` raises is raised in all callers of the batch. Once `run` has ended, the exception that
     `closed` makes is raised in the callers that still wait.
+
+    Args:
+        send: sends a batch.
+        closed: makes an exception.
+        unanswered: where it is given, a caller that is cancelled after its request was sent waits
+            for the answer, and gets it; after five seconds the exception that `unanswered` makes is
+            raised. `send` has to end in the same way when it is cancelled itself. Where it is not
+            given, such a caller is cancelled at once.
+        size: how large a request is, in bytes or characters.
     """
 
     def __init__(
         self,
         send: Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Exception]]],
         closed: Callable[[], Exception],
+        *,
+        unanswered: Callable[[], Exception] | None = None,
+        size: Callable[[Request], int] | None = None,
     ) -> None:
         self._send = send
         self._closed = closed
+        self._unanswered = unanswered
+        self._size = size
         self._waiting: deque[_Asked[Request, Answer]] = deque()
         #: Set when requests wait, and no statement is under way.
         self._wakeup = Wakeup()
@@ -58,7 +75,7 @@ class Batcher(Generic[Request, Answer]):
         """Return the answer to one request.
 
         A caller that is cancelled while it waits withdraws its request, if the request was not sent
-        yet. A request that was sent together with others cannot be withdrawn.
+        yet.
         """
         if not self._under_way and not self._waiting:
             return await self._send_one(request)
@@ -69,7 +86,13 @@ class Batcher(Generic[Request, Answer]):
         except trio.Cancelled:
             if asked in self._waiting:
                 self._waiting.remove(asked)
-            raise
+                raise
+            if self._unanswered is None:
+                raise
+            with trio.move_on_after(CLEAN_UP, shield=True):
+                await asked.answered.wait()
+            if not asked.answered.is_set():
+                raise self._unanswered() from None
         answer = asked.answer
         if isinstance(answer, Exception):
             raise answer
@@ -96,9 +119,7 @@ class Batcher(Generic[Request, Answer]):
                 await self._wakeup.wait()
                 self._under_way = True
                 while self._waiting:
-                    sent = [
-                        self._waiting.popleft() for _ in range(min(_LARGEST, len(self._waiting)))
-                    ]
+                    sent = self._next_batch()
                     await self._send_all(sent)
                 self._under_way = False
         finally:
@@ -106,6 +127,19 @@ class Batcher(Generic[Request, Answer]):
                 if not asked.answered.is_set():
                     asked.reply(self._closed())
             self._waiting.clear()
+
+    def _next_batch(self) -> list[_Asked[Request, Answer]]:
+        batch = [self._waiting.popleft()]
+        size = self._size_of(batch[0])
+        while self._waiting and len(batch) < _LARGEST:
+            size += self._size_of(self._waiting[0])
+            if size > _LARGEST_SIZE:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _size_of(self, asked: _Asked[Request, Answer]) -> int:
+        return 0 if self._size is None else self._size(asked.request)
 
     async def _send_all(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
         answers: Sequence[Answer | Exception]

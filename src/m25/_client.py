@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -29,6 +30,7 @@ from ._errors import (
 )
 from ._groups import unwrapped
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
+from ._lock_waits import FIRST_WAIT, LockWaits
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
@@ -36,7 +38,7 @@ from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, prepare_connection
-from ._store.protocol import Store
+from ._store.protocol import JobRow, Store
 from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
 
@@ -58,7 +60,8 @@ class M25:
         self._closed = False
         self._queues: dict[str, Queue[Any, Any, Any]] = {}
         self._services: Services | None = None
-        self._enqueuer = Enqueuer(runtime, self._closed_error)
+        self._lock_waits = LockWaits(self._check_open)
+        self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
         """Register a queue, to be run by `start` or `run`. Enqueueing does not need it.
@@ -135,22 +138,38 @@ class M25:
         job: Input | Job[Input],
         *,
         connection: pg.AsyncConnection[Any] | None = None,
+        notify: bool = True,
     ) -> JobRecord[Input, Output, Error]:
         """Put a job on a queue: an input as it is, or a `Job` that says how it is to be run.
 
         With `connection` the job is part of that connection's transaction: the job exists if and
-        only if the transaction commits. Where the job is refused, the transaction stays usable.
+        only if the transaction commits. Where the job is refused, the transaction stays usable, if
+        its isolation level is READ COMMITTED.
+
+        A unique key or an id that another open transaction holds is waited for; other calls need
+        not wait. Cancelled after the job was sent, it waits for the database's answer, for five
+        seconds at most, and returns.
+
+        Args:
+            queue: where the job goes.
+            job: an input or a `Job`. With an `id` of your own it is safe to enqueue it again.
+            connection: one of yours, in whose transaction the job is to be.
+            notify: whether workers are notified. Without it they find the job at the next poll.
+                Notifying slows down the commits of transactions of your own, and excludes
+                `PREPARE TRANSACTION`.
 
         Raises:
-            ValueRefused: the input cannot be kept as JSON; nothing was written.
-            UniqueKeyConflict: another job holds the unique key; nothing was written.
-            InvalidJob: the job's id is that of a job on another queue; nothing was written.
-            EnqueueQueryError: the database failed. Where the connection died at the commit, the
-                job may exist; a job with an id of your own can safely be enqueued again.
+            ValueRefused: the input cannot be kept as JSON.
+            UniqueKeyConflict: another job holds the unique key.
+            JobIdConflict: another job has the id: on another queue, of another input or of other
+                options.
+            OutcomeUnknown: the database did not answer, after a cancellation or as the connection
+                was lost: the job may exist. After all other errors, nothing was written.
+            EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
         self._check_open()
-        return await self._enqueuer.enqueue(queue, job, connection)
+        return await self._enqueuer.enqueue(queue, job, connection, notify)
 
     async def enqueue_many(
         self,
@@ -159,12 +178,15 @@ class M25:
         *,
         skip_conflicts: bool = False,
         connection: pg.AsyncConnection[Any] | None = None,
+        notify: bool = True,
     ) -> EnqueuedMany:
         """Put any number of jobs on a queue, all of them or none.
 
         Jobs are taken from `jobs`, and written some hundreds at a time, in one transaction: others
         see none of the jobs before all are written. With `connection` the jobs are part of that
-        connection's transaction, which stays usable where they are refused.
+        connection's transaction, which stays usable where they are refused, if its isolation level
+        is READ COMMITTED. Locks are waited for, and a cancellation at the commit ends, as `enqueue`
+        has it; `notify` is the same. An async generator is closed at the end in any case.
 
         With `skip_conflicts`, a job whose unique key is held is left out, and `conflicts` of the
         answer names it. Of two jobs in `jobs` with one key, the first is enqueued.
@@ -172,15 +194,15 @@ class M25:
         Raises:
             ValueRefused: an input cannot be kept as JSON; a note on the error says the position of
                 its job. None of the jobs was written. That holds for a cancellation, too, and for
-                the errors below but for `EnqueueQueryError`.
+                the errors below but for `OutcomeUnknown`.
             UniqueKeyConflict: another job holds a unique key, and `skip_conflicts` is not set.
-            InvalidJob: a job's id is that of a job on another queue.
-            EnqueueQueryError: the database failed. Where the connection died at the commit, the
-                jobs may exist; jobs with ids of your own can safely be enqueued again.
+            JobIdConflict: another job has the id of one of them.
+            OutcomeUnknown: the database did not answer to the commit: all jobs exist, or none.
+            EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
         self._check_open()
-        return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection)
+        return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection, notify)
 
     async def get_job(
         self,
@@ -218,6 +240,8 @@ class M25:
     ) -> JobRecord[Input, Output, Error]:
         """Cancel a job that is still pending, and return it.
 
+        A row that another open transaction has locked is waited for; other calls need not wait.
+
         Raises:
             InvalidState: the job is not pending; the error's `status` says what it is.
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
@@ -231,7 +255,7 @@ class M25:
         try:
             while True:
                 try:
-                    row = await self._runtime.store.cancel(str(id), queue.name, connection)
+                    row = await self._cancel(str(id), queue.name, connection)
                 except StatementFailed as failure:
                     raise_query_error(failure)
                 if row is not None:
@@ -244,6 +268,20 @@ class M25:
             raise JobCancelQueryError(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
+
+    async def _cancel(
+        self, id: str, queue_name: str, connection: pg.AsyncConnection[Any] | None
+    ) -> JobRow | None:
+        cancel = partial(self._runtime.store.cancel, id, queue_name)
+        if connection is not None:
+            return await cancel(connection)
+        if not self._lock_waits.is_waited_for([id]):
+            try:
+                return await cancel(lock_wait=FIRST_WAIT)
+            except StatementFailed as failure:
+                if not failure.waits_for_lock:
+                    raise
+        return await self._lock_waits.run(lambda lock_wait: cancel(lock_wait=lock_wait), [id])
 
     async def _close(self) -> None:
         """End the services, also those in a nursery of the caller's, and refuse further use."""

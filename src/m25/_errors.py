@@ -169,6 +169,23 @@ class UniqueKeyConflict(EnqueueError):
         self.job_id = job_id
 
 
+class JobIdConflict(EnqueueError, InvalidJob):
+    """A job of this id exists, and is not the same; nothing was written.
+
+    The same is one on the same queue, with equal input and options. `differs` names the fields in
+    which it is not: of a `Job`, or `queue_name`.
+    """
+
+    def __init__(self, job_id: JobId, queue_name: str, differs: Sequence[str]) -> None:
+        if "queue_name" in differs:
+            what = f"is on queue {queue_name!r}"
+        else:
+            what = f"differs from what was enqueued now: {', '.join(differs)}"
+        super().__init__(f"job {job_id} exists, and {what}; nothing was written")
+        self.job_id = job_id
+        self.differs: tuple[str, ...] = tuple(differs)
+
+
 class JobRecordFetchError(M25Error):
     """A job record could not be fetched from the database."""
 
@@ -180,11 +197,27 @@ class JobRecordFetchQueryError(JobRecordFetchError, DatabaseError):
 class EnqueueQueryError(EnqueueError, JobRecordFetchQueryError):
     """The database refused or lost the statement that enqueues; its error is the `__cause__`.
 
-    Where the connection died at the commit the job may exist: with an id of your own on the job it
-    is safe to repeat.
+    Nothing was written, unless it is an `OutcomeUnknown`.
 
     A `JobRecordFetchQueryError` as well: that is what the original raises here.
     """
+
+
+class OutcomeUnknown(EnqueueQueryError):
+    """Jobs were sent to the database, and no answer came: they are in the table, all, or none is.
+
+    The call was cancelled and the server did not answer within five seconds, or the connection died
+    at the commit. To repeat it is safe with these ids: what is there is not put a second time.
+    """
+
+    def __init__(self, reason: str, job_ids: Sequence[JobId]) -> None:
+        which = f"job {job_ids[0]} is" if len(job_ids) == 1 else f"these {len(job_ids)} jobs are"
+        super().__init__(
+            f"{reason}; nobody knows whether {which} in the table: enqueue again with the same id,"
+            " Job(…, id=…), which is safe to repeat"
+        )
+        #: The ids, also those that m25 has made.
+        self.job_ids = job_ids
 
 
 class NoJobRecordFound(JobRecordFetchError):

@@ -158,8 +158,9 @@ class Job(Generic[Input]):
     )
     #: The enqueuer's notes, a JSON object; m25 hands them on and never reads them.
     meta: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, converter=_meta)
-    #: An id of the caller's choosing. Enqueueing the same id again changes nothing and returns the
-    #: job as it is, which makes it safe to repeat an `enqueue` whose answer was lost.
+    #: An id of the caller's choosing. Enqueueing the same job with it again changes nothing and
+    #: returns the job as it is by then, which makes it safe to repeat an `enqueue` whose answer was
+    #: lost. Another job with that id is a `JobIdConflict`.
     id: JobId | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_id)
     )

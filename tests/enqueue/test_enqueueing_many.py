@@ -91,7 +91,7 @@ async def test_where_the_database_refuses_one_is_told_as_closely_as_is_known(dsn
     async with m25.open(dsn) as m:
         with pytest.raises(m25.errors.JobRecordFetchQueryError, match="check constraint") as caught:
             await m.enqueue_many(letters, map(Letter, range(1_200)))
-        assert any("from position 500 on" in note for note in caught.value.__notes__)
+        assert any("from position 600 on" in note for note in caught.value.__notes__)
     assert await numbers(dsn) == []
 
 

@@ -21,11 +21,13 @@ CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__
 
 #: Something for each parameter that an error is made with.
 VALUES: dict[str, Any] = {
+    "differs": ["input"],
     "error": errors.NoJobRecordFound(JobId(UUID(int=1)), "emails"),
     "errors": [errors.JobRecordDecodeError(JobId(UUID(int=2)), "input", "is no number")],
     "failure_reason": "boredom",
     "field": "input",
     "job_id": JobId(UUID(int=3)),
+    "job_ids": [JobId(UUID(int=4)), JobId(UUID(int=5))],
     "name": "emails",
     "path": ".lines[3].price",
     "queue_name": "letters",
@@ -152,17 +154,18 @@ def test_what_people_catch_is_at_the_top() -> None:
     ("base", "names"),
     {
         m25.UsageError: """
-            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue NotInJob""",
+            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue JobIdConflict
+            NotInJob""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
-            QueueStartError""",
-        m25.EnqueueError: "EnqueueQueryError UniqueKeyConflict",
+            OutcomeUnknown QueueStartError""",
+        m25.EnqueueError: "EnqueueQueryError JobIdConflict OutcomeUnknown UniqueKeyConflict",
         m25.JobRecordFetchError: """
             EnqueueQueryError JobRecordFetchDecodeErrors JobRecordFetchQueryError
-            NoJobRecordFound""",
+            NoJobRecordFound OutcomeUnknown""",
         m25.JobCancelError: "InvalidState JobCancelFetchError JobCancelQueryError",
         errors.MigrationError: "DatabaseNotMigrated DatabaseTooNew",
-        ValueError: "InvalidJob InvalidQueue ValueRefused",
+        ValueError: "InvalidJob InvalidQueue JobIdConflict ValueRefused",
     }.items(),
 )
 def test_who_catches_a_base_catches_these(base: type[Exception], names: str) -> None:

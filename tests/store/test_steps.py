@@ -37,7 +37,7 @@ async def test_a_sync_connection_gets_the_same_answers(dsn: str, database: Postg
     with psycopg.connect(dsn) as connection:
         inserted, exists, held = run(connection, CALLS.enqueue(new, ["q"]))
         assert isinstance(inserted, Enqueued)
-        assert exists == Exists(await database.row(holder))
+        assert exists == Exists(await database.row(holder), ("unique_key", "priority"))
         assert held == Held(holder)
         # It is the connection's transaction.
         assert await store.get([new[0].id]) == {}

@@ -256,7 +256,7 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
             ("get", {"id": [id]}),
             ("claim", claim),
             ("claim_after", claim | position),
-            ("cancel", {"id": id, "queue_name": "q"}),
+            ("cancel", {"id": id, "queue_name": "q", "lock_wait": None}),
         ):
             cursor = await connection.execute(statements[name], parameters)
             assert cursor.description is not None

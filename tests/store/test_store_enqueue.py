@@ -103,11 +103,11 @@ async def test_a_key_that_is_held_is_refused_with_the_id_of_its_holder(world: Wi
     assert await world.count() == 1
 
 
-async def test_of_two_jobs_with_one_key_in_one_call_one_is_inserted(world: WithVerbs) -> None:
+async def test_of_two_jobs_with_one_key_in_one_call_the_first_is_inserted(world: WithVerbs) -> None:
     first, second = job(unique_key="k"), job(unique_key="k")
     answers = await world.store.enqueue([second, first], [])
-    assert isinstance(answers[1], Enqueued)
-    assert answers[0] == Held(first.id)
+    assert isinstance(answers[0], Enqueued)
+    assert answers[1] == Held(second.id)
 
 
 async def put_all(world: WithVerbs, *batches: list[NewJob], fails_at: int | None = None) -> int:

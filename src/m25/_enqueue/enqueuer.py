@@ -7,49 +7,76 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from typing import Any, Final, cast
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import trio
 
 from .. import pg
 from .._batcher import Batcher
-from .._errors import EnqueueQueryError, InvalidJob, UniqueKeyConflict
+from .._completion import complete
+from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown, UniqueKeyConflict
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, Output
+from .._lock_waits import FIRST_WAIT, LockWaits
 from .._query import check_connection, raise_query_error
 from .._queue import Queue
 from .._record import META, decode_record, new_record
 from .._runtime import Runtime
-from .._store.failures import RowRefused, StatementFailed
+from .._store.failures import RowRefused, StatementFailed, sort_error
 from .._store.protocol import Enqueued, Exists, Held, NewJob
+from ..pg._backoff import Backoff
+from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
+from .batches import LARGEST_BATCH, make_batches, size_of, which
 from .notifier import Notifier
 
-#: How many jobs one statement of `enqueue_many` inserts.
-_BATCH: Final = 500
-#: After `enqueue_many` has prepared this many jobs, other tasks have a turn.
-_PREPARED_AT_ONCE: Final = 100
+#: How long `enqueue_many` waits for a lock before it rolls back and begins again: less than the
+#: second after which PostgreSQL looks for deadlocks.
+_LOCK_WAIT_OF_MANY: Final = timedelta(seconds=0.5)
+#: The first and the longest pause before it begins again, in seconds.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+#: How long notifying may take after the commit of `enqueue_many`, in seconds.
+_NOTIFY_TIMEOUT: Final = 1.0
+
+
+class _Request(NamedTuple):
+    """A job to be inserted, and whether workers are to be notified."""
+
+    job: NewJob
+    notify: bool
 
 
 class Enqueuer:
     """One for each client."""
 
-    def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
+    def __init__(
+        self, runtime: Runtime, lock_waits: LockWaits, closed: Callable[[], Exception]
+    ) -> None:
         self._runtime = runtime
         self._store = runtime.store
+        self._lock_waits = lock_waits
         self._notifier = Notifier(runtime.store)
-        # An insert waits while another open transaction holds its unique key. Jobs without a key go
-        # in statements of their own, so that they need not wait, too.
-        self._batcher, self._keyed_batcher = (
-            Batcher[NewJob, Enqueued | Exists | Held](self._enqueue_batch, closed) for _ in range(2)
+        # An insert waits while another open transaction holds its unique key or its id. Jobs with
+        # neither a key nor an id of the caller's meet nobody's, and go in statements of their own.
+        self._batcher, self._named_batcher = (
+            Batcher[_Request, Enqueued | Exists | Held](
+                self._enqueue_batch,
+                closed,
+                unanswered=_unanswered,
+                size=lambda request: size_of(request.job),
+            )
+            for _ in range(2)
         )
 
     async def run(self) -> None:
         """Write the jobs that are waiting, and notify workers of them, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._batcher.run)
-            nursery.start_soon(self._keyed_batcher.run)
+            nursery.start_soon(self._named_batcher.run)
             nursery.start_soon(self._notifier.run)
 
     async def enqueue(
@@ -57,27 +84,50 @@ class Enqueuer:
         queue: Queue[Input, Output, Error],
         job: Input | Job[Input],
         connection: pg.AsyncConnection[Any] | None,
+        notify: bool,
     ) -> JobRecord[Input, Output, Error]:
         """Put a job on a queue; see `M25.enqueue`."""
+        check_connection(connection)
         asked = _as_job(job)
         new = self._new_job(queue, asked)
         try:
             if connection is None:
-                batcher = self._batcher if new.unique_key is None else self._keyed_batcher
-                answer = await batcher.ask(new)
+                answer = await self._ask(_Request(new, notify), is_named=asked.id is not None)
             else:
-                check_connection(connection)
-                (answer,) = await self._store.enqueue([new], [queue.name], connection)
+                channels = [queue.name] if notify else []
+                (answer,) = await self._store.enqueue([new], channels, connection)
         except StatementFailed as failure:
-            raise_query_error(failure, kind=EnqueueQueryError)
+            _raise_failure(failure, [JobId(new.id)], connection)
         match answer:
             case Held():
                 raise _conflict(new, answer)
             case Exists(row):
-                _check_queue(answer, queue)
+                _check_same(answer, new, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
                 return new_record(new, asked, created_at)
+
+    async def _ask(self, request: _Request, *, is_named: bool) -> Enqueued | Exists | Held:
+        """Have a job inserted together with others; alone, once it has met a lock."""
+        key = request.job.unique_key
+        names = [name for name in (request.job.id if is_named else None, key) if name is not None]
+        batcher = self._named_batcher if names else self._batcher
+        if not self._lock_waits.is_waited_for(names):
+            try:
+                return await batcher.ask(request)
+            except StatementFailed as failure:
+                if not failure.waits_for_lock:
+                    raise
+        return await self._lock_waits.run(partial(self._enqueue_alone, request), names)
+
+    async def _enqueue_alone(
+        self, request: _Request, lock_wait: timedelta
+    ) -> Enqueued | Exists | Held:
+        (answer,) = await self._store.enqueue([request.job], [], lock_wait=lock_wait)
+        if request.notify:
+            self._notifier.notify_soon([request.job.queue_name])
+        self._leave_hints([request.job])
+        return answer
 
     async def enqueue_many(
         self,
@@ -85,89 +135,80 @@ class Enqueuer:
         jobs: Iterable[Input | Job[Input]] | AsyncIterable[Input | Job[Input]],
         skip_conflicts: bool,
         connection: pg.AsyncConnection[Any] | None,
+        notify: bool,
     ) -> EnqueuedMany:
         """Put many jobs on a queue, or none; see `M25.enqueue_many`."""
         check_connection(connection)
-        found = EnqueuedMany()
-        scheduled = False
+        if connection is not None:
+            channels = [queue.name] if notify else []
+            many = _Many(queue, skip_conflicts)
+            await self._insert_many(many, jobs, channels, connection)
+            return many.found
+        many = await self._insert_many_until_no_lock_is_met(queue, jobs, skip_conflicts)
+        self._runtime.hints.work(queue.name)
+        if many.is_scheduled:
+            self._runtime.hints.survey.set()
+        if notify and many.found.ids:
+            # The jobs are there: a cancellation must not say otherwise.
+            with trio.move_on_after(_NOTIFY_TIMEOUT, shield=True):
+                await self._notifier.notify([queue.name])
+        return many.found
 
-        def on_batch(batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
-            nonlocal scheduled
-            before = len(found.ids)
-            for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
-                scheduled = scheduled or new.scheduled_at is not None
-                if isinstance(answer, Held):
-                    conflict = _conflict(new, answer)
-                    if not skip_conflicts:
-                        conflict.add_note(_which(position))
-                        raise conflict
-                    found.conflicts[position] = conflict
-                elif isinstance(answer, Exists):
-                    try:
-                        _check_queue(answer, queue)
-                    except InvalidJob as error:
-                        error.add_note(_which(position))
-                        raise
-            found.ids._add(
-                answer.id if isinstance(answer, Held) else new.id
-                for new, answer in zip(batch, answers, strict=True)
-            )
-
-        try:
-            with unwrapped():
-                # With room for one: the next batch is made while the one before is written.
-                made, batches = trio.open_memory_channel[list[NewJob]](1)
-                with made, batches:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._make_batches, queue, jobs, made)
-                        await self._store.enqueue_all(batches, [queue.name], on_batch, connection)
-        except RowRefused as refused:
-            raise_query_error(
-                refused,
-                f"in enqueue_many: one of up to {_BATCH} jobs from position {len(found.ids)} on;"
-                " none was enqueued",
-                kind=EnqueueQueryError,
-            )
-        except StatementFailed as failure:
-            raise_query_error(failure, kind=EnqueueQueryError)
-        if connection is None:
-            self._enqueued([queue.name], scheduled=scheduled)
-        return found
-
-    async def _make_batches(
+    async def _insert_many_until_no_lock_is_met(
         self,
         queue: Queue[Any, Any, Any],
         jobs: Iterable[Any] | AsyncIterable[Any],
-        made: trio.MemorySendChannel[list[NewJob]],
-    ) -> None:
-        batch: list[NewJob] = []
-        position = 0
-
-        async def add(job: Any) -> None:
-            nonlocal position, batch
+        skip_conflicts: bool,
+    ) -> _Many:
+        # A transaction that waits for a key holds those that it has inserted, and another one may
+        # wait for these: a deadlock. So it gives up all of them, and begins again. What can be
+        # iterated once only cannot begin again; it waits as long as it takes.
+        is_repeatable = isinstance(jobs, Collection)
+        lock_wait = _LOCK_WAIT_OF_MANY if is_repeatable else None
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while True:
+            many = _Many(queue, skip_conflicts)
             try:
-                batch.append(self._new_job(queue, _as_job(job)))
-            except Exception as error:
-                error.add_note(_which(position))
-                raise
-            position += 1
-            if len(batch) == _BATCH:
-                await made.send(batch)
-                batch = []
-            elif position % _PREPARED_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
+                await self._insert_many(many, jobs, [], None, lock_wait)
+            except StatementFailed as failure:
+                if not is_repeatable or not (failure.waits_for_lock or failure.is_transactions):
+                    _raise_failure(failure, many.found.ids, None)
+            else:
+                return many
+            await trio.sleep(backoff.failed())
 
-        if isinstance(jobs, AsyncIterable):
-            async for job in jobs:
-                await add(job)
-        else:
-            for job in jobs:
-                await add(job)
-        if batch:
-            await made.send(batch)
-        # Closed only here: the channel's end means that these were all jobs. After an error the
-        # channel stays open, and the task that waits for the next batch is cancelled.
-        made.close()
+    async def _insert_many(
+        self,
+        many: _Many,
+        jobs: Iterable[Any] | AsyncIterable[Any],
+        channels: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None,
+        lock_wait: timedelta | None = None,
+    ) -> None:
+        def make(job: Any) -> NewJob:
+            return self._new_job(many.queue, _as_job(job))
+
+        try:
+            with unwrapped():
+                # With room for none: while a batch is written, the next one is made, and no more.
+                made, batches = trio.open_memory_channel[list[NewJob]](0)
+                with made, batches:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(make_batches, jobs, make, made)
+                        await self._store.enqueue_all(
+                            batches, channels, many.add, connection, lock_wait=lock_wait
+                        )
+        except RowRefused as refused:
+            raise_query_error(
+                refused,
+                f"in enqueue_many: one of up to {LARGEST_BATCH} jobs from position"
+                f" {len(many.found.ids)} on; none was enqueued",
+                kind=EnqueueQueryError,
+            )
+        except StatementFailed as failure:
+            if connection is None:
+                raise
+            _raise_failure(failure, many.found.ids, connection)
 
     def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
         return NewJob(
@@ -183,27 +224,94 @@ class Enqueuer:
             meta=None if job.meta is None else META.encode(job.meta, "meta"),
         )
 
-    def _enqueued(self, queue_names: Iterable[str], *, scheduled: bool) -> None:
-        """Leave hints: this process's own workers need not wait for a notification."""
-        for name in queue_names:
-            self._runtime.hints.work(name)
-        if scheduled:
+    def _leave_hints(self, jobs: Iterable[NewJob]) -> None:
+        """Tell this process's own workers, who need not wait for a notification."""
+        is_scheduled = False
+        for job in jobs:
+            self._runtime.hints.work(job.queue_name)
+            is_scheduled = is_scheduled or job.scheduled_at is not None
+        if is_scheduled:
             self._runtime.hints.survey.set()
 
     async def _enqueue_batch(
-        self, jobs: Sequence[NewJob]
+        self, requests: Sequence[_Request]
     ) -> Sequence[Enqueued | Exists | Held | Exception]:
-        names = list(dict.fromkeys(job.queue_name for job in jobs))
+        jobs = [request.job for request in requests]
+        names = dict.fromkeys(request.job.queue_name for request in requests if request.notify)
         answers: Sequence[Enqueued | Exists | Held | Exception]
         try:
-            answers = await self._store.enqueue(jobs, self._notifier.in_statement(names))
+            answers = await self._insert_and_notify(jobs, self._notifier.in_statement(names))
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]
             # One of the rows is the reason; each is tried alone, so that the others are written.
-            answers = [(await self._enqueue_batch([job]))[0] for job in jobs]
-        self._enqueued(names, scheduled=any(job.scheduled_at is not None for job in jobs))
+            # What was written is to be known, also if this is cancelled in between.
+            try:
+                return await complete(partial(self._enqueue_one_by_one, requests), CLEAN_UP)
+            except trio.TooSlowError:
+                raise _unanswered() from error
+        self._leave_hints(jobs)
         return answers
+
+    async def _enqueue_one_by_one(
+        self, requests: Sequence[_Request]
+    ) -> list[Enqueued | Exists | Held | Exception]:
+        answers: list[Enqueued | Exists | Held | Exception] = []
+        for request in requests:
+            try:
+                answers += await self._enqueue_batch([request])
+            except StatementFailed as failure:
+                answers.append(failure)
+        return answers
+
+    async def _insert_and_notify(
+        self, jobs: Sequence[NewJob], channels: Sequence[str]
+    ) -> Sequence[Enqueued | Exists | Held]:
+        try:
+            return await self._store.enqueue(jobs, channels, lock_wait=FIRST_WAIT)
+        except StatementFailed as failure:
+            if not channels or not failure.is_about_notifying:
+                raise
+        # A notification is a hint. That the database cannot take it is no reason not to enqueue.
+        self._notifier.notify_soon(channels)
+        return await self._store.enqueue(jobs, [], lock_wait=FIRST_WAIT)
+
+
+class _Many:
+    """What became of the jobs of one `enqueue_many`, batch by batch."""
+
+    def __init__(self, queue: Queue[Any, Any, Any], skip_conflicts: bool) -> None:
+        self.queue = queue
+        self.found = EnqueuedMany()
+        self.is_scheduled = False
+        self._skip_conflicts = skip_conflicts
+
+    def add(self, batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
+        """Take the answers for a batch.
+
+        Raises:
+            UniqueKeyConflict, JobIdConflict: a job refuses them all.
+        """
+        found = self.found
+        before = len(found.ids)
+        for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
+            self.is_scheduled = self.is_scheduled or new.scheduled_at is not None
+            if isinstance(answer, Held):
+                conflict = _conflict(new, answer)
+                if not self._skip_conflicts:
+                    conflict.add_note(which(position))
+                    raise conflict
+                found.conflicts[position] = conflict
+            elif isinstance(answer, Exists):
+                try:
+                    _check_same(answer, new, self.queue)
+                except JobIdConflict as error:
+                    error.add_note(which(position))
+                    raise
+        found.ids._add(
+            answer.id if isinstance(answer, Held) else new.id
+            for new, answer in zip(batch, answers, strict=True)
+        )
 
 
 def _as_job(job: Input | Job[Input]) -> Job[Input]:
@@ -215,11 +323,31 @@ def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
     return UniqueKeyConflict(new.unique_key, JobId(held.id))
 
 
-def _check_queue(exists: Exists, queue: Queue[Any, Any, Any]) -> None:
-    row = exists.row
-    if row.queue_name != queue.name:
-        raise InvalidJob(f"job {row.id} exists, and is on queue {row.queue_name!r}")
+def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
+    differs = exists.differs
+    if new.timeout == queue.default_job_timeout:
+        # Most likely the queue's default of today: a deploy may have changed it.
+        differs = tuple(name for name in differs if name != "timeout")
+    if differs:
+        raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
 
 
-def _which(position: int) -> str:
-    return f"in enqueue_many: the job at position {position}, counted from 0; none was enqueued"
+def _unanswered() -> StatementFailed:
+    reason = f"the database did not answer to an enqueue within {CLEAN_UP:g} s"
+    return sort_error("enqueue", pg.OutcomeUnknown(reason))
+
+
+def _raise_failure(
+    failure: StatementFailed, ids: Sequence[JobId], connection: pg.AsyncConnection[Any] | None
+) -> NoReturn:
+    """Tell the caller that the database failed, and what is known of these jobs.
+
+    Raises:
+        EnqueueQueryError: always.
+    """
+    if failure.outcome_is_unknown:
+        raise OutcomeUnknown(failure.brief, ids) from failure.__cause__
+    notes: list[str] = []
+    if connection is not None and failure.is_transactions:
+        notes.append("the transaction met another one: roll back, and repeat all of it")
+    raise_query_error(failure, *notes, kind=EnqueueQueryError)

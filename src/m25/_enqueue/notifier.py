@@ -48,6 +48,11 @@ class Notifier:
                 self._wakeup.set()
         return notified
 
+    def notify_soon(self, queue_names: Iterable[str]) -> None:
+        """Have `run` notify these queues, since a statement could not."""
+        self._pending.update(queue_names)
+        self._wakeup.set()
+
     async def run(self) -> None:
         """Notify the queues that no enqueue has notified, until cancelled."""
         while True:
@@ -60,12 +65,13 @@ class Notifier:
                 if late:
                     self._pending.difference_update(late)
                     self._notified_at.update((name, now) for name in late)
-                    await self._notify(late)
+                    await self.notify(late)
 
     def _due_at(self, queue_name: str) -> float:
         return self._notified_at[queue_name] + _LONGEST_WAIT
 
-    async def _notify(self, queue_names: Sequence[str]) -> None:
+    async def notify(self, queue_names: Sequence[str]) -> None:
+        """Notify these queues now, if the database can."""
         try:
             await self._store.notify(queue_names)
         except StatementFailed:

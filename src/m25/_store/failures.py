@@ -22,6 +22,9 @@ from types import TracebackType
 from typing import Final, Self
 
 import psycopg
+from psycopg import errors
+
+from .. import pg
 
 
 class FailureKind(enum.Enum):
@@ -64,6 +67,34 @@ class StatementFailed(Exception):
             # The driver's word alone: its view and the server's may differ from now on.
             return getattr(self.__cause__, "sqlstate", None) is None
         return self.kind is not FailureKind.ROW
+
+    @property
+    def waits_for_lock(self) -> bool:
+        """Whether a lock was not to be had in the time that the statement was given for it."""
+        return isinstance(self.__cause__, errors.LockNotAvailable)
+
+    @property
+    def is_transactions(self) -> bool:
+        """Whether the transaction met another one, and is to be repeated as a whole."""
+        sqlstate = getattr(self.__cause__, "sqlstate", None) or ""
+        return sqlstate[:2] == "40"
+
+    @property
+    def is_about_notifying(self) -> bool:
+        """Whether the row could have been written, and its workers could not be notified."""
+        cause = self.__cause__
+        if not isinstance(cause, psycopg.Error):
+            return False
+        if self.waits_for_lock:
+            # Those who notify take turns at their commits. What waits for a row or an index has a
+            # context, which says so.
+            return cause.diag.context is None
+        return cause.diag.source_file == "async.c"
+
+    @property
+    def outcome_is_unknown(self) -> bool:
+        """Whether it was sent, and nobody knows what became of it."""
+        return isinstance(self.__cause__, pg.OutcomeUnknown)
 
 
 class RowRefused(StatementFailed):

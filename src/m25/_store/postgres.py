@@ -12,15 +12,19 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import trio
+from psycopg import pq
 from psycopg.rows import tuple_row
 
 from .. import migrations, pg
+from .._completion import complete
 from ..pg._pool_beside import pool_beside
-from .failures import Sorting
+from ..pg._wire import CLEAN_UP
+from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     ClaimedJob,
     Enqueued,
@@ -111,19 +115,34 @@ class PostgresStore(Store):
         *,
         pool: pg.Pool | None = None,
     ) -> T:
+        # Something was committed of which the caller is to know.
+        is_written = False
         try:
             statement = next(steps)
+        except StopIteration as done:
+            return cast("T", done.value)
+        try:
             while True:
-                if connection is None:
-                    rows = await self._run_on_pool(statement, pool or self._pool)
+                run = (
+                    partial(self._run_on_pool, pool or self._pool)
+                    if connection is None
+                    else partial(self._run_on, connection)
+                )
+                if is_written:
+                    rows = await complete(partial(run, statement), CLEAN_UP)
                 else:
-                    rows = await self._run_on(connection, statement)
+                    rows = await run(statement)
+                    is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
-            answer: T = done.value
-            return answer
+            return cast("T", done.value)
+        except (StatementFailed, trio.TooSlowError) as error:
+            if not is_written:
+                raise
+            unknown = pg.OutcomeUnknown(f"what was written could not be looked up: {brief(error)}")
+            raise sort_error(statement.name, unknown) from unknown
 
-    async def _run_on_pool(self, statement: Statement, pool: pg.Pool) -> Rows:
+    async def _run_on_pool(self, pool: pg.Pool, statement: Statement) -> Rows:
         # That no connection is to be had is the statement's failure, too.
         with Sorting(statement.name) as sorting:
             async with pool.connection() as pooled:
@@ -131,7 +150,12 @@ class PostgresStore(Store):
                     if self._is_direct and pooled.autocommit:
                         prepared = self._prepared[statement.name]
                         on_rows = _passing(statement.on_rows, sorting)
-                        return await prepared.run(pooled, statement.parameters, on_rows)
+                        return await prepared.run(
+                            pooled,
+                            statement.parameters,
+                            on_rows,
+                            is_awaited=statement.is_awaited,
+                        )
                     rows = await self._execute(pooled, statement)
                 except Exception as error:
                     await _close_if_spoilt(pooled, error, sorting)
@@ -152,7 +176,16 @@ class PostgresStore(Store):
         # How often a connection of the caller's is used we do not know: psycopg prepares as it sees
         # fit. Behind a pooler it must not.
         prepare = None if self._is_direct else False
-        await cursor.execute(self._sql[statement.name], statement.parameters, prepare=prepare)
+        sql, parameters = self._sql[statement.name], statement.parameters
+        if statement.is_awaited and _commits(connection):
+            # What `execute` does, but for a cancellation.
+            steps = cursor._execute_gen(sql, parameters, prepare=prepare)
+            async with connection.lock:
+                await connection._wait_for_commit(steps)
+            # The rows have come.
+            with trio.CancelScope(shield=True):
+                return await cursor.fetchall()
+        await cursor.execute(sql, parameters, prepare=prepare)
         return await cursor.fetchall()
 
     # The calls
@@ -173,8 +206,10 @@ class PostgresStore(Store):
         jobs: Sequence[NewJob],
         notify: Sequence[str],
         connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
     ) -> list[Enqueued | Exists | Held]:
-        return await self._run(self._calls.enqueue(jobs, notify), connection)
+        return await self._run(self._calls.enqueue(jobs, notify, lock_wait), connection)
 
     async def enqueue_all(
         self,
@@ -182,17 +217,19 @@ class PostgresStore(Store):
         notify: Sequence[str],
         on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
     ) -> None:
         with Sorting("enqueue_all") as sorting:
             if connection is not None:
                 if not connection.autocommit:
                     # The transaction is the caller's to end, also where it has not begun yet.
                     await self._run(self._calls.notify(()), connection)
-                await self._insert_all(batches, notify, on_batch, connection, sorting)
+                await self._insert_all(batches, notify, on_batch, connection, sorting, lock_wait)
                 return
             async with self._pool.connection() as pooled:
                 try:
-                    await self._insert_all(batches, notify, on_batch, pooled, sorting)
+                    await self._insert_all(batches, notify, on_batch, pooled, sorting, lock_wait)
                 except Exception as error:
                     await _close_if_spoilt(pooled, error, sorting)
                     raise
@@ -204,6 +241,7 @@ class PostgresStore(Store):
         on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: pg.AsyncConnection[Any],
         sorting: Sorting,
+        lock_wait: timedelta | None,
     ) -> None:
         source = aiter(batches)
         # Within a transaction of the caller's it is a savepoint.
@@ -213,7 +251,8 @@ class PostgresStore(Store):
                     batch = await anext(source, None)
                 if batch is None:
                     return
-                answers = await self._run(self._calls.enqueue(batch, notify), connection)
+                steps = self._calls.enqueue(batch, notify, lock_wait)
+                answers = await self._run(steps, connection)
                 with sorting.theirs():
                     on_batch(batch, answers)
                 # Once is enough: they are notified at the commit.
@@ -225,9 +264,14 @@ class PostgresStore(Store):
         return await self._run(self._calls.get(ids), connection)
 
     async def cancel(
-        self, id: str, queue_name: str, connection: pg.AsyncConnection[Any] | None = None
+        self,
+        id: str,
+        queue_name: str,
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
     ) -> JobRow | None:
-        return await self._run(self._calls.cancel(id, queue_name), connection)
+        return await self._run(self._calls.cancel(id, queue_name, lock_wait), connection)
 
     async def claim(
         self,
@@ -309,12 +353,21 @@ class PostgresStore(Store):
                 self._listener = None
 
 
+def _commits(connection: pg.AsyncConnection[Any] | None) -> bool:
+    """Whether a statement on this connection, or on any of the pool's, is committed by itself."""
+    return connection is None or (
+        connection.autocommit and connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+    )
+
+
 async def _close_if_spoilt(
     pooled: pg.AsyncConnection[Any], error: Exception, sorting: Sorting
 ) -> None:
     """Close a connection whose session is in a wrong state: the next try is to have another."""
     if sorting.spoils_session(error):  # rule: a session that is spoilt is closed
-        await pooled.close()
+        # A cancellation must not take the place of the error: it says what was written.
+        with trio.CancelScope(shield=True):
+            await pooled.close()
 
 
 def _passing(

@@ -50,6 +50,8 @@ class Exists:
     """A job of this id was there already; nothing was inserted."""
 
     row: JobRow
+    #: The columns that are given in which it differs from what was asked.
+    differs: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -204,12 +206,24 @@ class Store(Protocol):
         ...
 
     async def enqueue(
-        self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
+        self,
+        jobs: Sequence[NewJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
     ) -> list[Enqueued | Exists | Held]:
-        """Insert jobs, and answer for each, in order.
+        """Insert jobs, and answer for each, in order: as if each had come after the one before it.
 
         `notify` names the queues whose workers are notified in the same commit. With `connection`,
         it is part of that connection's transaction.
+
+        A lock that somebody holds is waited for, at most for `lock_wait`: then nothing was written,
+        and the failure says that it `waits_for_lock`.
+
+        Cancelled, it has written nothing. A cancellation that comes once the statement was sent
+        waits for the answer, and the call returns; without an answer within five seconds it fails,
+        and the failure says that its `outcome_is_unknown`.
         """
         ...
 
@@ -219,11 +233,14 @@ class Store(Protocol):
         notify: Sequence[str],
         on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
     ) -> None:
         """Insert every batch, in one transaction; `on_batch` is given each with its answers.
 
         What `on_batch` raises, or the source of the batches, undoes all. With `connection`, that
-        connection's transaction goes on as if nothing had been asked.
+        connection's transaction goes on as if nothing had been asked. Locks are waited for, and a
+        cancellation ends it, as in `enqueue`.
         """
         ...
 
@@ -231,8 +248,18 @@ class Store(Protocol):
         """Read jobs, by id; an unknown id is left out."""
         ...
 
-    async def cancel(self, id: str, queue_name: str, connection: Any = None) -> JobRow | None:
-        """Cancel a job if it is pending, and return it; else `None`."""
+    async def cancel(
+        self,
+        id: str,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> JobRow | None:
+        """Cancel a job if it is pending, and return it; else `None`.
+
+        Locks are waited for as in `enqueue`.
+        """
         ...
 
     async def claim(

@@ -27,9 +27,18 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     # psycopg reads "%" as the beginning of a placeholder.
     quoted = migrations.quote(schema).replace("%", "%%")
     return {
-        name: _without_comments(text).replace("{schema}", quoted).encode()
+        name: _labelled(name, _without_comments(text).replace("{schema}", quoted))
         for name, text in expanded_statements().items()
     }
+
+
+def _labelled(name: str, statement: str) -> bytes:
+    """A statement as it is sent, with its name in a comment at its beginning.
+
+    Whoever looks into `pg_stat_activity` sees whose it is. And pgpool-II sends what begins with a
+    comment to the primary: a standby may not have what was just enqueued.
+    """
+    return f"/* m25.{name} */ {statement}".encode()
 
 
 def expanded_statements() -> Mapping[str, str]:
@@ -51,7 +60,13 @@ def _from_columns() -> dict[str, str]:
         ),
         "claimed_columns": _names((*CLAIMED, "run_at")),
         "given_columns": _names(GIVEN),
+        "wanted_columns": _names(f"wanted_{name}" for name in GIVEN),
         "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
+        "given_differences": _lines(
+            f"case when {name} is distinct from wanted_{name} then '{name}' end"
+            for name in GIVEN
+            if name != "id"
+        ),
         "given_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in GIVEN),
         "inherited_columns": _names(INHERITED),
         "failed_columns": _names(f"job.{name}" for name in failed),
@@ -127,4 +142,4 @@ def _without_comments(text: str) -> str:
 
 
 #: What a connection is made fit with for the other statements.
-SESSION: Final = _without_comments(expanded_statements()["session"]).encode()
+SESSION: Final = _labelled("session", _without_comments(expanded_statements()["session"]))

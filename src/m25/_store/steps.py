@@ -55,6 +55,9 @@ class Statement(NamedTuple):
     #: To be called with the rows, too, before the steps go on: at best while the statement is being
     #: committed, as nobody else can have these rows any more.
     on_rows: Callable[[Rows], None] | None = None
+    #: Whoever asks is to know whether it was committed: once it is sent, a cancellation waits for
+    #: the answer.
+    is_awaited: bool = False
 
 
 Steps: TypeAlias = Generator[Statement, Rows, T]
@@ -116,38 +119,58 @@ class Calls:
         return int(pid)
 
     def enqueue(
-        self, jobs: Sequence[NewJob], notify: Sequence[str]
+        self,
+        jobs: Sequence[NewJob],
+        notify: Sequence[str],
+        lock_wait: timedelta | None = None,
     ) -> Steps[list[Enqueued | Exists | Held]]:
-        if not jobs:
-            return []
-        answers: dict[str, Enqueued | Exists | Held] = {}
-        left = jobs
-        for _ in range(_TRIES):
-            rows = yield self._insert(left, notify)
-            answers.update((id, Enqueued(created_at)) for id, created_at, _ in rows)
-            left = [job for job in left if job.id not in answers]
-            if not left:
-                break
-            existing = yield from self.get([job.id for job in left])
-            answers.update((id, Exists(row)) for id, row in existing.items())
-            keys = [job.unique_key for job in left if job.unique_key is not None]
+        answers: dict[int, Enqueued | Exists | Held] = {}
+        left = dict(enumerate(jobs))
+        tries = 0
+        while left:
+            answered = len(answers)
+            first = left if len(left) == 1 else _without_repeats(left)
+            rows = yield self._insert(list(first.values()), notify, lock_wait)
+            created = {id: created_at for id, created_at, _ in rows}
+            for position, job in first.items():
+                if job.id in created:
+                    answers[position] = Enqueued(created[job.id])
+            left = {at: job for at, job in left.items() if at not in answers}
+            if left:
+                answers.update((yield from self._find_taken(left)))
+                left = {at: job for at, job in left.items() if at not in answers}
+            tries = tries + 1 if len(answers) == answered else 0
+            if tries == _TRIES:
+                error = psycopg.OperationalError(
+                    f"{len(left)} jobs could not be inserted in {_TRIES} tries: their unique keys "
+                    "are taken and given up faster than they can be looked up"
+                )
+                raise sort_error("enqueue", error)
+        return [answers[position] for position in range(len(jobs))]
+
+    def _find_taken(self, jobs: Mapping[int, NewJob]) -> Steps[dict[int, Exists | Held]]:
+        """Of jobs that were not inserted, those whose id is there, or whose key is held."""
+        taken: dict[int, Exists | Held] = {}
+        positions = list(jobs)
+        rows = yield Statement("find_existing", _arrays(list(jobs.values())))
+        for number, differs, *row in rows:
+            taken[positions[number - 1]] = Exists(JobRow._make(row), tuple(differs))
+        keys = {
+            job.unique_key
+            for position, job in jobs.items()
+            if position not in taken and job.unique_key is not None
+        }
+        if keys:
             rows = yield Statement("find_key_holders", {"unique_key": array(keys)})
             holders = {key: Held(id) for key, id in rows}
-            for job in left:
-                if job.unique_key in holders:
-                    answers.setdefault(job.id, holders[job.unique_key])
-            left = [job for job in left if job.id not in answers]
-            if not left:
-                break
-        else:
-            error = psycopg.OperationalError(
-                f"{len(left)} jobs could not be inserted in {_TRIES} tries: their unique keys are "
-                "taken and given up faster than they can be looked up"
-            )
-            raise sort_error("enqueue", error)
-        return [answers[job.id] for job in jobs]
+            for position, job in jobs.items():
+                if position not in taken and job.unique_key in holders:
+                    taken[position] = holders[job.unique_key]
+        return taken
 
-    def _insert(self, jobs: Sequence[NewJob], notify: Sequence[str]) -> Statement:
+    def _insert(
+        self, jobs: Sequence[NewJob], notify: Sequence[str], lock_wait: timedelta | None
+    ) -> Statement:
         parameters: dict[str, Any]
         if len(jobs) == 1 and len(notify) <= 1:
             (job,) = jobs
@@ -155,20 +178,26 @@ class Calls:
             for name, write in _WRITTEN:
                 parameters[name] = write(parameters[name])
             parameters["channel"] = self.channel(notify[0]) if notify else None
-            return Statement("enqueue_one", parameters)
-        parameters = {
-            name: write.many(values if write.one is None else map(write.one, values))
-            for (name, write), values in zip(_GIVEN, zip(*jobs, strict=True), strict=True)
-        }
+            parameters["lock_wait"] = _milliseconds(lock_wait)
+            return Statement("enqueue_one", parameters, is_awaited=True)
+        parameters = _arrays(jobs)
         parameters["channels"] = self._channels(notify)
-        return Statement("enqueue", parameters)
+        parameters["lock_wait"] = _milliseconds(lock_wait)
+        return Statement("enqueue", parameters, is_awaited=True)
 
     def get(self, ids: Sequence[str]) -> Steps[dict[str, JobRow]]:
         rows = yield Statement("get", {"id": plain_array(ids)})
         return {row[0]: JobRow._make(row) for row in rows}
 
-    def cancel(self, id: str, queue_name: str) -> Steps[JobRow | None]:
-        rows = yield Statement("cancel", {"id": id, "queue_name": queue_name})
+    def cancel(
+        self, id: str, queue_name: str, lock_wait: timedelta | None = None
+    ) -> Steps[JobRow | None]:
+        parameters = {
+            "id": id,
+            "queue_name": queue_name,
+            "lock_wait": _milliseconds(lock_wait),
+        }
+        rows = yield Statement("cancel", parameters)
         return JobRow._make(rows[0]) if rows else None
 
     def claim(
@@ -324,3 +353,32 @@ def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
         "id": plain_array(claim.id for claim in claims),
         "claim_token": plain_array(claim.token for claim in claims),
     }
+
+
+def _arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
+    """What is given of many jobs, column by column."""
+    return {
+        name: write.many(values if write.one is None else map(write.one, values))
+        for (name, write), values in zip(_GIVEN, zip(*jobs, strict=True), strict=True)
+    }
+
+
+def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
+    """The jobs but for those that have an id or a key of one before them.
+
+    What becomes of those depends on what became of the one before.
+    """
+    ids: set[str] = set()
+    keys: set[str] = set()
+    first: dict[int, NewJob] = {}
+    for position, job in jobs.items():
+        if job.id not in ids and job.unique_key not in keys:
+            first[position] = job
+        ids.add(job.id)
+        if job.unique_key is not None:
+            keys.add(job.unique_key)
+    return first
+
+
+def _milliseconds(lock_wait: timedelta | None) -> str | None:
+    return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

@@ -45,19 +45,23 @@ class Prepared:
         connection: AsyncConnection[Any],
         parameters: Mapping[str, str | None],
         on_rows: Callable[[Rows], None] | None = None,
+        *,
+        is_awaited: bool = False,
     ) -> Rows:
         """Run it on a connection in autocommit mode, and return its rows once it is committed.
 
         `on_rows` is called with the rows as soon as they have arrived, while the commit is still
-        under way.
+        under way. With `is_awaited` a cancellation waits for the answer, as that of a commit does.
 
         Raises:
+            OutcomeUnknown: it `is_awaited`, and there was no answer.
             psycopg.Error: as `AsyncConnection.execute` does; also after `on_rows` was called.
         """
         encoding = connection.pgconn._encoding
         values = [_encoded(parameters[name], encoding) for name in self.parameters]
         async with connection.lock:
-            return await connection.wait(self._steps(connection, values, on_rows))
+            wait = connection._wait_for_commit if is_awaited else connection.wait
+            return await wait(self._steps(connection, values, on_rows))
 
     def _steps(
         self,

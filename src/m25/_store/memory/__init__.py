@@ -6,6 +6,7 @@ under the same name to a dictionary of rows, and every move is checked against t
 reasons are given there, beside the statements.
 """
 
-from .store import Fault, MemoryStore
+from .store import MemoryStore
+from .way import Fault
 
 __all__ = ["Fault", "MemoryStore"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Final, cast
 
 import psycopg
 
@@ -37,6 +37,39 @@ def as_jsonb(text: str) -> str:
     except RecursionError:
         # Deeper than Python's parser goes, though not too deep for the database's.
         return text
+
+
+def optional_jsonb(text: str | None) -> str | None:
+    """The same, of JSON that may be missing."""
+    return None if text is None else as_jsonb(text)
+
+
+def is_same_jsonb(one: str, other: str) -> bool:
+    """Whether PostgreSQL calls two `jsonb` values equal: whatever the order of their keys, and how
+    their numbers are written.
+    """
+    if one == other:
+        return True
+    try:
+        return _comparable(one) == _comparable(other)
+    except RecursionError:
+        return False
+
+
+def _comparable(text: str) -> object:
+    value = json.loads(text, parse_int=Decimal, parse_float=Decimal)
+    return _told_apart(value)
+
+
+def _told_apart(value: object) -> object:
+    """The same, in which true is not one."""
+    if isinstance(value, bool):
+        return str(value), bool
+    if isinstance(value, dict):
+        return {key: _told_apart(each) for key, each in cast("dict[str, object]", value).items()}
+    if isinstance(value, list):
+        return [_told_apart(each) for each in cast("list[object]", value)]
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -5,7 +5,8 @@ Times are microseconds since the epoch, and durations microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from ..._lifecycle import JobStatus, derive_status, is_dead
 from ..columns import COLUMNS, GIVEN, HIDDEN, INHERITED
 from ..protocol import JobRow, NewJob, SweptQueue
-from .jsonb import as_jsonb
+from .jsonb import as_jsonb, is_same_jsonb
 
 UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -103,6 +104,14 @@ class Row:
             now=now,
         )
 
+    def differs(self, other: Row) -> tuple[str, ...]:
+        """In which of the columns that are given it is not as the other."""
+        return tuple(
+            name
+            for name, is_same in _COMPARED
+            if not is_same(getattr(self, name), getattr(other, name))
+        )
+
     def inherited(self) -> dict[str, Any]:
         """What the next attempt has of it."""
         return dict(zip(INHERITED, _get_inherited(self), strict=True))
@@ -162,6 +171,12 @@ def _status_text(status: JobStatus) -> str:
     return status.value
 
 
+def _is_same_json(one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return is_same_jsonb(one, other)
+
+
 #: By type, where it is not kept as it is: how what is given is kept.
 _KEPT: Final[Mapping[str, Callable[[Any], Any]]] = {
     "timestamptz": _since_epoch,
@@ -174,6 +189,12 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "interval": seconds,
     "status": _status_text,
 }
+#: The columns that are given but for the id, each with how two values of it are compared.
+_COMPARED: Final[Sequence[tuple[str, Callable[[Any, Any], bool]]]] = tuple(
+    (name, _is_same_json if COLUMNS[name].type == "jsonb" else operator.eq)
+    for name in GIVEN
+    if name != "id"
+)
 _WRITERS: Final = tuple(
     (name, _KEPT[COLUMNS[name].type]) for name in GIVEN if COLUMNS[name].type in _KEPT
 )

@@ -6,13 +6,12 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
     Callable,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import uuid4
 
 import trio
@@ -39,7 +38,7 @@ from ..protocol import (
     Written,
 )
 from .clock import Clock
-from .jsonb import as_jsonb
+from .jsonb import optional_jsonb
 from .listeners import Listeners
 from .rows import (
     DAY,
@@ -51,12 +50,8 @@ from .rows import (
     seconds,
 )
 from .table import Table
+from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
-
-#: Awaited with the name of a call, before it is applied and after: it may raise
-#: `psycopg.OperationalError`, as a connection does that dies on the way there or back, and the call
-#: fails as it would on a database; take its time; or never return.
-Fault: TypeAlias = Callable[[str, Literal["before", "after"]], Awaitable[None]]
 
 
 class MemoryStore(Store):
@@ -81,10 +76,9 @@ class MemoryStore(Store):
     ) -> None:
         self._clock = Clock(epoch)
         self._make_id = make_id
-        self._fault = fault
         self._table = Table()
         self._listeners = Listeners()
-        self._watchers = trio.lowlevel.ParkingLot()
+        self._way = Way(self._clock, fault)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
 
@@ -135,7 +129,7 @@ class MemoryStore(Store):
 
     async def wait_for_change(self) -> None:
         """Wait until some call has been applied."""
-        await self._watchers.park()
+        await self._way.wait_for_change()
 
     def end_sessions(self, worker_id: str) -> None:
         """Do as a database does whose client is killed: the sessions of this worker are gone."""
@@ -148,14 +142,19 @@ class MemoryStore(Store):
         yield
 
     async def check_version(self) -> None:
-        async with self._call("check_version"):
+        async with self._way.call("check_version"):
             pass
 
     async def enqueue(
-        self, jobs: Sequence[NewJob], notify: Sequence[str], connection: Any = None
+        self,
+        jobs: Sequence[NewJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002 - nobody holds a lock here
     ) -> list[Enqueued | Exists | Held]:
-        _refuse_connection(connection)
-        async with self._call("enqueue") as now:
+        refuse_connection(connection)
+        async with self._way.call("enqueue", is_awaited=True) as now:
             answers = self._insert_batch(jobs, now)
             if any(isinstance(answer, Enqueued) for answer in answers):
                 self._listeners.notify(notify)
@@ -167,10 +166,12 @@ class MemoryStore(Store):
         notify: Sequence[str],
         on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
         connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
     ) -> None:
-        _refuse_connection(connection)
+        refuse_connection(connection)
         found = [batch async for batch in batches]
-        async with self._call("enqueue_all") as now:
+        async with self._way.call("enqueue_all", is_awaited=True) as now:
             inserted: list[Row] = []
             try:
                 for batch in found:
@@ -189,15 +190,22 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
 
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
-        _refuse_connection(connection)
-        async with self._call("get"):
+        refuse_connection(connection)
+        async with self._way.call("get"):
             return {id: self._table.rows[id].answer() for id in ids if id in self._table.rows}
 
-    async def cancel(self, id: str, queue_name: str, connection: Any = None) -> JobRow | None:
-        _refuse_connection(connection)
+    async def cancel(
+        self,
+        id: str,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> JobRow | None:
+        refuse_connection(connection)
         while id in self._table.locked:
             await self._unlocked.park()
-        async with self._call("cancel") as now:
+        async with self._way.call("cancel") as now:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
                 return None
@@ -215,7 +223,7 @@ class MemoryStore(Store):
         after: Sequence[Position] = (),
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
-        async with self._call("claim") as now:
+        async with self._way.call("claim") as now:
             rows = [
                 self._table.rows[id] for _, _, id in self._table.due(queue_name, now, limit, after)
             ]
@@ -235,7 +243,7 @@ class MemoryStore(Store):
             return claimed
 
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
-        async with self._call("confirm") as now:
+        async with self._way.call("confirm") as now:
             held: set[str] = set()
             locked: set[str] = set()
             for id, token in claims:
@@ -262,7 +270,7 @@ class MemoryStore(Store):
             return Written(held, locked)
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        async with self._call("release_claims"):
+        async with self._way.call("release_claims"):
             wanted = set(tokens)
             rows = [row for row in self._table.unlocked(queue_name) if row.claim_token in wanted]
             for row in rows:
@@ -270,7 +278,7 @@ class MemoryStore(Store):
             return [row.id for row in rows]
 
     async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
-        async with self._call("start") as now:
+        async with self._way.call("start") as now:
             rows, locked = self._table.held(claims)
             answers: list[Started | Locked] = [Locked(id) for id in locked]
             for row in rows:
@@ -289,7 +297,7 @@ class MemoryStore(Store):
     async def heartbeat(
         self, claims: Sequence[ClaimedJob], lease: timedelta, reserved_timeout: timedelta
     ) -> Written:
-        async with self._call("heartbeat") as now:
+        async with self._way.call("heartbeat") as now:
             rows, locked = self._table.held(claims)
             for row in rows:
                 expiry = now + lease // MICROSECOND
@@ -303,20 +311,20 @@ class MemoryStore(Store):
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
-        async with self._call("settle") as now:
+        async with self._way.call("settle") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             with Sorting("settle"):
                 storable = [
                     outcome._replace(
-                        output=_optional_jsonb(outcome.output),
-                        error_data=_optional_jsonb(outcome.error_data),
+                        output=optional_jsonb(outcome.output),
+                        error_data=optional_jsonb(outcome.error_data),
                     )
                     for outcome in outcomes
                 ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
     async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
-        async with self._call("release"):
+        async with self._way.call("release"):
             rows, locked = self._table.held(claims)
             for row in rows:
                 self._table.release("release", row)
@@ -325,7 +333,7 @@ class MemoryStore(Store):
             return Written({row.id for row in rows}, locked)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
-        async with self._call("find_suspects") as now:
+        async with self._way.call("find_suspects") as now:
             suspects = [
                 suspect
                 for queue in queues
@@ -336,7 +344,7 @@ class MemoryStore(Store):
 
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
         by_name = {queue.name: queue for queue in queues}
-        async with self._call("sweep") as now:
+        async with self._way.call("sweep") as now:
             swept: list[Swept] = []
             for suspect in suspects:
                 row = self._table.rows.get(suspect.id)
@@ -350,15 +358,15 @@ class MemoryStore(Store):
             return swept
 
     async def announce(self, worker: Worker) -> None:
-        async with self._call("announce"):
+        async with self._way.call("announce"):
             self._workers.announce(worker.id)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
-        async with self._call("dismiss"):
+        async with self._way.call("dismiss"):
             self._workers.dismiss(worker_id)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        async with self._call("survey") as now:
+        async with self._way.call("survey") as now:
             due_in: dict[str, float] = {}
             for name in queue_names:
                 run_at = self._table.next_due(name)
@@ -367,7 +375,7 @@ class MemoryStore(Store):
             return due_in
 
     async def notify(self, queue_names: Sequence[str]) -> None:
-        async with self._call("notify"):
+        async with self._way.call("notify"):
             self._listeners.notify(queue_names)
 
     @asynccontextmanager
@@ -378,30 +386,11 @@ class MemoryStore(Store):
 
     # What the calls share
 
-    @asynccontextmanager
-    async def _call(self, name: str) -> AsyncGenerator[int]:
-        """The way of a call to the database and back; yields the time there.
-
-        The body never awaits: whatever it does is done at once, as by one statement.
-        """
-        await trio.lowlevel.checkpoint()
-        if self._fault is not None:
-            with Sorting(name):
-                await self._fault(name, "before")
-        yield self._clock.now()
-        self._watchers.unpark_all()
-        if self._fault is not None:
-            with Sorting(name):
-                await self._fault(name, "after")
-        await trio.lowlevel.checkpoint()
-
     def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
         # All are made before any is inserted: one that is refused takes the others with it.
         with Sorting("enqueue"):
-            rows = {job.id: new_row(job, now) for job in jobs}
-        # Of two jobs with one key the lower id wins.
-        answers = {id: self._table.insert_unless_taken(rows[id]) for id in sorted(rows)}
-        return [answers[job.id] for job in jobs]
+            rows = [new_row(job, now) for job in jobs]
+        return [self._table.insert_unless_taken(row) for row in rows]
 
     def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
         row = self._table.rows.get(outcome.id)
@@ -436,15 +425,3 @@ class MemoryStore(Store):
             lease_expires_at=None,
         )
         return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
-
-
-def _optional_jsonb(text: str | None) -> str | None:
-    return None if text is None else as_jsonb(text)
-
-
-def _refuse_connection(connection: object) -> None:
-    if connection is not None:
-        raise TypeError(
-            "a MemoryStore is no database, and cannot take part in a connection's transaction: "
-            f"connection must be None, not {connection!r}"
-        )

@@ -33,7 +33,8 @@ class Table:
     def insert_unless_taken(self, row: Row) -> Enqueued | Exists | Held:
         """Insert a row, unless its id is there or its key is held."""
         if row.id in self.rows:
-            return Exists(self.rows[row.id].answer())
+            existing = self.rows[row.id]
+            return Exists(existing.answer(), existing.differs(row))
         if row.unique_key is not None and row.unique_key in self._holders:
             return Held(self._holders[row.unique_key])
         self.insert(row)

@@ -2,8 +2,10 @@
 -- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
 -- back. It says "pending" without naming the status, so that the row is found by its id, and never by
 -- a walk over all that is pending on its queue.
+with {bounded}
 update {schema}.job
 set cancelled_at = now()
+from bounded
 where id = %(id)s::uuid
     and queue_name = %(queue_name)s::text
     and reserved_at is null -- rule: only a pending job is cancelled

@@ -1,9 +1,10 @@
 -- Insert new jobs.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
--- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
+-- an error, so a caller's transaction stays usable; an id or a key being inserted by another
+-- transaction is waited for. Rows go in ordered by key, so that two batches with the same keys cannot deadlock.
 -- `channels` are notified in the same commit; an empty array notifies nobody.
-with wanted as (
+with {bounded},
+wanted as (
     select *
     from unnest(
         {given_arrays}
@@ -19,7 +20,7 @@ inserted as (
     select
         1,
         {given_columns}
-    from wanted
+    from bounded, wanted
     order by unique_key, id
     on conflict do nothing
     returning id, created_at

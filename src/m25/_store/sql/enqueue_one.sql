@@ -1,15 +1,16 @@
 -- Insert a new job: `enqueue` for a batch of one, at half the price, for who enqueues one by one.
 -- Safe under concurrency: a row whose id or unique key exists is skipped by the index itself, never
--- an error, so a caller's transaction stays usable; a key being inserted by another transaction is
--- waited for. `channel`, if any, is notified in the same commit.
+-- an error, so a caller's transaction stays usable; an id or a key being inserted by another
+-- transaction is waited for. `channel`, if any, is notified in the same commit.
+with {bounded}
 insert into {schema}.job (
     attempt,
     {given_columns}
 )
-values (
+select
     1,
     {given_values}
-)
+from bounded
 on conflict do nothing -- rule: an enqueue can be repeated
 returning
     id::text,

@@ -1,0 +1,134 @@
+"""Notifying workers: a hint that costs something, may fail, and can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+import trio
+
+import m25
+from m25 import embedded, migrations, pg
+from support.waiting import eventually, rows
+
+
+@m25.queue("hinted", poll_interval=60)
+async def hinted(number: int) -> None:
+    pass
+
+
+@m25.queue("polled", poll_interval=0.2)
+async def polled(number: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Generator[str]:
+    """The conninfo of a server that keeps few notifications, and knows two-phase commit."""
+    settings = {
+        "fsync": "off",
+        "max_notify_queue_pages": "64",
+        "max_prepared_transactions": "5",
+    }
+    with embedded.postgres_sync(settings=settings) as dsn:
+
+        async def migrate() -> None:
+            async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+                await migrations.apply(connection, "m25")
+
+        trio.run(migrate)
+        yield dsn
+
+
+@asynccontextmanager
+async def full_queue(dsn: str) -> AsyncGenerator[None]:
+    """While it lasts nobody can notify: the queue is full, and a listener is stuck."""
+    async with (
+        await pg.AsyncConnection.connect(dsn, autocommit=True) as stuck,
+        await pg.AsyncConnection.connect(dsn, autocommit=True) as noisy,
+    ):
+        await stuck.execute("listen noise")
+        await stuck.execute("begin")
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="NOTIFY queue"):
+            while True:
+                await noisy.execute(
+                    "select pg_notify('noise', n || repeat('x', 7900))"
+                    " from generate_series(1, 50) n"
+                )
+        yield
+        await stuck.execute("rollback")
+
+
+async def test_with_a_full_queue_of_notifications_jobs_are_put_and_run(small_server: str) -> None:
+    await rows(small_server, "truncate m25.job")
+    async with m25.open(small_server) as m, m25.open(small_server) as worker:
+        worker.add_queue(polled)
+        await worker.start()
+        async with full_queue(small_server):
+            await m.enqueue(polled, 1)
+            async with trio.open_nursery() as nursery:
+                for number in range(2, 12):
+                    nursery.start_soon(m.enqueue, polled, number)
+            await m.enqueue_many(polled, range(12, 20))
+            await m.enqueue(polled, m25.Job(20).with_unique_key("k"))
+
+            async def all_succeeded() -> bool:
+                found = await rows(
+                    small_server, "select count(*) from m25.job where status = 'succeeded'"
+                )
+                return found[0]["count"] == 20
+
+            await eventually(all_succeeded)
+        await m.enqueue(polled, 21)
+
+
+async def test_a_transaction_that_does_not_notify_can_be_prepared(small_server: str) -> None:
+    await rows(small_server, "truncate m25.job")
+    connect = pg.AsyncConnection.connect
+    async with m25.open(small_server) as m, await connect(small_server) as connection:
+        await connection.tpc_begin("one")
+        await m.enqueue(hinted, 1, connection=connection)
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="NOTIFY"):
+            await connection.tpc_prepare()
+        await connection.close()
+    async with m25.open(small_server) as m, await connect(small_server) as connection:
+        await connection.tpc_begin("two")
+        await m.enqueue(hinted, 2, connection=connection, notify=False)
+        await m.enqueue_many(hinted, [3, 4], connection=connection, notify=False)
+        await connection.tpc_prepare()
+        await connection.tpc_commit()
+    assert len(await rows(small_server, "select 1 from m25.job")) == 3
+
+
+async def test_workers_are_notified_unless_the_caller_says_no(dsn: str) -> None:
+    async with m25.open(dsn) as m, await pg.AsyncConnection.connect(dsn) as connection:
+        heard: list[str] = []
+        async with m._runtime.store.listen(["hinted"]) as names, trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                async for name in names:
+                    assert name is not None
+                    heard.append(name)
+
+            async def has_heard() -> bool:
+                return bool(heard)
+
+            assert await anext(names) is None
+            nursery.start_soon(listen)
+            await m.enqueue(hinted, 1, connection=connection, notify=False)
+            await m.enqueue_many(hinted, [2], connection=connection, notify=False)
+            await connection.commit()
+            await m.enqueue(hinted, 3, notify=False)
+            await m.enqueue_many(hinted, [4], notify=False)
+            await trio.sleep(0.2)
+            assert heard == []
+            await m.enqueue_many(hinted, [5])
+            await eventually(has_heard)
+            heard.clear()
+            await m.enqueue_many(hinted, [6], connection=connection)
+            await connection.commit()
+            await eventually(has_heard)
+            nursery.cancel_scope.cancel()
+    assert len(await rows(dsn, "select 1 from m25.job")) == 6
