@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import trio
 
@@ -183,7 +184,7 @@ class M25:
     async def get_job(
         self,
         queue: Queue[Input, Output, Error],
-        id: JobId,
+        id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
@@ -191,12 +192,13 @@ class M25:
 
         Raises:
             NoJobRecordFound: the queue has no such job.
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
             JobRecordFetchDecodeErrors: the row holds what is not of the queue's types.
             JobRecordFetchQueryError: the database failed.
             ClientClosed: the block was left.
         """
         self._check_open()
-        _check_id(id)
+        id = _job_id(id)
         check_connection(connection)
         try:
             rows = await self._runtime.store.get([str(id)], connection)
@@ -210,7 +212,7 @@ class M25:
     async def cancel_job(
         self,
         queue: Queue[Input, Output, Error],
-        id: JobId,
+        id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
@@ -220,10 +222,11 @@ class M25:
             InvalidState: it is not pending; its `status` says what it is.
             JobCancelFetchError: there is no such job, its row cannot be read, or the database
                 failed; its `error` says which.
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ClientClosed: the block was left.
         """
         self._check_open()
-        _check_id(id)
+        id = _job_id(id)
         check_connection(connection)
         try:
             while True:
@@ -339,6 +342,18 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
     return store
 
 
-def _check_id(id: object) -> None:
-    if not isinstance(id, JobId):
-        raise TypeError(f"a job's id must be a m25.JobId, not {id!r}")
+def _job_id(id: object) -> JobId:
+    """The id that a caller gave, in any of its forms.
+
+    Raises:
+        TypeError: it is in none of them.
+        InvalidJob: it is a text, and not that of a UUID.
+    """
+    if isinstance(id, JobId):
+        return id
+    if not isinstance(id, (UUID, str)):
+        hint = "; the record's id is `record.id`" if isinstance(id, JobRecord) else ""
+        raise TypeError(
+            f"a job's id must be a m25.JobId, a UUID or its text, not {type(id).__name__}{hint}"
+        )
+    return JobId(id)
