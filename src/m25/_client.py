@@ -29,6 +29,7 @@ from ._errors import (
     NoJobRecordFound,
 )
 from ._groups import unwrapped
+from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
@@ -89,7 +90,7 @@ class M25:
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("start")
         await self._nursery.start(self.run, queue_init_timeout)
 
     async def run(
@@ -106,7 +107,7 @@ class M25:
         Raises:
             QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
         """
-        self._check_open()
+        self._check_usable("run")
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
@@ -124,6 +125,7 @@ class M25:
         block does the same. The client can still be used, and started again; nothing happens where
         it is not running.
         """
+        check_in_trio("M25.stop")
         if self._services is not None:
             await self._services.stop()
         else:
@@ -149,7 +151,7 @@ class M25:
                 the job may exist: with an id of your own on the job it is safe to repeat.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("enqueue")
         return await self._enqueuer.enqueue(queue, job, connection)
 
     async def enqueue_many(
@@ -178,7 +180,7 @@ class M25:
                 the jobs may exist: with ids of your own on them it is safe to repeat.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("enqueue_many")
         return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection)
 
     async def get_job(
@@ -197,7 +199,7 @@ class M25:
             JobRecordFetchQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("get_job")
         id = _job_id(id)
         check_connection(connection)
         try:
@@ -225,7 +227,7 @@ class M25:
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("cancel_job")
         id = _job_id(id)
         check_connection(connection)
         try:
@@ -250,6 +252,10 @@ class M25:
         if self._services is not None:
             await self._services.cancel(2 * CLEAN_UP)
         self._closed = True
+
+    def _check_usable(self, method: str) -> None:
+        check_in_trio(f"M25.{method}")
+        self._check_open()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -284,7 +290,9 @@ async def open(
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
         DatabaseNotMigrated, DatabaseTooNew: its schema is of a version that does not fit.
+        UsageError: called outside of Trio. So do all methods that are awaited.
     """
+    check_in_trio("m25.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     check_text(schema, "schema", ValueError)
     if isinstance(conn, pg.Pool):
