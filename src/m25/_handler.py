@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ._codec import Codec, Undecodable
-from ._errors import SetupSwallowed, ValueRefused
+from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
 from ._job import Error, Input, Output
 
@@ -64,6 +64,7 @@ class Handler(Generic[Input, Output, Error]):
 
         Raises:
             SetupSwallowed: the handler did not return, and setup let nobody know.
+            SetupUnusable: setup returned no async context manager.
             BaseException: whatever setup or handler raised; `sort_raised` tells what is theirs.
         """
         if self.setup is None:
@@ -79,7 +80,13 @@ class Handler(Generic[Input, Output, Error]):
         returned: Callable[[Output], None],
     ) -> Output | NotBegun:
         swallowed: BaseException | None = None
-        async with setup() as resource:
+        manager: object = setup()
+        if not isinstance(manager, AbstractAsyncContextManager):
+            # To try again would not help: it is an attempt that has failed.
+            if not await begin():
+                return NotBegun()
+            raise SetupUnusable(manager)
+        async with cast("AbstractAsyncContextManager[Any]", manager) as resource:
             if not await begin():
                 return NotBegun()
             try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
@@ -15,6 +15,8 @@ from ._signature import function_of, is_required
 
 #: A longer name does not fit into a PostgreSQL index entry beside the rest of the entry.
 _LONGEST_NAME: Final = 1_000
+#: The code of every function that `contextlib.contextmanager` has decorated.
+_SYNC_MAKER: Final = contextmanager(lambda: iter(())).__code__
 
 
 def seconds(value: Duration) -> timedelta:
@@ -90,6 +92,12 @@ def check_setup(_: str, value: object) -> None:
             "setup must return an async context manager: decorate it with "
             "@contextlib.asynccontextmanager, and let it yield once"
         )
+    if _is_never_async(function):
+        raise InvalidQueue(
+            "setup must return an async context manager, and this one's is not async: for a "
+            "generator that is `async def` and @contextlib.asynccontextmanager, for a class "
+            "__aenter__ and __aexit__"
+        )
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
@@ -99,6 +107,16 @@ def check_setup(_: str, value: object) -> None:
             f"setup is called without arguments, and takes ({', '.join(required)}); a partial or "
             "a closure can bring them"
         )
+
+
+def _is_never_async(setup: Any) -> bool:
+    """Whether what a setup returns is surely no async context manager."""
+    if isinstance(setup, type):
+        # A class with a `__new__` of its own, or a metaclass, may return anything.
+        new: object = setup.__new__
+        makes_itself = type(setup) is type and new is object.__new__
+        return makes_itself and not issubclass(setup, AbstractAsyncContextManager)
+    return inspect.isgeneratorfunction(setup) or getattr(setup, "__code__", None) is _SYNC_MAKER
 
 
 def check_callable(name: str, value: object) -> None:

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "failure_reason": "boredom",
     "field": "input",
     "job_id": JobId(UUID(int=3)),
+    "returned": object(),
     "name": "emails",
     "path": ".lines[3].price",
     "queue_name": "letters",
