@@ -488,22 +488,30 @@ class ServiceFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
-class LoopStalled(QueueEvent):
-    """Trio's loop stood still: no task of this process had a turn.
+class LoopStalled(Event):
+    """Trio's loop stood still for more than a second: nothing else had a turn.
 
-    One of the jobs that ran meanwhile has a handler that blocks, or computes for long. Move that
-    part of it to `trio.to_thread.run_sync`, or to a process.
+    One of the jobs that were running as it began has a handler that blocks, or computes for long;
+    or other code of the program does. Move that part of it to `trio.to_thread.run_sync`, or to a
+    process.
     """
 
     level = logging.WARNING
-    logger = "m25.manager"
-    message = "event loop stood still for %(seconds).1f s while queue %(queue)r ran %(jobs)s"
-    derived = ("jobs",)
+    logger = "m25.services"
+    message = "event loop stood still for %(seconds).1f s while queue %(names)s ran %(jobs)s"
+    derived = ("names", "jobs")
 
     #: For how long, in seconds.
     seconds: float
-    #: The ids of the queue's jobs that ran meanwhile.
+    #: The ids of the jobs that were running as it began, of all queues.
     job_ids: tuple[str, ...]
+    #: The names of their queues.
+    queues: tuple[str, ...]
+
+    @property
+    def names(self) -> str:
+        """The queues, in words."""
+        return " and ".join(map(repr, self.queues))
 
     @property
     def jobs(self) -> str:

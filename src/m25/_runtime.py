@@ -11,6 +11,7 @@ from ._database_health import DatabaseHealth, Tries
 from ._emitter import Emitter
 from ._hints import Hints
 from ._ids import IdSource
+from ._loop_watch import LoopWatch
 from ._store.protocol import Store
 
 
@@ -26,6 +27,9 @@ class Runtime:
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
+    )
+    loop_watch: LoopWatch = attrs.field(
+        init=False, default=attrs.Factory(lambda self: LoopWatch(self.events), takes_self=True)
     )
 
     def tries(self) -> Tries:

@@ -8,6 +8,7 @@
           ├─ managers              a stop waits for these
           │  └─ manager …          one per queue
           ├─ maintenance           surveys and sweeps for all queues
+          ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              hears of work that other processes enqueue
 
 A service is a class with `run`. To add one is a line in `_serve`.
@@ -81,6 +82,7 @@ class Services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
                 if managers:
+                    self._start(services, "loop watch", runtime.loop_watch.run)
                     self._start(services, "maintenance", Maintenance(self._queues, runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)

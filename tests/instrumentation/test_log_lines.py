@@ -193,7 +193,7 @@ def test_where_warnings_are_wanted_so_is_the_last_declared_error(
 def test_a_line_names_a_few_jobs_and_its_record_all(
     job_ids: tuple[str, ...], words: str, lines: list[logging.LogRecord]
 ) -> None:
-    emit(LoopStalled(queue="emails", seconds=2.5, job_ids=job_ids))
+    emit(LoopStalled(queues=("emails",), seconds=2.5, job_ids=job_ids))
     emit(OutcomesUnwritten(queue="emails", job_ids=job_ids))
     for line in lines:
         assert line.getMessage().endswith(f" {words}")

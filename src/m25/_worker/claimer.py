@@ -121,6 +121,7 @@ class Claimer:
                     tells_all=tells_all,
                 )
                 ledger.begin(executor)
+                self._runtime.loop_watch.began(executor.job, queue.name)
                 executors.start_soon(self._execute, executor)
 
         # Nobody else can have the jobs while the claim is being committed, so they need not wait
@@ -187,6 +188,7 @@ class Claimer:
             await executor.run()
         finally:
             self._ledger.end(executor)
+            self._runtime.loop_watch.ended(executor.job)
             self._heartbeats.executor_ended(executor)
             self._take_result(executor)
             self._settler.wakeup.set()

@@ -20,7 +20,6 @@ from .._store.failures import StatementFailed
 from . import plan
 from .executor import CancelReason, Executor
 from .ledger import Ledger, Owed
-from .loop_stall import LoopStall
 from .settler import Settler
 
 #: How many executors are sent a heartbeat before other tasks have a turn: each answers in its own.
@@ -37,7 +36,6 @@ class Heartbeats:
         self._runtime = runtime
         self._ledger = ledger
         self._settler = settler
-        self._loop_stall = LoopStall(queue.name, runtime.events)
         self._send_answer, self._answers = trio.open_memory_channel[Executor](math.inf)
 
     async def run(self) -> None:
@@ -47,8 +45,7 @@ class Heartbeats:
         async with trio.open_nursery() as responders:
             send_at = trio.current_time() + interval
             while True:
-                await self._loop_stall.sleep_until(send_at)
-                self._loop_stall.report(job.id for job in self._ledger.running)
+                await trio.sleep_until(send_at)
                 send_at = trio.current_time() + interval
                 self._judge(interval)
                 answered = await self._exchange(responders, interval / 2)
@@ -64,7 +61,6 @@ class Heartbeats:
 
     def executor_ended(self, executor: Executor) -> None:
         """An executor answers no more: whoever waits for its answer need not."""
-        self._loop_stall.ended(executor.job.id)
         if executor.misses:
             self._send_answer.send_nowait(executor)
 
