@@ -39,6 +39,7 @@ from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, prepare_connection
 from ._store.protocol import Store
+from ._worker.executor import is_in_job_of
 from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
 
@@ -124,12 +125,18 @@ class M25:
         cancelled, and their jobs go back to pending, the attempt not counted. Leaving the client's
         block does the same. The client can still be used, and started again; nothing happens where
         it is not running.
+
+        Called from within a handler of this client, or a task that it started, it asks for the stop
+        and returns at once: the stop waits for that handler, which has `shutdown_grace` as well.
         """
         check_in_trio("M25.stop")
-        if self._services is not None:
-            await self._services.stop()
-        else:
+        if self._services is None:
             await trio.lowlevel.checkpoint()
+        elif is_in_job_of(self._runtime):
+            self._services.ask_to_stop()
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._services.stop()
 
     async def enqueue(
         self,

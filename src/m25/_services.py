@@ -62,9 +62,13 @@ class Services:
         finally:
             self._ended.set()
 
+    def ask_to_stop(self) -> None:
+        """Ask all to stop in an orderly way."""
+        self._stop_asked.set()
+
     async def stop(self) -> None:
         """Ask all to stop in an orderly way, and return once they have."""
-        self._stop_asked.set()
+        self.ask_to_stop()
         await self._ended.wait()
 
     async def cancel(self, longest: float) -> None:

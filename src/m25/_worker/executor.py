@@ -299,6 +299,12 @@ class Executor:
         return decode_record(self.row, self.queue)
 
 
+def is_in_job_of(runtime: Runtime) -> bool:
+    """Whether the caller is a job of this client: its handler or setup, or a task of these."""
+    executor = _current.get(None)
+    return executor is not None and executor.runtime is runtime and executor.result is None
+
+
 def current_job() -> JobRecord[Any, Any, Any]:
     """The record of the job whose handler is calling, as it was when the handler started.
 
