@@ -28,6 +28,7 @@ from ._errors import (
     JobRecordFetchQueryError,
     NoJobRecordFound,
 )
+from ._events import NeverStarted, NothingToRun
 from ._groups import unwrapped
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
@@ -46,6 +47,8 @@ from .instrumentation.logging import LoggingListener
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
 #: long enough for an enqueue not to notice a brief outage.
 _CONNECTION_TIMEOUT: Final = 10.0
+#: How long after its first job a queue may be started, in seconds, before that is told.
+_LONGEST_BEFORE_START: Final = 10.0
 
 
 class M25:
@@ -61,6 +64,10 @@ class M25:
         self._closed = False
         self._queues: dict[str, Queue[Any, Any, Any]] = {}
         self._services: Services | None = None
+        #: Whether the queues were ever started, or it was told that they were not.
+        self._start_settled = False
+        #: Set once a job was put on a queue that was added, and not started.
+        self._waits_for_start = trio.Event()
         self._enqueuer = Enqueuer(runtime, self._closed_error)
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
@@ -112,6 +119,9 @@ class M25:
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        self._start_settled = True
+        if not self._queues:
+            self._runtime.events.emit(NothingToRun())
         self._services = Services(list(self._queues.values()), self._runtime)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
@@ -159,6 +169,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_usable("enqueue")
+        self._note_unstarted(queue)
         return await self._enqueuer.enqueue(queue, job, connection)
 
     async def enqueue_many(
@@ -188,6 +199,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_usable("enqueue_many")
+        self._note_unstarted(queue)
         return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection)
 
     async def get_job(
@@ -253,6 +265,21 @@ class M25:
             raise JobCancelQueryError(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
+
+    async def _remind_to_start(self) -> None:
+        """Tell of jobs that wait for a start which does not come."""
+        await self._waits_for_start.wait()
+        await trio.sleep(_LONGEST_BEFORE_START)
+        self._tell_never_started()
+
+    def _note_unstarted(self, queue: Queue[Any, Any, Any]) -> None:
+        if not self._start_settled and getattr(queue, "name", None) in self._queues:
+            self._waits_for_start.set()
+
+    def _tell_never_started(self) -> None:
+        if self._queues and not self._start_settled:
+            self._start_settled = True
+            self._runtime.events.emit(NeverStarted(queues=tuple(self._queues)))
 
     async def _close(self) -> None:
         """End what still runs, in whoever's nursery, and refuse further use."""
@@ -338,10 +365,16 @@ async def open_on(
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds())
             nursery.start_soon(m._enqueuer.run)
+            nursery.start_soon(m._remind_to_start)
             try:
                 yield m
                 await m.stop()
+            except Exception:
+                # It says more than that a start was missing.
+                m._start_settled = True
+                raise
             finally:
+                m._tell_never_started()
                 await m._close()
             nursery.cancel_scope.cancel()
 

@@ -488,6 +488,44 @@ class ServiceFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
+class NothingToRun(Event):
+    """`start` or `run` was called on a client without queues: it waits, and runs nothing.
+
+    Call `add_queue` before it, for each queue whose jobs this process is to run. A process that
+    only enqueues needs neither.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = "started without a queue, so nothing will run: add_queue comes before start"
+
+
+@attrs.frozen(kw_only=True)
+class NeverStarted(Event):
+    """Queues were added to a client that was not started: it runs none of their jobs.
+
+    Call `await m.start()` after `add_queue`, or `nursery.start(m.run)`; or leave out `add_queue`,
+    which enqueueing does not need. It is told when the client's block is left, or ten seconds after
+    the first job was put on one of these queues.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = "client was not started and runs no jobs, though it was given %(names)s"
+    derived = ("names",)
+
+    #: The queues that were added.
+    queues: tuple[str, ...]
+
+    @property
+    def names(self) -> str:
+        """The queues, in words."""
+        return ("queue " if len(self.queues) == 1 else "queues ") + ", ".join(
+            map(repr, self.queues)
+        )
+
+
+@attrs.frozen(kw_only=True)
 class LoopStalled(Event):
     """Trio's loop stood still for more than a second: nothing else had a turn.
 

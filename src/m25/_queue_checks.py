@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Final, cast
@@ -39,6 +40,19 @@ def check_whole(low: int, high: int) -> Callable[[str, object], None]:
             raise InvalidQueue(f"{name} must be from {low} to {high}")
 
     return check
+
+
+def check_options(name: object, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        TypeError: there is none of such a name, as for any call. It says which one was meant.
+    """
+    for option in given:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise TypeError(f"queue {name!r:.80}: there is no option {option!r}; {hint}")
 
 
 def check_name(_: str, value: object) -> None:
