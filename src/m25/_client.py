@@ -11,7 +11,7 @@ from uuid import UUID
 
 import trio
 
-from . import pg
+from . import migrations, pg
 from ._duration import Duration, as_timedelta
 from ._emitter import Emitter
 from ._enqueue.answers import EnqueuedMany
@@ -29,16 +29,16 @@ from ._errors import (
     NoJobRecordFound,
 )
 from ._events import NeverStarted, NothingToRun
-from ._groups import unwrapped
+from ._groups import without_nursery
 from ._in_trio import check_in_trio
-from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
+from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
-from ._store.postgres import PostgresStore, prepare_connection
+from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import Store
 from ._worker.executor import is_in_job_of
 from ._worker.manager import CLEAN_UP
@@ -324,11 +324,12 @@ async def open(
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
         DatabaseNotMigrated, DatabaseTooNew: its schema is of a version that does not fit.
+        ValueError: an argument is out of range, or `schema` can be the name of none.
         UsageError: called outside of Trio. So do all methods that are awaited.
     """
     check_in_trio("m25.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
-    check_text(schema, "schema", ValueError)
+    migrations.check_schema(schema)
     if isinstance(conn, pg.Pool):
         async with open_on(await _checked_store(conn, schema), grace=grace) as m:
             yield m
@@ -337,18 +338,18 @@ async def open(
         raise TypeError(
             f"conn must be a conninfo string, a URL, a m25.pg.Pool or None, not {conn!r}"
         )
-    with unwrapped():
-        async with (
-            pg.Pool(
-                conn or "",
-                max_size=pool_size,
-                timeout=_CONNECTION_TIMEOUT,
-                kwargs={"autocommit": True},
-                configure=prepare_connection,
-            ) as pool,
-            open_on(await _checked_store(pool, schema), grace=grace) as m,
-        ):
-            yield m
+    async with (
+        pg.Pool(
+            conn or "",
+            max_size=pool_size,
+            timeout=_CONNECTION_TIMEOUT,
+            connection_class=StoreConnection,
+            kwargs={"autocommit": True, "client_encoding": "UTF8"},
+            configure=prepare_connection,
+        ) as pool,
+        open_on(await _checked_store(pool, schema), grace=grace) as m,
+    ):
+        yield m
 
 
 @asynccontextmanager
@@ -361,7 +362,7 @@ async def open_on(
     """
     rng = rng or random.Random()  # noqa: S311
     runtime = Runtime(store, Emitter([LoggingListener()]), rng)
-    with unwrapped():
+    with without_nursery():
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds())
             nursery.start_soon(m._enqueuer.run)
@@ -379,7 +380,7 @@ async def open_on(
             nursery.cancel_scope.cancel()
 
 
-async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
+async def _checked_store(pool: pg.Pool[Any], schema: str) -> PostgresStore:
     store = PostgresStore(pool, schema)
     try:
         await store.check_version()

@@ -12,6 +12,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import attrs
@@ -41,6 +42,13 @@ from .steps import Calls, Rows, Statement, Steps
 T = TypeVar("T")
 
 
+class StoreConnection(pg.AsyncConnection[Any]):
+    """What a client's own pool opens."""
+
+    #: An array of ours may hold nothing in a place, whatever the database's or the role's setting.
+    server_liveness = MappingProxyType({**pg.SERVER_LIVENESS, "array_nulls": "on"})
+
+
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
     parameters = {"backend_pid": connection.info.backend_pid}
@@ -54,7 +62,7 @@ class PostgresStore(Store):
     along is used as it is, and its transaction is the caller's.
     """
 
-    def __init__(self, pool: pg.Pool, schema: str) -> None:
+    def __init__(self, pool: pg.Pool[Any], schema: str) -> None:
         self._pool = pool
         self._schema = schema
         self._calls = Calls(schema)
