@@ -19,7 +19,7 @@ import attrs
 from ._crash import type_name
 
 #: How the templates name a job, and an attempt that has just failed.
-_JOB: Final = "job %(job_id)s of queue %(queue)r, attempt %(attempt)d of %(max_attempts)d"
+_JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
 _FAILED: Final = f"{_JOB}; %(then)s"
 
 #: How many jobs a line names in its text.
@@ -79,6 +79,18 @@ class JobEvent(QueueEvent):
     #: How many attempts the job may have. Those that were lost with their process do not count
     #: against it, so `attempt` can be larger.
     max_attempts: int
+    #: How many attempts before this one were lost, as far as whoever emits the event knows.
+    losses: int = 0
+
+    derived: ClassVar[tuple[str, ...]] = ("which",)
+
+    @property
+    def which(self) -> str:
+        """The attempt, in words."""
+        lost = max(self.losses, self.attempt - self.max_attempts)
+        if lost <= 0:
+            return f"attempt {self.attempt} of {self.max_attempts}"
+        return f"attempt {self.attempt} ({lost} lost), {self.max_attempts} allowed"
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +99,7 @@ class AttemptFailed(JobEvent):
 
     #: The level while another attempt follows, where it is lower than `level`.
     retried_level: ClassVar[int | None] = None
-    derived: ClassVar[tuple[str, ...]] = ("then",)
+    derived: ClassVar[tuple[str, ...]] = ("which", "then")
 
     #: Whether another attempt follows.
     next_attempt: bool

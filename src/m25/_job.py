@@ -198,8 +198,9 @@ class JobRecord(Generic[Input, Output, Error]):
     failure_reason: FailureReason | None = None
     #: The declared error its handler raised.
     error_data: Error | None = None
-    #: 1 for the first attempt.
+    #: 1 for the first attempt. Those that were lost count, too: `counted_attempt` leaves them out.
     attempt: int = 1
+    #: How many attempts there are at most; those that were lost do not count.
     max_attempts: int = 1
     #: The first attempt of this chain; `None` for the first attempt itself.
     original_attempt_id: JobId | None = None
@@ -217,3 +218,11 @@ class JobRecord(Generic[Input, Output, Error]):
     crash_traceback: str | None = None
     #: The enqueuer's notes.
     meta: Mapping[str, Any] | None = None
+
+    @property
+    def counted_attempt(self) -> int:
+        """How many attempts of the chain count against `max_attempts`.
+
+        All up to this one do, but those that were lost with their process.
+        """
+        return self.attempt - self.losses

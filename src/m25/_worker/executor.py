@@ -292,6 +292,7 @@ class Executor:
             "job_id": self.row.id,
             "attempt": self.row.attempt,
             "max_attempts": self.row.max_attempts,
+            "losses": self.row.losses,
         }
 
     def record(self) -> JobRecord[Any, Any, Any]:
