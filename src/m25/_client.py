@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import asynccontextmanager
@@ -313,7 +314,8 @@ async def open(
 
     Args:
         conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
-            nothing, and then libpq's environment decides.
+            nothing, and then the environment decides, as for `m25 migrate`: `DATABASE_URL` where
+            it is set, and else what libpq reads (`PGHOST` and so on), as for an empty string.
         schema: the schema of the job table, as it was migrated.
         pool_size: how many connections the client opens at most, for all its queues; one more
             listens, once queues are started. Not used where `conn` is a pool.
@@ -340,7 +342,7 @@ async def open(
         )
     async with (
         pg.Pool(
-            conn or "",
+            os.environ.get("DATABASE_URL", "") if conn is None else conn,
             max_size=pool_size,
             timeout=_CONNECTION_TIMEOUT,
             connection_class=StoreConnection,
