@@ -403,8 +403,7 @@ def _job_id(id: object) -> JobId:
     if isinstance(id, JobId):
         return id
     if not isinstance(id, (UUID, str)):
+        name = type(id).__name__
         hint = "; the record's id is `record.id`" if isinstance(id, JobRecord) else ""
-        raise TypeError(
-            f"a job's id must be a m25.JobId, a UUID or its text, not {type(id).__name__}{hint}"
-        )
+        raise TypeError(f"a job's id must be a m25.JobId, a UUID or its text, not {name}{hint}")
     return JobId(id)

@@ -33,7 +33,7 @@ def without_nursery() -> Generator[None]:
     except BaseExceptionGroup as group:
         # Where the block is cancelled, so are the tasks behind it: that says nothing new.
         _, rest = group.split(trio.Cancelled)
-        raised = (group if rest is None else rest).exceptions
+        raised = list((group if rest is None else rest).exceptions)
         if len(raised) > 1 and rest is not None:
             raise
         error: BaseException = raised[0]

@@ -80,13 +80,13 @@ class Handler(Generic[Input, Output, Error]):
         returned: Callable[[Output], None],
     ) -> Output | NotBegun:
         swallowed: BaseException | None = None
-        manager: object = setup()
+        manager = setup()
         if not isinstance(manager, AbstractAsyncContextManager):
             # To try again would not help: it is an attempt that has failed.
             if not await begin():
                 return NotBegun()
             raise SetupUnusable(manager)
-        async with cast("AbstractAsyncContextManager[Any]", manager) as resource:
+        async with manager as resource:
             if not await begin():
                 return NotBegun()
             try:

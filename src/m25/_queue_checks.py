@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Final, cast
@@ -16,8 +16,15 @@ from ._signature import function_of, is_required
 
 #: A longer name does not fit into a PostgreSQL index entry beside the rest of the entry.
 _LONGEST_NAME: Final = 1_000
+
+
+@contextmanager
+def _sync() -> Generator[None]:
+    yield
+
+
 #: The code of every function that `contextlib.contextmanager` has decorated.
-_SYNC_MAKER: Final = contextmanager(lambda: iter(())).__code__
+_SYNC_MAKER: Final[object] = getattr(_sync, "__code__", None)
 
 
 def seconds(value: Duration) -> timedelta:
@@ -129,7 +136,7 @@ def _is_never_async(setup: Any) -> bool:
         # A class with a `__new__` of its own, or a metaclass, may return anything.
         new: object = setup.__new__
         makes_itself = type(setup) is type and new is object.__new__
-        return makes_itself and not issubclass(setup, AbstractAsyncContextManager)
+        return makes_itself and not hasattr(setup, "__aenter__")
     return inspect.isgeneratorfunction(setup) or getattr(setup, "__code__", None) is _SYNC_MAKER
 
 
