@@ -576,10 +576,14 @@ select
     job.claim_token is not null
         and exists (select from gone where prefix = left(job.claim_token::text, 18))
         as is_abandoned,
+    -- Of what has no length, such as between two infinities, it is zero.
     coalesce(
-        extract(
-            epoch from job.lease_expires_at
-                - greatest(job.reserved_at, job.started_at, job.latest_heartbeat_at)
+        nullif(
+            extract(epoch from job.lease_expires_at)
+                - extract(
+                    epoch from greatest(job.reserved_at, job.started_at, job.latest_heartbeat_at)
+                ),
+            'NaN'
         ),
         0
     )::float8 as length

@@ -276,6 +276,12 @@ MUTANTS = (
         ("tests/store",),
     ),
     Mutant(
+        3,
+        "a job is swept although a heartbeat has come since the look",
+        (Rule("a heartbeat saves its job", "is not null"),),
+        ("tests/store/test_store_sweep.py",),
+    ),
+    Mutant(
         8,
         "leases that are over are not seen",
         (Rule("a lease that is over is seen", "then false"),),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 import trio
 
-from . import pg
+from . import migrations, pg
 from ._duration import Duration, as_timedelta
 from ._emitter import Emitter
 from ._enqueue.answers import EnqueuedMany
@@ -28,8 +30,10 @@ from ._errors import (
     JobRecordFetchQueryError,
     NoJobRecordFound,
 )
-from ._groups import unwrapped
-from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output, check_text
+from ._events import NeverStarted, NothingToRun
+from ._groups import without_nursery
+from ._in_trio import check_in_trio
+from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._lock_waits import FIRST_WAIT, LockWaits
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
@@ -37,14 +41,17 @@ from ._record import decode_record
 from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
-from ._store.postgres import PostgresStore, prepare_connection
+from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import JobRow, Store
+from ._worker.executor import is_in_job_of
 from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
 #: long enough for an enqueue not to notice a brief outage.
 _CONNECTION_TIMEOUT: Final = 10.0
+#: How long after its first job a queue may be started, in seconds, before that is told.
+_LONGEST_BEFORE_START: Final = 10.0
 
 
 class M25:
@@ -60,6 +67,10 @@ class M25:
         self._closed = False
         self._queues: dict[str, Queue[Any, Any, Any]] = {}
         self._services: Services | None = None
+        #: Whether the queues were ever started, or an event said that they were not.
+        self._start_settled = False
+        #: Set once a job was put on a queue that was added, and not started.
+        self._waits_for_start = trio.Event()
         self._lock_waits = LockWaits(self._check_open)
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
 
@@ -91,7 +102,7 @@ class M25:
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("start")
         await self._nursery.start(self.run, queue_init_timeout)
 
     async def run(
@@ -109,10 +120,13 @@ class M25:
         Raises:
             QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
         """
-        self._check_open()
+        self._check_usable("run")
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        self._start_settled = True
+        if not self._queues:
+            self._runtime.events.emit(NothingToRun())
         self._services = Services(list(self._queues.values()), self._runtime)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
@@ -126,11 +140,18 @@ class M25:
         still run after that are cancelled, and their jobs released: pending again, the attempt not
         counted. Leaving the client's block does the same. After a stop the client can be used, and
         started again. Where no queues run, nothing happens.
+
+        Called from within a handler of this client, or a task that it started, it asks for the stop
+        and returns at once: the stop waits for that handler, which has `shutdown_grace` as well.
         """
-        if self._services is not None:
-            await self._services.stop()
-        else:
+        check_in_trio("M25.stop")
+        if self._services is None:
             await trio.lowlevel.checkpoint()
+        elif is_in_job_of(self._runtime):
+            self._services.ask_to_stop()
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._services.stop()
 
     async def enqueue(
         self,
@@ -168,7 +189,8 @@ class M25:
             EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("enqueue")
+        self._note_unstarted(queue)
         return await self._enqueuer.enqueue(queue, job, connection, notify)
 
     async def enqueue_many(
@@ -201,13 +223,14 @@ class M25:
             EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_open()
+        self._check_usable("enqueue_many")
+        self._note_unstarted(queue)
         return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection, notify)
 
     async def get_job(
         self,
         queue: Queue[Input, Output, Error],
-        id: JobId,
+        id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
@@ -215,12 +238,13 @@ class M25:
 
         Raises:
             NoJobRecordFound: the queue has no such job.
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
             JobRecordFetchDecodeErrors: the row holds values that are not of the queue's types.
             JobRecordFetchQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_open()
-        _check_id(id)
+        self._check_usable("get_job")
+        id = _job_id(id)
         check_connection(connection)
         try:
             rows = await self._runtime.store.get([str(id)], connection)
@@ -234,7 +258,7 @@ class M25:
     async def cancel_job(
         self,
         queue: Queue[Input, Output, Error],
-        id: JobId,
+        id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
@@ -247,10 +271,11 @@ class M25:
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
                 `error` says which.
             JobCancelQueryError: the database failed.
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ClientClosed: the block was left.
         """
-        self._check_open()
-        _check_id(id)
+        self._check_usable("cancel_job")
+        id = _job_id(id)
         check_connection(connection)
         try:
             while True:
@@ -283,11 +308,30 @@ class M25:
                     raise
         return await self._lock_waits.run(lambda lock_wait: cancel(lock_wait=lock_wait), [id])
 
+    async def _remind_to_start(self) -> None:
+        """Say that jobs wait for a start which does not come."""
+        await self._waits_for_start.wait()
+        await trio.sleep(_LONGEST_BEFORE_START)
+        self._emit_never_started()
+
+    def _note_unstarted(self, queue: Queue[Any, Any, Any]) -> None:
+        if not self._start_settled and getattr(queue, "name", None) in self._queues:
+            self._waits_for_start.set()
+
+    def _emit_never_started(self) -> None:
+        if self._queues and not self._start_settled:
+            self._start_settled = True
+            self._runtime.events.emit(NeverStarted(queues=tuple(self._queues)))
+
     async def _close(self) -> None:
         """End the services, also those in a nursery of the caller's, and refuse further use."""
         if self._services is not None:
             await self._services.cancel(2 * CLEAN_UP)
         self._closed = True
+
+    def _check_usable(self, method: str) -> None:
+        check_in_trio(f"M25.{method}")
+        self._check_open()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -311,10 +355,11 @@ async def open(
 
     Args:
         conn: a conninfo string or URL; a `m25.pg.Pool`, which stays the caller's to close; or
-            `None`: then libpq's environment says where the database is. Calls are made on the pool.
-            While queues run, their claims, heartbeats and results have connections of their own,
-            also where the pool is the caller's: at most 3, and 1 for heartbeats alone, opened as
-            the pool opens its own.
+            `None`, and then the environment decides, as for `m25 migrate`: `DATABASE_URL` where it
+            is set, and else what libpq reads (`PGHOST` and so on), as for an empty string. Calls
+            are made on the pool. While queues run, their claims, heartbeats and results have
+            connections of their own, also where the pool is the caller's: at most 3, and 1 for
+            heartbeats alone, opened as the pool opens its own.
         schema: the schema of the job table, as it was migrated.
         pool_size: how many connections the client opens at most for its calls. Not used where
             `conn` is a pool. With those above and one that listens, a process that runs queues
@@ -328,9 +373,12 @@ async def open(
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
         DatabaseNotMigrated: the schema is missing, or behind this m25.
         DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
+        ValueError: an argument is out of range, or `schema` can be the name of none.
+        UsageError: called outside of Trio. So do all methods that are awaited.
     """
+    check_in_trio("m25.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
-    check_text(schema, "schema", ValueError)
+    migrations.check_schema(schema)
     if isinstance(conn, pg.Pool):
         async with open_on(await _checked_store(conn, schema), grace=grace) as m:
             yield m
@@ -339,18 +387,18 @@ async def open(
         raise TypeError(
             f"conn must be a conninfo string, a URL, a m25.pg.Pool or None, not {conn!r}"
         )
-    with unwrapped():
-        async with (
-            pg.Pool(
-                conn or "",
-                max_size=pool_size,
-                timeout=_CONNECTION_TIMEOUT,
-                kwargs={"autocommit": True},
-                configure=prepare_connection,
-            ) as pool,
-            open_on(await _checked_store(pool, schema), grace=grace) as m,
-        ):
-            yield m
+    async with (
+        pg.Pool(
+            os.environ.get("DATABASE_URL", "") if conn is None else conn,
+            max_size=pool_size,
+            timeout=_CONNECTION_TIMEOUT,
+            connection_class=StoreConnection,
+            kwargs={"autocommit": True, "client_encoding": "UTF8"},
+            configure=prepare_connection,
+        ) as pool,
+        open_on(await _checked_store(pool, schema), grace=grace) as m,
+    ):
+        yield m
 
 
 @asynccontextmanager
@@ -363,19 +411,25 @@ async def open_on(
     """
     rng = rng or random.Random()  # noqa: S311
     runtime = Runtime(store, Emitter([LoggingListener()]), rng)
-    with unwrapped():
+    with without_nursery():
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds())
             nursery.start_soon(m._enqueuer.run)
+            nursery.start_soon(m._remind_to_start)
             try:
                 yield m
                 await m.stop()
+            except Exception:
+                # It says more than that a start was missing.
+                m._start_settled = True
+                raise
             finally:
+                m._emit_never_started()
                 await m._close()
             nursery.cancel_scope.cancel()
 
 
-async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
+async def _checked_store(pool: pg.Pool[Any], schema: str) -> PostgresStore:
     store = PostgresStore(pool, schema)
     try:
         await store.check_version()
@@ -386,6 +440,17 @@ async def _checked_store(pool: pg.Pool, schema: str) -> PostgresStore:
     return store
 
 
-def _check_id(id: object) -> None:
-    if not isinstance(id, JobId):
-        raise TypeError(f"a job's id must be a m25.JobId, not {id!r}")
+def _job_id(id: object) -> JobId:
+    """The id that a caller gave, in any of its forms.
+
+    Raises:
+        TypeError: it is in none of them.
+        InvalidJob: it is a text, and not that of a UUID.
+    """
+    if isinstance(id, JobId):
+        return id
+    if not isinstance(id, (UUID, str)):
+        name = type(id).__name__
+        hint = "; the record's id is `record.id`" if isinstance(id, JobRecord) else ""
+        raise TypeError(f"a job's id must be a m25.JobId, a UUID or its text, not {name}{hint}")
+    return JobId(id)

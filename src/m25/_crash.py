@@ -5,7 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Final, NamedTuple
 
-#: In characters. The beginning of a message, and the end of a traceback, say most.
+#: In characters. The beginning of a name or a message, and the end of a traceback, say most.
+_LONGEST_NAME: Final = 1_000
 _LONGEST_MESSAGE: Final = 10_000
 _LONGEST_TRACEBACK: Final = 50_000
 
@@ -38,9 +39,8 @@ def describe_crash(error: BaseException) -> Crash:
 
 def type_name(cls: type) -> str:
     """The name of a class with its module; a builtin's without."""
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return f"{module}{cls.__qualname__}"[:_LONGEST_NAME]
 
 
 def _storable(text: str) -> str:

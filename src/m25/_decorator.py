@@ -11,6 +11,7 @@ from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, Input, Output
 from ._queue import Queue, Resource, Setup
+from ._queue_checks import check_options
 
 
 class QueueOptions(TypedDict, total=False):
@@ -178,12 +179,14 @@ def queue(
 
     Raises:
         InvalidQueue: as `Queue` does, with the handler's file and line.
+        TypeError: there is no such option.
     """
     if not isinstance(name, str):
         raise InvalidQueue(
             "@m25.queue takes the queue's name before it takes its handler, as in "
             f'@m25.queue("emails"); not {name!r:.80}'
         )
+    check_options(name, options, {*QueueOptions.__annotations__, "errors", "setup"})
     if setup is None:
         return Declaration(name, errors, options)
     return DeclarationWithSetup(name, errors, setup, options)

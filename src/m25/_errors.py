@@ -135,6 +135,24 @@ class SetupSwallowed(M25Error):
     """
 
 
+class SetupUnusable(M25Error):
+    """A queue's `setup` returned what is no async context manager.
+
+    It is not raised: it is the `crash_type` of such an attempt, since no other try could do better.
+    """
+
+    def __init__(self, returned: object) -> None:
+        name = f"{type(returned).__module__}.{type(returned).__qualname__}"
+        hint = ""
+        if hasattr(returned, "__enter__"):
+            hint = (
+                ": a context manager that is not async; @contextlib.asynccontextmanager makes one"
+            )
+        elif hasattr(returned, "__await__"):
+            hint = ", which would have to be awaited: a setup is called, and not awaited"
+        super().__init__(f"setup must return an async context manager, and returned {name}{hint}")
+
+
 class ValueRefused(M25Error, ValueError):
     """A value cannot be kept as JSON; nothing was written.
 

@@ -20,7 +20,7 @@ import attrs
 from ._crash import type_name
 
 #: How the templates name a job, and an attempt that has just failed.
-_JOB: Final = "job %(job_id)s of queue %(queue)r, attempt %(attempt)d of %(max_attempts)d"
+_JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
 _FAILED: Final = f"{_JOB}; %(then)s"
 
 #: How many jobs a line names in its text.
@@ -80,6 +80,18 @@ class JobEvent(QueueEvent):
     #: How many attempts the job may have. Those that were lost with their process do not count
     #: against it, so `attempt` can be larger.
     max_attempts: int
+    #: How many attempts before this one were lost, as far as whoever emits the event knows.
+    losses: int = 0
+
+    derived: ClassVar[tuple[str, ...]] = ("which",)
+
+    @property
+    def which(self) -> str:
+        """The attempt, in words."""
+        lost = max(self.losses, self.attempt - self.max_attempts)
+        if lost <= 0:
+            return f"attempt {self.attempt} of {self.max_attempts}"
+        return f"attempt {self.attempt} ({lost} lost), {self.max_attempts} allowed"
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +100,7 @@ class AttemptFailed(JobEvent):
 
     #: The level while another attempt follows, where it is lower than `level`.
     retried_level: ClassVar[int | None] = None
-    derived: ClassVar[tuple[str, ...]] = ("then",)
+    derived: ClassVar[tuple[str, ...]] = ("which", "then")
 
     #: Whether another attempt follows.
     next_attempt: bool
@@ -489,22 +501,68 @@ class ServiceFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
-class LoopStalled(QueueEvent):
-    """Trio's loop stood still: no task of this process had a turn.
+class NothingToRun(Event):
+    """`start` or `run` was called on a client without queues: it waits, and runs nothing.
 
-    One of the jobs that ran meanwhile has a handler that blocks, or computes for long. Move that
-    part of it to `trio.to_thread.run_sync`, or to a process.
+    Call `add_queue` before it, for each queue whose jobs this process is to run. A process that
+    only enqueues needs neither.
     """
 
     level = logging.WARNING
-    logger = "m25.manager"
-    message = "event loop stood still for %(seconds).1f s while queue %(queue)r ran %(jobs)s"
-    derived = ("jobs",)
+    logger = "m25.services"
+    message = "started without a queue, so nothing will run: add_queue comes before start"
+
+
+@attrs.frozen(kw_only=True)
+class NeverStarted(Event):
+    """Queues were added to a client that was not started: it runs none of their jobs.
+
+    Call `await m.start()` after `add_queue`, or `nursery.start(m.run)`; or leave out `add_queue`,
+    which enqueueing does not need. It is told when the client's block is left, or ten seconds after
+    the first job was put on one of these queues.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = "client was not started and runs no jobs, though it was given %(names)s"
+    derived = ("names",)
+
+    #: The queues that were added.
+    queues: tuple[str, ...]
+
+    @property
+    def names(self) -> str:
+        """The queues, in words."""
+        return ("queue " if len(self.queues) == 1 else "queues ") + ", ".join(
+            map(repr, self.queues)
+        )
+
+
+@attrs.frozen(kw_only=True)
+class LoopStalled(Event):
+    """Trio's loop stood still for more than a second: nothing else had a turn.
+
+    One of the jobs that were running as it began has a handler that blocks, or computes for long;
+    or other code of the program does. Move that part of it to `trio.to_thread.run_sync`, or to a
+    process.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = "event loop stood still for %(seconds).1f s while queue %(names)s ran %(jobs)s"
+    derived = ("names", "jobs")
 
     #: For how long, in seconds.
     seconds: float
-    #: The ids of the queue's jobs that ran meanwhile.
+    #: The ids of the jobs that were running as it began, of all queues.
     job_ids: tuple[str, ...]
+    #: The names of their queues.
+    queues: tuple[str, ...]
+
+    @property
+    def names(self) -> str:
+        """The queues, in words."""
+        return " and ".join(map(repr, self.queues))
 
     @property
     def jobs(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import cast
 
+import trio
+
 
 def only_leaf(error: BaseException) -> BaseException | None:
     """The only exception in a group and the groups within it; `None` where there are several.
@@ -18,6 +20,31 @@ def only_leaf(error: BaseException) -> BaseException | None:
             return None
         error = group.exceptions[0]
     return error
+
+
+@contextmanager
+def without_nursery() -> Generator[None]:
+    """Take away the group that the one nursery in this block puts around what is raised.
+
+    A group that was raised inside the nursery comes out as it was, of one exception or of many.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        # Where the block is cancelled, so are the tasks behind it: that says nothing new.
+        _, rest = group.split(trio.Cancelled)
+        raised = list((group if rest is None else rest).exceptions)
+        if len(raised) > 1 and rest is not None:
+            raise
+        error: BaseException = raised[0]
+        # What it was raised in the midst of is its own affair, and no longer so once it is raised
+        # in the midst of the group.
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            error.__context__ = context
+            del rest, raised, error, context
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ._codec import Codec, Undecodable
-from ._errors import SetupSwallowed, ValueRefused
+from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
 from ._job import Error, Input, Output
 
@@ -65,6 +65,7 @@ class Handler(Generic[Input, Output, Error]):
 
         Raises:
             SetupSwallowed: the handler did not return, and setup swallowed the reason.
+            SetupUnusable: setup returned no async context manager.
             BaseException: whatever setup or handler raised; `sort_raised` separates what is their
                 own from what only passed through them.
         """
@@ -81,7 +82,13 @@ class Handler(Generic[Input, Output, Error]):
         returned: Callable[[Output], None],
     ) -> Output | NotBegun:
         swallowed: BaseException | None = None
-        async with setup() as resource:
+        manager = setup()
+        if not isinstance(manager, AbstractAsyncContextManager):
+            # To try again would not help: it is an attempt that has failed.
+            if not await begin():
+                return NotBegun()
+            raise SetupUnusable(manager)
+        async with manager as resource:
             if not await begin():
                 return NotBegun()
             try:

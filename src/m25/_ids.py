@@ -1,19 +1,59 @@
-"""Job ids made by the client: UUIDs of version 7 (RFC 9562), in the order they were made.
+"""Ids of jobs: what users see of them, and how the client makes them.
 
-Made by the client, so that an insert whose answer was lost can be repeated; in order, so that the
-primary key's index grows at one end and jobs inserted in one statement keep their order.
+They are UUIDs of version 7 (RFC 9562), in the order they were made. Made by the client, so that an
+insert whose answer was lost can be repeated; in order, so that the primary key's index grows at one
+end and jobs inserted in one statement keep their order.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Final
+from typing import Final, Self
+from uuid import UUID
+
+from ._errors import InvalidJob
 
 _MILLISECONDS: Final = 1_000_000
 _COUNTER_BITS: Final = 12
 _VERSION: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62
+
+
+class JobId(UUID):
+    """The id of a job: of one attempt, to be exact, since a retry is a job of its own.
+
+    A `UUID` in all respects: equal to the plain one, and written by psycopg and whatever else takes
+    UUIDs. Made from a `UUID`, or from its text.
+
+    Raises:
+        InvalidJob: the text is not that of a UUID.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, value: UUID | str) -> None:
+        try:
+            if isinstance(value, UUID):
+                super().__init__(int=value.int)
+            else:
+                super().__init__(value)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InvalidJob(f"a job id is a UUID or its text, not {value!r:.80}") from error
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The id of this text.
+
+        Raises:
+            InvalidJob: the text is not that of a UUID.
+        """
+        return cls(text)
+
+    @property
+    def value(self) -> UUID:
+        """The plain `UUID`."""
+        return UUID(int=self.int)
 
 
 class IdSource:

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar
 
 import attrs
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidJob
-from ._lifecycle import FailureReason as FailureReason  # noqa: PLC0414 - users know it from here
+from ._ids import JobId as JobId  # noqa: PLC0414 - users know it from here
+from ._lifecycle import FailureReason as FailureReason  # noqa: PLC0414
 from ._lifecycle import JobStatus as JobStatus  # noqa: PLC0414
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-Error = TypeVar("Error", bound=Exception)
+if TYPE_CHECKING:
+    # Before Python 3.13 only type checkers know of defaults.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    #: Of a queue that declares no errors: `Never`.
+    Error = TypeVarWithDefault("Error", bound=Exception, default=Never)
+else:
+    Error = TypeVar("Error", bound=Exception)
 
 #: A unique key longer than this in UTF-8 does not fit into a PostgreSQL index entry.
 _LONGEST_UNIQUE_KEY: Final = 2_000
@@ -40,31 +47,6 @@ def check_text(value: object, name: str, error: type[ValueError]) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise error(f"{name} must not hold a lone surrogate, as {value[:80]!r} does")
     return value
-
-
-def _as_uuid(value: UUID | str) -> UUID:
-    if isinstance(value, UUID):
-        return value
-    try:
-        return UUID(value)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InvalidJob(f"a job id is a UUID or its text, not {value!r:.80}") from error
-
-
-@attrs.frozen
-class JobId:
-    """The id of a job: of one attempt, to be exact, since a retry is a job of its own.
-
-    Takes a `UUID`, or its text.
-
-    Raises:
-        InvalidJob: the text is not that of a UUID.
-    """
-
-    value: UUID = attrs.field(converter=_as_uuid)
-
-    def __str__(self) -> str:
-        return str(self.value)
 
 
 def _timeout(value: Duration | None) -> timedelta | None:
@@ -222,8 +204,9 @@ class JobRecord(Generic[Input, Output, Error]):
     failure_reason: FailureReason | None = None
     #: The declared error its handler raised.
     error_data: Error | None = None
-    #: 1 for the first attempt.
+    #: 1 for the first attempt. Those that were lost count, too: `counted_attempt` leaves them out.
     attempt: int = 1
+    #: How many attempts there are at most; those that were lost do not count.
     max_attempts: int = 1
     #: The first attempt of this chain; `None` for the first attempt itself.
     original_attempt_id: JobId | None = None
@@ -241,3 +224,11 @@ class JobRecord(Generic[Input, Output, Error]):
     crash_traceback: str | None = None
     #: The enqueuer's notes.
     meta: Mapping[str, Any] | None = None
+
+    @property
+    def counted_attempt(self) -> int:
+        """How many attempts of the chain count against `max_attempts`.
+
+        All up to this one do, but those that were lost with their process.
+        """
+        return self.attempt - self.losses

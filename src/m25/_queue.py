@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -27,6 +27,7 @@ from ._queue_checks import (
     check_errors,
     check_handler,
     check_name,
+    check_options,
     check_setup,
     check_whole,
     seconds,
@@ -134,6 +135,7 @@ class Queue(Generic[Input, Output, Error]):
     Raises:
         InvalidQueue: an option is out of range, or the annotations do not say what the handler
             takes and returns. It is raised here, never later.
+        TypeError: there is no such option.
     """
 
     #: Unique within one client. In the job table it says to which queue a job belongs.
@@ -236,6 +238,16 @@ class Queue(Generic[Input, Output, Error]):
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
     #: The queue's own code, and how it is called.
     handler: Handler[Input, Output, Error] = attrs.field(init=False, repr=False)
+
+    if not TYPE_CHECKING:
+
+        def __new__(
+            cls, name: object = None, /, *_: object, **options: object
+        ) -> Queue[Any, Any, Any]:
+            # Python's own TypeError says what was given, and not what was meant.
+            known = {field.alias for field in attrs.fields(cls) if field.init}
+            check_options(options.get("name", name), options, known)
+            return object.__new__(cls)
 
     def __attrs_post_init__(self) -> None:
         with _naming(self):

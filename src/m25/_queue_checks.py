@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
@@ -15,6 +16,15 @@ from ._signature import function_of, is_required
 
 #: A longer name does not fit into a PostgreSQL index entry beside the rest of the entry.
 _LONGEST_NAME: Final = 1_000
+
+
+@contextmanager
+def _sync() -> Generator[None]:
+    yield
+
+
+#: The code of every function that `contextlib.contextmanager` has decorated.
+_SYNC_MAKER: Final[object] = getattr(_sync, "__code__", None)
 
 
 def seconds(value: Duration) -> timedelta:
@@ -39,6 +49,19 @@ def check_whole(low: int, high: int) -> Callable[[str, object], None]:
             raise InvalidQueue(f"{name} must be from {low} to {high}")
 
     return check
+
+
+def check_options(name: object, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        TypeError: there is none of such a name, as for any call. It says which one was meant.
+    """
+    for option in given:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise TypeError(f"queue {name!r:.80}: there is no option {option!r}; {hint}")
 
 
 def check_name(_: str, value: object) -> None:
@@ -93,6 +116,12 @@ def check_setup(_: str, value: object) -> None:
             "setup must return an async context manager: decorate it with "
             "@contextlib.asynccontextmanager, and let it yield once"
         )
+    if _is_never_async(function):
+        raise InvalidQueue(
+            "setup must return an async context manager, and this one's is not async: for a "
+            "generator that is `async def` and @contextlib.asynccontextmanager, for a class "
+            "__aenter__ and __aexit__"
+        )
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
@@ -102,6 +131,16 @@ def check_setup(_: str, value: object) -> None:
             f"setup is called without arguments, and takes ({', '.join(required)}); a partial or "
             "a closure can bring them"
         )
+
+
+def _is_never_async(setup: Any) -> bool:
+    """Whether what a setup returns is surely no async context manager."""
+    if isinstance(setup, type):
+        # A class with a `__new__` of its own, or a metaclass, may return anything.
+        new: object = setup.__new__
+        makes_itself = type(setup) is type and new is object.__new__
+        return makes_itself and not hasattr(setup, "__aenter__")
+    return inspect.isgeneratorfunction(setup) or getattr(setup, "__code__", None) is _SYNC_MAKER
 
 
 def check_callable(name: str, value: object) -> None:

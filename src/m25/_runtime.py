@@ -14,6 +14,7 @@ from ._database_health import DatabaseHealth, Tries
 from ._emitter import Emitter
 from ._hints import Hints
 from ._ids import IdSource
+from ._loop_watch import LoopWatch
 from ._store.protocol import Store
 
 #: How many characters the first half of a UUID has, as text.
@@ -34,6 +35,9 @@ class Runtime:
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
+    )
+    loop_watch: LoopWatch = attrs.field(
+        init=False, default=attrs.Factory(lambda self: LoopWatch(self.events), takes_self=True)
     )
 
     def new_token(self) -> str:

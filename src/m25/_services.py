@@ -11,6 +11,7 @@
           ├─ surveys               which queues have jobs that are due
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
+          ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
 A service is a class with `run`. To add a service, write the class, and add a line in `_serve`.
@@ -67,9 +68,13 @@ class Services:
         finally:
             self._ended.set()
 
+    def ask_to_stop(self) -> None:
+        """Ask all to stop in an orderly way."""
+        self._stop_asked.set()
+
     async def stop(self) -> None:
         """Stop all services in an orderly way, and return once they have stopped."""
-        self._stop_asked.set()
+        self.ask_to_stop()
         await self._ended.wait()
 
     async def cancel(self, longest: float) -> None:
@@ -87,6 +92,7 @@ class Services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
                 if managers:
+                    self._start(services, "loop watch", runtime.loop_watch.run)
                     self._start(services, "announcer", Announcer(self._queues, runtime).run)
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)

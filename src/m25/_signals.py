@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from ._in_trio import check_in_trio
+
 #: Ctrl-C, and what a supervisor sends: systemd, Kubernetes, Heroku.
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,7 +22,9 @@ async def until_signal() -> signal.Signals:
 
     Raises:
         RuntimeError: called outside the main thread, where Python delivers no signals.
+        UsageError: called outside of Trio.
     """
+    check_in_trio("m25.until_signal")
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async for number in signals:
             return signal.Signals(number)

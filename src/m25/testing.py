@@ -34,6 +34,7 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
+from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
@@ -56,7 +57,11 @@ async def open(
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
         shutdown_grace: as for `m25.open`.
+
+    Raises:
+        UsageError: called outside of Trio.
     """
+    check_in_trio("m25.testing.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
@@ -76,7 +81,9 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
 
     Raises:
         ValueError: `m` is not one of `m25.testing.open`, or runs no queues.
+        UsageError: called outside of Trio.
     """
+    check_in_trio("m25.testing.drain")
     store = _memory_of(m)
     services = m._services  # pyright: ignore[reportPrivateUsage]
     names: Sequence[str] = () if services is None else services.queue_names
@@ -112,7 +119,9 @@ async def run_job(
 
     Raises:
         ValueRefused: the input cannot be kept as JSON.
+        UsageError: called outside of Trio.
     """
+    check_in_trio("m25.testing.run_job")
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now))

@@ -28,6 +28,7 @@ VALUES: dict[str, Any] = {
     "field": "input",
     "job_id": JobId(UUID(int=3)),
     "job_ids": [JobId(UUID(int=4)), JobId(UUID(int=5))],
+    "returned": object(),
     "name": "emails",
     "path": ".lines[3].price",
     "queue_name": "letters",

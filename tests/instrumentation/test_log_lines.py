@@ -146,7 +146,7 @@ def test_no_event_says_what_an_exception_says(
 def test_every_line_of_a_job_names_it_its_queue_and_the_attempt(
     event_class: type[Event], lines: list[logging.LogRecord]
 ) -> None:
-    emit(attrs.evolve(sample(event_class), queue="emails\n", job_id="01a2", attempt=3))
+    emit(attrs.evolve(sample(event_class), queue="emails\n", job_id="01a2", attempt=3, losses=0))
     (line,) = lines
     assert r"job 01a2 of queue 'emails\n', attempt 3 of 7" in line.getMessage()
 
@@ -193,7 +193,7 @@ def test_where_warnings_are_wanted_so_is_the_last_declared_error(
 def test_a_line_names_a_few_jobs_and_its_record_all(
     job_ids: tuple[str, ...], words: str, lines: list[logging.LogRecord]
 ) -> None:
-    emit(LoopStalled(queue="emails", seconds=2.5, job_ids=job_ids))
+    emit(LoopStalled(queues=("emails",), seconds=2.5, job_ids=job_ids))
     emit(OutcomesUnwritten(queue="emails", job_ids=job_ids))
     for line in lines:
         assert line.getMessage().endswith(f" {words}")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import trio
 from _world import LEASE, RESERVED_TIMEOUT, PostgresWorld, WithVerbs, job, success
 
-from m25._store.protocol import Swept, WriteResult
+from m25._store.protocol import Swept, SweptQueue, WriteResult
 
 LEASE_OVER = LEASE.total_seconds() + 1
 
@@ -30,6 +30,18 @@ async def test_an_executing_job_whose_lease_is_over_fails_and_is_followed_by_the
     assert following.scheduled_at is not None
     # It was not the job's fault: the next does not wait for the retry delay.
     assert following.scheduled_at == row.finished_at
+
+
+async def test_a_heartbeat_that_comes_after_the_look_saves_its_job(world: WithVerbs) -> None:
+    await world.put(job())
+    claim = await world.claim_one()
+    await world.pass_time(LEASE_OVER)
+    queues = [SweptQueue("q", 3, RESERVED_TIMEOUT)]
+    suspects = await world.store.find_suspects(queues, 10)
+    assert [(each.id, each.is_expired) for each in suspects] == [(claim.id, True)]
+    await world.heartbeat(claim)
+    assert await world.store.sweep(queues, suspects) == []
+    assert await world.status(claim.id) == "executing"
 
 
 async def test_an_executing_job_of_the_originals_fails_once_its_deadline_is_over(

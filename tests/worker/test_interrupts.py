@@ -77,6 +77,7 @@ async def test_a_handler_that_stops_its_own_client_is_cancelled_after_the_grace(
     @m25.queue("suicidal")
     async def suicidal(number: int) -> None:
         await clients[0].stop()
+        await trio.sleep_forever()
 
     clients: list[m25.M25] = []
     async with m25.open(dsn, shutdown_grace=0.2) as m:

@@ -27,6 +27,7 @@ from types import NoneType
 from typing import Any, Final, NoReturn, TypeAlias
 from uuid import UUID
 
+from .._ids import JobId
 from .._timestamps import duration_from_text, duration_to_text
 from .refusal import Refusal, described, reraise
 from .text import check_digits, float_from_int, untyped, untyped_float
@@ -115,13 +116,18 @@ def _any(place: str) -> Hook:
 
 
 def _as_text(
-    kind: type, to_text: Callable[[Any], str], from_text: Callable[[str], Any]
+    kind: type,
+    to_text: Callable[[Any], str],
+    from_text: Callable[[str], Any],
+    *,
+    also: type | None = None,
 ) -> tuple[Make, Make]:
     what = _what(kind)
+    kinds = (kind, also or kind)
 
     def encoder(place: str) -> Hook:
         def to_json(value: Any, _: Any = None) -> str:
-            if value.__class__ is not kind:
+            if value.__class__ not in kinds:
                 raise Refusal(f"must be {what}, not {described(value)}", place)
             try:
                 return to_text(value)
@@ -251,7 +257,9 @@ LEAVES: Final[dict[Any, tuple[Make, Make]]] = {
     time: _as_text(time, _time_to_text, time.fromisoformat),
     timedelta: _as_text(timedelta, duration_to_text, duration_from_text),
     Fraction: _as_text(Fraction, _fraction_to_text, _fraction_from_text),
-    UUID: _as_text(UUID, str, UUID),
+    # A job's id comes back as a plain UUID, equal to what went in.
+    UUID: _as_text(UUID, str, UUID, also=JobId),
+    JobId: _as_text(JobId, str, JobId),
     IPv4Address: _as_text(IPv4Address, str, IPv4Address),
     IPv6Address: _as_text(IPv6Address, str, IPv6Address),
     IPv4Network: _as_text(IPv4Network, str, IPv4Network),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin
+from uuid import UUID
 
+from .._ids import JobId
 from .annotations import (
     Unsupported,
     bare,
@@ -64,6 +66,8 @@ def instance_types(kind: Any) -> list[type]:
     origin = get_origin(kind) or kind
     if is_path(origin):
         return [origin, type(origin())]
+    if origin is UUID:
+        return [UUID, JobId]
     if not isinstance(origin, type):
         raise Unsupported(f"{name_of(kind)} cannot be a member of a union")
     return [origin]

@@ -176,6 +176,10 @@ _BY_CLASS: Final[Mapping[str, FailureKind]] = {
 _NO_ROWS_LIMITS: Final = frozenset({"async.c", "multixact.c", "varsup.c", "xact.c"})
 
 
+#: Errors about a table, a publication or a setting, of whose details no row is a part.
+_ABOUT_TABLES: Final = frozenset({"42P10", "55000", "55006"})
+
+
 def sort_error(statement: str, error: Exception) -> StatementFailed:
     """What an error means that a statement raised: a failure that has the error as its cause."""
     kind = _kind(error, statement in _WRITES_VALUES)
@@ -224,7 +228,7 @@ def brief(error: BaseException) -> str:
     if isinstance(error, StatementFailed):
         return error.brief
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return f"{type(error).__name__}: {error.diag.message_primary}"
+        return f"{type(error).__name__}: {error.diag.message_primary}{_advice(error)}"
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -237,6 +241,16 @@ def without_rows(failure: StatementFailed) -> StatementFailed:
     copy = kind(failure.kind, failure.statement, failure.brief)
     copy.__suppress_context__ = True
     return copy.with_traceback(failure.__traceback__)
+
+
+def _advice(error: psycopg.Error) -> str:
+    """What PostgreSQL adds of a table that cannot be worked with as it is, and what to do."""
+    diag = error.diag
+    # What a trigger says may be anything.
+    if error.sqlstate not in _ABOUT_TABLES or diag.source_file == "pl_exec.c":
+        return ""
+    added = [text.rstrip(".") for text in (diag.message_detail, diag.message_hint) if text]
+    return f" ({'; '.join(added)})" if added else ""
 
 
 class Sorting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 
 def plain_array(values: Iterable[object]) -> str:
@@ -38,4 +38,5 @@ def interval(duration: timedelta) -> str:
 
 def timestamp(at: datetime | None) -> str | None:
     """A point in time, which reads the same whatever `DateStyle` and time zone are."""
-    return None if at is None else at.isoformat()
+    # PostgreSQL takes no offset of 16 hours or more, and Python does.
+    return None if at is None else at.astimezone(UTC).isoformat()

@@ -13,6 +13,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -56,6 +57,13 @@ _WORK_CONNECTIONS: Final = 3
 _WORK_TIMEOUT: Final = 10.0
 
 
+class StoreConnection(pg.AsyncConnection[Any]):
+    """What a client's own pool opens."""
+
+    #: An array of ours may hold nothing in a place, whatever the database's or the role's setting.
+    server_liveness = MappingProxyType({**pg.SERVER_LIVENESS, "array_nulls": "on"})
+
+
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
     parameters = {"backend_pid": connection.info.backend_pid}
@@ -78,7 +86,7 @@ class PostgresStore(Store):
     connections of its own while queues run, and heartbeats have one that not even claims can take.
     """
 
-    def __init__(self, pool: pg.Pool, schema: str) -> None:
+    def __init__(self, pool: pg.Pool[Any], schema: str) -> None:
         self._pool = pool
         #: Of the calls of workers, and of heartbeats among these.
         self._work_pool = self._heartbeat_pool = pool

@@ -115,12 +115,14 @@ def as_prepared(name: str, text: bytes) -> Prepared:
     parameters: list[str] = []
 
     def number(match: re.Match[bytes]) -> bytes:
+        if match[1] is None:
+            return b"%"
         parameter = match[1].decode()
         if parameter not in parameters:
             parameters.append(parameter)
         return b"$%d" % (parameters.index(parameter) + 1)
 
-    numbered = re.sub(rb"%\((\w+)\)s", number, text).replace(b"%%", b"%")
+    numbered = re.sub(rb"%(?:%|\((\w+)\)s)", number, text)
     # A pool may be shared by the stores of several schemas.
     digest = hashlib.sha256(text).hexdigest()[:12]
     return Prepared(f"m25_{name}_{digest}".encode(), numbered, tuple(parameters))

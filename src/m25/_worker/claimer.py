@@ -121,6 +121,7 @@ class Claimer:
                     emits_all=emits_all,
                 )
                 ledger.begin(executor)
+                self._runtime.loop_watch.began(executor.job, queue.name)
                 executors.start_soon(self._execute, executor)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
@@ -206,6 +207,7 @@ class Claimer:
             await executor.run()
         finally:
             self._ledger.end(executor)
+            self._runtime.loop_watch.ended(executor.job)
             self._heartbeats.executor_ended(executor)
             self._take_result(executor)
             self._settler.wakeup.set()

@@ -303,11 +303,18 @@ class Executor:
             "job_id": self.row.id,
             "attempt": self.row.attempt,
             "max_attempts": self.row.max_attempts,
+            "losses": self.row.losses,
         }
 
     def record(self) -> JobRecord[Any, Any, Any]:
         """The job's record, as it was when its handler started."""
         return decode_record(self.row, self.queue)
+
+
+def is_in_job_of(runtime: Runtime) -> bool:
+    """Whether the caller is a job of this client: its handler or setup, or a task of these."""
+    executor = _current.get(None)
+    return executor is not None and executor.runtime is runtime and executor.result is None
 
 
 def current_job() -> JobRecord[Any, Any, Any]:

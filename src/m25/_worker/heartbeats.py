@@ -25,7 +25,6 @@ from ..pg._backoff import Backoff
 from . import plan
 from .executor import CancelReason, Executor
 from .ledger import Ledger, Owed
-from .loop_stall import LoopStall
 from .settler import Settler
 
 #: How long what was locked waits before it is tried again, in seconds.
@@ -47,7 +46,6 @@ class Heartbeats:
         self._runtime = runtime
         self._ledger = ledger
         self._settler = settler
-        self._loop_stall = LoopStall(queue.name, runtime.events)
         self._send_answer, self._answers = trio.open_memory_channel[Executor](math.inf)
         #: Those that have answered, and whose leases could not be renewed for somebody's locks.
         self._locked: dict[ClaimedJob, Executor] = {}
@@ -60,8 +58,7 @@ class Heartbeats:
         async with trio.open_nursery() as nursery:
             send_at = trio.current_time() + interval
             while True:
-                await self._loop_stall.sleep_until(send_at)
-                self._loop_stall.report(job.id for job in self._ledger.running)
+                await trio.sleep_until(send_at)
                 send_at = trio.current_time() + interval
                 self._judge(interval)
                 answered = await self._exchange(nursery, interval / 2)
@@ -80,7 +77,6 @@ class Heartbeats:
 
     def executor_ended(self, executor: Executor) -> None:
         """Note that an executor has ended: an exchange that waits for its answer need not."""
-        self._loop_stall.ended(executor.job.id)
         if executor.misses:
             self._send_answer.send_nowait(executor)
 

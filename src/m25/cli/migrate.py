@@ -11,7 +11,6 @@ import trio
 
 from .. import migrations, pg
 from .._errors import M25Error
-from .._job import check_text
 from . import _address
 from ._console import Console
 
@@ -20,9 +19,6 @@ DONE: Final = 0
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
 PENDING: Final = 3
-
-#: PostgreSQL cuts longer names off; in bytes.
-_LONGEST_NAME: Final = 63
 
 _DESCRIPTION: Final = """\
 Print the SQL that a database still needs to work with this m25, as one transaction for psql, and
@@ -110,7 +106,9 @@ async def _migrate(
     conninfo: str, schema: str, applying: bool
 ) -> tuple[Sequence[migrations.Migration], migrations.SchemaVersion | None]:
     """The steps that are needed, or that were applied; and the schema's version after that."""
-    async with await pg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    async with await pg.AsyncConnection.connect(
+        conninfo, autocommit=True, client_encoding="UTF8"
+    ) as connection:
         look = migrations.apply if applying else migrations.pending
         steps = await look(connection, schema)
         return steps, await migrations.read_version(connection, schema)
@@ -123,11 +121,6 @@ def _schema_name(name: str) -> str:
         argparse.ArgumentTypeError: PostgreSQL cannot hold the name, or would cut it off.
     """
     try:
-        check_text(name, "the name of a schema", ValueError)
+        return migrations.check_schema(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if len(name.encode()) > _LONGEST_NAME:
-        raise argparse.ArgumentTypeError(
-            f"the name of a schema must be at most {_LONGEST_NAME} bytes long in UTF-8"
-        )
-    return name

@@ -41,7 +41,8 @@ class LoggingListener:
             path,
             line,
             event.message,
-            (words,),
+            # An empty mapping is none to logging, which would then miss a place for it in the text.
+            (words,) if words else (),
             None if error is None else (type(error), error, error.__traceback__),
             function,
         )

@@ -2,7 +2,14 @@
 -- The tables of the original m25, as it makes them, so that its databases and ours are one kind.
 -- "if not exists": a database made by the original has them already, and keeps its rows.
 
-create schema if not exists {schema};
+-- "create schema if not exists" wants the right to create schemas also where there is this one.
+do $m25_create$
+begin
+    if to_regnamespace($m25_name${schema}$m25_name$) is null then
+        create schema {schema};
+    end if;
+end
+$m25_create$;
 
 create table if not exists {schema}.version (
     version timestamptz not null primary key,

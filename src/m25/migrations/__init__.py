@@ -28,10 +28,14 @@ from psycopg import sql
 
 from .. import pg
 from .._errors import DatabaseNotMigrated, DatabaseTooNew, MigrationError
+from .._job import check_text
 
 #: How long a migration waits for a lock on a table, in seconds, before it gives up: one that waited
 #: longer would hold up all traffic queueing behind it.
 LOCK_TIMEOUT: Final = 5.0
+
+#: PostgreSQL cuts longer names off, in bytes.
+_LONGEST_NAME: Final = 63
 
 _FILE_NAME = re.compile(r"\d{4}_\w+\.sql")
 _HEAD = re.compile(r"-- version: (\S+)\n(?:-- works from: (\S+)\n)?")
@@ -82,6 +86,21 @@ class SchemaVersion:
 def quote(schema: str) -> str:
     """The schema's name as SQL writes it."""
     return sql.Identifier(schema).as_string(None)
+
+
+def check_schema(name: str) -> str:
+    """Return the name of a schema, if it can be one.
+
+    Raises:
+        ValueError: PostgreSQL cannot hold it, or would cut it off, and so use another.
+    """
+    check_text(name, "the name of a schema", ValueError)
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"the name of a schema must be at most {_LONGEST_NAME} bytes long in UTF-8, and"
+            f" {name[:20]!r}… is longer"
+        )
+    return name
 
 
 @functools.cache

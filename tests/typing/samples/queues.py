@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never, assert_type
+from uuid import UUID
 
 import attrs
 
@@ -134,6 +135,10 @@ assert_type(by_hand, m25.Queue[Email, Receipt, Full])
 declared: m25.Queue[Email, Receipt, Full | Gone] = m25.Queue(
     "declared", handler_function=send, errors=(Full, Gone), poll_interval=0.5
 )
+as_in_readme = m25.Queue("emails", handler_function=send, max_concurrency=20)
+assert_type(as_in_readme.name, str)
+in_two_words: m25.Queue[Email, Receipt] = as_in_readme
+resource_as_in_readme = m25.Queue("emails", handler_function=send_with, setup=pool)
 without: m25.Queue[Email, Receipt, Never] = m25.Queue("without", handler_function=send)
 of_method: m25.Queue[Email, Receipt, Never] = m25.Queue("m", handler_function=Service().handle)
 with_resource: m25.Queue[Email, Receipt, Never] = m25.Queue(
@@ -216,6 +221,9 @@ job.schedule("tomorrow")  # error
 # Enqueueing
 
 
+def takes_uuid(id: UUID) -> None: ...
+
+
 async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
     record = await m.enqueue(with_two, Email("ada@example.org"))
     assert_type(record, m25.JobRecord[Email, list[Receipt], Full | Gone])
@@ -250,7 +258,17 @@ async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
     await m.enqueue(with_setup, 3)  # error
     await m.enqueue(by_hand, 3)  # error
     await m.enqueue("emails", Email("a"))  # error
-    await m.get_job(with_two, "id")  # error
+    assert_type((await m.enqueue(as_in_readme, Email("a"))).input, Email)
+    assert_type((await m.enqueue(as_in_readme, Email("a"))).output, Receipt | None)
+    await m.enqueue(as_in_readme, 3)  # error
+    await m.get_job(with_two, "0190d3a0-0000-7000-8000-000000000001")
+    await m.get_job(with_two, id.value)
+    await m.cancel_job(with_two, record.id)
+    assert_type(m25.JobId.parse("0190d3a0-0000-7000-8000-000000000001"), m25.JobId)
+    assert_type(id.value, UUID)
+    takes_uuid(id)
+    await m.get_job(with_two, 3)  # error
+    await m.get_job(with_two, record)  # error
     record.output.append(1)  # error
 
 

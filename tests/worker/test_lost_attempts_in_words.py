@@ -1,0 +1,33 @@
+"""An attempt that follows a lost one is not said to be one too many."""
+
+from __future__ import annotations
+
+import pytest
+
+import m25
+from support.waiting import chain, ended, rows
+
+
+@m25.queue("crashes")
+async def crashes(_: int) -> None:
+    raise RuntimeError("crash")
+
+
+async def test_an_attempt_after_a_lost_one_is_told_as_such(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with m25.open(dsn) as m:
+        first = await m.enqueue(crashes, 1)
+        assert first.counted_attempt == 1
+        # As the next attempt is after one whose worker was killed.
+        await rows(dsn, "update m25.job set losses = 1, attempt = 2 where id = %(id)s", id=first.id)
+        m.add_queue(crashes)
+        await m.start()
+        record = await ended(m, crashes, first.id)
+    assert (record.attempt, record.losses, record.counted_attempt) == (2, 1, 1)
+    (event,) = (each for each in caplog.records if each.m25_event == "JobCrashed")
+    assert f"job {first.id} of queue 'crashes', attempt 2 (1 lost), 1 allowed; " in (
+        event.getMessage()
+    )
+    assert event.m25_losses == 1
+    assert len(await chain(dsn, first.id)) == 1
