@@ -153,10 +153,11 @@ class Raised:
     @property
     def is_interrupt(self) -> bool:
         """Whether Ctrl-C is part of what must be raised again."""
-        if isinstance(self.passing, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", self.passing)
+        passing = self.passing
+        if isinstance(passing, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", passing)
             return group.subgroup(KeyboardInterrupt) is not None
-        return isinstance(self.passing, KeyboardInterrupt)
+        return isinstance(passing, KeyboardInterrupt)
 
 
 def sort_raised(error: BaseException) -> Raised:
