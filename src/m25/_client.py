@@ -1,4 +1,4 @@
-"""The client: what a program holds while its `async with m25.open(...)` block lasts."""
+"""The client: what a program holds in its `m25.open` block; long, since all calls are here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ._groups import without_nursery
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._lock_waits import FIRST_WAIT, LockWaits
-from ._query import check_connection, raise_query_error
+from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
@@ -244,7 +244,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_usable("get_job")
-        id = _job_id(id)
+        id = as_job_id(id)
         check_connection(connection)
         try:
             rows = await self._runtime.store.get([str(id)], connection)
@@ -275,7 +275,7 @@ class M25:
             ClientClosed: the block was left.
         """
         self._check_usable("cancel_job")
-        id = _job_id(id)
+        id = as_job_id(id)
         check_connection(connection)
         try:
             while True:
@@ -438,19 +438,3 @@ async def _checked_store(pool: pg.Pool[Any], schema: str) -> PostgresStore:
             f"the database at {pg.describe(pool.conninfo)} cannot be used: {failure.brief}"
         ) from failure.__cause__
     return store
-
-
-def _job_id(id: object) -> JobId:
-    """The id that a caller gave, in any of its forms.
-
-    Raises:
-        TypeError: it is in none of them.
-        InvalidJob: it is a text, and not that of a UUID.
-    """
-    if isinstance(id, JobId):
-        return id
-    if not isinstance(id, (UUID, str)):
-        name = type(id).__name__
-        hint = "; the record's id is `record.id`" if isinstance(id, JobRecord) else ""
-        raise TypeError(f"a job's id must be a m25.JobId, a UUID or its text, not {name}{hint}")
-    return JobId(id)

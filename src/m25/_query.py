@@ -1,11 +1,13 @@
-"""What all calls of a client do: check the caller's connection, and raise the database's errors."""
+"""What all calls of a client do: check what callers give, and raise the database's errors."""
 
 from __future__ import annotations
 
 from typing import NoReturn
+from uuid import UUID
 
 from . import pg
 from ._errors import JobRecordFetchQueryError
+from ._job import JobId, JobRecord
 from ._store.failures import StatementFailed
 
 
@@ -17,6 +19,22 @@ def check_connection(connection: object) -> None:
     """
     if connection is not None:
         pg.check_connection(connection)
+
+
+def as_job_id(id: object) -> JobId:
+    """The id that a caller gave, in any of its forms.
+
+    Raises:
+        TypeError: it is in none of them.
+        InvalidJob: it is a text, and not that of a UUID.
+    """
+    if isinstance(id, JobId):
+        return id
+    if not isinstance(id, (UUID, str)):
+        name = type(id).__name__
+        hint = "; the record's id is `record.id`" if isinstance(id, JobRecord) else ""
+        raise TypeError(f"a job's id must be a m25.JobId, a UUID or its text, not {name}{hint}")
+    return JobId(id)
 
 
 def raise_query_error(

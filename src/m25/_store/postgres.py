@@ -1,4 +1,4 @@
-"""`Store` over PostgreSQL: runs the steps of each call on pooled connections, by Trio."""
+"""`Store` over PostgreSQL: runs the steps of each call by Trio; long, since all calls are here."""
 
 from __future__ import annotations
 
