@@ -75,6 +75,7 @@ CREATE TABLE m25.worker (
     id uuid NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     latest_heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
     version text NOT NULL,
     queues text[] NOT NULL,
     session_pids integer[] NOT NULL,

@@ -216,7 +216,9 @@ async def test_a_worker_says_that_it_is_there_and_says_goodbye(dsn: str) -> None
         (queue,) = await rows(dsn, "select * from m25.queue")
         assert queue["name"] == "sleeps"
         assert queue["default_job_timeout"] == sleeps.default_job_timeout
-    assert await rows(dsn, "select * from m25.worker") == []
+    (found,) = await rows(dsn, "select * from m25.worker")
+    assert found["ended_at"] is not None
+    assert found["session_pids"] == []
 
 
 async def test_old_rows_are_deleted_in_any_order(dsn: str) -> None:

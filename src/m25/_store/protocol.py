@@ -334,7 +334,7 @@ class Store(Protocol):
         ...
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
-        """Forget a worker, and those that are gone and were not heard of for `silence`."""
+        """Note that a worker has ended, and those that are gone and unheard of for `silence`."""
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from .._store.protocol import Worker
 
 #: How often it is said again though nothing has changed, in seconds.
 _INTERVAL: Final = 30.0
-#: Workers that are gone and of which nothing was heard for this long are forgotten.
+#: Workers that are gone and of which nothing was heard for this long have ended.
 _SILENCE: Final = timedelta(minutes=10)
 #: How long the goodbye may take, in seconds.
 _GOODBYE: Final = 1.0

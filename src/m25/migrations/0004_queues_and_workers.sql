@@ -17,12 +17,15 @@ create table {schema}.queue (
     default_job_timeout interval not null
 );
 
--- The processes that run queues. A row is its worker's own, and deleted when the worker stops.
+-- The processes that run queues, and those that have run them. A worker may not delete: rows that
+-- have ended are an operator's to delete, as old jobs are.
 create table {schema}.worker (
     -- The first half of every claim token of this worker's is the first half of this id.
     id uuid not null primary key,
     started_at timestamptz not null default now(),
     latest_heartbeat_at timestamptz not null default now(),
+    -- When it said goodbye, or was found to be gone.
+    ended_at timestamptz,
     -- Of m25.
     version text not null,
     queues text[] not null,

@@ -31,6 +31,7 @@ from session
 on conflict (id) do update
 set
     latest_heartbeat_at = now(),
+    ended_at = null,
     session_pids = excluded.session_pids,
     session_starts = excluded.session_starts
 returning cardinality(session_pids)
