@@ -110,7 +110,7 @@ async def test_what_is_not_iterable_is_refused(dsn: str) -> None:
     async with m25.open(dsn) as m:
         with pytest.raises(TypeError, match="not iterable"):
             await m.enqueue_many(letters, Letter(1))  # type: ignore[call-overload]
-        with pytest.raises(TypeError, match=r"must be a m25\.pg\.AsyncConnection"):
+        with pytest.raises(TypeError, match=r"a m25\.pg\.AsyncConnection is needed"):
             await m.enqueue_many(letters, [], connection="dbname=x")  # type: ignore[arg-type]
 
 

@@ -140,9 +140,9 @@ async def test_nobody_is_asked_about_locks_where_all_was_written(database: Postg
     asked: list[str] = []
     run = database.store._run_on_pool
 
-    async def counted(statement, *rest):  # type: ignore[no-untyped-def]
+    async def counted(pool, statement):  # type: ignore[no-untyped-def]
         asked.append(statement.name)
-        return await run(statement, *rest)
+        return await run(pool, statement)
 
     database.store._run_on_pool = counted  # type: ignore[method-assign]
     await database.start(*claims)
