@@ -20,7 +20,7 @@ class QueueHint:
         self.rewind = False
         #: Set when the claimer is to look again: at this hint, or since a slot is free, outcomes
         #: were written, or the queue is stopping.
-        self.wakeup = Wakeup()
+        self.wakeup: Wakeup = Wakeup()
 
     def set(self, *, rewind: bool = False) -> None:
         """Say that there may be work; with `rewind`, that it may lie before the scan cursor."""
@@ -36,9 +36,9 @@ class Hints:
         #: By name, the queues that this client runs.
         self.queues: dict[str, QueueHint] = {}
         #: Set when there may be a scheduled job that the latest survey has not seen.
-        self.survey = Wakeup()
+        self.survey: Wakeup = Wakeup()
         #: Set when the worker's sessions are others than it last announced.
-        self.announce = Wakeup()
+        self.announce: Wakeup = Wakeup()
 
     def work(self, queue_name: str, *, rewind: bool = False) -> None:
         """Say that a queue may have work; a queue that this client does not run is ignored."""

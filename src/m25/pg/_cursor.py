@@ -51,7 +51,9 @@ class AsyncCursor(psycopg.AsyncCursor[Row]):
         if result is None:
             return None
         if result.status in _SOME_ROWS:
-            self.pgresult = result
+            # Declared by psycopg as what it is or `None`; set as it sets it.
+            cursor: Any = self
+            cursor.pgresult = result
             self._tx.set_pgresult(result, set_loaders=first)
             if first:
                 self._make_row = self._make_row_maker()
