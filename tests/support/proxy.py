@@ -19,8 +19,9 @@ from m25.pg._background import Background
 Direction = Literal["up", "down"]
 BOTH: Final[tuple[Direction, Direction]] = ("up", "down")
 
-#: The server's last word in an answer: that it is ready for the next query.
-_READY: Final = re.compile(rb"Z\x00\x00\x00\x05[ITE]\Z")
+#: The server's last word in an answer: that it is ready for the next query. A notification may come
+#: right behind it, in the same packet.
+_READY: Final = re.compile(rb"Z\x00\x00\x00\x05[ITE](?=A|\Z)")
 
 #: The client's first words where it asks for encryption: TLS, or that of GSSAPI.
 _ASKS_FOR_TLS: Final = struct.pack("!ii", 8, 80877103)
