@@ -334,8 +334,8 @@ class PostgresStore(Store):
 
     async def announce(self, worker: Worker) -> None:
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
-        listens = self._is_direct and self._listener is not None
-        listener_pid = self._listener.backend_pid if listens and self._listener else None
+        listener = self._listener if self._is_direct else None
+        listener_pid = None if listener is None else listener.backend_pid
         await self._run(self._calls.announce(worker, listener_pid), pool=self._work_pool)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
