@@ -39,7 +39,7 @@ from ._job import Error, Input, Job, JobRecord, Output
 from ._queue import Queue
 from ._record import decode_record
 from ._store.memory import Fault, MemoryStore
-from ._store.protocol import ClaimedJob, Outcome, Started
+from ._store.protocol import ClaimedJob, Outcome, Release, Started
 from ._worker.executor import Executor
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
@@ -159,7 +159,7 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
     if isinstance(executor.result, Outcome):
         await store.settle([executor.result], queue.allowed_losses)
     else:
-        await store.release([executor.job], [])
+        await store.release([Release(*executor.job)], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:
