@@ -18,6 +18,9 @@ Trio's clock jumps, too (pytest-trio's `autojump_clock`):
             (job,) = m25.testing.jobs(m, reminders)
             assert job.status is m25.JobStatus.SUCCEEDED
 
+While a handler waits for a thread, a process or a socket, such a clock stands: what goes on there
+takes real time, and a jump would bring the handler's deadline.
+
 There is no database, and no transaction: `connection=` is refused.
 """
 
@@ -36,6 +39,7 @@ from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
+from ._mock_clock import standing_mock_clock
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
@@ -72,8 +76,9 @@ async def open(
     check_around(around)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
-    async with open_on(store, grace=grace, around=around) as m:
-        yield m
+    with standing_mock_clock():
+        async with open_on(store, grace=grace, around=around) as m:
+            yield m
 
 
 async def drain(m: M25, *, scheduled: bool = False) -> None:
@@ -137,13 +142,14 @@ async def run_job(
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now))
-    async with open_on(store, grace=_NO_TIME) as m:
-        enqueued = await m.enqueue(queue, asked)
-        runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
-        environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
-        async with environment.open():
-            await _run(environment, runtime, queue)
-        return await m.get_job(queue, enqueued.id)
+    with standing_mock_clock():
+        async with open_on(store, grace=_NO_TIME) as m:
+            enqueued = await m.enqueue(queue, asked)
+            runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
+            environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
+            async with environment.open():
+                await _run(environment, runtime, queue)
+            return await m.get_job(queue, enqueued.id)
 
 
 async def _run(
