@@ -122,7 +122,9 @@ class NotInJob(UsageError):
 
 
 class CutShort(M25Error):
-    """A handler was cut short, and with `allowed_losses=0` its attempt must not begin again.
+    """A handler was cut short, and its attempt must not begin again.
+
+    So it is with `allowed_losses=0`, and where the handler runs in a thread, which goes on.
 
     It is not raised: it is the `crash_type` of such an attempt.
     """

@@ -224,6 +224,36 @@ class HandlerOverran(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class ThreadOverran(JobEvent):
+    """A handler goes on past its deadline in a thread, which nothing can end.
+
+    The job stays executing until the thread ends, and has timed out then. Have the handler look at
+    its deadline, or run it in a process (`runs="process"`), which is killed.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler goes on in its thread, past %(timeout).3f s: {_JOB}"
+
+    #: How long the handler was allowed to run, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadAbandoned(JobEvent):
+    """A queue stopped while a handler ran in a thread: the thread goes on by itself.
+
+    It ends by itself or with the program. Its attempt fails as a crash, `CutShort`, and what the
+    handler returns is lost. A longer `shutdown_grace`, or a handler that looks at
+    `current_job().stopping`, avoids it.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"thread of a handler goes on after its queue was stopped: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
 class JobUnresponsive(AttemptFailed):
     """An executor left too many heartbeats unanswered: its handler is cancelled.
 

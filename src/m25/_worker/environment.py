@@ -27,6 +27,7 @@ from .._running_job import RunningJob, current_job
 from .._runtime import Runtime
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
+from .threads import Threads
 
 if TYPE_CHECKING:
     from .._client import M25
@@ -156,7 +157,10 @@ class Environment:
             shared: Any = None
             if self._queue.lifespan is not None:
                 shared = await stack.enter_async_context(self._queue.lifespan())
-            function = self._with_arguments(self._queue.handler.function, shared)
+            function = self._queue.handler.function
+            if self._queue.runs == "thread":
+                function = Threads(function, self._queue.max_concurrency).call
+            function = self._with_arguments(function, shared)
             if self._around:
                 function = partial(self._call_around, function)
             self.handler = attrs.evolve(self._queue.handler, function=function)
