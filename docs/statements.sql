@@ -685,6 +685,67 @@ returning id::text;
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- redate
+--
+-- Date misdated jobs as if they were created now, at most `limit`. The database's clock was set back
+-- after they were enqueued, and without this they would wait until it shows that time again. A retry
+-- keeps its delay, and what somebody scheduled its time.
+-- It walks over all jobs of the queues that are due later, so it runs only where a survey has seen one
+-- that is misdated.
+-- Safe under concurrency: a row that somebody has locked is left out, and a row is checked again once
+-- it is locked, before it is written. Of several processes that do this at once, each has other rows.
+-- A job stays pending, and in its order: batches are taken by `run_at`, and ids are in order.
+with recursive queue (name) as (
+    select unnest(%(queue_name)s::text[])
+),
+level (queue_name, priority) as (
+    select name, (
+        select priority from m25.job
+        where queue_name = name and status = 'pending'
+        order by priority limit 1
+    )
+    from queue
+    union all
+    select queue_name, (
+        select job.priority from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+misdated as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at > now() + interval '1 second'
+            and created_at > now() + interval '1 second'
+                and (scheduled_at is null or previous_attempt_id is not null)
+        order by run_at, id
+        limit %(limit)s::bigint
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+    limit %(limit)s::bigint
+)
+update m25.job
+set
+    created_at = now(),
+    scheduled_at = case
+        -- Between infinities there is no delay: such a row is somebody else's.
+        when isfinite(scheduled_at) and isfinite(created_at)
+        then now() + make_interval(secs => extract(epoch from scheduled_at - created_at)::float8)
+        else scheduled_at
+    end
+where id = any(array(select id from misdated))
+returning queue_name;
+
 -- release
 --
 -- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
@@ -931,7 +992,11 @@ from started;
 -- survey
 --
 -- For each queue, in how many seconds its next pending job is due: zero or less means now; no row
--- comes back for a queue without pending jobs. Reads only, one index probe for each priority in use.
+-- comes back for a queue without pending jobs. And whether, of the jobs that are due later, one of
+-- the first is misdated: it was created more than a second from now, and nobody scheduled it. That
+-- is so where the database's clock was set back, and redate.sql mends it. Less than a second is waited
+-- for: a transaction that began after this one may have been committed before this one looks.
+-- Reads only, a few index probes for each priority in use.
 with recursive queue (name) as (
     select unnest(%(queue_name)s::text[])
 ),
@@ -957,7 +1022,8 @@ select
     level.queue_name,
     least(
         greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
-    )::float8 as due_in
+    )::float8 as due_in,
+    bool_or(next.misdated) as misdated
 from level
 cross join lateral (
     select run_at from m25.job
@@ -967,6 +1033,20 @@ cross join lateral (
     order by run_at
     limit 1
 ) as first
+cross join lateral (
+    -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
+    select coalesce(bool_or(created_at > now() + interval '1 second'
+        and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
+    from (
+        select created_at, scheduled_at, previous_attempt_id from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at > now() + interval '1 second'
+        order by run_at
+        limit 10
+    ) as later
+) as next
 where level.priority is not null
 group by level.queue_name;
 

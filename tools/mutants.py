@@ -271,6 +271,12 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a clock that is set back puts forward what was scheduled",
+        (Rule("what was scheduled waits"),),
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
+        7,
         "a retry does not wait",
         (Rule("a retry waits", "now(),"),),
         ("tests/store",),

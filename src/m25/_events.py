@@ -539,6 +539,23 @@ class NeverStarted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class JobsRedated(QueueEvent):
+    """The database's clock was set back, and pending jobs that would have waited are dated now.
+
+    By that clock they were created in the future. Their `created_at` is now, and retries keep their
+    delay. Find out why the server's clock was set: jobs with a `scheduled_at` wait until it shows
+    their time.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "database's clock was set back: pending jobs of queue %(queue)r dated now, %(jobs)d"
+
+    #: How many.
+    jobs: int
+
+
+@attrs.frozen(kw_only=True)
 class LoopStalled(Event):
     """Trio's loop stood still for more than a second: nothing else had a turn.
 

@@ -28,6 +28,7 @@ from ..pg._wire import CLEAN_UP
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -341,8 +342,11 @@ class PostgresStore(Store):
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))

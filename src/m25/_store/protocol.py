@@ -182,6 +182,16 @@ class Swept(NamedTuple):
     max_attempts: int
 
 
+class Due(NamedTuple):
+    """When a queue's next pending job is due."""
+
+    #: In how many seconds; zero is now.
+    seconds: float
+    #: A job that nobody scheduled was created more than a second from now: the database's clock was
+    #: set back afterwards.
+    misdated: bool = False
+
+
 class Store(Protocol):
     """Everything m25 asks of a database.
 
@@ -337,10 +347,17 @@ class Store(Protocol):
         """Note that a worker has ended, and those that are gone and unheard of for `silence`."""
         ...
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        """In how many seconds each queue's next pending job is due; zero is now.
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
+        """When each queue's next pending job is due.
 
         A queue without pending jobs is left out.
+        """
+        ...
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        """Date up to `limit` misdated jobs as if created now; return the queue of each, by name.
+
+        Retries keep their delay. What somebody scheduled, or has locked, is left as it is.
         """
         ...
 

@@ -24,6 +24,7 @@ from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -328,9 +329,14 @@ class Calls:
     def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
         yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})
 
-    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, float]]:
+    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})
-        return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+        return {name: Due(due_in, misdated) for name, due_in, misdated in rows}
+
+    def redate(self, queue_names: Sequence[str], limit: int) -> Steps[list[str]]:
+        parameters = {"queue_name": array(queue_names), "limit": str(limit)}
+        rows = yield Statement("redate", parameters)
+        return [name for (name,) in rows]
 
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
         yield Statement("notify", {"channels": self._channels(queue_names)})

@@ -20,6 +20,7 @@ from ..._lifecycle import JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -365,14 +366,27 @@ class MemoryStore(Store):
         async with self._way.call("dismiss"):
             self._workers.dismiss(worker_id)
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         async with self._way.call("survey") as now:
-            due_in: dict[str, float] = {}
+            due: dict[str, Due] = {}
             for name in queue_names:
                 run_at = self._table.next_due(name)
                 if run_at is not None:
-                    due_in[name] = max(0, min(run_at - now, DAY)) / SECOND
-            return due_in
+                    seconds = max(0, min(run_at - now, DAY)) / SECOND
+                    due[name] = Due(seconds, any(self._table.misdated(name, now)))
+            return due
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        async with self._way.call("redate") as now:
+            rows = [
+                row
+                for name in queue_names
+                for row in self._table.misdated(name, now)
+                if row.id not in self._table.locked
+            ][:limit]
+            for row in rows:
+                self._table.redate(row, now)
+            return [row.queue_name for row in rows]
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         async with self._way.call("notify"):
