@@ -306,6 +306,17 @@ MUTANTS = (
     ),
     Mutant(
         9,
+        "a cancellation ends leases before the handlers that it cannot end",
+        (
+            Rule(
+                "leases are kept while a handler runs",
+                "services.start_soon(self._heartbeats.run)",
+            ),
+        ),
+        ("tests/client/test_left_under_a_handler.py",),
+    ),
+    Mutant(
+        9,
         "what is cut short is not handed back",
         (Rule("what is cut short is released", "pass"),),
         ("tests/worker/test_stopping.py",),

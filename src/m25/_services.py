@@ -77,10 +77,14 @@ class Services:
         self.ask_to_stop()
         await self._ended.wait()
 
-    async def cancel(self, longest: float) -> None:
-        """Cancel all services, and wait for `longest` seconds at most until they have ended."""
+    async def cancel(self) -> None:
+        """Cancel all services, and return once they have ended.
+
+        The wait is shielded, and as long as handlers shield themselves: what they use, and what
+        their results are written by, must be there meanwhile. A clean-up of m25's own is bounded.
+        """
         self._scope.cancel()
-        with trio.move_on_after(longest, shield=True):
+        with trio.CancelScope(shield=True):
             await self._ended.wait()
 
     async def _serve(
