@@ -316,7 +316,23 @@ class RaisedWhileCancelled(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupFailed(JobEvent):
+class SetupEvent(JobEvent):
+    """A queue's `setup` failed before its job began."""
+
+    derived = ("which", "often")
+
+    #: How often that has happened to this queue in this process, in the same way. The first time
+    #: is told at once, and those that follow ever more seldom, but at least once in five minutes.
+    failures: int
+
+    @property
+    def often(self) -> str:
+        """How often, in words."""
+        return "" if self.failures == 1 else f", {self.failures} times by now"
+
+
+@attrs.frozen(kw_only=True)
+class SetupFailed(SetupEvent):
     """A queue's `setup` raised: the job is released, its attempt not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is not there, or `setup`
@@ -325,7 +341,7 @@ class SetupFailed(JobEvent):
 
     level = logging.ERROR
     logger = "m25.executor"
-    message = f"setup raised %(error_type)s: {_JOB}; released, the attempt does not count"
+    message = f"setup raised %(error_type)s%(often)s: {_JOB}; released, the attempt does not count"
 
     #: What it raised.
     error: BaseException = attrs.field(repr=False)
@@ -334,7 +350,7 @@ class SetupFailed(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupTimedOut(JobEvent):
+class SetupTimedOut(SetupEvent):
     """A queue's `setup` took longer than `executor_init_timeout`: the job is released, not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is slow, or the time is
@@ -344,7 +360,8 @@ class SetupTimedOut(JobEvent):
     level = logging.WARNING
     logger = "m25.executor"
     message = (
-        f"setup took longer than %(seconds).3f s: {_JOB}; released, the attempt does not count"
+        f"setup took longer than %(seconds).3f s%(often)s: {_JOB};"
+        " released, the attempt does not count"
     )
 
     #: The queue's `executor_init_timeout`, in seconds.
