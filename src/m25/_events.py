@@ -556,6 +556,39 @@ class NeverStarted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class QueueUnserved(QueueEvent):
+    """Jobs wait on a queue that no live worker serves.
+
+    Either the queue's name is misspelt where jobs are enqueued, or no process that runs it was
+    started, or all of them are gone. Every process that runs queues looks, the first time a minute
+    after its start and then every few minutes. It is told once two looks have found it, and again
+    after ten minutes and ever longer pauses, up to a day.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = (
+        "no live worker serves queue %(queue)r, whose jobs have waited for %(seconds).0f s;"
+        " %(live)s"
+    )
+    derived = ("live",)
+
+    #: For how long the oldest of its jobs has been due, in seconds.
+    seconds: float
+    #: How many workers are live.
+    workers: int
+
+    @property
+    def live(self) -> str:
+        """The live workers, in words."""
+        return (
+            "1 worker is live, and serves others"
+            if self.workers == 1
+            else f"{self.workers} workers are live, and serve others"
+        )
+
+
+@attrs.frozen(kw_only=True)
 class JobsRedated(QueueEvent):
     """The database's clock was set back, and pending jobs that would have waited are dated now.
 

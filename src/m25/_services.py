@@ -11,6 +11,7 @@
           ├─ surveys               which queues have jobs that are due
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
+          ├─ unserved queues       which queues no worker serves
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
@@ -33,6 +34,7 @@ from ._worker.announcer import Announcer
 from ._worker.manager import Manager
 from ._worker.surveys import Surveys
 from ._worker.sweeper import Sweeper
+from ._worker.unserved import UnservedQueues
 
 
 class Services:
@@ -100,6 +102,7 @@ class Services:
                     self._start(services, "announcer", Announcer(self._queues, runtime).run)
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
+                    self._start(services, "unserved queues", UnservedQueues(runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()

@@ -1,7 +1,7 @@
 """How often the setups of queues have failed, and which of these failures are told.
 
-A setup that fails is tried again every few seconds. The first failure of a kind is told at once, and
-those that follow ever more seldom, with their number; but they are told for as long as they come.
+A setup that fails is tried again every few seconds. The first failure of a kind is told at once,
+and those that follow ever more seldom, with their number, for as long as they come.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Worker,
     WriteResult,
     Written,
@@ -341,6 +342,9 @@ class PostgresStore(Store):
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
+
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        return await self._run(self._calls.find_unserved(waiting, silence), pool=self._work_pool)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)

@@ -192,6 +192,16 @@ class Due(NamedTuple):
     misdated: bool = False
 
 
+class Unserved(NamedTuple):
+    """A queue whose jobs wait, and that no live worker serves."""
+
+    name: str
+    #: For how many seconds the oldest of them has been due.
+    seconds: float
+    #: How many workers are live, and serve others.
+    workers: int
+
+
 class Store(Protocol):
     """Everything m25 asks of a database.
 
@@ -345,6 +355,13 @@ class Store(Protocol):
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         """Note that a worker has ended, and those that are gone and unheard of for `silence`."""
+        ...
+
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        """Find queues that no worker serves of which anything was heard within `silence`.
+
+        One of their jobs has been due for longer than `waiting`, and none of them runs.
+        """
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:

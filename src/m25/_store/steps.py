@@ -37,6 +37,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Worker,
     WriteResult,
     Written,
@@ -328,6 +329,11 @@ class Calls:
 
     def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
         yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})
+
+    def find_unserved(self, waiting: timedelta, silence: timedelta) -> Steps[list[Unserved]]:
+        parameters = {"waiting": interval(waiting), "silence": interval(silence)}
+        rows = yield Statement("find_unserved", parameters)
+        return list(map(Unserved._make, rows))
 
     def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})

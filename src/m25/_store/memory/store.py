@@ -34,6 +34,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Worker,
     WriteResult,
     Written,
@@ -359,12 +360,24 @@ class MemoryStore(Store):
             return swept
 
     async def announce(self, worker: Worker) -> None:
-        async with self._way.call("announce"):
-            self._workers.announce(worker.id)
+        async with self._way.call("announce") as now:
+            self._workers.announce(worker, now)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
             self._workers.dismiss(worker_id)
+
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        async with self._way.call("find_unserved") as now:
+            workers, served = self._workers.served(now - silence // MICROSECOND)
+            return [
+                Unserved(name, (now - since) / SECOND, workers)
+                for name in self._table.queue_names()
+                if name not in served
+                and (since := self._table.next_due(name)) is not None
+                and since < now - waiting // MICROSECOND
+                and not self._table.live(name)
+            ]
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         async with self._way.call("survey") as now:

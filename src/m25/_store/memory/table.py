@@ -136,6 +136,10 @@ class Table:
 
     # Reading
 
+    def queue_names(self) -> list[str]:
+        """The queues that have pending jobs, by name."""
+        return sorted(name for name, pending in self._pending.items() if pending)
+
     def live(self, queue_name: str) -> list[Row]:
         """The rows of a queue that are reserved or executing."""
         return list(self._live[queue_name].values())
