@@ -15,9 +15,11 @@ import attrs
 import trio
 
 from .._codec import Undecodable
+from .._crash import type_name
 from .._errors import CutShort
 from .._events import (
     ClaimFenced,
+    Event,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
@@ -331,11 +333,16 @@ class Executor:
         return Unfinished.FENCED
 
     def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+        kind = "" if raised is None else type_name(type(raised))
+        failures = self.runtime.setup_failures.count(self.queue.name, kind)
+        if failures is None:
+            return Unfinished.NOT_INITIALISED
         if raised is None:
             seconds = self.queue.executor_init_timeout.total_seconds()
-            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
+            event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
-            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+            event = SetupFailed(error=raised, failures=failures, **self.facts)
+        self.runtime.events.emit(event)
         return Unfinished.NOT_INITIALISED
 
     def _note_begun(self) -> None:
