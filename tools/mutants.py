@@ -114,6 +114,42 @@ MUTANTS = (
         ("tests/enqueue/test_enqueueing.py", "tests/store"),
     ),
     Mutant(
+        2,
+        "a job that has ended is asked to be cancelled",
+        (Rule("only a live job is asked to be cancelled"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        2,
+        "a release loses a cancel that was asked for",
+        (Rule("a cancel is not lost"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        2,
+        "a lost job forgets that it is to be cancelled",
+        (Rule("a lost job's cancel is not lost", "false"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        4,
+        "what is to be cancelled is retried",
+        (Rule("what is to be cancelled ends"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        4,
+        "a failure is told of each attempt",
+        (Rule("the end of a chain is told"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        1,
+        "nobody is notified of the end of a chain",
+        (Rule("the end of a chain is notified", "then null"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
         3,
         "a result is written without its claim's token",
         (
@@ -271,6 +307,12 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a clock that is set back puts forward what was scheduled",
+        (Rule("what was scheduled waits"),),
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
+        7,
         "a retry does not wait",
         (Rule("a retry waits", "now(),"),),
         ("tests/store",),
@@ -297,6 +339,17 @@ MUTANTS = (
             ),
         ),
         ("tests/worker/test_claims_in_doubt.py", "tests/faults/test_server.py"),
+    ),
+    Mutant(
+        9,
+        "a cancellation ends leases before the handlers that it cannot end",
+        (
+            Rule(
+                "leases are kept while a handler runs",
+                "services.start_soon(self._heartbeats.run)",
+            ),
+        ),
+        ("tests/client/test_left_under_a_handler.py",),
     ),
     Mutant(
         9,

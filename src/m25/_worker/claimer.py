@@ -13,8 +13,9 @@ from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
+from .environment import Environment
 from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
@@ -38,6 +39,7 @@ class Claimer:
         ledger: Ledger,
         settler: Settler,
         heartbeats: Heartbeats,
+        environment: Environment,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -45,6 +47,7 @@ class Claimer:
         self._ledger = ledger
         self._settler = settler
         self._heartbeats = heartbeats
+        self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
@@ -117,6 +120,7 @@ class Claimer:
                     row=row,
                     job=job,
                     runtime=self._runtime,
+                    environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     started=at_once,
@@ -223,7 +227,7 @@ class Claimer:
                 self._setup_backoff.worked()
                 self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:

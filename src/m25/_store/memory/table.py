@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
 from ..protocol import ClaimedJob, Enqueued, Exists, Held, Position
-from .rows import LARGEST_INTEGER, Key, Row, microseconds, seconds, within_bounds
+from .rows import LARGEST_INTEGER, SECOND, Key, Row, microseconds, seconds, within_bounds
 
 #: Earlier than any time of a row.
 _EARLIEST: Final = -(2**63)
@@ -76,9 +76,29 @@ class Table:
         elif after in KEYLESS and row.unique_key is not None:
             del self._holders[row.unique_key]
 
-    def release(self, verb: str, row: Row) -> None:
+    def redate(self, row: Row, now: int) -> None:
+        """Date a pending row as if it were created now."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.scheduled_at is not None:
+            row.scheduled_at += now - row.created_at
+        row.created_at = now
+        insort(pending, row.key)
+
+    def release(self, verb: str, row: Row, **columns: Any) -> None:
         """Make a live row pending again, with nothing of its claim left."""
-        self.write(verb, row, **dict.fromkeys(OF_CLAIM))
+        self.write(verb, row, **dict.fromkeys(OF_CLAIM), **columns)
+
+    def cancel_held(self, verb: str, row: Row, now: int, reason: str | None = None) -> None:
+        """End a live row as cancelled."""
+        self.write(
+            verb,
+            row,
+            cancelled_at=now,
+            cancel_reason=row.cancel_reason if reason is None else reason,
+            claim_token=None,
+            lease_expires_at=None,
+        )
 
     def end(
         self,
@@ -88,9 +108,13 @@ class Table:
         failure_reason: str | None,
         next_attempt_id: str | None,
         allowed_losses: int,
+        retry_after: int | None = None,
         **columns: Any,
     ) -> bool:
-        """End an attempt; return whether the next was inserted, as the retry rule says."""
+        """End an attempt; return whether the next was inserted, as the retry rule says.
+
+        Without the id of a next attempt, this one is the last.
+        """
         lost = failure_reason == FailureReason.HEARTBEAT_TIMEOUT.value
         self.write(
             verb,
@@ -108,16 +132,18 @@ class Table:
             allowed_losses=allowed_losses,
         ):
             return False
-        assert next_attempt_id is not None
+        if next_attempt_id is None or row.cancel_requested_at is not None:
+            return False
         if next_attempt_id in self.rows:
             return False
+        delay = row.retry_delay if retry_after is None else retry_after
         self.insert(
             Row(
                 **row.inherited(),
                 id=next_attempt_id,
                 created_at=now,
                 # What was lost with its process is followed at once.
-                scheduled_at=now if lost else now + within_bounds(row.retry_delay),
+                scheduled_at=now if lost else now + within_bounds(delay),
                 attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
                 original_attempt_id=row.original_attempt_id or row.id,
                 previous_attempt_id=row.id,
@@ -126,6 +152,19 @@ class Table:
         return True
 
     # Reading
+
+    def chain(self, id: str) -> list[Row]:
+        """All attempts of a chain, in order, by the id of any of them."""
+        row = self.rows.get(id)
+        if row is None:
+            return []
+        first = row.original_attempt_id or row.id
+        chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
+        return sorted(chain, key=lambda row: row.attempt)
+
+    def queue_names(self) -> list[str]:
+        """The queues that have pending jobs, by name."""
+        return sorted(name for name, pending in self._pending.items() if pending)
 
     def live(self, queue_name: str) -> list[Row]:
         """The rows of a queue that are reserved or executing."""
@@ -175,6 +214,17 @@ class Table:
                 if pending[at][2] not in self.locked:
                     due.append(pending[at])
         return due
+
+    def misdated(self, queue_name: str, now: int) -> Iterator[Row]:
+        """The pending jobs that were created more than a second from now, and nobody scheduled."""
+        pending = self._pending[queue_name]
+        for start, end in _levels(pending):
+            first = bisect_left(pending, (pending[start][0], now + SECOND + 1, ""), start, end)
+            for at in range(first, end):
+                row = self.rows[pending[at][2]]
+                is_scheduled = row.scheduled_at is not None and row.previous_attempt_id is None
+                if row.created_at > now + SECOND and not is_scheduled:
+                    yield row
 
     def next_due(self, queue_name: str) -> int | None:
         """When the next pending job of a queue is due, or was."""
