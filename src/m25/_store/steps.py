@@ -199,7 +199,7 @@ class Calls:
             "queue_name": queue_name,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters)
+        rows = yield Statement("cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0]) if rows else None
 
     def claim(
