@@ -274,12 +274,15 @@ class M25:
         """Cancel a job that is still pending, and return it.
 
         A row that another open transaction has locked is waited for; other calls need not wait.
+        Where the call is itself cancelled after it was sent, it waits for the database's answer,
+        for five seconds at most, and returns.
 
         Raises:
             InvalidState: the job is not pending; the error's `status` says what it is.
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
                 `error` says which.
-            JobCancelQueryError: the database failed.
+            JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
+                as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ClientClosed: the block was left.
         """

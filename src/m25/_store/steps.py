@@ -240,7 +240,7 @@ class Calls:
             "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters)
+        rows = yield Statement("cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(
@@ -259,7 +259,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", parameters)
+        rows = yield Statement("request_cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
