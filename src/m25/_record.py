@@ -54,6 +54,8 @@ def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
                 fields[name] = reader(job_id, queue, name, text)
             except JobRecordDecodeError as error:
                 errors.append(error)
+    for name in _INTERNAL:
+        del fields[name]
     if errors:
         raise JobRecordFetchDecodeErrors(errors) from errors[0]
     return fields
@@ -66,6 +68,7 @@ def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input
         id=JobId(new.id),
         created_at=timestamp_from_text(created_at),
         scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
+        expires_at=job.expires_at and job.expires_at.astimezone(UTC),
         input=job.input,
         meta=job.meta,
         **fields,
@@ -74,7 +77,10 @@ def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input
 
 #: The fields of a new job that its record has as they are.
 _AS_GIVEN: Final = tuple(
-    name for name in GIVEN if name not in ("id", "scheduled_at", "input", "meta")
+    name
+    for name in GIVEN
+    if name not in ("id", "scheduled_at", "expires_at", "input", "meta")
+    and not COLUMNS[name].internal
 )
 _get_as_given: Final = attrgetter(*_AS_GIVEN)
 
@@ -131,8 +137,11 @@ _HOW: Final[Mapping[str, _Reader]] = {
     "interval": _read_number(duration_from_text),
 }
 
+#: What a row has and a record has not.
+_INTERNAL: Final = tuple(name for name, column in COLUMNS.items() if column.internal)
+
 _READERS: Final = tuple(
     (name, _HOW[how])
     for name, column in COLUMNS.items()
-    if (how := column.read_as or column.type) in _HOW
+    if (how := column.read_as or column.type) in _HOW and not column.internal
 )

@@ -153,7 +153,7 @@ class Listener:
                         # On a new connection, too: the worker has another session.
                         hints.announce.set()
                         hints.work_anywhere()
-                    else:
+                    elif isinstance(name, str):
                         hints.work(name)
         finally:
             self.listens.set()

@@ -44,7 +44,7 @@ from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
-from ._store.protocol import ClaimedJob, Outcome, Started
+from ._store.protocol import ClaimedJob, Outcome, Release, Started
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 
@@ -182,7 +182,7 @@ async def _run(
     if isinstance(executor.result, Outcome):
         await store.settle([executor.result], queue.allowed_losses)
     else:
-        await store.release([executor.job], [])
+        await store.release([Release(*executor.job)], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:

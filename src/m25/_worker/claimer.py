@@ -13,7 +13,7 @@ from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
 from .environment import Environment
 from .executor import Executor, Unfinished
@@ -224,7 +224,7 @@ class Claimer:
             self._setup_backoff.worked()
             self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:
