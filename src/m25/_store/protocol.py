@@ -279,6 +279,7 @@ class Store(Protocol):
 
         Raises:
             DatabaseNotMigrated, DatabaseTooNew: as they say.
+            UsageError: the connections have settings that m25 cannot work with.
         """
         ...
 
