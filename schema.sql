@@ -53,7 +53,15 @@ END) STORED NOT NULL,
     crash_type text,
     crash_message text,
     crash_traceback text,
-    meta jsonb
+    meta jsonb,
+    expires_at timestamp with time zone,
+    own_retry boolean,
+    cancel_requested_at timestamp with time zone,
+    cancelled_by text,
+    cancel_reason text,
+    setup_failures integer,
+    progress jsonb,
+    waiter text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -61,7 +69,10 @@ CREATE TABLE m25.queue (
     name text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    default_job_timeout interval NOT NULL
+    default_job_timeout interval NOT NULL,
+    default_max_attempts integer,
+    on_failure text,
+    channel text
 );
 
 CREATE TABLE m25.version (
@@ -110,3 +121,4 @@ insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
 insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
 insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -17,14 +17,32 @@ with session as (
         and backend_start is not null
 ),
 declared as (
-    insert into m25.queue (name, default_job_timeout)
-    select name, default_job_timeout
-    from unnest(%(queue_name)s::text[], %(default_job_timeout)s::interval[])
-        as q (name, default_job_timeout)
+    insert into m25.queue (
+        name, default_job_timeout, default_max_attempts, on_failure, channel
+    )
+    select *
+    from unnest(
+        %(queue_name)s::text[],
+        %(default_job_timeout)s::interval[],
+        %(default_max_attempts)s::integer[],
+        %(on_failure)s::text[],
+        %(channel)s::text[]
+    ) as q (name, default_job_timeout, default_max_attempts, on_failure, channel)
     order by name
     on conflict (name) do update
-    set default_job_timeout = excluded.default_job_timeout, updated_at = now()
-    where queue.default_job_timeout is distinct from excluded.default_job_timeout
+    set
+        default_job_timeout = excluded.default_job_timeout,
+        default_max_attempts = excluded.default_max_attempts,
+        on_failure = excluded.on_failure,
+        channel = excluded.channel,
+        updated_at = now()
+    where (queue.default_job_timeout, queue.default_max_attempts, queue.on_failure, queue.channel)
+        is distinct from (
+            excluded.default_job_timeout,
+            excluded.default_max_attempts,
+            excluded.on_failure,
+            excluded.channel
+        )
     returning name
 )
 insert into m25.worker (id, version, queues, session_pids, session_starts)
@@ -43,6 +61,63 @@ set
     session_starts = excluded.session_starts
 returning cardinality(session_pids);
 
+-- attempts
+--
+-- Read all attempts of a chain, in order, by the id of any of them. Reads only.
+with named as materialized (
+    select coalesce(original_attempt_id, id) as first
+    from m25.job
+    where id = %(id)s::uuid
+),
+chain as materialized (
+    select first as id
+    from named
+    union all
+    select id
+    from m25.job
+    where original_attempt_id = (select first from named)
+)
+select
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter
+from m25.job
+where id = any(array(select id from chain))
+order by attempt;
+
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between.
@@ -53,7 +128,7 @@ select pg_catalog.pg_backend_pid();
 -- Cancel a job if it is pending. Safe under concurrency: the update's own condition is checked again
 -- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
 -- back. It says "pending" without naming the status, so that the row is found by its id, and never by
--- a walk over all that is pending on its queue.
+-- a walk over all that is pending on its queue. Whoever waits for the job is notified.
 with bounded as materialized (
     select case
         when %(lock_wait)s::text is not null
@@ -61,7 +136,7 @@ with bounded as materialized (
     end as lock_timeout
 )
 update m25.job
-set cancelled_at = now()
+set cancelled_at = now(), cancelled_by = %(by)s::text, cancel_reason = %(reason)s::text
 from bounded
 where id = %(id)s::uuid
     and queue_name = %(queue_name)s::text
@@ -95,7 +170,19 @@ returning
     crash_type,
     crash_message,
     crash_traceback,
-    meta::text;
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter,
+    case
+        when waiter is not null
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified;
 
 -- claim
 --
@@ -154,7 +241,8 @@ claimed as (
     returning
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta, run_at
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, setup_failures, progress, run_at
 )
 select
     id::text,
@@ -184,7 +272,15 @@ select
     null::text as crash_type,
     null::text as crash_message,
     null::text as crash_traceback,
-    meta::text
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    null::text as cancel_requested_at,
+    null::text as cancelled_by,
+    null::text as cancel_reason,
+    setup_failures,
+    progress::text,
+    null::text as waiter
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -273,7 +369,8 @@ claimed as (
     returning
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta, run_at
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, setup_failures, progress, run_at
 )
 select
     id::text,
@@ -303,7 +400,15 @@ select
     null::text as crash_type,
     null::text as crash_message,
     null::text as crash_traceback,
-    meta::text
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    null::text as cancel_requested_at,
+    null::text as cancelled_by,
+    null::text as cancel_reason,
+    setup_failures,
+    progress::text,
+    null::text as waiter
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -398,22 +503,25 @@ wanted as (
         %(retry_delay)s::interval[],
         %(unique_key)s::text[],
         %(priority)s::smallint[],
-        %(meta)s::jsonb[]
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta
+        unique_key, priority, meta, expires_at, own_retry, waiter
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta
+        unique_key, priority, meta, expires_at, own_retry, waiter
     )
     select
         1,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta
+        unique_key, priority, meta, expires_at, own_retry, waiter
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -440,7 +548,7 @@ with bounded as materialized (
 insert into m25.job (
     attempt,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta
+    unique_key, priority, meta, expires_at, own_retry, waiter
 )
 select
     1,
@@ -453,7 +561,10 @@ select
     %(retry_delay)s::interval,
     %(unique_key)s::text,
     %(priority)s::smallint,
-    %(meta)s::jsonb
+    %(meta)s::jsonb,
+    %(expires_at)s::timestamptz,
+    %(own_retry)s::boolean,
+    %(waiter)s::text
 from bounded
 on conflict do nothing
 returning
@@ -461,6 +572,21 @@ returning
     extract(epoch from created_at)::text as created_at,
     case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
         as notified;
+
+-- find_cancel_requests
+--
+-- Of claims, those that are still held and whose cancel somebody has asked for. Reads only.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+)
+select job.id::text, job.cancelled_by, job.cancel_reason
+from m25.job
+join wanted
+    on wanted.id = job.id
+    and wanted.claim_token = job.claim_token
+where job.id = any(%(id)s::uuid[])
+    and job.status in ('reserved', 'executing')
+    and job.cancel_requested_at is not null;
 
 -- find_existing
 --
@@ -478,7 +604,9 @@ select
             case when retry_delay is distinct from wanted_retry_delay then 'retry_delay' end,
             case when unique_key is distinct from wanted_unique_key then 'unique_key' end,
             case when priority is distinct from wanted_priority then 'priority' end,
-            case when meta is distinct from wanted_meta then 'meta' end
+            case when meta is distinct from wanted_meta then 'meta' end,
+            case when expires_at is distinct from wanted_expires_at then 'expires_at' end,
+            case when own_retry is distinct from wanted_own_retry then 'own_retry' end
         ],
         null
     ) as differs,
@@ -509,7 +637,15 @@ select
     crash_type,
     crash_message,
     crash_traceback,
-    meta::text
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -520,11 +656,14 @@ from unnest(
     %(retry_delay)s::interval[],
     %(unique_key)s::text[],
     %(priority)s::smallint[],
-    %(meta)s::jsonb[]
+    %(meta)s::jsonb[],
+    %(expires_at)s::timestamptz[],
+    %(own_retry)s::boolean[],
+    %(waiter)s::text[]
 ) with ordinality as wanted (
     wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
     wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
-    wanted_meta,
+    wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
     position
 )
 join m25.job on job.id = wanted_id
@@ -750,14 +889,22 @@ select
     crash_type,
     crash_message,
     crash_traceback,
-    meta::text
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter
 from m25.job
 where id = any(%(id)s::uuid[]);
 
 -- heartbeat
 --
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
--- held by their claims.
+-- held by their claims, each with whether somebody has asked for its cancel.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
 -- lease never outlasts `reserved_timeout`, however long its executor goes on initialising.
@@ -786,7 +933,69 @@ set
         else now() + %(lease)s::interval
     end
 where id = any(array(select id from held))
-returning id::text;
+returning id::text, cancel_requested_at is not null as to_cancel;
+
+-- latest
+--
+-- Read the latest attempt of each chain, by the id that was asked. Reads only.
+with latest as materialized (
+    select asked.id as asked, attempt.id as latest_id
+    from unnest(%(id)s::uuid[]) as asked (id)
+    join m25.job as named on named.id = asked.id
+    cross join lateral (
+        select first.id, first.attempt
+        from m25.job as first
+        where first.id = coalesce(named.original_attempt_id, named.id)
+        union all
+        select next.id, next.attempt
+        from m25.job as next
+        where next.original_attempt_id = coalesce(named.original_attempt_id, named.id)
+        order by attempt desc
+        limit 1
+    ) as attempt
+    where named.id = any(%(id)s::uuid[])
+)
+select
+    latest.asked::text as asked,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter
+from latest
+join m25.job on job.id = latest.latest_id
+where job.id = any(array(select latest_id from latest));
 
 -- notify
 --
@@ -858,10 +1067,155 @@ returning queue_name;
 
 -- release
 --
--- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
+-- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left; or cancelled,
+-- where somebody has asked for that, or the caller says why.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
--- row that is live under the caller's own claim token is written. `channels` are notified in the same
--- commit.
+-- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
+-- read from the row once it is locked. `channels` are notified in the same commit.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(delay)s::interval[],
+        %(setup_failed)s::boolean[],
+        %(cancel_reason)s::text[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason)
+),
+held as materialized (
+    select
+        job.id,
+        wanted.delay,
+        wanted.setup_failed,
+        wanted.cancel_reason,
+        wanted.cancel_reason is not null
+            or job.cancel_requested_at is not null
+            as is_cancelled
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job skip locked
+),
+cancelled as (
+    update m25.job
+    set
+        cancelled_at = now(),
+        cancel_reason = coalesce(job.cancel_reason, held.cancel_reason),
+        claim_token = null,
+        lease_expires_at = null
+    from held
+    where job.id = any(array(select id from held where is_cancelled))
+        and held.id = job.id
+    returning job.id, job.queue_name, job.attempt, job.max_attempts, job.original_attempt_id,
+        job.waiter
+),
+released as (
+    update m25.job
+    set
+        scheduled_at = coalesce(now() + held.delay, job.scheduled_at),
+        setup_failures = case
+            when held.setup_failed
+            then least(coalesce(job.setup_failures, 0), 2147483646) + 1
+            else job.setup_failures
+        end,
+        reserved_at = null,
+        started_at = null,
+        deadline = null,
+        latest_heartbeat_at = null,
+        claim_token = null,
+        lease_expires_at = null
+    from held
+    where job.id = any(
+            array(select id from held where not is_cancelled)
+        )
+        and held.id = job.id
+    returning job.id
+)
+select
+    id::text,
+    false as is_cancelled,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel)::text
+        as notified
+from released
+union all
+select
+    id::text,
+    true,
+    case
+        when waiter is not null
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified
+from cancelled;
+
+-- release_claims
+--
+-- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
+-- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
+-- somebody else has locked is left to its lease. They are found first, without an order, since a walk
+-- in id order would be over the whole table. What somebody wants cancelled is cancelled.
+with taken as materialized (
+    select id
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and claim_token = any(%(claim_token)s::uuid[])
+),
+held as materialized (
+    select id, null::text as cancel_reason, cancel_requested_at is not null as is_cancelled
+    from m25.job
+    where id = any(array(select id from taken))
+        and finished_at is null
+        and cancelled_at is null
+        and claim_token = any(%(claim_token)s::uuid[])
+    order by id
+    for no key update skip locked
+),
+cancelled as (
+    update m25.job
+    set
+        cancelled_at = now(),
+        cancel_reason = coalesce(job.cancel_reason, held.cancel_reason),
+        claim_token = null,
+        lease_expires_at = null
+    from held
+    where job.id = any(array(select id from held where is_cancelled))
+        and held.id = job.id
+    returning job.id, job.queue_name, job.attempt, job.max_attempts, job.original_attempt_id,
+        job.waiter
+),
+released as (
+    update m25.job
+    set
+        reserved_at = null,
+        started_at = null,
+        deadline = null,
+        latest_heartbeat_at = null,
+        claim_token = null,
+        lease_expires_at = null
+    where id = any(array(select id from held where not is_cancelled))
+    returning id
+)
+select id::text, null as notified
+from released
+union all
+select
+    id::text,
+    case
+        when waiter is not null
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified
+from cancelled;
+
+-- report
+--
+-- Write how far handlers have come. Safe under concurrency as a heartbeat is; the ids that come back
+-- were written.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -875,58 +1229,81 @@ held as materialized (
         and job.status in ('reserved', 'executing')
     order by job.id
     for no key update of job skip locked
-),
-released as (
-    update m25.job
-    set
-        reserved_at = null,
-        started_at = null,
-        deadline = null,
-        latest_heartbeat_at = null,
-        claim_token = null,
-        lease_expires_at = null
-    where id = any(array(select id from held))
-    returning id
 )
-select
-    id::text,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
-from released;
+update m25.job
+set progress = report.progress
+from unnest(%(id)s::uuid[], %(progress)s::jsonb[]) as report (id, progress)
+where job.id = any(array(select id from held))
+    and report.id = job.id
+returning job.id::text;
 
--- release_claims
+-- request_cancel
 --
--- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
--- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
--- somebody else has locked is left to its lease. They are found first, without an order, since a walk
--- in id order would be over the whole table.
-with taken as materialized (
-    select id
-    from m25.job
-    where queue_name = %(queue_name)s::text
-        and reserved_at is not null
-        and finished_at is null
-        and cancelled_at is null
-        and claim_token = any(%(claim_token)s::uuid[])
-),
-held as materialized (
-    select id
-    from m25.job
-    where id = any(array(select id from taken))
-        and finished_at is null
-        and claim_token = any(%(claim_token)s::uuid[])
-    order by id
-    for no key update skip locked
+-- Ask for the cancel of a job that is claimed: its owner ends it, or whoever sweeps it.
+-- Safe under concurrency: the condition is checked again on the row as it is once locked; the owner's
+-- own writes are not hindered, since none of them looks at what this one writes but to end the job.
+-- Of several requests the first counts. The workers of the queue are notified, of whom one is the
+-- owner. A row without a claim token has an owner that knows of no requests.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
 )
 update m25.job
 set
-    reserved_at = null,
-    started_at = null,
-    deadline = null,
-    latest_heartbeat_at = null,
-    claim_token = null,
-    lease_expires_at = null
-where id = any(array(select id from held))
-returning id::text;
+    cancel_requested_at = coalesce(cancel_requested_at, now()),
+    cancelled_by = case
+        when cancel_requested_at is null then %(by)s::text else cancelled_by
+    end,
+    cancel_reason = case
+        when cancel_requested_at is null then %(reason)s::text else cancel_reason
+    end
+from bounded
+where id = %(id)s::uuid
+    and queue_name = %(queue_name)s::text
+    and reserved_at is not null
+    and finished_at is null
+    and cancelled_at is null
+    and claim_token is not null
+returning
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter,
+    pg_notify(%(channel)s::text, id::text)::text as notified;
 
 -- session
 --
@@ -972,7 +1349,8 @@ where coalesce(
 -- settle
 --
 -- End attempts: write each one's outcome and, where the retry rule says so, insert the next attempt,
--- in one statement and so in one transaction.
+-- in one statement and so in one transaction. Where a chain has failed, the queue is told that its
+-- queue names for that; and where somebody waits for its end, that is notified.
 -- Safe under concurrency: a row that somebody else has locked is left out, and keeps none of the others
 -- waiting; only a row that is executing under the outcome's own claim token is written, so a worker
 -- that lost its claim changes nothing. The next attempt's id was made by the caller, so a repeat after
@@ -989,10 +1367,11 @@ with outcome as (
         %(crash_type)s::text[],
         %(crash_message)s::text[],
         %(crash_traceback)s::text[],
-        %(next_attempt_id)s::uuid[]
+        %(next_attempt_id)s::uuid[],
+        %(retry_after)s::interval[]
     ) as o (
         id, claim_token, failure_reason, output, error_data, crash_type, crash_message,
-        crash_traceback, next_attempt_id
+        crash_traceback, next_attempt_id, retry_after
     )
 ),
 held as materialized (
@@ -1024,29 +1403,47 @@ settled as (
         and outcome.claim_token = job.claim_token
     returning
         outcome.next_attempt_id,
+        outcome.retry_after,
+        job.cancel_requested_at,
+        job.error_data,
+        job.crash_type,
+        job.crash_message,
         job.id, job.attempt, job.original_attempt_id, job.failure_reason,
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
-        job.unique_key, job.priority, job.losses, job.meta
+        job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
+        job.own_retry, job.progress, job.waiter
+),
+failed as (
+    select
+        *,
+        next_attempt_id is null
+            or cancel_requested_at is not null
+            as is_last,
+        %(allowed_losses)s::integer as allowed_losses
+    from settled
+    where failure_reason is not null
 ),
 next_attempt as (
     insert into m25.job (
         id,
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
-        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta
+        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, progress, waiter
     )
     select
         next_attempt_id,
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
-            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+            secs => greatest(
+                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+            )::float8
         ) end,
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
-        losses, meta
-    from settled
-    cross join (select %(allowed_losses)s::integer as allowed_losses) as queue
-    where case
+        losses, meta, expires_at, own_retry, progress, waiter
+    from failed
+    where not is_last and case
         when failure_reason is null then false
         when failure_reason = 'heartbeat_timeout'
         then losses <= allowed_losses
@@ -1054,8 +1451,52 @@ next_attempt as (
     end
     on conflict (id) do nothing
     returning previous_attempt_id
+),
+failure_told as (
+    insert into m25.job (queue_name, input, timeout, attempt, max_attempts)
+    select
+        source.on_failure,
+        jsonb_build_object(
+            'job_id', coalesce(failed.original_attempt_id, failed.id),
+            'queue', failed.queue_name,
+            'attempts', failed.attempt,
+            'reason', failed.failure_reason,
+            'error', coalesce(
+                failed.crash_type || coalesce(': ' || failed.crash_message, ''),
+                failed.error_data::text
+            ),
+            'input', failed.input
+        ),
+        coalesce(target.default_job_timeout, interval '5 minutes'),
+        1,
+        coalesce(target.default_max_attempts, 1)
+    from failed
+    join m25.queue as source on source.name = failed.queue_name
+    left join m25.queue as target on target.name = source.on_failure
+    where source.on_failure is not null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    returning queue_name
 )
-select settled.id::text, next_attempt.previous_attempt_id is not null as has_next_attempt
+select
+    settled.id::text,
+    next_attempt.previous_attempt_id is not null as has_next_attempt,
+    case
+        when settled.waiter is not null and next_attempt.previous_attempt_id is null
+
+        then pg_notify(
+            settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text
+        )::text
+    end as notified,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where name = any(array(select queue_name from failure_told)) and channel is not null
+    ) as failure_notified
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id;
 
@@ -1169,6 +1610,9 @@ group by level.queue_name;
 --   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
 --   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
+--   any of these whose cancel somebody has asked for           -> cancelled
+-- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
+-- for its end, that is notified.
 -- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
 -- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
 -- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
@@ -1186,7 +1630,12 @@ suspect as (
     ) as s (id, claim_token, lease_expires_at)
 ),
 dead as materialized (
-    select job.id, job.status, job.claim_token is not null as ours
+    select
+        job.id,
+        job.status,
+        job.claim_token is not null as ours,
+        job.cancel_requested_at is not null
+            as is_cancelled
     from m25.job
     join suspect on suspect.id = job.id
     where job.id = any(%(id)s::uuid[])
@@ -1203,6 +1652,23 @@ dead as materialized (
         end
     for no key update of job skip locked
 ),
+held as (
+    select id, is_cancelled, null::text as cancel_reason
+    from dead
+),
+cancelled as (
+    update m25.job
+    set
+        cancelled_at = now(),
+        cancel_reason = coalesce(job.cancel_reason, held.cancel_reason),
+        claim_token = null,
+        lease_expires_at = null
+    from held
+    where job.id = any(array(select id from held where is_cancelled))
+        and held.id = job.id
+    returning job.id, job.queue_name, job.attempt, job.max_attempts, job.original_attempt_id,
+        job.waiter
+),
 failed as (
     update m25.job
     set
@@ -1211,30 +1677,40 @@ failed as (
         losses = least(losses, 2147483646) + dead.ours::int,
         claim_token = null,
         lease_expires_at = null
-    from dead
-    where job.id = any(array(select id from dead where status = 'executing'))
+    from dead, queue
+    where job.id = any(array(select id from dead where status = 'executing' and not is_cancelled))
         and dead.id = job.id
+        and queue.name = job.queue_name
     returning
+        queue.allowed_losses,
+        false as is_last,
+        null::interval as retry_after,
+        null::jsonb as error_data,
+        null::text as crash_type,
+        null::text as crash_message,
         job.id, job.attempt, job.original_attempt_id, job.failure_reason,
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
-        job.unique_key, job.priority, job.losses, job.meta
+        job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
+        job.own_retry, job.progress, job.waiter
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
-        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta
+        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, progress, waiter
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
-            secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+            secs => greatest(
+                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+            )::float8
         ) end,
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
-        losses, meta
+        losses, meta, expires_at, own_retry, progress, waiter
     from failed
-    join queue on queue.name = failed.queue_name
     where case
         when failure_reason is null then false
         when failure_reason = 'heartbeat_timeout'
@@ -1242,6 +1718,36 @@ next_attempt as (
         else attempt::bigint - losses < max_attempts
     end
     returning previous_attempt_id
+),
+failure_told as (
+    insert into m25.job (queue_name, input, timeout, attempt, max_attempts)
+    select
+        source.on_failure,
+        jsonb_build_object(
+            'job_id', coalesce(failed.original_attempt_id, failed.id),
+            'queue', failed.queue_name,
+            'attempts', failed.attempt,
+            'reason', failed.failure_reason,
+            'error', coalesce(
+                failed.crash_type || coalesce(': ' || failed.crash_message, ''),
+                failed.error_data::text
+            ),
+            'input', failed.input
+        ),
+        coalesce(target.default_job_timeout, interval '5 minutes'),
+        1,
+        coalesce(target.default_max_attempts, 1)
+    from failed
+    join m25.queue as source on source.name = failed.queue_name
+    left join m25.queue as target on target.name = source.on_failure
+    where source.on_failure is not null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    returning queue_name
 ),
 released as (
     update m25.job
@@ -1252,7 +1758,7 @@ released as (
         latest_heartbeat_at = null,
         claim_token = null,
         lease_expires_at = null
-    where id = any(array(select id from dead where status = 'reserved'))
+    where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )
 select
@@ -1261,9 +1767,110 @@ select
     failed.failure_reason,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     failed.attempt,
-    failed.max_attempts
+    failed.max_attempts,
+    false as is_cancelled,
+    case
+        when failed.waiter is not null and next_attempt.previous_attempt_id is null
+        then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
+    end as notified,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where name = any(array(select queue_name from failure_told)) and channel is not null
+    ) as failure_notified
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts
-from released;
+select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
+from released
+union all
+select queue_name, id::text, null, false, attempt, max_attempts, true, case
+    when waiter is not null
+    then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+end as notified, null
+from cancelled;
+
+-- watch
+--
+-- Have the ends of chains notified: write into the latest attempt of each on which channel, and read it.
+-- The next attempt has it from there. Where another process waits, too, it is the channel of all.
+-- Safe under concurrency: rows are locked in id order, and one that somebody has locked is left out: it
+-- keeps none of the others waiting. A row that has ended by the time it is locked is left alone. In
+-- both cases it says that it is not watched, and the caller asks again.
+with latest as materialized (
+    select asked.id as asked, attempt.id as latest_id
+    from unnest(%(id)s::uuid[]) as asked (id)
+    join m25.job as named on named.id = asked.id
+    cross join lateral (
+        select first.id, first.attempt
+        from m25.job as first
+        where first.id = coalesce(named.original_attempt_id, named.id)
+        union all
+        select next.id, next.attempt
+        from m25.job as next
+        where next.original_attempt_id = coalesce(named.original_attempt_id, named.id)
+        order by attempt desc
+        limit 1
+    ) as attempt
+    where named.id = any(%(id)s::uuid[])
+),
+unwatched as materialized (
+    select id
+    from m25.job
+    where id = any(array(select latest_id from latest))
+        and finished_at is null
+        and cancelled_at is null
+        and (waiter is null or waiter not in (%(waiter)s::text, %(all_waiters)s::text))
+    order by id
+    for no key update skip locked
+),
+watched as (
+    update m25.job
+    set waiter = case when waiter is null then %(waiter)s::text else %(all_waiters)s::text end
+    where id = any(array(select id from unwatched))
+    returning id as watched_id
+)
+select
+    latest.asked::text,
+    watched_id is not null
+        or job.waiter in (%(waiter)s::text, %(all_waiters)s::text) as is_watched,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter
+from latest
+join m25.job on job.id = latest.latest_id
+left join watched on watched.watched_id = latest.latest_id
+where job.id = any(array(select latest_id from latest));

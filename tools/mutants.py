@@ -114,6 +114,42 @@ MUTANTS = (
         ("tests/enqueue/test_enqueueing.py", "tests/store"),
     ),
     Mutant(
+        2,
+        "a job that has ended is asked to be cancelled",
+        (Rule("only a live job is asked to be cancelled"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        2,
+        "a release loses a cancel that was asked for",
+        (Rule("a cancel is not lost"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        2,
+        "a lost job forgets that it is to be cancelled",
+        (Rule("a lost job's cancel is not lost", "false"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        4,
+        "what is to be cancelled is retried",
+        (Rule("what is to be cancelled ends"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        4,
+        "a failure is told of each attempt",
+        (Rule("the end of a chain is told"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        1,
+        "nobody is notified of the end of a chain",
+        (Rule("the end of a chain is notified", "then null"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
         3,
         "a result is written without its claim's token",
         (

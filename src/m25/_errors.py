@@ -88,8 +88,8 @@ class AlreadyStarted(UsageError):
 class QueueStartError(DatabaseError):
     """A queue's manager did not initialise within `queue_init_timeout`.
 
-    Its first claim was not answered; the latest database error, if there was one, is the
-    `__cause__`.
+    What its jobs share could not be opened, as by its `lifespan`, or its first claim was not
+    answered; the latest error, if there was one, is the `__cause__`.
     """
 
     def __init__(self, queue_name: str, reason: str) -> None:
@@ -122,7 +122,9 @@ class NotInJob(UsageError):
 
 
 class CutShort(M25Error):
-    """A handler was cut short, and with `allowed_losses=0` its attempt must not begin again.
+    """A handler was cut short, and its attempt must not begin again.
+
+    So it is with `allowed_losses=0`, and where the handler runs in a thread, which goes on.
 
     It is not raised: it is the `crash_type` of such an attempt.
     """
@@ -132,6 +134,50 @@ class SetupSwallowed(M25Error):
     """A handler was ended by its queue's `setup`: a scope or a `suppress` around it, in the block.
 
     It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
+    """
+
+
+class AroundSwallowed(M25Error):
+    """A handler was ended by one of its client's `around`: a scope or a `suppress` in its block.
+
+    It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
+    """
+
+
+class ProcessDied(M25Error):
+    """The process of a handler ended before the handler did: it was killed, or ended itself.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
+class ProcessNotStarted(M25Error):
+    """No process could be started for a queue's handlers, or it could not import their queue.
+
+    The message says why; a note has the traceback, where there is one. It is not raised: it is the
+    `crash_type` of an attempt, or the `__cause__` of a `QueueStartError`.
+    """
+
+
+class RaisedInProcess(M25Error):
+    """What a handler raised in a process of its own, and its queue does not declare.
+
+    An `around` sees it, and so does whoever listens to events. The crash columns have what was
+    raised: `type_name`, `message` and `traceback` are those of the exception in the process.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str | None) -> None:
+        super().__init__(f"{type_name}: {message}\n\nin the process:\n{traceback}")
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+
+class LifespanEnded(M25Error):
+    """A queue's `lifespan` ended its block while the queue ran, by a scope of its own.
+
+    It is not raised: an event has it. The jobs that ran are released, and the lifespan is entered
+    again.
     """
 
 

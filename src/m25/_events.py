@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ._crash import type_name
+from ._crash import type_of
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -27,8 +27,10 @@ _FAILED: Final = f"{_JOB}; %(then)s"
 _JOBS_NAMED: Final = 5
 
 
-def _type_of_error(event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed) -> str:
-    return type_name(type(event.error))
+def _type_of_error(
+    event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
+) -> str:
+    return type_of(event.error)
 
 
 _TYPE_OF_ERROR: Final[str] = attrs.Factory(_type_of_error, takes_self=True)
@@ -219,6 +221,36 @@ class HandlerOverran(AttemptFailed):
 
     #: How long it was given, in seconds.
     timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadOverran(JobEvent):
+    """A handler goes on past its deadline in a thread, which nothing can end.
+
+    The job stays executing until the thread ends, and has timed out then. Have the handler look at
+    its deadline, or run it in a process (`runs="process"`), which is killed.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler goes on in its thread, past %(timeout).3f s: {_JOB}"
+
+    #: How long the handler was allowed to run, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadAbandoned(JobEvent):
+    """A queue stopped while a handler ran in a thread: the thread goes on by itself.
+
+    It ends by itself or with the program. Its attempt fails as a crash, `CutShort`, and what the
+    handler returns is lost. A longer `shutdown_grace`, or a handler that looks at
+    `current_job().stopping`, avoids it.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"thread of a handler goes on after its queue was stopped: {_JOB}"
 
 
 @attrs.frozen(kw_only=True)
@@ -515,6 +547,44 @@ class ServiceFailed(Event):
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class QueueUnready(QueueEvent):
+    """What a queue's jobs share could not be opened, or failed: its `lifespan`, or its processes.
+
+    Meanwhile nothing is claimed, and jobs that ran are released. It is opened again after a pause,
+    longer each time; not where the queue has ended, and it failed in being left.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = "queue %(queue)r is not ready, %(error_type)s was raised%(then)s"
+    derived = ("then",)
+
+    #: What was raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: The seconds until it is opened again; NaN where it is not.
+    pause: float
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return f"; opened again in {self.pause:.3f} s" if self.pause >= 0 else ", as it ended"
+
+
+@attrs.frozen(kw_only=True)
+class LifespanExitTimedOut(QueueEvent):
+    """A queue's `lifespan` took longer to end than the clean-up may: its end was cancelled."""
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = "the lifespan of queue %(queue)r took longer than %(seconds).3f s to end"
+
+    #: How long it may take, in seconds.
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)

@@ -57,20 +57,20 @@ def _retry_delay(value: Duration) -> timedelta:
     return as_timedelta(value, "retry_delay", InvalidJob, zero=True)
 
 
-def _check_scheduled_at(_job: object, _field: object, value: Any) -> None:
+def _check_time(_job: object, field: attrs.Attribute[Any], value: Any) -> None:
     if value is None:
         return
     if not isinstance(value, datetime):
-        raise InvalidJob(f"scheduled_at must be a datetime, not {value!r:.80}")
+        raise InvalidJob(f"{field.name} must be a datetime, not {value!r:.80}")
     if value.utcoffset() is None:
         raise InvalidJob(
-            f"scheduled_at must be aware of its time zone, not {value!r}; "
+            f"{field.name} must be aware of its time zone, not {value!r}; "
             "datetime.now(timezone.utc) is"
         )
     try:
         value.astimezone(UTC)
     except OverflowError as error:
-        raise InvalidJob("scheduled_at must lie within the years 1 to 9999 in UTC") from error
+        raise InvalidJob(f"{field.name} must lie within the years 1 to 9999 in UTC") from error
 
 
 def _check_whole(low: int, high: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -122,9 +122,10 @@ class Job(Generic[Input]):
 
     input: Input
     #: Not to be run before this time, by the database's clock; a time in the past is now.
-    scheduled_at: datetime | None = attrs.field(
-        default=None, kw_only=True, validator=_check_scheduled_at
-    )
+    scheduled_at: datetime | None = attrs.field(default=None, kw_only=True, validator=_check_time)
+    #: Not to be started after this time, by the database's clock: a job that was not started by
+    #: then ends as cancelled.
+    expires_at: datetime | None = attrs.field(default=None, kw_only=True, validator=_check_time)
     #: How long the handler may run, in seconds or as a `timedelta`; `None` takes the queue's
     #: `default_job_timeout`.
     timeout: timedelta | None = attrs.field(default=None, kw_only=True, converter=_timeout)
@@ -224,6 +225,13 @@ class JobRecord(Generic[Input, Output, Error]):
     crash_traceback: str | None = None
     #: The enqueuer's notes.
     meta: Mapping[str, Any] | None = None
+    #: Not to be started after this.
+    expires_at: datetime | None = None
+    #: When a cancel was asked for that its owner was to carry out, as the job was claimed by then.
+    cancel_requested_at: datetime | None = None
+    #: Who cancelled it, or asked for that, and why, in their words.
+    cancelled_by: str | None = None
+    cancel_reason: str | None = None
 
     @property
     def counted_attempt(self) -> int:

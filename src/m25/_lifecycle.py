@@ -6,7 +6,7 @@ docs/lifecycle.md, which is generated from here, are checked against them.
     pending ──claim──▶ reserved ──start──▶ executing ──settle──▶ succeeded | failed
        │  ▲               │                    │
        │  └───release─────┴────────release─────┘
-       └──cancel──▶ cancelled
+       └──cancel──▶ cancelled ◀─release─┘ where somebody has asked for that
 
 A row is one attempt of a job; a retry is a row of its own. What follows is told of a row (statuses,
 verbs), of a claim on it (`ClaimState`), and of a chain of attempts (`has_next_attempt`).
@@ -112,7 +112,8 @@ def _to(*statuses: JobStatus) -> frozenset[JobStatus]:
     return frozenset(statuses)
 
 
-#: By the name of its statement in `_store/sql`. A verb that keeps the status renews the lease.
+#: By the name of its statement in `_store/sql`. A verb that keeps the status renews the lease, but
+#: for `request_cancel` and `report`.
 VERBS: Final[Mapping[str, Verb]] = {
     "claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING)},
@@ -127,6 +128,13 @@ VERBS: Final[Mapping[str, Verb]] = {
         token=Token.OWN_OR_NEW,
     ),
     "cancel": Verb({JobStatus.PENDING: _to(JobStatus.CANCELLED)}, token=Token.NONE),
+    "request_cancel": Verb(
+        {
+            JobStatus.RESERVED: _to(JobStatus.RESERVED),
+            JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
+        },
+        token=Token.NONE,
+    ),
     "start": Verb(
         {
             JobStatus.RESERVED: _to(JobStatus.EXECUTING),
@@ -139,23 +147,32 @@ VERBS: Final[Mapping[str, Verb]] = {
             JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
         }
     ),
-    "settle": Verb({JobStatus.EXECUTING: _to(JobStatus.SUCCEEDED, JobStatus.FAILED)}),
-    "release": Verb(
+    "report": Verb(
         {
-            JobStatus.RESERVED: _to(JobStatus.PENDING),
-            JobStatus.EXECUTING: _to(JobStatus.PENDING),
+            JobStatus.RESERVED: _to(JobStatus.RESERVED),
+            JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
         }
     ),
+    "settle": Verb({JobStatus.EXECUTING: _to(JobStatus.SUCCEEDED, JobStatus.FAILED)}),
+    # Cancelled where that was asked for.
+    "release": Verb(
+        {
+            JobStatus.RESERVED: _to(JobStatus.PENDING, JobStatus.CANCELLED),
+            JobStatus.EXECUTING: _to(JobStatus.PENDING, JobStatus.CANCELLED),
+        }
+    ),
+    # Cancelled where that was asked for.
     "release_claims": Verb(
         {
-            JobStatus.RESERVED: _to(JobStatus.PENDING),
-            JobStatus.EXECUTING: _to(JobStatus.PENDING),
+            JobStatus.RESERVED: _to(JobStatus.PENDING, JobStatus.CANCELLED),
+            JobStatus.EXECUTING: _to(JobStatus.PENDING, JobStatus.CANCELLED),
         }
     ),
     "sweep": Verb(
         {
-            JobStatus.RESERVED: _to(JobStatus.PENDING),
-            JobStatus.EXECUTING: _to(JobStatus.FAILED),
+            # Cancelled where that was asked for.
+            JobStatus.RESERVED: _to(JobStatus.PENDING, JobStatus.CANCELLED),
+            JobStatus.EXECUTING: _to(JobStatus.FAILED, JobStatus.CANCELLED),
         },
         token=Token.NONE,
         time="the row is dead",
@@ -221,6 +238,9 @@ def has_next_attempt(
     `losses` counts the attempts of the chain that were lost with their process, this one included.
     A lost attempt was not the job's fault: it is followed by the next up to `allowed_losses` times
     in a chain, whatever `max_attempts` says, and not counted against it.
+
+    A job whose cancel was asked for has no next attempt, nor one that its worker gave up: that is
+    not this rule's affair.
 
     `_store/sql/parts/has_next_attempt.sql` says the same.
     """

@@ -36,6 +36,15 @@ def decode_record(
     Raises:
         JobRecordFetchDecodeErrors: one or more fields cannot be read; it names each.
     """
+    return cast("JobRecord[Input, Output, Error]", JobRecord(**decode_fields(row, queue)))
+
+
+def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
+    """Read the fields of a row's `JobRecord`, by name.
+
+    Raises:
+        JobRecordFetchDecodeErrors: one or more of them cannot be read; it names each.
+    """
     job_id = JobId(row.id)
     fields = row._asdict()
     errors: list[JobRecordDecodeError] = []
@@ -45,27 +54,35 @@ def decode_record(
                 fields[name] = reader(job_id, queue, name, text)
             except JobRecordDecodeError as error:
                 errors.append(error)
+    for name in _INTERNAL:
+        del fields[name]
     if errors:
         raise JobRecordFetchDecodeErrors(errors) from errors[0]
-    return cast("JobRecord[Input, Output, Error]", JobRecord(**fields))
+    return fields
 
 
-def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input, Any, Any]:
+def new_record(
+    new: NewJob, value: Input, options: Job[Any], created_at: str
+) -> JobRecord[Input, Any, Any]:
     """The record of a job that has just been inserted: all else is as `JobRecord` has it."""
     fields: dict[str, Any] = dict(zip(_AS_GIVEN, _get_as_given(new), strict=True))
     return JobRecord(
         id=JobId(new.id),
         created_at=timestamp_from_text(created_at),
-        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
-        input=job.input,
-        meta=job.meta,
+        scheduled_at=options.scheduled_at and options.scheduled_at.astimezone(UTC),
+        expires_at=options.expires_at and options.expires_at.astimezone(UTC),
+        input=value,
+        meta=options.meta,
         **fields,
     )
 
 
 #: The fields of a new job that its record has as they are.
 _AS_GIVEN: Final = tuple(
-    name for name in GIVEN if name not in ("id", "scheduled_at", "input", "meta")
+    name
+    for name in GIVEN
+    if name not in ("id", "scheduled_at", "expires_at", "input", "meta")
+    and not COLUMNS[name].internal
 )
 _get_as_given: Final = attrgetter(*_AS_GIVEN)
 
@@ -122,8 +139,11 @@ _HOW: Final[Mapping[str, _Reader]] = {
     "interval": _read_number(duration_from_text),
 }
 
+#: What a row has and a record has not.
+_INTERNAL: Final = tuple(name for name, column in COLUMNS.items() if column.internal)
+
 _READERS: Final = tuple(
     (name, _HOW[how])
     for name, column in COLUMNS.items()
-    if (how := column.read_as or column.type) in _HOW
+    if (how := column.read_as or column.type) in _HOW and not column.internal
 )

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import m25
-from m25._store.protocol import Written
+from m25._store.protocol import Release, Written
 from support.insides import store_of
 from support.original import (
     CANCEL,
@@ -227,7 +227,7 @@ async def test_a_reservation_of_ours_that_the_original_took_is_not_ours_any_more
         nothing = Written(set(), set())
         renewed = await store_of(m).heartbeat([claim], shared.lease, shared.reserved_timeout)
         assert renewed == nothing
-        assert await store_of(m).release([claim], []) == nothing
+        assert await store_of(m).release([Release(*claim)], []) == nothing
         assert await store_of(m).release_claims("shared", [token]) == []
         assert await rows(dsn, "select * from m25.job") == [before]
 

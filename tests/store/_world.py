@@ -21,6 +21,7 @@ from m25._store.protocol import (
     NewJob,
     Outcome,
     Position,
+    Release,
     Started,
     Store,
     Swept,
@@ -171,7 +172,7 @@ class WithVerbs(World):
         return results[outcome.id]
 
     async def release(self, *claims: ClaimedJob) -> set[str]:
-        return set((await self.store.release(claims, [])).ids)
+        return set((await self.store.release([Release(*claim) for claim in claims], [])).ids)
 
     async def sweep(
         self, *queue_names: str, allowed_losses: int = 3, limit: int = 100

@@ -14,7 +14,7 @@ from _world import LEASE, MemoryWorld, failure, job, make_id, success, token
 from m25._lifecycle import JobStatus
 from m25._store.failures import StatementFailed
 from m25._store.memory import MemoryStore
-from m25._store.protocol import ClaimedJob, WriteResult
+from m25._store.protocol import ClaimedJob, Release, WriteResult
 
 EPOCH = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -108,7 +108,7 @@ async def test_faults_are_told_the_name_of_every_call() -> None:
     await store.start([claim], LEASE)
     await store.heartbeat([claim], LEASE, LEASE)
     await store.settle([success(claim)], 3)
-    await store.release([claim], [])
+    await store.release([Release(*claim)], [])
     await store.find_suspects([], 1)
     await store.sweep([], [])
     await store.survey([])

@@ -14,7 +14,7 @@ from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, m
 
 from m25 import pg
 from m25._store.failures import RowRefused
-from m25._store.protocol import Enqueued, Exists, Held, NewJob, Written
+from m25._store.protocol import Enqueued, Exists, Held, NewJob, Release, Written
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:
@@ -280,7 +280,7 @@ async def test_who_listens_is_told_of_jobs_that_are_handed_back(world: WithVerbs
     claim = await world.claim_one()
     async with world.store.listen(["q"]) as told:
         assert await _next(told) is None
-        await world.store.release([claim], ["q"])
+        await world.store.release([Release(*claim)], ["q"])
         assert await _next(told) == "q"
 
 

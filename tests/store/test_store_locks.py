@@ -10,7 +10,7 @@ import pytest
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, failure, job, position, success, token
 
-from m25._store.protocol import ClaimedJob, Locked, WriteResult, Written
+from m25._store.protocol import ClaimedJob, Locked, Release, WriteResult, Written
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,9 @@ async def test_a_locked_job_is_not_released_and_the_others_are(world: WithVerbs)
     locked, fenced, other = claims = await world.claim()
     await world.settle(success(fenced))
     async with world.locked(locked.id, fenced.id):
-        assert await world.store.release(claims, []) == Written({other.id}, {locked.id})
+        assert await world.store.release([Release(*claim) for claim in claims], []) == Written(
+            {other.id}, {locked.id}
+        )
     assert await world.release(locked) == {locked.id}
 
 

@@ -64,10 +64,22 @@ async def cancelled(world: WithVerbs, queue_name: str) -> ClaimedJob:
     return claim
 
 
+async def reserved_to_be_cancelled(world: WithVerbs, queue_name: str) -> ClaimedJob:
+    claim = await reserved(world, queue_name)
+    await world.store.request_cancel(claim.id, queue_name)
+    return claim
+
+
+async def executing_to_be_cancelled(world: WithVerbs, queue_name: str) -> ClaimedJob:
+    claim = await executing(world, queue_name)
+    await world.store.request_cancel(claim.id, queue_name)
+    return claim
+
+
 LEADS: Mapping[JobStatus, list[Lead]] = {
     JobStatus.PENDING: [pending, pending_again],
-    JobStatus.RESERVED: [reserved],
-    JobStatus.EXECUTING: [executing, executing_after_setup],
+    JobStatus.RESERVED: [reserved, reserved_to_be_cancelled],
+    JobStatus.EXECUTING: [executing, executing_after_setup, executing_to_be_cancelled],
     JobStatus.SUCCEEDED: [succeeded],
     JobStatus.FAILED: [failed],
     JobStatus.CANCELLED: [cancelled],
@@ -87,6 +99,8 @@ VERBS: Mapping[str, list[Act]] = {
     ],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
+    "request_cancel": [lambda world, claim, name: world.store.request_cancel(claim.id, name)],
+    "report": [lambda world, claim, _: world.store.report([claim], ['{"done": 1}'])],
     "start": [lambda world, claim, _: world.start(claim)],
     "heartbeat": [lambda world, claim, _: world.heartbeat(claim)],
     "settle": [
@@ -97,6 +111,14 @@ VERBS: Mapping[str, list[Act]] = {
     "release": [lambda world, claim, _: world.release(claim)],
     "release_claims": [lambda world, claim, name: world.store.release_claims(name, [claim.token])],
     "sweep": [lambda world, _, name: world.sweep(name)],
+}
+
+
+#: Of the verbs that keep the status, what they write.
+WRITTEN = {
+    "heartbeat": "latest_heartbeat_at",
+    "request_cancel": "cancel_requested_at",
+    "report": "progress",
 }
 
 
@@ -117,9 +139,9 @@ async def test_the_table_of_moves_is_what_the_verbs_do(world: WithVerbs) -> None
                     after = JobStatus(row_after.status)
                     if after is not before:
                         seen[before, after].add(verb)
-                    elif verb == "heartbeat":
-                        at = row_after.latest_heartbeat_at
-                        assert row_after._replace(latest_heartbeat_at=None) == row
+                    elif written := WRITTEN.get(verb):
+                        at = getattr(row_after, written)
+                        assert row_after._replace(**{written: getattr(row, written)}) == row
                         assert (at is not None) == (before in lifecycle.VERBS[verb].moves)
                     else:
                         # A move that is not to be made changes nothing at all.
@@ -143,7 +165,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
                     await act(world, claim._replace(token=token()), queue_name)
                     assert await world.row(claim.id) == row, (verb, before)
                     assert await world.successor(claim.id) is None
-    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "sweep"}
+    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "request_cancel", "sweep"}
 
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:

@@ -12,7 +12,7 @@ import trio.testing
 
 import m25
 from m25._store.postgres import PostgresStore
-from m25._store.protocol import ClaimedJob
+from m25._store.protocol import ClaimedJob, Release
 from support.failing import connection_lost
 from support.insides import store_of
 from support.told import told
@@ -28,7 +28,7 @@ async def committed(store: PostgresStore, claims: list[ClaimedJob]) -> None:
 
 async def undone(store: PostgresStore, claims: list[ClaimedJob]) -> None:
     """The server goes down, and knows nothing of it."""
-    await store.release(claims, [])
+    await store.release([Release(*claim) for claim in claims], [])
 
 
 class Doubt:

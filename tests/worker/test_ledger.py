@@ -8,7 +8,7 @@ from uuid import uuid4
 import attrs
 import pytest
 
-from m25._store.protocol import ClaimedJob, Outcome
+from m25._store.protocol import ClaimedJob, Outcome, Release
 from m25._worker.executor import Executor
 from m25._worker.ledger import Ledger, Owed
 
@@ -154,7 +154,7 @@ def test_whoever_leaves_says_of_which_jobs_something_is_owed() -> None:
     held_back = ended(ledger, begun(ledger, SECOND))
     cut_short = begun(ledger, FIRST)
     ledger.end(cut_short)
-    ledger.owe_release(cut_short.job)
+    ledger.owe_release(Release(*cut_short.job))
     assert ledger.unwritten() == (written_next.job.id, held_back.job.id, cut_short.job.id)
 
 
@@ -220,7 +220,7 @@ def test_a_job_that_was_released_and_claimed_again_runs_twice_until_the_first_ha
 
 def test_a_release_stays_owed_until_the_database_has_answered() -> None:
     ledger = Ledger(10)
-    first, second = (running().job for _ in range(2))
+    first, second = (Release(*running().job) for _ in range(2))
     ledger.owe_release(first)
     assert ledger.owes
     assert not ledger.has_outcomes

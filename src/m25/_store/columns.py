@@ -36,6 +36,8 @@ class Column(NamedTuple):
     default: object = None
     #: PostgreSQL computes it from others.
     generated: bool = False
+    #: It is m25's own affair: a `JobRecord` does not have it.
+    internal: bool = False
 
 
 class JobRow(NamedTuple):
@@ -74,6 +76,18 @@ class JobRow(NamedTuple):
     crash_message: Annotated[str | None, Column("text")]
     crash_traceback: Annotated[str | None, Column("text")]
     meta: Annotated[str | None, Column("jsonb", "object", given=True, inherited=True, claimed=True)]
+    expires_at: Annotated[
+        str | None, Column("timestamptz", given=True, inherited=True, claimed=True)
+    ]
+    own_retry: Annotated[
+        bool | None, Column("boolean", given=True, inherited=True, claimed=True, internal=True)
+    ]
+    cancel_requested_at: Annotated[str | None, Column("timestamptz")]
+    cancelled_by: Annotated[str | None, Column("text")]
+    cancel_reason: Annotated[str | None, Column("text")]
+    setup_failures: Annotated[int | None, Column("integer", claimed=True, internal=True)]
+    progress: Annotated[str | None, Column("jsonb", inherited=True, claimed=True, internal=True)]
+    waiter: Annotated[str | None, Column("text", given=True, inherited=True, internal=True)]
     # fmt: on
 
 
@@ -92,5 +106,8 @@ HIDDEN: Final[Mapping[str, Column]] = {
 #: What is null once a job is released.
 OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
 GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
+#: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
+#: is not a part of it.
+COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter"))
 INHERITED: Final = tuple(name for name, column in COLUMNS.items() if column.inherited)
 CLAIMED: Final = tuple(name for name, column in COLUMNS.items() if column.claimed)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Mapping,
     Sequence,
@@ -16,7 +18,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
-import attrs
 import trio
 from psycopg import pq
 from psycopg.rows import tuple_row
@@ -27,6 +28,8 @@ from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
+    CancelAsked,
+    CancelRequest,
     ClaimedJob,
     Due,
     Enqueued,
@@ -37,12 +40,14 @@ from .protocol import (
     NewJob,
     Outcome,
     Position,
+    Release,
     Started,
     Store,
     Suspect,
     Swept,
     SweptQueue,
     Unserved,
+    Watched,
     Worker,
     WriteResult,
     Written,
@@ -133,15 +138,11 @@ class PostgresStore(Store):
             return cast("T", done.value)
         try:
             while True:
-                run = (
-                    partial(self._run_on_pool, pool or self._pool)
-                    if connection is None
-                    else partial(self._run_on, connection)
-                )
                 if is_written:
-                    rows = await complete(partial(run, statement), CLEAN_UP)
+                    run = partial(self._run_one, statement, connection, pool or self._pool)
+                    rows = await complete(run, CLEAN_UP)
                 else:
-                    rows = await run(statement)
+                    rows = await self._run_one(statement, connection, pool or self._pool)
                     is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
@@ -151,6 +152,14 @@ class PostgresStore(Store):
                 raise
             unknown = pg.OutcomeUnknown(f"what was written could not be looked up: {brief(error)}")
             raise sort_error(statement.name, unknown) from unknown
+
+    def _run_one(
+        self, statement: Statement, connection: pg.AsyncConnection[Any] | None, pool: pg.Pool
+    ) -> Awaitable[Rows]:
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        if connection is None:
+            return self._run_on_pool(pool, statement)
+        return self._run_on(connection, statement)
 
     async def _run_on_pool(self, pool: pg.Pool, statement: Statement) -> Rows:
         # That no connection is to be had is the statement's failure, too.
@@ -279,9 +288,41 @@ class PostgresStore(Store):
         queue_name: str,
         connection: pg.AsyncConnection[Any] | None = None,
         *,
+        by: str | None = None,
+        reason: str | None = None,
         lock_wait: timedelta | None = None,
     ) -> JobRow | None:
-        return await self._run(self._calls.cancel(id, queue_name, lock_wait), connection)
+        steps = self._calls.cancel(id, queue_name, by, reason, lock_wait)
+        return await self._run(steps, connection)
+
+    async def request_cancel(
+        self,
+        id: str,
+        queue_name: str,
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        lock_wait: timedelta | None = None,
+    ) -> JobRow | None:
+        steps = self._calls.request_cancel(id, queue_name, by, reason, lock_wait)
+        return await self._run(steps, connection)
+
+    async def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> list[CancelRequest]:
+        return await self._run(self._calls.find_cancel_requests(claims), pool=self._work_pool)
+
+    async def latest(
+        self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
+    ) -> dict[str, JobRow]:
+        return await self._run(self._calls.latest(ids), connection)
+
+    async def attempts(
+        self, id: str, connection: pg.AsyncConnection[Any] | None = None
+    ) -> list[JobRow]:
+        return await self._run(self._calls.attempts(id), connection)
+
+    async def watch(self, ids: Sequence[str], waiter: str) -> dict[str, Watched]:
+        return await self._run(self._calls.watch(ids, waiter))
 
     async def claim(
         self,
@@ -325,8 +366,11 @@ class PostgresStore(Store):
     ) -> dict[str, WriteResult]:
         return await self._run(self._calls.settle(outcomes, allowed_losses), pool=self._work_pool)
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
-        return await self._run(self._calls.release(claims, notify), pool=self._work_pool)
+    async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
+        return await self._run(self._calls.report(claims, progress), pool=self._heartbeat_pool)
+
+    async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
+        return await self._run(self._calls.release(releases, notify), pool=self._work_pool)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         return await self._run(self._calls.find_suspects(queues, limit), pool=self._work_pool)
@@ -356,7 +400,9 @@ class PostgresStore(Store):
         await self._run(self._calls.notify(queue_names))
 
     @asynccontextmanager
-    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
+    async def listen(
+        self, queue_names: Sequence[str]
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
         names = {self._calls.channel(name): name for name in queue_names}
         async with (
             pg.Listener.from_pool(self._pool) as listener,
@@ -364,9 +410,17 @@ class PostgresStore(Store):
         ):
             self._listener = listener
             try:
-                yield _Notified(events, names)
+                yield _Events(events, partial(_read_hint, names))
             finally:
                 self._listener = None
+
+    @asynccontextmanager
+    async def listen_for_ends(self, waiter: str) -> AsyncGenerator[AsyncIterator[str | None]]:
+        async with (
+            pg.Listener.from_pool(self._pool) as listener,
+            listener.subscribe(waiter, self._calls.waiters_channel()) as events,
+        ):
+            yield _Events(events, lambda _channel, payload: payload)
 
 
 def _commits(connection: pg.AsyncConnection[Any] | None) -> bool:
@@ -400,14 +454,32 @@ def _passing(
     return call
 
 
-@attrs.frozen
-class _Notified(AsyncIterator[str | None]):
-    """The queues whose workers are notified, by their own names."""
+def _read_hint(names: Mapping[str, str], channel: str, payload: str) -> str | CancelAsked:
+    # What is about one job has its id.
+    return CancelAsked(names[channel], payload) if payload else names[channel]
+
+
+class _Events(AsyncIterator[T | None]):
+    """What a subscriber is told, one payload after the other; a gap is `None`."""
 
     # No task in between, and no generator: neither costs nothing, and someone waits for a job.
-    _events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap]
-    _names: Mapping[str, str]
+    def __init__(
+        self,
+        events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap],
+        read: Callable[[str, str], T],
+    ) -> None:
+        self._events = events
+        #: Makes what is told of a channel and a payload.
+        self._read = read
+        self._waiting = deque[T]()
 
-    async def __anext__(self) -> str | None:
+    async def __anext__(self) -> T | None:
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
+            return self._waiting.popleft()
         event = await anext(self._events)
-        return None if isinstance(event, pg.Gap) else self._names[event.channel]
+        if isinstance(event, pg.Gap):
+            return None
+        first, *others = (self._read(event.channel, payload) for payload in event.payloads)
+        self._waiting.extend(others)
+        return first

@@ -1,4 +1,4 @@
-"""`Store`: everything m25 asks of a database, in plain values.
+"""`Store`: everything m25 asks of a database, in plain values; long, since all calls are here.
 
 Each call is one statement, or a transaction of its own, and each transition in it is guarded by the
 status it expects and, once a job is claimed, by the claim's token. All may be repeated after an
@@ -12,7 +12,7 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -36,6 +36,10 @@ class NewJob(NamedTuple):
     unique_key: str | None
     priority: int
     meta: str | None
+    expires_at: datetime | None = None
+    own_retry: bool | None = None
+    #: The channel of whoever waits for the job from the beginning.
+    waiter: str | None = None
 
 
 @attrs.frozen
@@ -97,8 +101,24 @@ class Outcome(NamedTuple):
     crash_type: str | None
     crash_message: str | None
     crash_traceback: str | None
-    #: The id that the next attempt will have, if there is to be one; `None` for success.
+    #: The id that the next attempt will have, if there is to be one. `None` for success, and where
+    #: this attempt is the last, whatever the retry rule says.
     next_attempt_id: str | None
+    #: After how many seconds the next attempt may run, as text; `None` is as the row has it.
+    retry_after: str | None = None
+
+
+class Release(NamedTuple):
+    """A claim that is given up without an outcome; the attempt is not counted."""
+
+    id: str
+    token: str
+    #: In how many seconds the job is due again, as text; `None` is as it was.
+    delay: str | None = None
+    #: Whether it is since its setup failed: that is counted on the row.
+    setup_failed: bool = False
+    #: Why it is cancelled, and not pending again; it also is where somebody has asked for that.
+    cancel_reason: str | None = None
 
 
 class Locked(NamedTuple):
@@ -115,6 +135,26 @@ class Written:
     ids: AbstractSet[str]
     #: Of those whose rows somebody has locked for now: still ours, and to be tried again.
     locked: AbstractSet[str]
+    #: Of `ids`, those whose cancel somebody has asked for; a release has cancelled them.
+    to_cancel: AbstractSet[str] = frozenset()
+
+
+class CancelRequest(NamedTuple):
+    """That somebody wants a job cancelled that is claimed."""
+
+    id: str
+    by: str | None
+    reason: str | None
+
+
+class Watched(NamedTuple):
+    """How the chain stands whose end somebody waits for."""
+
+    #: The latest attempt.
+    row: JobRow
+    #: Whether the end of the chain will be notified. If not, and it has not ended, somebody had the
+    #: row locked, or it has just changed: it is to be asked again.
+    is_watched: bool
 
 
 class WriteResult(enum.Enum):
@@ -160,14 +200,26 @@ class Suspect(NamedTuple):
 
 
 @attrs.frozen
+class DeclaredQueue:
+    """What a queue's declaration says that others must know."""
+
+    name: str
+    #: How long a handler may run where its job does not say.
+    default_job_timeout: timedelta
+    #: How many attempts a job has at most that does not say.
+    default_max_attempts: int = 1
+    #: The queue that is told of each chain that has failed.
+    on_failure: str | None = None
+
+
+@attrs.frozen
 class Worker:
     """What a worker says of itself."""
 
     id: str
     #: Of m25.
     version: str
-    #: By queue, how long a handler may run where its job does not say.
-    queues: Mapping[str, timedelta]
+    queues: Sequence[DeclaredQueue]
 
 
 class Swept(NamedTuple):
@@ -180,6 +232,15 @@ class Swept(NamedTuple):
     has_next_attempt: bool
     attempt: int
     max_attempts: int
+    #: Whether it ended as cancelled, since somebody had asked for that.
+    is_cancelled: bool = False
+
+
+class CancelAsked(NamedTuple):
+    """A hint that a job of a queue is to be cancelled, which some process has claimed."""
+
+    queue_name: str
+    job_id: str
 
 
 class Due(NamedTuple):
@@ -274,11 +335,52 @@ class Store(Protocol):
         queue_name: str,
         connection: Any = None,
         *,
+        by: str | None = None,
+        reason: str | None = None,
         lock_wait: timedelta | None = None,
     ) -> JobRow | None:
         """Cancel a job if it is pending, and return it; else `None`.
 
         Locks are waited for, and a cancellation ends it, as in `enqueue`.
+        """
+        ...
+
+    async def request_cancel(
+        self,
+        id: str,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        lock_wait: timedelta | None = None,
+    ) -> JobRow | None:
+        """Ask for the cancel of a job if it is claimed, and return it; else `None`.
+
+        Its owner is notified. Of several requests the first counts. A job that a worker of the
+        original m25 has claimed cannot be cancelled: `None`. Locks are waited for as in `enqueue`.
+        """
+        ...
+
+    async def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> list[CancelRequest]:
+        """Of claims that are still held, those whose cancel somebody has asked for."""
+        ...
+
+    async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
+        """Read the latest attempt of each chain, by the id that was asked, of any of its attempts.
+
+        An unknown id is left out.
+        """
+        ...
+
+    async def attempts(self, id: str, connection: Any = None) -> list[JobRow]:
+        """Read all attempts of a chain, in order; `id` is that of any of them."""
+        ...
+
+    async def watch(self, ids: Sequence[str], waiter: str) -> dict[str, Watched]:
+        """Have the ends of chains notified to `waiter`, a channel; by the id that was asked.
+
+        An unknown id is left out.
         """
         ...
 
@@ -335,8 +437,12 @@ class Store(Protocol):
         """End attempts, and insert the next where the retry rule says so, in one transaction."""
         ...
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
-        """Release claimed jobs, their attempts not counted.
+    async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
+        """Write how far handlers have come, as JSON. No lease is renewed by it."""
+        ...
+
+    async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
+        """Release claimed jobs, their attempts not counted: they are pending again, or cancelled.
 
         `notify` names the queues whose workers are told in the same commit.
         """
@@ -385,9 +491,21 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
-        """Receive the name of each queue whose workers are told that there may be work.
+    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | None]]:
+        """Receive what the workers of these queues are told.
 
-        `None` says that something may have been missed: any queue may have work.
+        The name of a queue says that there may be work, and `CancelAsked` that a job is to be
+        cancelled. `None` says that something may have been missed.
+        """
+        ...
+
+    def listen_for_ends(
+        self, waiter: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
+        """Receive the id of the first attempt of each chain that has ended and is watched.
+
+        `waiter` is what `watch` is given: up to 40 lower-case letters, digits and underscores, and
+        nobody else's. `None` says that something may have been missed. Chains that others alone
+        watch may come, too.
         """
         ...

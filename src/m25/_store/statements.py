@@ -17,7 +17,7 @@ from typing import Final
 
 from .. import migrations
 from ..pg._prepared import Prepared
-from .columns import CLAIMED, COLUMNS, GIVEN, INHERITED, OF_CLAIM
+from .columns import CLAIMED, COLUMNS, COMPARED, GIVEN, INHERITED, OF_CLAIM
 
 _FILES: Final = resources.files("m25._store") / "sql"
 
@@ -64,8 +64,7 @@ def _from_columns() -> dict[str, str]:
         "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
         "given_differences": _lines(
             f"case when {name} is distinct from wanted_{name} then '{name}' end"
-            for name in GIVEN
-            if name != "id"
+            for name in COMPARED
         ),
         "given_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in GIVEN),
         "inherited_columns": _names(INHERITED),

@@ -1,4 +1,4 @@
-"""What the calls of the store ask of a database, and what the answers mean; without any I/O.
+"""What the calls of the store ask of a database, without any I/O; long, since all are here.
 
 Each call is a generator: it yields the statements it needs, one after the other, is sent the rows
 of each, and returns the call's answer. Who runs it, and on what kind of connection, is a driver's
@@ -11,6 +11,7 @@ affair; a driver is a few lines (`PostgresStore` has one for Trio):
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -23,6 +24,7 @@ from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
+    CancelRequest,
     ClaimedJob,
     Due,
     Enqueued,
@@ -33,11 +35,13 @@ from .protocol import (
     NewJob,
     Outcome,
     Position,
+    Release,
     Started,
     Suspect,
     Swept,
     SweptQueue,
     Unserved,
+    Watched,
     Worker,
     WriteResult,
     Written,
@@ -68,6 +72,10 @@ Steps: TypeAlias = Generator[Statement, Rows, T]
 _TRIES: Final = 5
 
 
+def _boolean(value: bool | None) -> str | None:
+    return None if value is None else "true" if value else "false"
+
+
 class _Writer(NamedTuple):
     """How what is given of a type is written."""
 
@@ -82,6 +90,7 @@ _WRITERS: Final[Mapping[str, _Writer]] = {
     "integer": _Writer(str, plain_array),
     "smallint": _Writer(str, plain_array),
     "text": _Writer(None, array),
+    "boolean": _Writer(_boolean, array),
     "jsonb": _Writer(None, array),
     "timestamptz": _Writer(timestamp, array),
     "interval": _Writer(interval, array),
@@ -134,6 +143,9 @@ class Calls:
             first = left if len(left) == 1 else _without_repeats(left)
             rows = yield self._insert(list(first.values()), notify, lock_wait)
             created = {id: created_at for id, created_at, _ in rows}
+            if len(created) == len(jobs):
+                # As it nearly always is: all were inserted at once.
+                return [Enqueued(created[job.id]) for job in jobs]
             for position, job in first.items():
                 if job.id in created:
                     answers[position] = Enqueued(created[job.id])
@@ -191,16 +203,68 @@ class Calls:
         rows = yield Statement("get", {"id": plain_array(ids)})
         return {row[0]: JobRow._make(row) for row in rows}
 
+    def latest(self, ids: Sequence[str]) -> Steps[dict[str, JobRow]]:
+        rows = yield Statement("latest", {"id": plain_array(ids)})
+        return {asked: JobRow._make(row) for asked, *row in rows}
+
+    def attempts(self, id: str) -> Steps[list[JobRow]]:
+        rows = yield Statement("attempts", {"id": id})
+        return list(map(JobRow._make, rows))
+
+    def waiters_channel(self) -> str:
+        """The channel of jobs for which several processes wait."""
+        # No queue has a name that begins so.
+        return self.channel("\0waiters")
+
+    def watch(self, ids: Sequence[str], waiter: str) -> Steps[dict[str, Watched]]:
+        parameters = {
+            "id": plain_array(ids),
+            "waiter": waiter,
+            "all_waiters": self.waiters_channel(),
+        }
+        rows = yield Statement("watch", parameters)
+        return {asked: Watched(JobRow._make(row), bool(watched)) for asked, watched, *row in rows}
+
     def cancel(
-        self, id: str, queue_name: str, lock_wait: timedelta | None = None
+        self,
+        id: str,
+        queue_name: str,
+        by: str | None = None,
+        reason: str | None = None,
+        lock_wait: timedelta | None = None,
     ) -> Steps[JobRow | None]:
         parameters = {
             "id": id,
             "queue_name": queue_name,
+            "by": by,
+            "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
         rows = yield Statement("cancel", parameters, is_awaited=True)
-        return JobRow._make(rows[0]) if rows else None
+        return JobRow._make(rows[0][:-1]) if rows else None
+
+    def request_cancel(
+        self,
+        id: str,
+        queue_name: str,
+        by: str | None = None,
+        reason: str | None = None,
+        lock_wait: timedelta | None = None,
+    ) -> Steps[JobRow | None]:
+        parameters = {
+            "id": id,
+            "queue_name": queue_name,
+            "by": by,
+            "reason": reason,
+            "channel": self.channel(queue_name),
+            "lock_wait": _milliseconds(lock_wait),
+        }
+        rows = yield Statement("request_cancel", parameters, is_awaited=True)
+        return JobRow._make(rows[0][:-1]) if rows else None
+
+    def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
+        rows = yield Statement("find_cancel_requests", _columns(claims))
+        return list(map(CancelRequest._make, rows))
 
     def claim(
         self,
@@ -246,7 +310,7 @@ class Calls:
     def release_claims(self, queue_name: str, tokens: Sequence[str]) -> Steps[list[str]]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
         rows = yield Statement("release_claims", parameters)
-        return [id for (id,) in rows]
+        return [id for id, _ in rows]
 
     def start(
         self, claims: Sequence[ClaimedJob], lease: timedelta
@@ -265,6 +329,12 @@ class Calls:
             "reserved_timeout": interval(reserved_timeout),
         }
         rows = yield Statement("heartbeat", parameters)
+        ids = {id for id, _ in rows}
+        to_cancel = {id for id, is_to_cancel in rows if is_to_cancel}
+        return Written(ids, (yield from _find_locked(claims, ids)), to_cancel)
+
+    def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Steps[Written]:
+        rows = yield Statement("report", {**_columns(claims), "progress": array(progress)})
         ids = {id for (id,) in rows}
         return Written(ids, (yield from _find_locked(claims, ids)))
 
@@ -278,7 +348,7 @@ class Calls:
         rows = yield Statement("settle", {**written, "allowed_losses": str(allowed_losses)})
         results = {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
-            for id, has_next_attempt in rows
+            for id, has_next_attempt, _, _ in rows
         }
         if len(results) < len(outcomes):
             others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
@@ -286,11 +356,19 @@ class Calls:
             results.update((id, WriteResult(result)) for id, result in rows)
         return results
 
-    def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Steps[Written]:
-        parameters = {**_columns(claims), "channels": self._channels(notify)}
+    def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Steps[Written]:
+        claims = [ClaimedJob(release.id, release.token) for release in releases]
+        parameters = {
+            **_columns(claims),
+            "delay": array(release.delay for release in releases),
+            "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
+            "cancel_reason": array(release.cancel_reason for release in releases),
+            "channels": self._channels(notify),
+        }
         rows = yield Statement("release", parameters)
-        ids = {id for id, _ in rows}
-        return Written(ids, (yield from _find_locked(claims, ids)))
+        ids = {id for id, _, _ in rows}
+        cancelled = {id for id, is_cancelled, _ in rows if is_cancelled}
+        return Written(ids, (yield from _find_locked(claims, ids)), cancelled)
 
     def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Suspect]]:
         parameters = {
@@ -314,15 +392,19 @@ class Calls:
             "lease_expires_at": array(suspect.lease_expires_at for suspect in suspects),
         }
         rows = yield Statement("sweep", parameters)
-        return list(map(Swept._make, rows))
+        return [Swept._make(row[:-2]) for row in rows]
 
     def announce(self, worker: Worker, listener_pid: int | None) -> Steps[None]:
         """Say that a worker is there, by its own session and by the one that listens for it."""
+        queues = worker.queues
         parameters = {
             "id": worker.id,
             "version": worker.version,
-            "queue_name": array(worker.queues),
-            "default_job_timeout": array(map(interval, worker.queues.values())),
+            "queue_name": array(queue.name for queue in queues),
+            "default_job_timeout": array(interval(queue.default_job_timeout) for queue in queues),
+            "default_max_attempts": plain_array(queue.default_max_attempts for queue in queues),
+            "on_failure": array(queue.on_failure for queue in queues),
+            "channel": plain_array(self.channel(queue.name) for queue in queues),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
         yield Statement("announce", parameters)
@@ -392,5 +474,6 @@ def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
     return first
 
 
+@functools.lru_cache(16)
 def _milliseconds(lock_wait: timedelta | None) -> str | None:
     return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

@@ -16,7 +16,7 @@ import trio
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import Worker
+from .._store.protocol import DeclaredQueue, Worker
 
 #: How often it is said again though nothing has changed, in seconds.
 _INTERVAL: Final = 30.0
@@ -34,7 +34,7 @@ class Announcer:
         self._worker = Worker(
             id=runtime.worker_id,
             version=_version(),
-            queues={queue.name: queue.default_job_timeout for queue in queues},
+            queues=[DeclaredQueue(queue.name, queue.default_job_timeout) for queue in queues],
         )
 
     async def run(self) -> None:

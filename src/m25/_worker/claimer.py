@@ -13,8 +13,9 @@ from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
+from .environment import Environment
 from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
@@ -38,6 +39,7 @@ class Claimer:
         ledger: Ledger,
         settler: Settler,
         heartbeats: Heartbeats,
+        environment: Environment,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -45,6 +47,7 @@ class Claimer:
         self._ledger = ledger
         self._settler = settler
         self._heartbeats = heartbeats
+        self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
@@ -109,19 +112,21 @@ class Claimer:
             now = trio.current_time()
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-            for row in rows:
+            jobs = [ClaimedJob(row.id, token) for row in rows]
+            self._runtime.loop_watch.began(jobs, queue.name)
+            for row, job in zip(rows, jobs, strict=True):
                 executor = Executor(
                     queue=queue,
                     row=row,
-                    job=ClaimedJob(row.id, token),
+                    job=job,
                     runtime=self._runtime,
+                    environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     started=at_once,
                     emits_all=emits_all,
                 )
                 ledger.begin(executor)
-                self._runtime.loop_watch.began(executor.job, queue.name)
                 executors.start_soon(self._execute, executor)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
@@ -208,7 +213,8 @@ class Claimer:
         finally:
             self._ledger.end(executor)
             self._runtime.loop_watch.ended(executor.job)
-            self._heartbeats.executor_ended(executor)
+            if executor.misses:
+                self._heartbeats.executor_ended(executor)
             self._take_result(executor)
             self._settler.wakeup.set()
             self._hint.wakeup.set()
@@ -217,10 +223,11 @@ class Claimer:
         result = executor.result
         if isinstance(result, Outcome):
             self._ledger.owe(Owed.of(result, executor.row))
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+            if self._setup_again_at > -math.inf:
+                self._setup_backoff.worked()
+                self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(executor.job)  # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:

@@ -76,9 +76,8 @@ class Heartbeats:
                     self._locked |= locked
 
     def executor_ended(self, executor: Executor) -> None:
-        """Note that an executor has ended: an exchange that waits for its answer need not."""
-        if executor.misses:
-            self._send_answer.send_nowait(executor)
+        """Note that an executor has ended that was to answer: an exchange need not wait for it."""
+        self._send_answer.send_nowait(executor)
 
     def fence(self, executor: Executor) -> None:
         """Cancel an executor: the database says that its claim is fenced."""
@@ -90,7 +89,11 @@ class Heartbeats:
         running = list(self._ledger.running.values())
         for executor in plan.stale(running, self._queue.allowed_heartbeat_misses):
             executor.cancel(CancelReason.UNRESPONSIVE)
-        for executor in plan.overdue(running, trio.current_time(), interval):
+        now = trio.current_time()
+        if self._queue.runs == "thread":
+            for executor in running:
+                executor.look_at_thread(now)
+        for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
                 # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .._store.protocol import ClaimedJob, JobRow, Outcome
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Ledger:
         self._outcomes: list[Owed] = []
         #: Outcomes of jobs whose claim is in doubt.
         self._held_back: list[Owed] = []
-        self._releases: list[ClaimedJob] = []
+        self._releases: list[Release] = []
         #: Outcomes and releases whose rows somebody had locked when they were last tried.
         self._locked_outcomes: list[Owed] = []
-        self._locked_releases: list[ClaimedJob] = []
+        self._locked_releases: list[Release] = []
 
     # Claims
 
@@ -110,9 +110,9 @@ class Ledger:
         early = owed.outcome.token == self.in_doubt
         (self._held_back if early else self._outcomes).append(owed)
 
-    def owe_release(self, job: ClaimedJob) -> None:
+    def owe_release(self, release: Release) -> None:
         """A job is to be released."""
-        self._releases.append(job)
+        self._releases.append(release)
 
     def write_held_back(self) -> None:
         """Let the outcomes that were held back be written, whatever became of their claim: where it
@@ -166,11 +166,11 @@ class Ledger:
         del self._outcomes[: len(outcomes)]
         self._locked_outcomes += (owed for owed in outcomes if owed.outcome.id in locked)
 
-    def next_releases(self) -> Sequence[ClaimedJob]:
+    def next_releases(self) -> Sequence[Release]:
         """What to release next. It stays owed until it is `released`."""
         return self._releases[:]
 
-    def released(self, jobs: Sequence[ClaimedJob], locked: AbstractSet[str] = frozenset()) -> None:
+    def released(self, jobs: Sequence[Release], locked: AbstractSet[str] = frozenset()) -> None:
         """These, the latest `next_releases`, were released, or their claims were fenced; but for
         those of the jobs that are `locked`.
         """

@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-import attrs
 import trio
 
+from ...pg._wakeup import Wakeup
+from ..protocol import CancelAsked
 
-@attrs.frozen(eq=False)
-class _Listener:
-    queue_names: frozenset[str]
-    channel: trio.MemorySendChannel[str | None]
+T = TypeVar("T")
 
-    def notify(self, name: str) -> None:
-        # What was not taken in yet is summed up, so that nothing is lost and nothing grows: behind
-        # a name that waits goes one `None`, which says "any queue", and behind that nothing more.
-        waiting = self.channel.statistics().current_buffer_used
-        if name in self.queue_names and waiting < 2:
-            self.channel.send_nowait(None if waiting else name)
+
+class _Listener(AsyncIterator[T | None], Generic[T]):
+    """What has come and was not taken in yet, each once: so nothing is lost and nothing grows."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._wakeup = Wakeup()
+        # `None` is the first that comes, as nobody knows what was missed before.
+        self._waiting: dict[T | None, None] = {None: None}
+        self._wakeup.set()
+
+    def notify(self, name: str, what: T) -> None:
+        if name in self._names:
+            self._waiting[what] = None
+            self._wakeup.set()
+
+    async def __anext__(self) -> T | None:
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            await self._wakeup.wait()
+        what = next(iter(self._waiting))
+        del self._waiting[what]
+        return what
 
 
 class Listeners:
     """All listeners of a store."""
 
     def __init__(self) -> None:
-        self._all: list[_Listener] = []
+        self._workers: list[_Listener[str | CancelAsked]] = []
+        self._waiters: list[_Listener[str]] = []
 
-    def notify(self, queue_names: Sequence[str]) -> None:
+    def notify(self, queue_names: Iterable[str]) -> None:
         """Let all know whom it concerns that there may be work on these queues."""
-        for listener in self._all:
+        for listener in self._workers:
             for name in queue_names:
-                listener.notify(name)
+                listener.notify(name, name)
+
+    def ask_to_cancel(self, asked: CancelAsked) -> None:
+        """Let all know whom it concerns that a job is to be cancelled."""
+        for listener in self._workers:
+            listener.notify(asked.queue_name, asked)
+
+    def chain_ended(self, waiter: str, first_id: str) -> None:
+        """Let all know that wait on this channel that a chain has ended."""
+        for listener in self._waiters:
+            listener.notify(waiter, first_id)
 
     @contextmanager
-    def add(self, queue_names: Sequence[str]) -> Generator[AsyncIterator[str | None]]:
-        """Listen; the first that comes is `None`, as nobody knows what was missed before."""
-        send, receive = trio.open_memory_channel[str | None](2)
-        listener = _Listener(frozenset(queue_names), send)
-        send.send_nowait(None)
-        self._all.append(listener)
-        try:
-            with send, receive:
-                yield receive
-        finally:
-            self._all.remove(listener)
+    def add(self, queue_names: Iterable[str]) -> Generator[AsyncIterator[str | CancelAsked | None]]:
+        """Listen as the workers of these queues do."""
+        listener = _Listener[str | CancelAsked](queue_names)
+        with _among(self._workers, listener):
+            yield listener
+
+    @contextmanager
+    def add_waiter(self, channels: Iterable[str]) -> Generator[AsyncIterator[str | None]]:
+        """Listen on these channels for the ends of chains."""
+        listener = _Listener[str](channels)
+        with _among(self._waiters, listener):
+            yield listener
+
+
+@contextmanager
+def _among(listeners: list[_Listener[T]], listener: _Listener[T]) -> Generator[None]:
+    listeners.append(listener)
+    try:
+        yield
+    finally:
+        listeners.remove(listener)

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from ..._lifecycle import JobStatus, derive_status, is_dead
-from ..columns import COLUMNS, GIVEN, HIDDEN, INHERITED
+from ..columns import COLUMNS, COMPARED, GIVEN, HIDDEN, INHERITED
 from ..protocol import JobRow, NewJob, SweptQueue
 from .jsonb import as_jsonb, is_same_jsonb
 
@@ -53,6 +53,10 @@ class Row:
     deadline: int | None
     latest_heartbeat_at: int | None
     failure_reason: str | None
+    input: str
+    error_data: str | None
+    crash_type: str | None
+    crash_message: str | None
     attempt: int
     max_attempts: int
     original_attempt_id: str | None
@@ -63,6 +67,11 @@ class Row:
     losses: int
     claim_token: str | None
     lease_expires_at: int | None
+    cancel_requested_at: int | None
+    cancelled_by: str | None
+    cancel_reason: str | None
+    setup_failures: int | None
+    waiter: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})
@@ -192,9 +201,7 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 #: The columns that are given but for the id, each with how two values of it are compared.
 _COMPARED: Final[Sequence[tuple[str, Callable[[Any, Any], bool]]]] = tuple(
-    (name, _is_same_json if COLUMNS[name].type == "jsonb" else operator.eq)
-    for name in GIVEN
-    if name != "id"
+    (name, _is_same_json if COLUMNS[name].type == "jsonb" else operator.eq) for name in COMPARED
 )
 _WRITERS: Final = tuple(
     (name, _KEPT[COLUMNS[name].type]) for name in GIVEN if COLUMNS[name].type in _KEPT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -11,15 +12,18 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import trio
 
-from ..._lifecycle import JobStatus, reason_of_death
+from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    CancelAsked,
+    CancelRequest,
     ClaimedJob,
+    DeclaredQueue,
     Due,
     Enqueued,
     Exists,
@@ -29,31 +33,40 @@ from ..protocol import (
     NewJob,
     Outcome,
     Position,
+    Release,
     Started,
     Store,
     Suspect,
     Swept,
     SweptQueue,
     Unserved,
+    Watched,
     Worker,
     WriteResult,
     Written,
 )
 from .clock import Clock
-from .jsonb import optional_jsonb
+from .jsonb import as_jsonb, optional_jsonb
 from .listeners import Listeners
 from .rows import (
     DAY,
+    LARGEST_INTEGER,
     MICROSECOND,
     SECOND,
     UNIX_EPOCH,
     Row,
+    microseconds,
     new_row,
     seconds,
 )
 from .table import Table
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
+
+#: The channel of jobs for which several processes wait.
+_ALL_WAITERS: Final = "all"
+#: Of a job that is told of a failure, where its queue has no worker that says.
+_TIMEOUT: Final = timedelta(minutes=5)
 
 
 class MemoryStore(Store):
@@ -83,6 +96,8 @@ class MemoryStore(Store):
         self._way = Way(self._clock, fault)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
+        #: By name, what workers have declared.
+        self._queues: dict[str, DeclaredQueue] = {}
 
     # For tests
 
@@ -202,6 +217,8 @@ class MemoryStore(Store):
         queue_name: str,
         connection: Any = None,
         *,
+        by: str | None = None,
+        reason: str | None = None,
         lock_wait: timedelta | None = None,  # noqa: ARG002
     ) -> JobRow | None:
         refuse_connection(connection)
@@ -211,8 +228,77 @@ class MemoryStore(Store):
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
                 return None
-            self._table.write("cancel", row, cancelled_at=now)
+            self._table.write(
+                "cancel", row, cancelled_at=now, cancelled_by=by, cancel_reason=reason
+            )
+            self._chain_ended(row)
             return row.answer()
+
+    async def request_cancel(
+        self,
+        id: str,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> JobRow | None:
+        refuse_connection(connection)
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("request_cancel") as now:
+            row = self._table.rows.get(id)
+            if row is None or row.queue_name != queue_name or row.status not in LIVE:
+                return None
+            if row.claim_token is None:
+                return None
+            if row.cancel_requested_at is None:
+                self._table.write(
+                    "request_cancel",
+                    row,
+                    cancel_requested_at=now,
+                    cancelled_by=by,
+                    cancel_reason=reason,
+                )
+            self._listeners.ask_to_cancel(CancelAsked(queue_name, id))
+            return row.answer()
+
+    async def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> list[CancelRequest]:
+        async with self._way.call("find_cancel_requests"):
+            return [
+                CancelRequest(row.id, row.cancelled_by, row.cancel_reason)
+                for row in map(self._table.rows.get, (claim.id for claim in claims))
+                if row is not None
+                and ClaimedJob(row.id, row.claim_token or "") in claims
+                and row.status in LIVE
+                and row.cancel_requested_at is not None
+            ]
+
+    async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
+        refuse_connection(connection)
+        async with self._way.call("latest"):
+            chains = {id: self._table.chain(id) for id in ids}
+            return {id: chain[-1].answer() for id, chain in chains.items() if chain}
+
+    async def attempts(self, id: str, connection: Any = None) -> list[JobRow]:
+        refuse_connection(connection)
+        async with self._way.call("attempts"):
+            return [row.answer() for row in self._table.chain(id)]
+
+    async def watch(self, ids: Sequence[str], waiter: str) -> dict[str, Watched]:
+        async with self._way.call("watch"):
+            watched: dict[str, Watched] = {}
+            for id in ids:
+                chain = self._table.chain(id)
+                if not chain:
+                    continue
+                row = chain[-1]
+                # A row that ended is left as it is.
+                if row.status not in FINAL and row.id not in self._table.locked:
+                    row.waiter = waiter if row.waiter in (None, waiter) else _ALL_WAITERS
+                watched[id] = Watched(row.answer(), row.waiter in (waiter, _ALL_WAITERS))
+            return watched
 
     async def claim(
         self,
@@ -272,11 +358,15 @@ class MemoryStore(Store):
             return Written(held, locked)
 
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
-        async with self._way.call("release_claims"):
+        async with self._way.call("release_claims") as now:
             wanted = set(tokens)
             rows = [row for row in self._table.unlocked(queue_name) if row.claim_token in wanted]
             for row in rows:
-                self._table.release("release_claims", row)
+                if row.cancel_requested_at is None:
+                    self._table.release("release_claims", row)
+                else:
+                    self._table.cancel_held("release_claims", row, now)
+                    self._chain_ended(row)
             return [row.id for row in rows]
 
     async def start(self, claims: Sequence[ClaimedJob], lease: timedelta) -> list[Started | Locked]:
@@ -308,6 +398,15 @@ class MemoryStore(Store):
                 self._table.write(
                     "heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry
                 )
+            to_cancel = {row.id for row in rows if row.cancel_requested_at is not None}
+            return Written({row.id for row in rows}, locked, to_cancel)
+
+    async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
+        async with self._way.call("report"):
+            rows, locked = self._table.held(claims)
+            reports = dict(zip((claim.id for claim in claims), progress, strict=True))
+            for row in rows:
+                self._table.write("report", row, progress=as_jsonb(reports[row.id]))
             return Written({row.id for row in rows}, locked)
 
     async def settle(
@@ -325,14 +424,32 @@ class MemoryStore(Store):
                 ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
-    async def release(self, claims: Sequence[ClaimedJob], notify: Sequence[str]) -> Written:
-        async with self._way.call("release"):
+    async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
+        async with self._way.call("release") as now:
+            claims = [ClaimedJob(release.id, release.token) for release in releases]
+            by_id = {release.id: release for release in releases}
             rows, locked = self._table.held(claims)
+            cancelled: set[str] = set()
             for row in rows:
-                self._table.release("release", row)
-            if rows:
+                release = by_id[row.id]
+                if row.cancel_requested_at is not None or release.cancel_reason is not None:
+                    # What was said with the request counts first.
+                    reason = row.cancel_reason or release.cancel_reason
+                    self._table.cancel_held("release", row, now, reason)
+                    self._chain_ended(row)
+                    cancelled.add(row.id)
+                    continue
+                scheduled_at, setup_failures = row.scheduled_at, row.setup_failures
+                if release.delay is not None:
+                    scheduled_at = now + microseconds(release.delay)
+                if release.setup_failed:
+                    setup_failures = min(setup_failures or 0, LARGEST_INTEGER - 1) + 1
+                self._table.release(
+                    "release", row, scheduled_at=scheduled_at, setup_failures=setup_failures
+                )
+            if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
-            return Written({row.id for row in rows}, locked)
+            return Written({row.id for row in rows}, locked, cancelled)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         async with self._way.call("find_suspects") as now:
@@ -362,6 +479,7 @@ class MemoryStore(Store):
     async def announce(self, worker: Worker) -> None:
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
+            self._queues.update((queue.name, queue) for queue in worker.queues)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
@@ -406,10 +524,18 @@ class MemoryStore(Store):
             self._listeners.notify(queue_names)
 
     @asynccontextmanager
-    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
+    async def listen(
+        self, queue_names: Sequence[str]
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
         await trio.lowlevel.checkpoint()
         with self._listeners.add(queue_names) as names:
             yield names
+
+    @asynccontextmanager
+    async def listen_for_ends(self, waiter: str) -> AsyncGenerator[AsyncIterator[str | None]]:
+        await trio.lowlevel.checkpoint()
+        with self._listeners.add_waiter((waiter, _ALL_WAITERS)) as ids:
+            yield ids
 
     # What the calls share
 
@@ -430,13 +556,60 @@ class MemoryStore(Store):
         if row.id in self._table.locked:
             return WriteResult.LOCKED
         written = outcome._asdict()
-        for name in ("id", "token", "failure_reason", "next_attempt_id"):
+        for name in ("id", "token", "failure_reason", "next_attempt_id", "retry_after"):
             del written[name]
         reason, next_id = outcome.failure_reason, outcome.next_attempt_id
-        retried = self._table.end("settle", row, now, reason, next_id, allowed_losses, **written)
-        return WriteResult.RETRIED if retried else WriteResult.SETTLED
+        after = None if outcome.retry_after is None else microseconds(outcome.retry_after)
+        if self._table.end(
+            "settle", row, now, reason, next_id, allowed_losses, retry_after=after, **written
+        ):
+            return WriteResult.RETRIED
+        self._tell_of_failure(row, now)
+        self._chain_ended(row)
+        return WriteResult.SETTLED
+
+    def _chain_ended(self, row: Row) -> None:
+        if row.waiter is not None:
+            self._listeners.chain_ended(row.waiter, row.original_attempt_id or row.id)
+
+    def _tell_of_failure(self, row: Row, now: int) -> None:
+        """Insert a job for the queue that is told of failures, once the last attempt has failed."""
+        source = self._queues.get(row.queue_name)
+        if row.failure_reason is None or source is None or source.on_failure is None:
+            return
+        target = self._queues.get(source.on_failure, DeclaredQueue(source.on_failure, _TIMEOUT))
+        error = row.error_data
+        if row.crash_type is not None:
+            message = "" if row.crash_message is None else f": {row.crash_message}"
+            error = row.crash_type + message
+        told = {
+            "job_id": row.original_attempt_id or row.id,
+            "queue": row.queue_name,
+            "attempts": row.attempt,
+            "reason": row.failure_reason,
+            "error": error,
+            "input": json.loads(row.input),
+        }
+        job = NewJob(
+            id=self._make_id(),
+            queue_name=target.name,
+            scheduled_at=None,
+            input=json.dumps(told),
+            timeout=target.default_job_timeout,
+            max_attempts=target.default_max_attempts,
+            retry_delay=timedelta(0),
+            unique_key=None,
+            priority=0,
+            meta=None,
+        )
+        self._table.insert(new_row(job, now))
+        self._listeners.notify([target.name])
 
     def _sweep(self, row: Row, queue: SweptQueue, now: int) -> Swept:
+        if row.cancel_requested_at is not None:
+            self._table.cancel_held("sweep", row, now)
+            self._chain_ended(row)
+            return Swept(row.queue_name, row.id, None, False, row.attempt, row.max_attempts, True)
         if row.status is JobStatus.RESERVED:
             self._table.release("sweep", row)
             return Swept(row.queue_name, row.id, None, False, row.attempt, row.max_attempts)
@@ -451,4 +624,7 @@ class MemoryStore(Store):
             claim_token=None,
             lease_expires_at=None,
         )
+        if not retried:
+            self._tell_of_failure(row, now)
+            self._chain_ended(row)
         return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)

@@ -85,9 +85,20 @@ class Table:
         row.created_at = now
         insort(pending, row.key)
 
-    def release(self, verb: str, row: Row) -> None:
+    def release(self, verb: str, row: Row, **columns: Any) -> None:
         """Make a live row pending again, with nothing of its claim left."""
-        self.write(verb, row, **dict.fromkeys(OF_CLAIM))
+        self.write(verb, row, **dict.fromkeys(OF_CLAIM), **columns)
+
+    def cancel_held(self, verb: str, row: Row, now: int, reason: str | None = None) -> None:
+        """End a live row as cancelled."""
+        self.write(
+            verb,
+            row,
+            cancelled_at=now,
+            cancel_reason=row.cancel_reason if reason is None else reason,
+            claim_token=None,
+            lease_expires_at=None,
+        )
 
     def end(
         self,
@@ -97,9 +108,13 @@ class Table:
         failure_reason: str | None,
         next_attempt_id: str | None,
         allowed_losses: int,
+        retry_after: int | None = None,
         **columns: Any,
     ) -> bool:
-        """End an attempt; return whether the next was inserted, as the retry rule says."""
+        """End an attempt; return whether the next was inserted, as the retry rule says.
+
+        Without the id of a next attempt, this one is the last.
+        """
         lost = failure_reason == FailureReason.HEARTBEAT_TIMEOUT.value
         self.write(
             verb,
@@ -117,16 +132,18 @@ class Table:
             allowed_losses=allowed_losses,
         ):
             return False
-        assert next_attempt_id is not None
+        if next_attempt_id is None or row.cancel_requested_at is not None:
+            return False
         if next_attempt_id in self.rows:
             return False
+        delay = row.retry_delay if retry_after is None else retry_after
         self.insert(
             Row(
                 **row.inherited(),
                 id=next_attempt_id,
                 created_at=now,
                 # What was lost with its process is followed at once.
-                scheduled_at=now if lost else now + within_bounds(row.retry_delay),
+                scheduled_at=now if lost else now + within_bounds(delay),
                 attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
                 original_attempt_id=row.original_attempt_id or row.id,
                 previous_attempt_id=row.id,
@@ -135,6 +152,15 @@ class Table:
         return True
 
     # Reading
+
+    def chain(self, id: str) -> list[Row]:
+        """All attempts of a chain, in order, by the id of any of them."""
+        row = self.rows.get(id)
+        if row is None:
+            return []
+        first = row.original_attempt_id or row.id
+        chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
+        return sorted(chain, key=lambda row: row.attempt)
 
     def queue_names(self) -> list[str]:
         """The queues that have pending jobs, by name."""

@@ -23,7 +23,7 @@ class Workers:
     def announce(self, worker: Worker, now: int) -> None:
         """A worker says that it is there."""
         self._has_sessions[worker.id[:_PREFIX]] = True
-        self._heard[worker.id] = now, frozenset(worker.queues)
+        self._heard[worker.id] = now, frozenset(queue.name for queue in worker.queues)
 
     def dismiss(self, worker_id: str) -> None:
         """A worker says goodbye."""

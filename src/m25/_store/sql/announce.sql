@@ -10,14 +10,32 @@ with session as (
         and backend_start is not null
 ),
 declared as (
-    insert into {schema}.queue (name, default_job_timeout)
-    select name, default_job_timeout
-    from unnest(%(queue_name)s::text[], %(default_job_timeout)s::interval[])
-        as q (name, default_job_timeout)
+    insert into {schema}.queue (
+        name, default_job_timeout, default_max_attempts, on_failure, channel
+    )
+    select *
+    from unnest(
+        %(queue_name)s::text[],
+        %(default_job_timeout)s::interval[],
+        %(default_max_attempts)s::integer[],
+        %(on_failure)s::text[],
+        %(channel)s::text[]
+    ) as q (name, default_job_timeout, default_max_attempts, on_failure, channel)
     order by name
     on conflict (name) do update
-    set default_job_timeout = excluded.default_job_timeout, updated_at = now()
-    where queue.default_job_timeout is distinct from excluded.default_job_timeout
+    set
+        default_job_timeout = excluded.default_job_timeout,
+        default_max_attempts = excluded.default_max_attempts,
+        on_failure = excluded.on_failure,
+        channel = excluded.channel,
+        updated_at = now()
+    where (queue.default_job_timeout, queue.default_max_attempts, queue.on_failure, queue.channel)
+        is distinct from (
+            excluded.default_job_timeout,
+            excluded.default_max_attempts,
+            excluded.on_failure,
+            excluded.channel
+        )
     returning name
 )
 insert into {schema}.worker (id, version, queues, session_pids, session_starts)

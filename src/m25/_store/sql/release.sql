@@ -1,16 +1,63 @@
--- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left.
+-- Release claimed jobs: pending again, the attempt not counted, nothing of the claim left; or cancelled,
+-- where somebody has asked for that, or the caller says why.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
--- row that is live under the caller's own claim token is written. `channels` are notified in the same
--- commit.
-with {held},
+-- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
+-- read from the row once it is locked. `channels` are notified in the same commit.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(delay)s::interval[],
+        %(setup_failed)s::boolean[],
+        %(cancel_reason)s::text[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason)
+),
+held as materialized (
+    select
+        job.id,
+        wanted.delay,
+        wanted.setup_failed,
+        wanted.cancel_reason,
+        wanted.cancel_reason is not null
+            or job.cancel_requested_at is not null -- rule: a cancel is not lost
+            as is_cancelled
+    from {schema}.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job skip locked
+),
+{cancelled},
 released as (
     update {schema}.job
     set
+        scheduled_at = coalesce(now() + held.delay, job.scheduled_at),
+        setup_failures = case
+            when held.setup_failed
+            then least(coalesce(job.setup_failures, 0), 2147483646) + 1
+            else job.setup_failures
+        end,
         {released}
-    where id = any(array(select id from held)) -- rule: a job is released by its own claim
-    returning id
+    from held
+    where job.id = any(
+            array(select id from held where not is_cancelled) -- rule: a job is released by its own claim
+        )
+        and held.id = job.id
+    returning job.id
 )
 select
     id::text,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
+    false as is_cancelled,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel)::text
+        as notified
 from released
+union all
+select
+    id::text,
+    true,
+    {cancel_notified}
+from cancelled

@@ -1,7 +1,7 @@
 -- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
 -- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
 -- somebody else has locked is left to its lease. They are found first, without an order, since a walk
--- in id order would be over the whole table.
+-- in id order would be over the whole table. What somebody wants cancelled is cancelled.
 with taken as materialized (
     select id
     from {schema}.job
@@ -12,16 +12,27 @@ with taken as materialized (
         and claim_token = any(%(claim_token)s::uuid[])
 ),
 held as materialized (
-    select id
+    select id, null::text as cancel_reason, cancel_requested_at is not null as is_cancelled
     from {schema}.job
     where id = any(array(select id from taken))
         and finished_at is null
+        and cancelled_at is null
         and claim_token = any(%(claim_token)s::uuid[])
     order by id
     for no key update skip locked -- rule: a locked row is left to its lease
+),
+{cancelled},
+released as (
+    update {schema}.job
+    set
+        {released}
+    where id = any(array(select id from held where not is_cancelled))
+    returning id
 )
-update {schema}.job
-set
-    {released}
-where id = any(array(select id from held))
-returning id::text
+select id::text, null as notified
+from released
+union all
+select
+    id::text,
+    {cancel_notified}
+from cancelled

@@ -1,5 +1,6 @@
 -- End attempts: write each one's outcome and, where the retry rule says so, insert the next attempt,
--- in one statement and so in one transaction.
+-- in one statement and so in one transaction. Where a chain has failed, the queue is told that its
+-- queue names for that; and where somebody waits for its end, that is notified.
 -- Safe under concurrency: a row that somebody else has locked is left out, and keeps none of the others
 -- waiting; only a row that is executing under the outcome's own claim token is written, so a worker
 -- that lost its claim changes nothing. The next attempt's id was made by the caller, so a repeat after
@@ -16,10 +17,11 @@ with outcome as (
         %(crash_type)s::text[],
         %(crash_message)s::text[],
         %(crash_traceback)s::text[],
-        %(next_attempt_id)s::uuid[]
+        %(next_attempt_id)s::uuid[],
+        %(retry_after)s::interval[]
     ) as o (
         id, claim_token, failure_reason, output, error_data, crash_type, crash_message,
-        crash_traceback, next_attempt_id
+        crash_traceback, next_attempt_id, retry_after
     )
 ),
 held as materialized (
@@ -51,7 +53,22 @@ settled as (
         and outcome.claim_token = job.claim_token -- rule: an outcome is written to its own claim
     returning
         outcome.next_attempt_id,
+        outcome.retry_after,
+        job.cancel_requested_at,
+        job.error_data,
+        job.crash_type,
+        job.crash_message,
         {failed_columns}
+),
+failed as (
+    select
+        *,
+        next_attempt_id is null
+            or cancel_requested_at is not null -- rule: what is to be cancelled ends
+            as is_last,
+        %(allowed_losses)s::integer as allowed_losses
+    from settled
+    where failure_reason is not null
 ),
 next_attempt as (
     insert into {schema}.job (
@@ -61,12 +78,22 @@ next_attempt as (
     select
         next_attempt_id,
         {next_attempt}
-    from settled
-    cross join (select %(allowed_losses)s::integer as allowed_losses) as queue
-    where {has_next_attempt}
+    from failed
+    where not is_last and {has_next_attempt}
     on conflict (id) do nothing
     returning previous_attempt_id
-)
-select settled.id::text, next_attempt.previous_attempt_id is not null as has_next_attempt
+),
+{failure_told}
+select
+    settled.id::text,
+    next_attempt.previous_attempt_id is not null as has_next_attempt,
+    case
+        when settled.waiter is not null and next_attempt.previous_attempt_id is null
+        -- rule: the end of a chain is notified
+        then pg_notify(
+            settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text
+        )::text
+    end as notified,
+    {failure_notified}
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id

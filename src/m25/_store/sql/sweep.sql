@@ -5,6 +5,9 @@
 --   executing, claimed by the original's worker, deadline over -> failed, job_timeout, next attempt
 --   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
+--   any of these whose cancel somebody has asked for           -> cancelled
+-- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
+-- for its end, that is notified.
 -- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
 -- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
 -- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
@@ -22,7 +25,12 @@ suspect as (
     ) as s (id, claim_token, lease_expires_at)
 ),
 dead as materialized (
-    select job.id, job.status, job.claim_token is not null as ours
+    select
+        job.id,
+        job.status,
+        job.claim_token is not null as ours,
+        job.cancel_requested_at is not null -- rule: a lost job's cancel is not lost
+            as is_cancelled
     from {schema}.job
     join suspect on suspect.id = job.id
     where job.id = any(%(id)s::uuid[])
@@ -39,6 +47,11 @@ dead as materialized (
         end
     for no key update of job skip locked
 ),
+held as (
+    select id, is_cancelled, null::text as cancel_reason
+    from dead
+),
+{cancelled},
 failed as (
     update {schema}.job
     set
@@ -47,10 +60,17 @@ failed as (
         losses = least(losses, 2147483646) + dead.ours::int,
         claim_token = null,
         lease_expires_at = null
-    from dead
-    where job.id = any(array(select id from dead where status = 'executing'))
+    from dead, queue
+    where job.id = any(array(select id from dead where status = 'executing' and not is_cancelled))
         and dead.id = job.id
+        and queue.name = job.queue_name
     returning
+        queue.allowed_losses,
+        false as is_last,
+        null::interval as retry_after,
+        null::jsonb as error_data,
+        null::text as crash_type,
+        null::text as crash_message,
         {failed_columns}
 ),
 next_attempt as (
@@ -60,15 +80,15 @@ next_attempt as (
     select
         {next_attempt}
     from failed
-    join queue on queue.name = failed.queue_name
     where {has_next_attempt}
     returning previous_attempt_id
 ),
+{failure_told},
 released as (
     update {schema}.job
     set
         {released}
-    where id = any(array(select id from dead where status = 'reserved'))
+    where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )
 select
@@ -77,9 +97,18 @@ select
     failed.failure_reason,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     failed.attempt,
-    failed.max_attempts
+    failed.max_attempts,
+    false as is_cancelled,
+    case
+        when failed.waiter is not null and next_attempt.previous_attempt_id is null
+        then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
+    end as notified,
+    {failure_notified}
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts
+select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
 from released
+union all
+select queue_name, id::text, null, false, attempt, max_attempts, true, {cancel_notified}, null
+from cancelled

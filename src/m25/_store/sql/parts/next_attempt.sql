@@ -4,7 +4,9 @@
 -- What was lost with its process is followed at once.
 -- rule: a retry waits
 now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
-    secs => greatest(least(extract(epoch from retry_delay), 31557600000), 0)::float8
+    secs => greatest(
+        least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+    )::float8
 ) end,
 least(attempt, 2147483646) + 1,
 coalesce(original_attempt_id, id), -- rule: a retry names its chain
