@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ from .ledger import Ledger, Owed
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
+
+#: The tasks of so many jobs are started in one turn of Trio's loop, which takes less than a
+#: millisecond.
+_STARTED_AT_ONCE: Final = 100
 
 #: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
 #: the queue's claims, and the results of the other rows, wait for it.
@@ -114,8 +119,8 @@ class Claimer:
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             jobs = [ClaimedJob(row.id, token) for row in rows]
             self._runtime.loop_watch.began(jobs, queue.name)
-            for row, job in zip(rows, jobs, strict=True):
-                executor = Executor(
+            begun = [
+                Executor(
                     queue=queue,
                     row=row,
                     job=job,
@@ -126,8 +131,15 @@ class Claimer:
                     started=at_once,
                     emits_all=emits_all,
                 )
+                for row, job in zip(rows, jobs, strict=True)
+            ]
+            for executor in begun:
                 ledger.begin(executor)
-                executors.start_soon(self._execute, executor)
+            if len(begun) <= _STARTED_AT_ONCE:
+                for executor in begun:
+                    executors.start_soon(self._execute, executor)
+            else:
+                executors.start_soon(self._start_in_turns, begun, executors)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
@@ -206,6 +218,19 @@ class Claimer:
         self._ledger.answered()
         if self._ledger.owes:
             self._settler.wakeup.set()
+
+    async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
+        """Start the tasks of jobs that have begun, some at a time: others have turns in between."""
+        left = deque(begun)
+        try:
+            while left:
+                for _ in range(min(_STARTED_AT_ONCE, len(left))):
+                    nursery.start_soon(self._execute, left.popleft())
+                await trio.lowlevel.checkpoint()
+        finally:
+            # Cancelled as well, each of them comes to its own end.
+            for executor in left:
+                nursery.start_soon(self._execute, executor)
 
     async def _execute(self, executor: Executor) -> None:
         try:
