@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import CutShort
+from .._errors import CutShort, SetupTooSlow
 from .._events import (
     ClaimFenced,
     JobStarted,
@@ -97,6 +97,8 @@ class Executor:
     emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
+    #: Whether `setup` failed or took too long.
+    setup_failed: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
@@ -225,7 +227,7 @@ class Executor:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
-                return self._not_initialised(raised)
+                return await self._not_initialised(raised)
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
@@ -237,11 +239,17 @@ class Executor:
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
-            return self._not_initialised(raised)
+            return await self._not_initialised(raised)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
+        if not await self._start():
+            return False
+        self._note_begun()
+        return True
+
+    async def _start(self) -> bool:
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
@@ -251,7 +259,6 @@ class Executor:
         )
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
-        self._note_begun()
         return True
 
     def _returned(self, output: Any) -> None:
@@ -330,9 +337,18 @@ class Executor:
         self.runtime.events.emit(ClaimFenced(**self.facts))
         return Unfinished.FENCED
 
-    def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+    async def _not_initialised(self, raised: BaseException | None) -> Outcome | Unfinished:
+        """Setup failed, or took too long: the job is released, or fails once that is too often."""
+        self.setup_failed = True
+        seconds = self.queue.executor_init_timeout.total_seconds()
+        failures = (self.row.setup_failures or 0) + 1
+        if failures >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
+            if not await self._start():
+                return self._fenced()
+            return outcomes.setup_failed(
+                self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), failures
+            )
         if raised is None:
-            seconds = self.queue.executor_init_timeout.total_seconds()
             self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
         else:
             self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
