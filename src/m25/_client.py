@@ -44,9 +44,8 @@ from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import JobRow, Store
-from ._worker.environment import LONGEST_EXIT, Around, check_around
+from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
-from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
@@ -279,12 +278,15 @@ class M25:
         """Cancel a job that is still pending, and return it.
 
         A row that another open transaction has locked is waited for; other calls need not wait.
+        Where the call is itself cancelled after it was sent, it waits for the database's answer,
+        for five seconds at most, and returns.
 
         Raises:
             InvalidState: the job is not pending; the error's `status` says what it is.
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
                 `error` says which.
-            JobCancelQueryError: the database failed.
+            JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
+                as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ClientClosed: the block was left.
         """
@@ -340,7 +342,7 @@ class M25:
     async def _close(self) -> None:
         """End the services, also those in a nursery of the caller's, and refuse further use."""
         if self._services is not None:
-            await self._services.cancel(2 * CLEAN_UP + LONGEST_EXIT)
+            await self._services.cancel()
         self._closed = True
 
     def _check_usable(self, method: str) -> None:

@@ -15,9 +15,11 @@ import attrs
 import trio
 
 from .._codec import Undecodable
+from .._crash import type_name
 from .._errors import CutShort, SetupTooSlow
 from .._events import (
     ClaimFenced,
+    Event,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
@@ -35,6 +37,7 @@ from .._runtime import Runtime
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
 from .environment import Environment
+from .threads import InThread
 
 
 class Unfinished(enum.Enum):
@@ -59,18 +62,6 @@ class CancelReason(enum.Enum):
     FENCED = "fenced"
     #: The handler did not end at its deadline, and the attempt was failed without waiting for it.
     OVERRAN = "overran"
-
-
-class InThread(enum.Enum):
-    """Where a handler that runs in a thread is."""
-
-    #: Not there, or not any more.
-    NO = "no"
-    YES = "yes"
-    #: It is there although its deadline has passed, and an event said so.
-    LATE = "late"
-    #: The executor was cancelled, and the thread goes on by itself.
-    ABANDONED = "abandoned"
 
 
 @attrs.frozen
@@ -223,23 +214,36 @@ class Executor:
                 output = await handler.run(value, self._begin, self._returned)
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
+        try:
+            result = self._result_of(output, raised)
+            if result is Unfinished.NOT_INITIALISED:
+                return await self._not_initialised(raised)
+            return result
+        finally:
+            # Its traceback has this frame, and this frame has it: a cycle that the garbage
+            # collector would have to find, for each attempt that fails.
+            del raised
+
+    def _result_of(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+        """The result of a handler that has returned `output`, or raised."""
+        handler, scope = self.queue.handler, self._scope
         if self.cancel_reason is not None:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
-                return await self._not_initialised(raised)
+                return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if being_cancelled() and handler.declared(raised) is None:
+        if handler.declared(raised) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
-            return await self._not_initialised(raised)
+            return Unfinished.NOT_INITIALISED
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
@@ -341,17 +345,22 @@ class Executor:
         """Setup failed, or took too long: the job is released, or fails once that is too often."""
         self.setup_failed = True
         seconds = self.queue.executor_init_timeout.total_seconds()
-        failures = (self.row.setup_failures or 0) + 1
-        if failures >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
+        in_a_row = (self.row.setup_failures or 0) + 1
+        if in_a_row >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
             if not await self._start():
                 return self._fenced()
             return outcomes.setup_failed(
-                self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), failures
+                self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), in_a_row
             )
+        kind = "" if raised is None else type_name(type(raised))
+        failures = self.runtime.setup_failures.count(self.queue.name, kind)
+        if failures is None:
+            return Unfinished.NOT_INITIALISED
         if raised is None:
-            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
+            event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
-            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+            event = SetupFailed(error=raised, failures=failures, **self.facts)
+        self.runtime.events.emit(event)
         return Unfinished.NOT_INITIALISED
 
     def _note_begun(self) -> None:
