@@ -1534,6 +1534,8 @@ started as (
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )
         ),
+        -- What has failed since then fails in a row anew.
+        setup_failures = null,
         lease_expires_at = now() + %(lease)s::interval
     where id = any(array(select id from held))
     returning id, started_at, deadline

@@ -25,6 +25,7 @@ class QueueOptions(TypedDict, total=False):
     executor_init_timeout: Duration
     reserved_timeout: Duration
     allowed_losses: int
+    max_setup_failures: int
     size_limit: int
     setup: Setup[Any] | None
     lifespan: Lifespan | None

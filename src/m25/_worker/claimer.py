@@ -248,12 +248,15 @@ class Claimer:
         result = executor.result
         if isinstance(result, Outcome):
             self._ledger.owe(Owed.of(result, executor.row))
-            if self._setup_again_at > -math.inf:
+            if executor.setup_failed:
+                self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
+            elif self._setup_again_at > -math.inf:
                 self._setup_backoff.worked()
                 self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
-            if result is Unfinished.NOT_INITIALISED:
+            # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
+            if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
