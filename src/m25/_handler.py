@@ -14,6 +14,7 @@ from typing import Any, Generic, cast
 import attrs
 import trio
 
+from ._cancelling import forget_reasons
 from ._codec import Codec, Undecodable
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
@@ -165,6 +166,7 @@ class Raised:
 
 def sort_raised(error: BaseException) -> Raised:
     """Separate what a handler raised by itself from what only passed through it."""
+    forget_reasons(error)  # rule: no reason of a cancellation is printed
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
     if being_cancelled():  # rule: only a cancellation from outside passes
         # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a

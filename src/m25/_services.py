@@ -24,10 +24,12 @@ from typing import Any
 
 import trio
 
+from ._cancelling import cancel
 from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._store.protocol import CancelAsked
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.manager import Manager
@@ -79,7 +81,7 @@ class Services:
 
     async def cancel(self, longest: float) -> None:
         """Cancel all services, and wait for `longest` seconds at most until they have ended."""
-        self._scope.cancel()
+        cancel(self._scope, "shutting down: the client's block was left")
         with trio.move_on_after(longest, shield=True):
             await self._ended.wait()
 
@@ -132,7 +134,9 @@ class Listener:
                         # On a new connection, too: the worker has another session.
                         hints.announce.set()
                         hints.work_anywhere()
-                    elif isinstance(name, str):
+                    elif isinstance(name, CancelAsked):
+                        hints.cancel(name.queue_name, name.job_id)
+                    else:
                         hints.work(name)
         finally:
             self.listens.set()

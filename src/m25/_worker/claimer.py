@@ -18,6 +18,7 @@ from ..pg._backoff import Backoff
 from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
+from .outcomes import emit_cancelled
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
@@ -96,7 +97,11 @@ class Claimer:
             StatementFailed: the database did not answer; the claim is still in doubt.
         """
         if self._ledger.in_doubt is not None:
-            await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            store = self._runtime.store
+            ids = await store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            if ids:
+                for row in (await store.get(ids)).values():
+                    emit_cancelled(self._runtime, row)
             self._ledger.answered()
             self._hint.rewind = True
 
@@ -201,6 +206,8 @@ class Claimer:
         self._ledger.answered()
         if self._ledger.owes:
             self._settler.wakeup.set()
+        if self._hint.to_cancel:
+            self._hint.cancels.set()
 
     async def _execute(self, executor: Executor) -> None:
         try:
@@ -223,7 +230,7 @@ class Claimer:
             self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            else:
+            elif result is Unfinished.CUT_SHORT:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from .._cancelling import cancel
 from .._codec import Undecodable
 from .._errors import CutShort, NotInJob
 from .._events import (
@@ -31,7 +32,7 @@ from .._job import JobRecord
 from .._queue import Queue
 from .._record import decode_record
 from .._runtime import Runtime
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
+from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
 
 _current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_current_job")
@@ -48,16 +49,24 @@ class Unfinished(enum.Enum):
     #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
     #: be written.
     FENCED = "fenced"
+    #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
+    CANCELLED = "cancelled"
 
 
 class CancelReason(enum.Enum):
-    """Why an executor was cancelled by its manager. A deadline is the scope's own, and not here."""
+    """Why an executor was cancelled by its manager, as its handler is told.
+
+    A deadline is the scope's own, and not here.
+    """
 
     #: The executor left too many heartbeats unanswered.
-    UNRESPONSIVE = "unresponsive"
+    UNRESPONSIVE = "unresponsive: its heartbeats were not answered"
     #: The database says that the claim is not ours any more.
-    FENCED = "fenced"
-    #: The handler did not end at its deadline, and the attempt was failed without waiting for it.
+    FENCED = "claim lost: another process has the job, or it has ended"
+    #: Somebody asked for it. The claim holds, and what the handler still does counts.
+    ASKED_FOR = "cancel asked for"
+    #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
+    #: was ended without waiting for it.
     OVERRAN = "overran"
 
 
@@ -86,6 +95,8 @@ class Executor:
     has_begun: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
+    #: That somebody has asked for the cancel, where this process knows of it.
+    cancel_request: CancelRequest | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
     misses_when_cancelled: int = 0
@@ -130,16 +141,42 @@ class Executor:
         """When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock."""
         return self._scope.deadline
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether its claim is to be kept alive: what its handler leaves is still to be written."""
+        return self.cancel_reason is None or self._is_asked_for
+
+    @property
+    def _is_asked_for(self) -> bool:
+        return self.cancel_reason is CancelReason.ASKED_FOR
+
     def cancel(self, reason: CancelReason) -> None:
-        """Cancel the handler. The reason decides what is written, whatever the handler returns."""
-        if self.cancel_reason is None:
+        """Cancel the handler. The reason decides what is written, whatever the handler returns.
+
+        The first reason counts; but where the claim is lost, nothing else does.
+        """
+        if self.cancel_reason is None or (self.is_kept and reason is CancelReason.FENCED):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
-            self._scope.cancel()
+            cancel(self._scope, reason.value)
+
+    def cancel_as_asked(self, request: CancelRequest) -> None:
+        """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
+        self.cancel_request = request
+        # rule: the first reason to cancel counts
+        if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
+            self.cancel_reason = CancelReason.ASKED_FOR
+            by = "" if request.by is None else f" by {request.by!r}"
+            why = "" if request.reason is None else f": {request.reason}"
+            cancel(self._scope, f"{CancelReason.ASKED_FOR.value}{by}{why}")
+
+    def cut_off(self) -> None:
+        """Leave the handler to itself: its attempt is ended without waiting for it."""
+        self.cancel_reason = CancelReason.OVERRAN
 
     def overrun(self) -> Outcome:
         """End the attempt as timed out, although its handler goes on past the deadline."""
-        self.cancel_reason = CancelReason.OVERRAN
+        self.cut_off()
         return outcomes.overran(self)
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
@@ -163,6 +200,8 @@ class Executor:
             await answers.send(self)
 
     async def _run(self) -> Outcome | Unfinished:
+        if self._is_asked_for:
+            return Unfinished.CANCELLED
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
@@ -180,6 +219,8 @@ class Executor:
                 output = await handler.run(value, self._begin, self._returned)
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
+        if self._is_asked_for:
+            return self._cancelled_as_asked(output, raised)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
@@ -224,7 +265,7 @@ class Executor:
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
-            if self._scope.cancel_called:
+            if self._scope.cancel_called and self.cancel_reason is None:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
         if returned_at > self.deadline:
@@ -233,6 +274,8 @@ class Executor:
 
     def _cut_short(self) -> Outcome | Unfinished:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self._is_asked_for:
+            return Unfinished.CANCELLED  # rule: a stop does not outdo a cancel
         if self.has_begun and self.queue.allowed_losses == 0:
             return outcomes.crash(
                 self,
@@ -264,6 +307,22 @@ class Executor:
         if raised.is_interrupt and self.has_begun:
             self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
+
+    def _cancelled_as_asked(
+        self, output: Any, raised: BaseException | None
+    ) -> Outcome | Unfinished:
+        """What becomes of an attempt whose cancel was asked for: that is its handler's to say."""
+        if isinstance(output, NotBegun):
+            return self._fenced()
+        if not self.started:
+            if raised is not None:
+                self._emit_raised_while_cancelled(raised)
+            return Unfinished.CANCELLED
+        if raised is not None:  # rule: who raises while being cancelled has failed
+            return outcomes.raised(self, raised)
+        if self._scope.cancelled_caught and not self._has_returned:
+            return Unfinished.CANCELLED
+        return self._finished(output)  # rule: who returns although cancelled has succeeded
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
         if raised is not None:

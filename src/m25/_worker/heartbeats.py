@@ -103,7 +103,8 @@ class Heartbeats:
         for start in range(0, len(running), _SENT_AT_ONCE):
             for executor in running[start : start + _SENT_AT_ONCE]:
                 # This executor may have ended while others were sent their heartbeats.
-                if executor.cancel_reason is None and executor.job in self._ledger.running:
+                # rule: a job that is being cancelled is kept alive
+                if executor.is_kept and executor.job in self._ledger.running:
                     executor.misses += 1
                     waiting.add(executor)
                     if first := executor.send_heartbeat():
@@ -141,6 +142,8 @@ class Heartbeats:
         answer = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout
         )
+        for id in answer.to_cancel:
+            self._runtime.hints.cancel(self._queue.name, id)
         locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job
@@ -162,7 +165,7 @@ class Heartbeats:
             waiting = [
                 executor
                 for job, executor in tried.items()
-                if job in self._ledger.running and executor.cancel_reason is None
+                if job in self._ledger.running and executor.is_kept
             ]
             try:
                 locked = await self._record([executor.job for executor in waiting], waiting)

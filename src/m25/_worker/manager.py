@@ -5,6 +5,7 @@
        ├─ settler                     writes outcomes, releases what was cut short
        ├─ starter                     reserved → executing, for a queue with `setup`
        ├─ heartbeats                  every heartbeat_interval
+       ├─ cancels                     cancels what somebody asked to be cancelled
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job
@@ -15,16 +16,19 @@ are written, and jobs that were cut short are released.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import trio
 
+from .._cancelling import cancel
 from .._events import OutcomesUnwritten
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
+from .cancels import Cancels
 from .claimer import Claimer
 from .heartbeats import Heartbeats
 from .ledger import Ledger
@@ -51,7 +55,11 @@ class Manager:
         self._claimer = Claimer(
             queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats
         )
+        self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
         self._executors = trio.CancelScope()
+        self._stop_asked = trio.Event()
+        #: After a stop: when the executors are cancelled, by Trio's clock.
+        self._cancel_at = math.inf
 
     @property
     def latest_failure(self) -> StatementFailed | None:
@@ -76,17 +84,20 @@ class Manager:
     def stop(self, grace: float) -> None:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
         self._claimer.stopping = True
-        self._executors.deadline = trio.current_time() + grace
+        self._cancel_at = trio.current_time() + grace
+        self._stop_asked.set()
         self._hint.wakeup.set()
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
-        self._executors = trio.CancelScope(deadline=self._executors.deadline)
+        self._executors = trio.CancelScope()
         starter = Starter(self.queue, self._runtime)
         self._ledger.hold_back()
         try:
             async with trio.open_nursery() as services:
                 services.start_soon(self._settler.run)
                 services.start_soon(self._heartbeats.run)
+                services.start_soon(self._cancels.run)
+                services.start_soon(self._cancel_executors)
                 if self.queue.handler.setup is not None:
                     services.start_soon(starter.run)
                 with self._executors:
@@ -98,6 +109,12 @@ class Manager:
             # rule: the last writes are shielded
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
+
+    async def _cancel_executors(self) -> None:
+        """Cancel the executors once a stop's grace is over; a deadline could not say why."""
+        await self._stop_asked.wait()
+        await trio.sleep_until(self._cancel_at)
+        cancel(self._executors, "shutting down: the grace of its queue's stop is over")
 
     async def _clean_up(self) -> None:
         ledger, tries = self._ledger, self._runtime.tries()
