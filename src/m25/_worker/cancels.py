@@ -18,7 +18,8 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import Release
-from .executor import CancelReason, Executor
+from .endings import CancelReason
+from .executor import Executor
 from .ledger import Ledger
 from .settler import Settler
 

@@ -6,68 +6,38 @@ In the end `result` is the `Outcome` to write, or says why there is none.
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import enum
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
 
 from .._cancelling import cancel
 from .._codec import Undecodable
-from .._errors import CutShort, NotInJob
+from .._crash import type_name
+from .._errors import CutShort
 from .._events import (
     ClaimFenced,
+    Event,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
     SetupExitTimedOut,
     SetupFailed,
     SetupTimedOut,
+    ThreadAbandoned,
+    ThreadOverran,
 )
 from .._handler import NotBegun, being_cancelled, sort_raised
-from .._job import JobRecord
 from .._queue import Queue
-from .._record import decode_record
+from .._record import decode_fields
+from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
-
-_current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_current_job")
-
-
-class Unfinished(enum.Enum):
-    """Why there is no outcome to write."""
-
-    #: The executor was cancelled from outside: the job is released, its attempt not counted.
-    CUT_SHORT = "cut short"
-    #: `setup` failed or took too long: the job is released, its attempt not counted, and the queue
-    #: waits before it claims again.
-    NOT_INITIALISED = "not initialised"
-    #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
-    #: be written.
-    FENCED = "fenced"
-    #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
-    CANCELLED = "cancelled"
-
-
-class CancelReason(enum.Enum):
-    """Why an executor was cancelled by its manager, as its handler is told.
-
-    A deadline is the scope's own, and not here.
-    """
-
-    #: The executor left too many heartbeats unanswered.
-    UNRESPONSIVE = "unresponsive: its heartbeats were not answered"
-    #: The database says that the claim is not ours any more.
-    FENCED = "claim lost: another process has the job, or it has ended"
-    #: Somebody asked for it. The claim holds, and what the handler still does counts.
-    ASKED_FOR = "cancel asked for"
-    #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
-    #: was ended without waiting for it.
-    OVERRAN = "overran"
+from .endings import CancelReason, InThread, Unfinished, words_of
+from .environment import Environment
 
 
 @attrs.frozen
@@ -83,6 +53,7 @@ class Executor:
     row: JobRow
     job: ClaimedJob
     runtime: Runtime
+    environment: Environment
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
     #: Moves the job from reserved to executing; called only if `started` is false.
@@ -113,6 +84,11 @@ class Executor:
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
+    _in_thread: InThread = InThread.NO
+    #: What its handler is told; where nobody cancelled it, that it is late.
+    _why_cancelled: str = "its deadline has passed"
+    #: Made when it is first asked for.
+    _running_job: RunningJob[Any, Any, Any] | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -121,7 +97,7 @@ class Executor:
             Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
                 is the attempt's own failure.
         """
-        _current.set(self)
+        current_attempt.set(self)
         try:
             self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
@@ -158,7 +134,7 @@ class Executor:
         if self.cancel_reason is None or (self.is_kept and reason is CancelReason.FENCED):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
-            cancel(self._scope, reason.value)
+            self._cancel_scope(reason.value)
 
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
@@ -166,9 +142,12 @@ class Executor:
         # rule: the first reason to cancel counts
         if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
             self.cancel_reason = CancelReason.ASKED_FOR
-            by = "" if request.by is None else f" by {request.by!r}"
-            why = "" if request.reason is None else f": {request.reason}"
-            cancel(self._scope, f"{CancelReason.ASKED_FOR.value}{by}{why}")
+            self._cancel_scope(words_of(request))
+
+    def _cancel_scope(self, why: str) -> None:
+        self._why_cancelled = why
+        if self._in_thread is InThread.NO:
+            cancel(self._scope, why)
 
     def cut_off(self) -> None:
         """Leave the handler to itself: its attempt is ended without waiting for it."""
@@ -178,6 +157,30 @@ class Executor:
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cut_off()
         return outcomes.overran(self)
+
+    def enter_thread(self) -> None:
+        """The handler is called in a thread: the deadline waits until that has ended."""
+        self._in_thread = InThread.YES
+        self._scope.deadline = math.inf
+
+    def leave_thread(self) -> None:
+        """The thread has ended, or was abandoned: the deadline holds again."""
+        if self._in_thread is not InThread.ABANDONED:
+            self._in_thread = InThread.NO
+        self._scope.deadline = self.deadline
+        if self.cancel_reason is not None or trio.current_time() > self.deadline:
+            cancel(self._scope, self._why_cancelled)
+
+    def abandon_thread(self) -> None:
+        """The thread is left to itself: the attempt must not be run again beside it uncounted."""
+        self._in_thread = InThread.ABANDONED
+        self.runtime.events.emit(ThreadAbandoned(**self.facts))
+
+    def look_at_thread(self, now: float) -> None:
+        """Say so once, where a thread goes on past the deadline."""
+        if self._in_thread is InThread.YES and self.deadline < now:
+            self._in_thread = InThread.LATE
+            self.runtime.events.emit(ThreadOverran(timeout=float(self.row.timeout), **self.facts))
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
@@ -202,7 +205,7 @@ class Executor:
     async def _run(self) -> Outcome | Unfinished:
         if self._is_asked_for:
             return Unfinished.CANCELLED
-        handler = self.queue.handler
+        handler = self.environment.handler
         try:
             value = handler.decode_input(self.row.input)
         except Undecodable as error:  # rule: an input fails its own attempt
@@ -220,7 +223,7 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         if self._is_asked_for:
-            return self._cancelled_as_asked(output, raised)
+            return self._as_asked(output, raised)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
@@ -249,6 +252,7 @@ class Executor:
         self.row = self.row._replace(
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
+        self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
         self._note_begun()
         return True
@@ -265,7 +269,8 @@ class Executor:
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
-            if self._scope.cancel_called and self.cancel_reason is None:
+            is_late = self._scope.cancel_called and self.cancel_reason is None
+            if is_late and returned_at <= self.deadline:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
         if returned_at > self.deadline:
@@ -276,6 +281,15 @@ class Executor:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
         if self._is_asked_for:
             return Unfinished.CANCELLED  # rule: a stop does not outdo a cancel
+        if self._in_thread is InThread.ABANDONED:
+            # rule: a thread that goes on is not released
+            return outcomes.crash(
+                self,
+                CutShort(
+                    "the queue was stopped, and the handler's thread, which nothing can end, goes"
+                    " on by itself"
+                ),
+            )
         if self.has_begun and self.queue.allowed_losses == 0:
             return outcomes.crash(
                 self,
@@ -308,9 +322,7 @@ class Executor:
             self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
 
-    def _cancelled_as_asked(
-        self, output: Any, raised: BaseException | None
-    ) -> Outcome | Unfinished:
+    def _as_asked(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
         """What becomes of an attempt whose cancel was asked for: that is its handler's to say."""
         if isinstance(output, NotBegun):
             return self._fenced()
@@ -339,11 +351,16 @@ class Executor:
         return Unfinished.FENCED
 
     def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+        kind = "" if raised is None else type_name(type(raised))
+        failures = self.runtime.setup_failures.count(self.queue.name, kind)
+        if failures is None:
+            return Unfinished.NOT_INITIALISED
         if raised is None:
             seconds = self.queue.executor_init_timeout.total_seconds()
-            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
+            event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
-            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+            event = SetupFailed(error=raised, failures=failures, **self.facts)
+        self.runtime.events.emit(event)
         return Unfinished.NOT_INITIALISED
 
     def _note_begun(self) -> None:
@@ -365,27 +382,18 @@ class Executor:
             "losses": self.row.losses,
         }
 
-    def record(self) -> JobRecord[Any, Any, Any]:
-        """The job's record, as it was when its handler started."""
-        return decode_record(self.row, self.queue)
+    def running_job(self) -> RunningJob[Any, Any, Any]:
+        """The job, as its handler sees it."""
+        if self._running_job is None:
+            self._running_job = RunningJob(
+                **decode_fields(self.row, self.queue),
+                stopping=self.environment.stopping,
+                m=self.environment.m,
+            )
+        return self._running_job
 
 
 def is_in_job_of(runtime: Runtime) -> bool:
     """Whether the caller is a job of this client: its handler or setup, or a task of these."""
-    executor = _current.get(None)
-    return executor is not None and executor.runtime is runtime and executor.result is None
-
-
-def current_job() -> JobRecord[Any, Any, Any]:
-    """The record of the job whose handler is calling, as it was when the handler started.
-
-    It works in the handler's own task, and in the tasks that the handler starts.
-
-    Raises:
-        NotInJob: called outside a handler.
-        JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
-    """
-    executor = _current.get(None)
-    if executor is None:
-        raise NotInJob("current_job() can only be called from within a handler")
-    return executor.record()
+    attempt = current_attempt.get(None)
+    return isinstance(attempt, Executor) and attempt.runtime is runtime and attempt.result is None

@@ -23,7 +23,8 @@ from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob
 from ..pg._backoff import Backoff
 from . import plan
-from .executor import CancelReason, Executor
+from .endings import CancelReason
+from .executor import Executor
 from .ledger import Ledger, Owed
 from .settler import Settler
 
@@ -90,7 +91,11 @@ class Heartbeats:
         running = list(self._ledger.running.values())
         for executor in plan.stale(running, self._queue.allowed_heartbeat_misses):
             executor.cancel(CancelReason.UNRESPONSIVE)
-        for executor in plan.overdue(running, trio.current_time(), interval):
+        now = trio.current_time()
+        if self._queue.runs == "thread":
+            for executor in running:
+                executor.look_at_thread(now)
+        for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
                 # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))
