@@ -170,8 +170,17 @@ class Raised:
 
 
 def sort_raised(error: BaseException) -> Raised:
-    """Separate what a handler raised by itself from what only passed through it."""
-    forget_reasons(error)  # rule: no reason of a cancellation is printed
+    """Separate what a handler raised by itself from what only passed through it.
+
+    What it raised by itself does not repeat why the handler was cancelled.
+    """
+    raised = _sort(error)
+    if raised.own is not None:
+        forget_reasons(raised.own)  # rule: no reason of a cancellation is printed
+    return raised
+
+
+def _sort(error: BaseException) -> Raised:
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
     if being_cancelled():  # rule: only a cancellation from outside passes
         # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a
