@@ -37,6 +37,7 @@ from ._lock_waits import LockWaits
 from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
+from ._remote import reference_of
 from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
@@ -87,6 +88,7 @@ class M25:
         Raises:
             DuplicateQueue: a queue of that name is registered already.
             AlreadyStarted: the queues are running already.
+            InvalidQueue: its handler is to run in processes, and no process could import it.
             ClientClosed: the block was left.
         """
         self._check_open()
@@ -96,6 +98,8 @@ class M25:
             )
         if queue.name in self._queues:
             raise DuplicateQueue(queue.name)
+        if queue.runs == "process":
+            reference_of(queue)
         self._queues[queue.name] = queue
 
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:
@@ -283,6 +287,8 @@ class M25:
         returns all the same; failed, and not tried again, where it raises.
 
         A row that another open transaction has locked is waited for; other calls need not wait.
+        Where the call is itself cancelled after it was sent, it waits for the database's answer,
+        for five seconds at most, and returns.
 
         Args:
             queue: the job's queue.
@@ -297,7 +303,8 @@ class M25:
                 the original m25. The error's `status` says what it is.
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
                 `error` says which.
-            JobCancelQueryError: the database failed.
+            JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
+                as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
             ValueError: `by` or `reason` is no text that the database can hold, or is too long.
             ClientClosed: the block was left.

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ._crash import type_name
+from ._crash import type_of
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -30,7 +30,7 @@ _JOBS_NAMED: Final = 5
 def _type_of_error(
     event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
 ) -> str:
-    return type_name(type(event.error))
+    return type_of(event.error)
 
 
 _TYPE_OF_ERROR: Final[str] = attrs.Factory(_type_of_error, takes_self=True)

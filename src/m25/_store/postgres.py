@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Mapping,
     Sequence,
@@ -137,15 +138,11 @@ class PostgresStore(Store):
             return cast("T", done.value)
         try:
             while True:
-                run = (
-                    partial(self._run_on_pool, pool or self._pool)
-                    if connection is None
-                    else partial(self._run_on, connection)
-                )
                 if is_written:
-                    rows = await complete(partial(run, statement), CLEAN_UP)
+                    run = partial(self._run_one, statement, connection, pool or self._pool)
+                    rows = await complete(run, CLEAN_UP)
                 else:
-                    rows = await run(statement)
+                    rows = await self._run_one(statement, connection, pool or self._pool)
                     is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
@@ -155,6 +152,14 @@ class PostgresStore(Store):
                 raise
             unknown = pg.OutcomeUnknown(f"what was written could not be looked up: {brief(error)}")
             raise sort_error(statement.name, unknown) from unknown
+
+    def _run_one(
+        self, statement: Statement, connection: pg.AsyncConnection[Any] | None, pool: pg.Pool
+    ) -> Awaitable[Rows]:
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        if connection is None:
+            return self._run_on_pool(pool, statement)
+        return self._run_on(connection, statement)
 
     async def _run_on_pool(self, pool: pg.Pool, statement: Statement) -> Rows:
         # That no connection is to be had is the statement's failure, too.

@@ -341,7 +341,7 @@ class Store(Protocol):
     ) -> JobRow | None:
         """Cancel a job if it is pending, and return it; else `None`.
 
-        Locks are waited for as in `enqueue`.
+        Locks are waited for, and a cancellation ends it, as in `enqueue`.
         """
         ...
 

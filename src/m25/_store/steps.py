@@ -11,6 +11,7 @@ affair; a driver is a few lines (`PostgresStore` has one for Trio):
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -142,6 +143,9 @@ class Calls:
             first = left if len(left) == 1 else _without_repeats(left)
             rows = yield self._insert(list(first.values()), notify, lock_wait)
             created = {id: created_at for id, created_at, _ in rows}
+            if len(created) == len(jobs):
+                # As it nearly always is: all were inserted at once.
+                return [Enqueued(created[job.id]) for job in jobs]
             for position, job in first.items():
                 if job.id in created:
                     answers[position] = Enqueued(created[job.id])
@@ -236,7 +240,7 @@ class Calls:
             "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters)
+        rows = yield Statement("cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(
@@ -255,7 +259,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", parameters)
+        rows = yield Statement("request_cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
@@ -470,5 +474,6 @@ def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
     return first
 
 
+@functools.lru_cache(16)
 def _milliseconds(lock_wait: timedelta | None) -> str | None:
     return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

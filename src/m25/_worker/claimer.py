@@ -118,11 +118,13 @@ class Claimer:
             now = trio.current_time()
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-            for row in rows:
+            jobs = [ClaimedJob(row.id, token) for row in rows]
+            self._runtime.loop_watch.began(jobs, queue.name)
+            for row, job in zip(rows, jobs, strict=True):
                 executor = Executor(
                     queue=queue,
                     row=row,
-                    job=ClaimedJob(row.id, token),
+                    job=job,
                     runtime=self._runtime,
                     environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
@@ -131,7 +133,6 @@ class Claimer:
                     emits_all=emits_all,
                 )
                 ledger.begin(executor)
-                self._runtime.loop_watch.began(executor.job, queue.name)
                 executors.start_soon(self._execute, executor)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
@@ -220,7 +221,8 @@ class Claimer:
         finally:
             self._ledger.end(executor)
             self._runtime.loop_watch.ended(executor.job)
-            self._heartbeats.executor_ended(executor)
+            if executor.misses:
+                self._heartbeats.executor_ended(executor)
             self._take_result(executor)
             self._settler.wakeup.set()
             self._hint.wakeup.set()
@@ -229,8 +231,9 @@ class Claimer:
         result = executor.result
         if isinstance(result, Outcome):
             self._ledger.owe(Owed.of(result, executor.row))
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+            if self._setup_again_at > -math.inf:
+                self._setup_backoff.worked()
+                self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
             self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:

@@ -222,6 +222,16 @@ class Executor:
                 output = await handler.run(value, self._begin, self._returned)
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
+        try:
+            return self._result_of(output, raised)
+        finally:
+            # Its traceback has this frame, and this frame has it: a cycle that the garbage
+            # collector would have to find, for each attempt that fails.
+            del raised
+
+    def _result_of(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+        """The result of a handler that has returned `output`, or raised."""
+        handler, scope = self.queue.handler, self._scope
         if self._is_asked_for:
             return self._as_asked(output, raised)
         if self.cancel_reason is not None:
@@ -234,7 +244,7 @@ class Executor:
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if being_cancelled() and handler.declared(raised) is None:
+        if handler.declared(raised) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
