@@ -17,7 +17,7 @@ class MutedStore(MemoryStore):
     @asynccontextmanager
     async def listen(
         self,
-        queue_names: Sequence[str],  # noqa: ARG002
+        queue_names: Sequence[str],
     ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
         await trio.lowlevel.checkpoint()
         yield _nothing()

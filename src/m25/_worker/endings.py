@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from .._store.protocol import CancelRequest
 
@@ -37,6 +38,10 @@ class CancelReason(enum.Enum):
     #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
     #: was ended without waiting for it.
     OVERRAN = "overran"
+
+
+#: With these a claim is kept alive: what its handler leaves is still to be written.
+KEPT: Final = (None, CancelReason.ASKED_FOR)
 
 
 class InThread(enum.Enum):

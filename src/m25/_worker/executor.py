@@ -38,11 +38,7 @@ from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Starte
 from . import outcomes
 from .endings import CancelReason, InThread, Unfinished, words_of
 from .environment import Environment
-
-
-@attrs.frozen
-class NotOurs:
-    """The answer to a start that came too late: the claim is fenced."""
+from .starter import NotOurs
 
 
 @attrs.define(eq=False)
@@ -118,11 +114,6 @@ class Executor:
         return self._scope.deadline
 
     @property
-    def is_kept(self) -> bool:
-        """Whether its claim is to be kept alive: what its handler leaves is still to be written."""
-        return self.cancel_reason is None or self._is_asked_for
-
-    @property
     def _is_asked_for(self) -> bool:
         return self.cancel_reason is CancelReason.ASKED_FOR
 
@@ -131,7 +122,7 @@ class Executor:
 
         The first reason counts; but where the claim is lost, nothing else does.
         """
-        if self.cancel_reason is None or (self.is_kept and reason is CancelReason.FENCED):
+        if self.cancel_reason is None or (self._is_asked_for and reason is CancelReason.FENCED):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
             self._cancel_scope(reason.value)

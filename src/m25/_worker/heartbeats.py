@@ -23,7 +23,7 @@ from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob
 from ..pg._backoff import Backoff
 from . import plan
-from .endings import CancelReason
+from .endings import KEPT, CancelReason
 from .executor import Executor
 from .ledger import Ledger, Owed
 from .settler import Settler
@@ -108,7 +108,7 @@ class Heartbeats:
             for executor in running[start : start + _SENT_AT_ONCE]:
                 # This executor may have ended while others were sent their heartbeats.
                 # rule: a job that is being cancelled is kept alive
-                if executor.is_kept and executor.job in self._ledger.running:
+                if executor.cancel_reason in KEPT and executor.job in self._ledger.running:
                     executor.misses += 1
                     waiting.add(executor)
                     if first := executor.send_heartbeat():
@@ -169,7 +169,7 @@ class Heartbeats:
             waiting = [
                 executor
                 for job, executor in tried.items()
-                if job in self._ledger.running and executor.is_kept
+                if job in self._ledger.running and executor.cancel_reason in KEPT
             ]
             try:
                 locked = await self._record([executor.job for executor in waiting], waiting)

@@ -108,7 +108,12 @@ class Settler:
         A release that finds another claim, or none, may be the repeat of one whose answer was lost.
         """
         ours = answer.ids - answer.to_cancel
-        ids = [each.id for each in releases if each.id not in ours and each.id not in answer.locked]
+        ids = [
+            each.id
+            for each in releases
+            # What is cancelled for a reason of this process's own was told by whoever had it.
+            if each.cancel_reason is None and each.id not in ours and each.id not in answer.locked
+        ]
         if ids:
             for row in (await self._runtime.store.get(ids)).values():
                 if row.id in answer.to_cancel or row.cancel_requested_at is not None:
