@@ -71,6 +71,8 @@ class CancelCall:
         """
         # Most jobs have one attempt, and are pending: one statement is enough.
         row = await self._on_row(self._cancel_at_once, str(self._id))
+        if row is None and running:
+            row = await self._on_row(self._request_cancel, str(self._id))
         refused: JobRow | None = None
         while row is None:
             latest = await self._latest()
