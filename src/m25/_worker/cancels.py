@@ -70,7 +70,6 @@ class Cancels:
         asked = [job for job in here if running[job].cancel_reason is None]
         if not asked:
             return
-        # rule: a cancel is not believed from a notification
         for request in await self._runtime.store.find_cancel_requests(asked):
             for job in asked:
                 executor = running.get(job)

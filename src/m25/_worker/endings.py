@@ -41,7 +41,7 @@ class CancelReason(enum.Enum):
 
 
 #: With these a claim is kept alive: what its handler leaves is still to be written.
-KEPT: Final = (None, CancelReason.ASKED_FOR)
+KEPT: Final = (None, CancelReason.ASKED_FOR)  # rule: what is being cancelled is kept alive
 
 
 class InThread(enum.Enum):

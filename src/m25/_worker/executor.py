@@ -130,7 +130,6 @@ class Executor:
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
         self.cancel_request = request
-        # rule: the first reason to cancel counts
         if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
             self.cancel_reason = CancelReason.ASKED_FOR
             self._cancel_scope(words_of(request))

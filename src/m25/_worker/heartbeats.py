@@ -107,7 +107,6 @@ class Heartbeats:
         for start in range(0, len(running), _SENT_AT_ONCE):
             for executor in running[start : start + _SENT_AT_ONCE]:
                 # This executor may have ended while others were sent their heartbeats.
-                # rule: a job that is being cancelled is kept alive
                 if executor.cancel_reason in KEPT and executor.job in self._ledger.running:
                     executor.misses += 1
                     waiting.add(executor)
