@@ -24,6 +24,7 @@ class QueueOptions(TypedDict, total=False):
     allowed_heartbeat_misses: int
     executor_init_timeout: Duration
     reserved_timeout: Duration
+    cancel_grace: Duration
     allowed_losses: int
     max_setup_failures: int
     size_limit: int

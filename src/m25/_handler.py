@@ -14,6 +14,7 @@ from typing import Any, Generic, cast
 import attrs
 import trio
 
+from ._cancelling import forget_reasons
 from ._codec import Codec, Undecodable
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
@@ -173,7 +174,17 @@ class Raised:
 
 
 def sort_raised(error: BaseException) -> Raised:
-    """Separate what a handler raised by itself from what only passed through it."""
+    """Separate what a handler raised by itself from what only passed through it.
+
+    What it raised by itself does not repeat why the handler was cancelled.
+    """
+    raised = _sort(error)
+    if raised.own is not None:
+        forget_reasons(raised.own)  # rule: no reason of a cancellation is printed
+    return raised
+
+
+def _sort(error: BaseException) -> Raised:
     if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
         return Raised(error, None)
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)

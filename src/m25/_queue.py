@@ -232,6 +232,13 @@ class Queue(Generic[Input, Output, Error]):
         converter=seconds,
         validator=_DURATION,
     )
+    #: How long a handler may go on after its job's cancel was asked for, to clean up.
+    cancel_grace: timedelta = attrs.field(
+        default=timedelta(seconds=10),
+        kw_only=True,
+        converter=seconds,
+        validator=_DURATION,
+    )
     #: How many attempts of a chain may be lost with their process and not be counted.
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))

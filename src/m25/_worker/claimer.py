@@ -16,10 +16,12 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
+from .endings import Unfinished
 from .environment import Environment
-from .executor import Executor, Unfinished
+from .executor import Executor
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
+from .outcomes import emit_cancelled
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
@@ -104,7 +106,11 @@ class Claimer:
             StatementFailed: the database did not answer; the claim is still in doubt.
         """
         if self._ledger.in_doubt is not None:
-            await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            store = self._runtime.store
+            ids = await store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            if ids:
+                for row in (await store.get(ids)).values():
+                    emit_cancelled(self._runtime, row)
             self._ledger.answered()
             self._hint.rewind = True
 
@@ -218,6 +224,8 @@ class Claimer:
         self._ledger.answered()
         if self._ledger.owes:
             self._settler.wakeup.set()
+        if self._hint.to_cancel:
+            self._hint.cancels.set()
 
     async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
         """Start the tasks of jobs that have begun, some at a time: others have turns in between."""
@@ -258,7 +266,7 @@ class Claimer:
             self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            else:
+            elif result is Unfinished.CUT_SHORT:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 

@@ -38,11 +38,12 @@ class Owed(NamedTuple):
     outcome: Outcome
     attempt: int
     max_attempts: int
+    losses: int = 0
 
     @classmethod
     def of(cls, outcome: Outcome, row: JobRow) -> Owed:
         """The outcome of the attempt whose row this is."""
-        return cls(outcome, row.attempt, row.max_attempts)
+        return cls(outcome, row.attempt, row.max_attempts, row.losses)
 
     @property
     def job(self) -> ClaimedJob:

@@ -12,6 +12,7 @@ from .._errors import JobRecordFetchJsonDecodeError, ValueRefused
 from .._events import (
     HandlerOverran,
     InputUndecodable,
+    JobCancelled,
     JobCrashed,
     JobErrored,
     JobInterrupted,
@@ -21,10 +22,11 @@ from .._events import (
     OutputRefused,
     SetupGivenUp,
 )
-from .._job import FailureReason, JobId
+from .._job import FailureReason, JobId, JobStatus
 from .._lifecycle import has_next_attempt
 from .._remote import UndecodedElsewhere
-from .._store.protocol import Outcome
+from .._runtime import Runtime
+from .._store.protocol import JobRow, Outcome
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -163,6 +165,22 @@ def interrupted(executor: Executor, error: BaseException) -> Outcome:
     return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, crash=describe_crash(error))
 
 
+def emit_cancelled(runtime: Runtime, row: JobRow) -> None:
+    """Tell of a job that has ended as cancelled; of another, nothing."""
+    if row.status == JobStatus.CANCELLED.value:
+        runtime.events.emit(
+            JobCancelled(
+                queue=row.queue_name,
+                job_id=row.id,
+                attempt=row.attempt,
+                max_attempts=row.max_attempts,
+                losses=row.losses,
+                by=row.cancelled_by,
+                reason=row.cancel_reason,
+            )
+        )
+
+
 def _refused(executor: Executor, refused: ValueRefused) -> Outcome:
     executor.runtime.events.emit(
         OutputRefused(
@@ -193,14 +211,14 @@ def _failure(
         crash_type,
         message,
         trace,
-        executor.runtime.make_id(),
+        None if executor.cancel_request else executor.runtime.make_id(),
     )
 
 
 def _is_followed(executor: Executor, reason: FailureReason) -> bool:
     """Whether the database will insert the next attempt when it writes this outcome."""
     row = executor.row
-    return has_next_attempt(
+    return executor.cancel_request is None and has_next_attempt(
         reason,
         attempt=row.attempt,
         max_attempts=row.max_attempts,
