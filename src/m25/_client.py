@@ -23,6 +23,7 @@ from ._errors import (
     ClientClosed,
     DatabaseUnavailable,
     DuplicateQueue,
+    InvalidQueue,
     InvalidState,
     JobCancelFetchError,
     JobCancelQueryError,
@@ -36,7 +37,7 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._lock_waits import FIRST_WAIT, LockWaits
 from ._query import as_job_id, check_connection, raise_query_error
-from ._queue import Queue
+from ._queue import Queue, failure_cycle
 from ._record import decode_record
 from ._runtime import Runtime
 from ._services import Services
@@ -99,6 +100,7 @@ class M25:
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
+            InvalidQueue: queues are told of each other's failures in a circle.
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
         """
@@ -118,16 +120,22 @@ class M25:
         jobs.
 
         Raises:
-            QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
+            QueueStartError, InvalidQueue, AlreadyStarted, ClientClosed: as `start` does.
         """
         self._check_usable("run")
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        queues = list(self._queues.values())
+        if cycle := failure_cycle(queues):
+            raise InvalidQueue(
+                f"these queues are told of each other's failures in a circle: "
+                f"{' → '.join(map(repr, cycle))}; take one of their on_failure away"
+            )
         self._start_settled = True
         if not self._queues:
             self._runtime.events.emit(NothingToRun())
-        self._services = Services(list(self._queues.values()), self._runtime)
+        self._services = Services(queues, self._runtime)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:

@@ -19,15 +19,20 @@ class Crash(NamedTuple):
     traceback: str | None
 
 
-def describe_crash(error: BaseException) -> Crash:
-    """Describe an exception, whatever it is: even one that cannot be printed."""
+def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
+    """Describe an exception, whatever it is: even one that cannot be printed.
+
+    One that is the cause of another was caught in the handler, and did not come as far as here.
+    """
     try:
         message = str(error)
     except BaseException as failure:  # noqa: BLE001 - the exception's own `__str__` may do anything
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
         # The first frame is in m25, and says nothing.
-        below = error.__traceback__ and error.__traceback__.tb_next
+        below = error.__traceback__
+        if below is not None and not is_cause:
+            below = below.tb_next
         trace = "".join(traceback.format_exception(type(error), error, below))
     except BaseException as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"

@@ -9,9 +9,10 @@ import attrs
 
 from ._duration import Duration
 from ._errors import InvalidQueue
-from ._job import Error, Input, Output
+from ._job import Error, FailedJob, Input, Output
 from ._queue import Queue, Resource, Setup
 from ._queue_checks import check_options
+from ._retry import Retry, RetryFunction
 
 
 class QueueOptions(TypedDict, total=False):
@@ -25,6 +26,8 @@ class QueueOptions(TypedDict, total=False):
     executor_init_timeout: Duration
     reserved_timeout: Duration
     allowed_losses: int
+    retry: Retry | RetryFunction | None
+    on_failure: Queue[FailedJob, Any, Any] | None
     size_limit: int
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]

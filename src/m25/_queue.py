@@ -10,7 +10,7 @@ By the decorator over the handler, or by hand:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -20,7 +20,7 @@ import attrs
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
-from ._job import Error, Input, Output
+from ._job import Error, FailedJob, Input, Output
 from ._queue_checks import (
     check_callable,
     check_duration,
@@ -32,6 +32,7 @@ from ._queue_checks import (
     check_whole,
     seconds,
 )
+from ._retry import Retry, as_retry, check_retry
 from ._signature import (
     described,
     hints_of,
@@ -73,10 +74,34 @@ def _naming(queue: Queue[Any, Any, Any]) -> Generator[None]:
         raise InvalidQueue(f"queue {queue.name!r:.80}: {message}") from error.__cause__
 
 
+def _check_on_failure(_: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Queue):
+        raise InvalidQueue(f"on_failure must be a queue, not {value!r:.80}")
+    if value.input_type not in (FailedJob, None):
+        raise InvalidQueue(
+            "on_failure must be a queue whose input is m25.FailedJob, and that of"
+            f" {value.name!r} is {value.input_type!r:.80}"
+        )
+
+
 def _check_handler(name: str, value: object) -> None:
     if isinstance(value, Queue):
         raise InvalidQueue("the handler is already a queue; give it the queue's handler_function")
     check_handler(name, value)
+
+
+def _input_type(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Any:
+    handler = queue.handler_function
+    first = input_parameter(handler, has_setup=queue.setup is not None)
+    try:
+        return hints_of(handler, names).get(first)
+    except InvalidQueue:
+        if queue.input_decoder is None:
+            raise
+        # With codecs by hand the annotations may be anything.
+        return None
 
 
 def _input_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
@@ -198,6 +223,16 @@ class Queue(Generic[Input, Output, Error]):
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))
     )
+    #: How jobs are tried again that do not say it themselves: a `Retry`, or a function of a job and
+    #: an error, as `Retry.delay` takes it. Without it there is one attempt.
+    retry: Retry | None = attrs.field(
+        default=None, kw_only=True, converter=as_retry, validator=_check(check_retry)
+    )
+    #: A queue whose input is `FailedJob`: it is given a job for each of this queue's that has
+    #: failed with no attempt left, in the same transaction.
+    on_failure: Queue[FailedJob, Any, Any] | None = attrs.field(
+        default=None, kw_only=True, validator=_check(_check_on_failure)
+    )
     #: How many bytes an input, an output or an error may take as JSON. A larger input is refused; a
     #: larger output or error ends its attempt as a crash. Values that are in the table already are
     #: read whatever their size.
@@ -233,6 +268,8 @@ class Queue(Generic[Input, Output, Error]):
         default=None, kw_only=True, validator=_FUNCTION
     )
 
+    #: The annotation of the input; `None` where there is none, as codecs by hand need none.
+    input_type: Any = attrs.field(init=False, repr=False)
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
@@ -257,7 +294,10 @@ class Queue(Generic[Input, Output, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            if cycle := failure_cycle([self]):
+                raise InvalidQueue(f"on_failure leads in a circle: {' → '.join(map(repr, cycle))}")
             names = names_around(self.handler_function)
+            object.__setattr__(self, "input_type", _input_type(self, names))
             # Not as defaults of the fields: attrs makes those before it validates the options.
             self._set_codec("input_codec", _input_codec(self, names))
             self._set_codec("output_codec", _output_codec(self, names))
@@ -269,6 +309,7 @@ class Queue(Generic[Input, Output, Error]):
             input_codec=self.input_codec,
             output_codec=self.output_codec,
             error_codec=self.error_codec,
+            retry=self.retry,
         )
         object.__setattr__(self, "handler", handler)
 
@@ -276,6 +317,37 @@ class Queue(Generic[Input, Output, Error]):
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
 
     @property
+    def default_max_attempts(self) -> int:
+        """How many attempts a job has at most that does not say."""
+        return 1 if self.retry is None else self.retry.max_attempts
+
+    @property
+    def on_failure_name(self) -> str | None:
+        """The name of the queue that is told of failures, if one is."""
+        return None if self.on_failure is None else self.on_failure.name
+
+    @property
     def lease(self) -> timedelta:
         """How long after its latest heartbeat an attempt is taken for lost."""
         return self.heartbeat_interval * (self.allowed_heartbeat_misses + 1)
+
+
+def failure_cycle(queues: Sequence[Queue[Any, Any, Any]]) -> Sequence[str]:
+    """The names of queues of which each is told of the failures of the one before, in a circle.
+
+    They are those that are given, and all that these name; empty if there is no circle.
+    """
+    # Of two queues of one name, the one that is given counts.
+    targets = {queue.name: queue.on_failure_name for queue in queues}
+    for queue in queues:
+        each = queue.on_failure
+        while each is not None:
+            targets.setdefault(each.name, each.on_failure_name)
+            each = each.on_failure
+    for name in targets:
+        path = [name]
+        while (target := targets.get(path[-1])) is not None:
+            if target in path:
+                return [*path[path.index(target) :], target]
+            path.append(target)
+    return []

@@ -40,6 +40,7 @@ from ._errors import (
     UsageError,
     ValueRefused,
 )
+from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 
 __all__ = [
     "AlreadyStarted",
@@ -52,6 +53,7 @@ __all__ = [
     "DuplicateQueue",
     "EnqueueError",
     "EnqueueQueryError",
+    "GiveUp",
     "InvalidJob",
     "InvalidQueue",
     "InvalidState",
@@ -66,14 +68,17 @@ __all__ = [
     "JobRecordFetchInvalidStatusError",
     "JobRecordFetchJsonDecodeError",
     "JobRecordFetchQueryError",
+    "JobTimeout",
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",
     "NotInJob",
     "OutcomeUnknown",
     "QueueStartError",
+    "RetryAfter",
     "SetupSwallowed",
     "SetupUnusable",
+    "Snooze",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

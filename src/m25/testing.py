@@ -40,7 +40,8 @@ from ._queue import Queue
 from ._record import decode_record
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, Started
-from ._worker.executor import Executor
+from ._timestamps import duration_to_text
+from ._worker.executor import Executor, Snoozed
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
 
@@ -114,8 +115,9 @@ async def run_job(
     """Run the handler on one job, exactly as a worker does, and return what was recorded of it.
 
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
-    later runs with the clock set to that time. There are no retries. A job whose `setup` fails is
-    pending still.
+    later runs with the clock set to that time. There are no retries: the next attempt, if one
+    follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
+    raises `Snooze`.
 
     Raises:
         ValueRefused: the input cannot be kept as JSON.
@@ -156,10 +158,12 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
     async with trio.open_nursery() as nursery:
         # In a task of its own: `current_job()` is to work there, and not in the test afterwards.
         nursery.start_soon(executor.run)
-    if isinstance(executor.result, Outcome):
-        await store.settle([executor.result], queue.allowed_losses)
+    result = executor.result
+    if isinstance(result, Outcome):
+        await store.settle([result], queue.allowed_losses)
     else:
-        await store.release([Release(*executor.job)], [])
+        delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
+        await store.release([Release(*executor.job, delay=delay)], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:

@@ -21,6 +21,7 @@ CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__
 
 #: Something for each parameter that an error is made with.
 VALUES: dict[str, Any] = {
+    "delay": 30,
     "differs": ["input"],
     "error": errors.NoJobRecordFound(JobId(UUID(int=1)), "emails"),
     "errors": [errors.JobRecordDecodeError(JobId(UUID(int=2)), "input", "is no number")],
@@ -33,6 +34,7 @@ VALUES: dict[str, Any] = {
     "path": ".lines[3].price",
     "queue_name": "letters",
     "reason": "is no number",
+    "seconds": 5.0,
     "status": JobStatus.SUCCEEDED,
     "unique_key": "ada",
     "what": "output",

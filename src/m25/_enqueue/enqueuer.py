@@ -211,17 +211,24 @@ class Enqueuer:
             _raise_failure(failure, many.found.ids, connection)
 
     def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
+        own_retry, retry_delay = job.has_own_retry, job.retry_delay
+        if not own_retry and queue.retry is not None:
+            retry_delay = queue.retry.row_delay
         return NewJob(
             id=self._runtime.make_id() if job.id is None else str(job.id),
             queue_name=queue.name,
             input=queue.input_codec.encode(job.input, "input"),
             scheduled_at=job.scheduled_at,
             timeout=queue.default_job_timeout if job.timeout is None else job.timeout,
-            max_attempts=job.max_attempts,
-            retry_delay=job.retry_delay,
+            max_attempts=(
+                queue.default_max_attempts if job.max_attempts is None else job.max_attempts
+            ),
+            retry_delay=retry_delay,
             unique_key=job.unique_key,
             priority=job.priority,
             meta=None if job.meta is None else META.encode(job.meta, "meta"),
+            # Null costs a row nothing.
+            own_retry=own_retry or None,
         )
 
     def _leave_hints(self, jobs: Iterable[NewJob]) -> None:
@@ -325,9 +332,11 @@ def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
 
 def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
     differs = exists.differs
+    # Most likely the queue's defaults of today: a deploy may have changed them.
     if new.timeout == queue.default_job_timeout:
-        # Most likely the queue's default of today: a deploy may have changed it.
         differs = tuple(name for name in differs if name != "timeout")
+    if not (new.own_retry or exists.row.own_retry):
+        differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
     if differs:
         raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
 

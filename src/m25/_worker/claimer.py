@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobReleased, JobStarted, JobSucceeded
+from .._events import JobReleased, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
+from .._timestamps import duration_to_text
 from ..pg._backoff import Backoff
-from .executor import Executor, Unfinished
+from .executor import Executor, Snoozed, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
 from .scan_cursor import ScanCursor
@@ -216,9 +217,14 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            self._ledger.owe(Owed.of(result, executor.row))
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+            self._ledger.owe(Owed(result, executor.row.attempt, executor.max_attempts))
+            self._setup_worked()
+        elif isinstance(result, Snoozed):
+            delay = duration_to_text(result.delay)
+            self._ledger.owe_release(Release(*executor.job, delay=delay))
+            self._setup_worked()
+            seconds = result.delay.total_seconds()
+            self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
         elif result is not Unfinished.FENCED:
             self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:
@@ -226,6 +232,10 @@ class Claimer:
             else:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+
+    def _setup_worked(self) -> None:
+        self._setup_backoff.worked()
+        self._setup_again_at = -math.inf
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

@@ -10,13 +10,14 @@ import contextvars
 import enum
 import math
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import CutShort, NotInJob
+from .._errors import CutShort, NotInJob, UsageError
 from .._events import (
     ClaimFenced,
     JobStarted,
@@ -26,10 +27,12 @@ from .._events import (
     SetupFailed,
     SetupTimedOut,
 )
-from .._handler import NotBegun, being_cancelled, sort_raised
+from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
+from .._handler_errors import Snooze
 from .._job import JobRecord
 from .._queue import Queue
 from .._record import decode_record
+from .._retry import Retry
 from .._runtime import Runtime
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
@@ -48,6 +51,13 @@ class Unfinished(enum.Enum):
     #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
     #: be written.
     FENCED = "fenced"
+
+
+@attrs.frozen
+class Snoozed:
+    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
+
+    delay: timedelta
 
 
 class CancelReason(enum.Enum):
@@ -84,7 +94,7 @@ class Executor:
     emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
-    result: Outcome | Unfinished | None = None
+    result: Outcome | Unfinished | Snoozed | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
@@ -162,7 +172,7 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished:
+    async def _run(self) -> Outcome | Unfinished | Snoozed:
         handler = self.queue.handler
         try:
             value = handler.decode_input(self.row.input)
@@ -190,13 +200,15 @@ class Executor:
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if being_cancelled() and handler.declared(raised) is None:
+        if being_cancelled() and handler.declared(kept_of(raised)) is None:
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
             return self._not_initialised(raised)
+        if isinstance(request := request_of(raised), Snooze):
+            return self._snoozed(request)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
@@ -242,6 +254,17 @@ class Executor:
                 ),
             )
         return Unfinished.CUT_SHORT
+
+    def _snoozed(self, snooze: Snooze) -> Outcome | Snoozed:
+        """Why a job that was put off has no outcome; or its failure, as `_cut_short` has it."""
+        if self.queue.allowed_losses == 0:
+            refused = UsageError(
+                "the handler raised Snooze, which hands its attempt back, and with allowed_losses=0"
+                " its attempt does not begin again"
+            )
+            refused.__cause__ = snooze
+            return outcomes.crash(self, refused)
+        return Snoozed(snooze.delay)  # rule: what is put off is not counted
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """Fail the attempt, and no other, since its input cannot be decoded."""
@@ -296,13 +319,24 @@ class Executor:
         self.runtime.events.emit(RaisedWhileCancelled(error=error, **self.facts))
 
     @property
+    def retry(self) -> Retry | None:
+        """What the queue says of retries, unless the job was given numbers of its own."""
+        return None if self.row.own_retry else self.queue.retry
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has at most."""
+        allowed, retry = self.row.max_attempts, self.retry
+        return allowed if retry is None else min(allowed, retry.max_attempts)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The fields that every event of this attempt has."""
         return {
             "queue": self.queue.name,
             "job_id": self.row.id,
             "attempt": self.row.attempt,
-            "max_attempts": self.row.max_attempts,
+            "max_attempts": self.max_attempts,
             "losses": self.row.losses,
         }
 
