@@ -32,8 +32,8 @@ from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._queue import Queue
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
+from ._running_job import RunningJob, current_job
 from ._signals import until_signal
-from ._worker.executor import current_job
 
 __all__ = [
     "GIVE_UP",
@@ -60,6 +60,7 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "RetryDecision",
+    "RunningJob",
     "Snooze",
     "UniqueKeyConflict",
     "UsageError",

@@ -28,7 +28,12 @@ _JOBS_NAMED: Final = 5
 
 
 def _type_of_error(
-    event: JobCrashed | RaisedWhileCancelled | RetryUndecided | SetupFailed | ServiceFailed,
+    event: JobCrashed
+    | RaisedWhileCancelled
+    | RetryUndecided
+    | SetupFailed
+    | ServiceFailed
+    | QueueUnready,
 ) -> str:
     return type_name(type(event.error))
 
@@ -234,6 +239,36 @@ class HandlerOverran(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class ThreadOverran(JobEvent):
+    """A handler goes on past its deadline in a thread, which nothing can end.
+
+    The job stays executing until the thread ends, and has timed out then. Have the handler look at
+    its deadline, or run it in a process (`runs="process"`), which is killed.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler goes on in its thread, past %(timeout).3f s: {_JOB}"
+
+    #: How long the handler was allowed to run, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadAbandoned(JobEvent):
+    """A queue stopped while a handler ran in a thread: the thread goes on by itself.
+
+    It ends by itself or with the program. Its attempt fails as a crash, `CutShort`, and what the
+    handler returns is lost. A longer `shutdown_grace`, or a handler that looks at
+    `current_job().stopping`, avoids it.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"thread of a handler goes on after its queue was stopped: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
 class JobUnresponsive(AttemptFailed):
     """An executor left too many heartbeats unanswered: its handler is cancelled.
 
@@ -346,7 +381,23 @@ class RaisedWhileCancelled(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupFailed(JobEvent):
+class SetupEvent(JobEvent):
+    """A queue's `setup` failed before its job began."""
+
+    derived = ("which", "often")
+
+    #: How often that has happened to this queue in this process, in the same way. The first time
+    #: is told at once, and those that follow ever more seldom, but at least once in five minutes.
+    failures: int
+
+    @property
+    def often(self) -> str:
+        """How often, in words."""
+        return "" if self.failures == 1 else f", {self.failures} times by now"
+
+
+@attrs.frozen(kw_only=True)
+class SetupFailed(SetupEvent):
     """A queue's `setup` raised: the job is released, its attempt not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is not there, or `setup`
@@ -355,7 +406,7 @@ class SetupFailed(JobEvent):
 
     level = logging.ERROR
     logger = "m25.executor"
-    message = f"setup raised %(error_type)s: {_JOB}; released, the attempt does not count"
+    message = f"setup raised %(error_type)s%(often)s: {_JOB}; released, the attempt does not count"
 
     #: What it raised.
     error: BaseException = attrs.field(repr=False)
@@ -364,7 +415,7 @@ class SetupFailed(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupTimedOut(JobEvent):
+class SetupTimedOut(SetupEvent):
     """A queue's `setup` took longer than `executor_init_timeout`: the job is released, not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is slow, or the time is
@@ -374,7 +425,8 @@ class SetupTimedOut(JobEvent):
     level = logging.WARNING
     logger = "m25.executor"
     message = (
-        f"setup took longer than %(seconds).3f s: {_JOB}; released, the attempt does not count"
+        f"setup took longer than %(seconds).3f s%(often)s: {_JOB};"
+        " released, the attempt does not count"
     )
 
     #: The queue's `executor_init_timeout`, in seconds.
@@ -546,6 +598,44 @@ class ServiceFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
+class QueueUnready(QueueEvent):
+    """What a queue's jobs share could not be opened, or failed: its `lifespan`, or its processes.
+
+    Meanwhile nothing is claimed, and jobs that ran are released. It is opened again after a pause,
+    longer each time; not where the queue has ended, and it failed in being left.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = "queue %(queue)r is not ready, %(error_type)s was raised%(then)s"
+    derived = ("then",)
+
+    #: What was raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: The seconds until it is opened again; NaN where it is not.
+    pause: float
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return f"; opened again in {self.pause:.3f} s" if self.pause >= 0 else ", as it ended"
+
+
+@attrs.frozen(kw_only=True)
+class LifespanExitTimedOut(QueueEvent):
+    """A queue's `lifespan` took longer to end than the clean-up may: its end was cancelled."""
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = "the lifespan of queue %(queue)r took longer than %(seconds).3f s to end"
+
+    #: How long it may take, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class NothingToRun(Event):
     """`start` or `run` was called on a client without queues: it waits, and runs nothing.
 
@@ -581,6 +671,56 @@ class NeverStarted(Event):
         return ("queue " if len(self.queues) == 1 else "queues ") + ", ".join(
             map(repr, self.queues)
         )
+
+
+@attrs.frozen(kw_only=True)
+class QueueUnserved(QueueEvent):
+    """Jobs wait on a queue that no live worker serves.
+
+    Either the queue's name is misspelt where jobs are enqueued, or no process that runs it was
+    started, or all of them are gone. Every process that runs queues looks, the first time a minute
+    after its start and then every few minutes. It is told once two looks have found it, and again
+    after ten minutes and ever longer pauses, up to a day.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = (
+        "no live worker serves queue %(queue)r, whose jobs have waited for %(seconds).0f s;"
+        " %(live)s"
+    )
+    derived = ("live",)
+
+    #: For how long the oldest of its jobs has been due, in seconds.
+    seconds: float
+    #: How many workers are live.
+    workers: int
+
+    @property
+    def live(self) -> str:
+        """The live workers, in words."""
+        return (
+            "1 worker is live, and serves others"
+            if self.workers == 1
+            else f"{self.workers} workers are live, and serve others"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class JobsRedated(QueueEvent):
+    """The database's clock was set back, and pending jobs that would have waited are dated now.
+
+    By that clock they were created in the future. Their `created_at` is now, and retries keep their
+    delay. Find out why the server's clock was set: jobs with a `scheduled_at` wait until it shows
+    their time.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "database's clock was set back: pending jobs of queue %(queue)r dated now, %(jobs)d"
+
+    #: How many.
+    jobs: int
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import attrs
 import trio
@@ -21,8 +21,12 @@ from ._duration import as_timedelta
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
 from ._handler_errors import GiveUp, Request, RetryAfter, Snooze
-from ._job import Error, Input, JobRecord, Output
+from ._job import Error, Input, Output
 from ._retry import GIVE_UP, Exponential, Retry
+from ._signature import Arguments
+
+if TYPE_CHECKING:
+    from ._running_job import RunningJob
 
 
 @attrs.frozen
@@ -42,6 +46,8 @@ class _NoDecision(Undecided, ValueError):
 class Handler(Generic[Input, Output, Error]):
     """One for each queue."""
 
+    #: Awaited with an input and, with `setup`, what that has yielded. The user's own function, or
+    #: what calls that with all else that it takes, or elsewhere.
     function: Callable[..., Awaitable[Output]]
     setup: Callable[[], AbstractAsyncContextManager[Any]] | None
     #: The declared errors.
@@ -49,6 +55,8 @@ class Handler(Generic[Input, Output, Error]):
     input_codec: Codec[Input]
     output_codec: Codec[Output]
     error_codec: Codec[Error]
+    #: What the user's own function takes.
+    arguments: Arguments = attrs.field(factory=lambda: Arguments("input"))
     #: How the queue's jobs are tried again, where the queue says it.
     retry: Retry | None = None
 
@@ -159,13 +167,13 @@ class Handler(Generic[Input, Output, Error]):
         retry: Retry,
         error: BaseException,
         counted: int,
-        job: Callable[[], JobRecord[Any, Any, Any]],
+        job: Callable[[], RunningJob[Any, Any, Any]],
         rng: random.Random,
     ) -> timedelta | None:
         """How long after the failure of a job the next attempt may run; `None` if none is to.
 
-        `counted` is the attempt's number without those that were lost. `job` makes the record that
-        a function is given, and may raise anything.
+        `counted` is the attempt's number without those that were lost. `job` makes what a
+        function is given, and may raise anything.
 
         Raises:
             Undecided: the rule is a function, and has not decided; the cause says why.

@@ -7,13 +7,15 @@ import inspect
 import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
 
 from ._duration import LONGEST, Duration, as_timedelta
 from ._errors import InvalidQueue
-from ._job import JobRecord
+
+if TYPE_CHECKING:
+    from ._running_job import RunningJob
 
 
 class _GiveUp(enum.Enum):
@@ -32,9 +34,9 @@ GIVE_UP: Final = _GiveUp.GIVE_UP
 #: `timedelta`, or that none is to follow.
 RetryDecision: TypeAlias = Duration | _GiveUp
 
-#: Decides about one failure. It is given the job, as its record was when the handler started, and
-#: what the handler raised; for a missed deadline that is a `JobTimeout`.
-RetryFunction: TypeAlias = Callable[[JobRecord[Any, Any, Any], Exception], RetryDecision]
+#: Decides about one failure. It is given the job, which is what `current_job()` is in the handler,
+#: and what the handler raised; for a missed deadline that is a `JobTimeout`.
+RetryFunction: TypeAlias = "Callable[[RunningJob[Any, Any, Any], Exception], RetryDecision]"
 
 
 def _first(value: Duration) -> timedelta:
@@ -101,12 +103,12 @@ def exponential(
 
 #: When the next attempt may run: after the same delay each time, one that grows, or what a function
 #: returns.
-RetryDelay: TypeAlias = Duration | Exponential | RetryFunction
+RetryDelay: TypeAlias = "Duration | Exponential | RetryFunction"
 #: The same, and that none is to follow.
-RetryRule: TypeAlias = RetryDelay | _GiveUp
+RetryRule: TypeAlias = "RetryDelay | _GiveUp"
 
 #: What a rule is once it was checked.
-Checked: TypeAlias = timedelta | Exponential | RetryFunction | _GiveUp
+Checked: TypeAlias = "timedelta | Exponential | RetryFunction | _GiveUp"
 
 
 def _check_function(value: Callable[..., Any], name: str) -> None:

@@ -5,6 +5,7 @@ Those that most programs catch are in `m25` as well. `M25Error` is the base of t
 
 from ._errors import (
     AlreadyStarted,
+    AroundSwallowed,
     ClientClosed,
     CutShort,
     DatabaseError,
@@ -28,6 +29,7 @@ from ._errors import (
     JobRecordFetchInvalidStatusError,
     JobRecordFetchJsonDecodeError,
     JobRecordFetchQueryError,
+    LifespanEnded,
     M25Error,
     MigrationError,
     NoJobRecordFound,
@@ -44,6 +46,7 @@ from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 
 __all__ = [
     "AlreadyStarted",
+    "AroundSwallowed",
     "ClientClosed",
     "CutShort",
     "DatabaseError",
@@ -69,6 +72,7 @@ __all__ = [
     "JobRecordFetchJsonDecodeError",
     "JobRecordFetchQueryError",
     "JobTimeout",
+    "LifespanEnded",
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",

@@ -30,6 +30,7 @@ from .protocol import (
     CancelAsked,
     CancelRequest,
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -44,6 +45,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Watched,
     Worker,
     WriteResult,
@@ -380,8 +382,14 @@ class PostgresStore(Store):
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        return await self._run(self._calls.find_unserved(waiting, silence), pool=self._work_pool)
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))

@@ -26,6 +26,7 @@ from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -39,6 +40,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Watched,
     Worker,
     WriteResult,
@@ -413,9 +415,19 @@ class Calls:
     def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
         yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})
 
-    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, float]]:
+    def find_unserved(self, waiting: timedelta, silence: timedelta) -> Steps[list[Unserved]]:
+        parameters = {"waiting": interval(waiting), "silence": interval(silence)}
+        rows = yield Statement("find_unserved", parameters)
+        return list(map(Unserved._make, rows))
+
+    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})
-        return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+        return {name: Due(due_in, misdated) for name, due_in, misdated in rows}
+
+    def redate(self, queue_names: Sequence[str], limit: int) -> Steps[list[str]]:
+        parameters = {"queue_name": array(queue_names), "limit": str(limit)}
+        rows = yield Statement("redate", parameters)
+        return [name for (name,) in rows]
 
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
         yield Statement("notify", {"channels": self._channels(queue_names)})

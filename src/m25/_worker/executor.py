@@ -6,38 +6,40 @@ In the end `result` is the `Outcome` to write, or says why there is none.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import enum
 import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import CutShort, NotInJob, UsageError
+from .._crash import type_name
+from .._errors import CutShort, UsageError
 from .._events import (
     ClaimFenced,
+    Event,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
     SetupExitTimedOut,
     SetupFailed,
     SetupTimedOut,
+    ThreadAbandoned,
+    ThreadOverran,
 )
 from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
 from .._handler_errors import Snooze
-from .._job import JobRecord
 from .._queue import Queue
-from .._record import decode_record
+from .._record import decode_fields
 from .._retry import Retry
+from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
-
-_current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_current_job")
+from .environment import Environment
 
 
 class Unfinished(enum.Enum):
@@ -71,6 +73,18 @@ class CancelReason(enum.Enum):
     OVERRAN = "overran"
 
 
+class InThread(enum.Enum):
+    """Where a handler that runs in a thread is."""
+
+    #: Not there, or not any more.
+    NO = "no"
+    YES = "yes"
+    #: It is there although its deadline has passed, and an event said so.
+    LATE = "late"
+    #: The executor was cancelled, and the thread goes on by itself.
+    ABANDONED = "abandoned"
+
+
 @attrs.frozen
 class NotOurs:
     """The answer to a start that came too late: the claim is fenced."""
@@ -84,6 +98,7 @@ class Executor:
     row: JobRow
     job: ClaimedJob
     runtime: Runtime
+    environment: Environment
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
     #: Moves the job from reserved to executing; called only if `started` is false.
@@ -112,6 +127,9 @@ class Executor:
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
+    _in_thread: InThread = InThread.NO
+    #: Made when it is first asked for.
+    _running_job: RunningJob[Any, Any, Any] | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -120,7 +138,7 @@ class Executor:
             Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
                 is the attempt's own failure.
         """
-        _current.set(self)
+        current_attempt.set(self)
         try:
             self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
@@ -145,12 +163,37 @@ class Executor:
         if self.cancel_reason is None:
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
-            self._scope.cancel()
+            if self._in_thread is InThread.NO:
+                self._scope.cancel()
 
     def overrun(self) -> Outcome:
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cancel_reason = CancelReason.OVERRAN
         return outcomes.overran(self)
+
+    def enter_thread(self) -> None:
+        """The handler is called in a thread: the deadline waits until that has ended."""
+        self._in_thread = InThread.YES
+        self._scope.deadline = math.inf
+
+    def leave_thread(self) -> None:
+        """The thread has ended, or was abandoned: the deadline holds again."""
+        if self._in_thread is not InThread.ABANDONED:
+            self._in_thread = InThread.NO
+        self._scope.deadline = self.deadline
+        if self.cancel_reason is not None or trio.current_time() > self.deadline:
+            self._scope.cancel()
+
+    def abandon_thread(self) -> None:
+        """The thread is left to itself: the attempt must not be run again beside it uncounted."""
+        self._in_thread = InThread.ABANDONED
+        self.runtime.events.emit(ThreadAbandoned(**self.facts))
+
+    def look_at_thread(self, now: float) -> None:
+        """Say so once, where a thread goes on past the deadline."""
+        if self._in_thread is InThread.YES and self.deadline < now:
+            self._in_thread = InThread.LATE
+            self.runtime.events.emit(ThreadOverran(timeout=float(self.row.timeout), **self.facts))
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
@@ -173,7 +216,7 @@ class Executor:
             await answers.send(self)
 
     async def _run(self) -> Outcome | Unfinished | Snoozed:
-        handler = self.queue.handler
+        handler = self.environment.handler
         try:
             value = handler.decode_input(self.row.input)
         except Undecodable as error:  # rule: an input fails its own attempt
@@ -220,6 +263,7 @@ class Executor:
         self.row = self.row._replace(
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
+        self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
         self._note_begun()
         return True
@@ -236,7 +280,7 @@ class Executor:
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
-            if self._scope.cancel_called:
+            if self._scope.cancel_called and returned_at <= self.deadline:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
         if returned_at > self.deadline:
@@ -245,6 +289,15 @@ class Executor:
 
     def _cut_short(self) -> Outcome | Unfinished:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self._in_thread is InThread.ABANDONED:
+            # rule: a thread that goes on is not released
+            return outcomes.crash(
+                self,
+                CutShort(
+                    "the queue was stopped, and the handler's thread, which nothing can end, goes"
+                    " on by itself"
+                ),
+            )
         if self.has_begun and self.queue.allowed_losses == 0:
             return outcomes.crash(
                 self,
@@ -303,11 +356,16 @@ class Executor:
         return Unfinished.FENCED
 
     def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+        kind = "" if raised is None else type_name(type(raised))
+        failures = self.runtime.setup_failures.count(self.queue.name, kind)
+        if failures is None:
+            return Unfinished.NOT_INITIALISED
         if raised is None:
             seconds = self.queue.executor_init_timeout.total_seconds()
-            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
+            event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
-            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+            event = SetupFailed(error=raised, failures=failures, **self.facts)
+        self.runtime.events.emit(event)
         return Unfinished.NOT_INITIALISED
 
     def _note_begun(self) -> None:
@@ -340,27 +398,18 @@ class Executor:
             "losses": self.row.losses,
         }
 
-    def record(self) -> JobRecord[Any, Any, Any]:
-        """The job's record, as it was when its handler started."""
-        return decode_record(self.row, self.queue)
+    def running_job(self) -> RunningJob[Any, Any, Any]:
+        """The job, as its handler sees it."""
+        if self._running_job is None:
+            self._running_job = RunningJob(
+                **decode_fields(self.row, self.queue),
+                stopping=self.environment.stopping,
+                m=self.environment.m,
+            )
+        return self._running_job
 
 
 def is_in_job_of(runtime: Runtime) -> bool:
     """Whether the caller is a job of this client: its handler or setup, or a task of these."""
-    executor = _current.get(None)
-    return executor is not None and executor.runtime is runtime and executor.result is None
-
-
-def current_job() -> JobRecord[Any, Any, Any]:
-    """The record of the job whose handler is calling, as it was when the handler started.
-
-    It works in the handler's own task, and in the tasks that the handler starts.
-
-    Raises:
-        NotInJob: called outside a handler.
-        JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
-    """
-    executor = _current.get(None)
-    if executor is None:
-        raise NotInJob("current_job() can only be called from within a handler")
-    return executor.record()
+    attempt = current_attempt.get(None)
+    return isinstance(attempt, Executor) and attempt.runtime is runtime and attempt.result is None

@@ -69,8 +69,8 @@ def decide(
         return _by_the_row(executor)
     counted = row.attempt - row.losses  # rule: what was lost makes no delay longer
     try:
-        delay = executor.queue.handler.next_attempt_in(
-            retry, only_leaf(error) or error, counted, executor.record, executor.runtime.rng
+        delay = executor.environment.handler.next_attempt_in(
+            retry, only_leaf(error) or error, counted, executor.running_job, executor.runtime.rng
         )
     except Undecided as undecided:
         executor.runtime.events.emit(
