@@ -47,7 +47,8 @@ from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, Started
 from ._timestamps import duration_to_text
 from ._worker.environment import Around, Environment, check_around
-from ._worker.executor import Executor, Snoozed
+from ._worker.executor import Executor
+from ._worker.outcomes import Snoozed
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
 

@@ -17,9 +17,10 @@ from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from .._timestamps import duration_to_text
 from ..pg._backoff import Backoff
 from .environment import Environment
-from .executor import Executor, Snoozed, Unfinished
+from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
+from .outcomes import Snoozed
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter

@@ -9,7 +9,6 @@ import contextlib
 import enum
 import math
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -17,7 +16,7 @@ import trio
 
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import CutShort, UsageError
+from .._errors import CutShort
 from .._events import (
     ClaimFenced,
     Event,
@@ -53,13 +52,6 @@ class Unfinished(enum.Enum):
     #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
     #: be written.
     FENCED = "fenced"
-
-
-@attrs.frozen
-class Snoozed:
-    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
-
-    delay: timedelta
 
 
 class CancelReason(enum.Enum):
@@ -109,7 +101,7 @@ class Executor:
     emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
-    result: Outcome | Unfinished | Snoozed | None = None
+    result: Outcome | Unfinished | outcomes.Snoozed | None = None
     cancel_reason: CancelReason | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
@@ -215,7 +207,7 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished | Snoozed:
+    async def _run(self) -> Outcome | Unfinished | outcomes.Snoozed:
         handler = self.environment.handler
         try:
             value = handler.decode_input(self.row.input)
@@ -251,7 +243,7 @@ class Executor:
         if not self.started:
             return self._not_initialised(raised)
         if isinstance(request := request_of(raised), Snooze):
-            return self._snoozed(request)
+            return outcomes.snoozed(self, request)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
@@ -307,17 +299,6 @@ class Executor:
                 ),
             )
         return Unfinished.CUT_SHORT
-
-    def _snoozed(self, snooze: Snooze) -> Outcome | Snoozed:
-        """Why a job that was put off has no outcome; or its failure, as `_cut_short` has it."""
-        if self.queue.allowed_losses == 0:
-            refused = UsageError(
-                "the handler raised Snooze, which hands its attempt back, and with allowed_losses=0"
-                " its attempt does not begin again"
-            )
-            refused.__cause__ = snooze
-            return outcomes.crash(self, refused)
-        return Snoozed(snooze.delay)  # rule: what is put off is not counted
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """Fail the attempt, and no other, since its input cannot be decoded."""

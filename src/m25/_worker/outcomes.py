@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from .._codec import Undecodable
 from .._crash import Crash, describe_crash, type_name
-from .._errors import JobRecordFetchJsonDecodeError, ValueRefused
+from .._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from .._events import (
     HandlerOverran,
     InputUndecodable,
@@ -21,13 +23,20 @@ from .._events import (
     OutputRefused,
 )
 from .._handler import kept_of, request_of
-from .._handler_errors import JobTimeout
+from .._handler_errors import JobTimeout, Snooze
 from .._job import FailureReason, JobId
 from .._store.protocol import Outcome
 from .retries import Next, decide
 
 if TYPE_CHECKING:
     from .executor import Executor
+
+
+@attrs.frozen
+class Snoozed:
+    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
+
+    delay: timedelta
 
 
 def returned(executor: Executor, output: Any) -> Outcome:
@@ -78,6 +87,18 @@ def _crash(
     executor.runtime.events.emit(JobCrashed(error=error, **_facts(executor, following)))
     crashed = describe_crash(error, is_cause=is_cause)
     return _failure(executor, FailureReason.CRASH, following, crash=crashed)
+
+
+def snoozed(executor: Executor, snooze: Snooze) -> Outcome | Snoozed:
+    """The handler put its job off; or has failed, if it must not begin again."""
+    if executor.queue.allowed_losses == 0:
+        refused = UsageError(
+            "the handler raised Snooze, which hands its attempt back, and with allowed_losses=0 its"
+            " attempt does not begin again"
+        )
+        refused.__cause__ = snooze
+        return crash(executor, refused)
+    return Snoozed(snooze.delay)  # rule: what is put off is not counted
 
 
 def undecodable(executor: Executor, error: Undecodable) -> Outcome:
