@@ -72,7 +72,8 @@ class Exponential:
         """How long to wait after the attempt of this number, counted from 1 without the lost."""
         cap, seconds = self.cap.total_seconds(), self.first.total_seconds()
         try:
-            seconds = min(seconds * self.factor ** max(0, counted - 1), cap)
+            # As floats, which overflow: the power of an integer takes ever longer.
+            seconds = min(seconds * float(self.factor) ** max(0, counted - 1), cap)
         except OverflowError:
             seconds = cap
         if self.jitter:
