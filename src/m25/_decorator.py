@@ -25,9 +25,11 @@ class QueueOptions(TypedDict, total=False):
     allowed_heartbeat_misses: int
     executor_init_timeout: Duration
     reserved_timeout: Duration
+    cancel_grace: Duration
     allowed_losses: int
     retry: Retry | RetryFunction | None
     on_failure: Queue[FailedJob, Any, Any] | None
+    max_setup_failures: int
     size_limit: int
     setup: Setup[Any] | None
     lifespan: Lifespan | None

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ._crash import type_name
+from ._crash import type_of
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -32,10 +32,11 @@ def _type_of_error(
     | RaisedWhileCancelled
     | RetryUndecided
     | SetupFailed
+    | SetupGivenUp
     | ServiceFailed
     | QueueUnready,
 ) -> str:
-    return type_name(type(event.error))
+    return type_of(event.error)
 
 
 _TYPE_OF_ERROR: Final[str] = attrs.Factory(_type_of_error, takes_self=True)
@@ -377,6 +378,61 @@ class RaisedWhileCancelled(JobEvent):
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
 
 
+@attrs.frozen(kw_only=True)
+class JobCancelled(JobEvent):
+    """A job has ended as cancelled, as somebody asked: it was pending, or its handler has ended.
+
+    Nothing is to be done. Who asked for it, and why, is in the record as well. Where `cancel_job`
+    was called with a connection of yours, it holds once your transaction is committed.
+    """
+
+    level = logging.INFO
+    logger = "m25.manager"
+    message = f"cancelled%(asked)s: {_JOB}"
+    derived: ClassVar[tuple[str, ...]] = ("which", "asked")
+
+    #: Who asked for it, in their words.
+    by: str | None
+    #: Why, in their words.
+    reason: str | None
+
+    @property
+    def asked(self) -> str:
+        """Who asked for it and why, in words."""
+        by = "" if self.by is None else f", asked for by {self.by!r}"
+        return by if self.reason is None else f"{by}, because {self.reason!r}"
+
+
+@attrs.frozen(kw_only=True)
+class JobCancelOverran(JobEvent):
+    """A handler goes on past `cancel_grace`: its job ends as cancelled without waiting for it.
+
+    `JobCancelled` follows. The handler shields itself from cancellation, or catches it; its slot
+    stays taken until it ends, and what it leaves is discarded. Let it pass on `trio.Cancelled`, or
+    give its clean-up a longer `cancel_grace`.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"handler does not end within %(grace).3f s of its cancel: {_JOB}"
+
+    #: The queue's `cancel_grace`, in seconds.
+    grace: float
+
+
+@attrs.frozen(kw_only=True)
+class RetryCancelled(JobEvent):
+    """An attempt has failed, and no other follows, though the event of its end has said so.
+
+    Somebody had asked for the job's cancel meanwhile: such a job is not tried again. Nothing is to
+    be done.
+    """
+
+    level = logging.INFO
+    logger = "m25.manager"
+    message = f"no attempt follows after all, its cancel was asked for: {_JOB}"
+
+
 # Attempts that do not count
 
 
@@ -431,6 +487,26 @@ class SetupTimedOut(SetupEvent):
 
     #: The queue's `executor_init_timeout`, in seconds.
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class SetupGivenUp(AttemptFailed):
+    """A queue's `setup` failed for a job `max_setup_failures` times in a row: the attempt fails.
+
+    The handler was not called. The record has type, message and traceback of the latest failure in
+    the crash columns. What `setup` opens is not there, or `setup` has a mistake.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"setup failed %(failures)d times in a row, now with %(error_type)s: {_FAILED}"
+
+    #: What it raised; `SetupTooSlow` where it took too long.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: How many times it has failed in a row.
+    failures: int
 
 
 @attrs.frozen(kw_only=True)
@@ -568,6 +644,19 @@ class ReservationSwept(JobEvent):
     level = logging.WARNING
     logger = "m25.poller"
     message = f"stuck reservation released: {_JOB}; the attempt does not count"
+
+
+@attrs.frozen(kw_only=True)
+class CancelSwept(JobEvent):
+    """This process ended a job as cancelled whose owner is gone: its cancel had been asked for.
+
+    The process that ran it was killed, or lost its way to the database, before it could end the
+    job. Who asked for the cancel, and why, is in the record.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = f"job without an owner cancelled, as had been asked for: {_JOB}"
 
 
 # A queue

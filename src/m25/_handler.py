@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 import attrs
 import trio
 
+from ._cancelling import forget_reasons
 from ._codec import Codec, Undecodable
 from ._duration import as_timedelta
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
@@ -111,22 +112,26 @@ class Handler(Generic[Input, Output, Error]):
             if not await begin():
                 return NotBegun()
             raise SetupUnusable(manager)
-        async with manager as resource:
-            if not await begin():
-                return NotBegun()
-            try:
-                output = await self.function(value, resource)
-            except BaseException as error:
-                swallowed = error
-                raise
-            returned(output)
-            return output
-        # A `return` in the block does not lead here: `setup` has swallowed an exception.
-        if isinstance(swallowed, Exception):
-            raise swallowed
-        raise SetupSwallowed(
-            "setup's block ended the handler before it returned, by a scope of its own"
-        ) from swallowed
+        try:
+            async with manager as resource:
+                if not await begin():
+                    return NotBegun()
+                try:
+                    output = await self.function(value, resource)
+                except BaseException as error:
+                    swallowed = error
+                    raise
+                returned(output)
+                return output
+            # A `return` in the block does not lead here: `setup` has swallowed an exception.
+            if isinstance(swallowed, Exception):
+                raise swallowed
+            raise SetupSwallowed(
+                "setup's block ended the handler before it returned, by a scope of its own"
+            ) from swallowed
+        finally:
+            # Its traceback has this frame: see `Executor`.
+            del swallowed
 
     def encode_output(self, output: Output) -> str:
         """Write what the handler returned.
@@ -234,7 +239,19 @@ class Raised:
 
 
 def sort_raised(error: BaseException) -> Raised:
-    """Separate what a handler raised by itself from what only passed through it."""
+    """Separate what a handler raised by itself from what only passed through it.
+
+    What it raised by itself does not repeat why the handler was cancelled.
+    """
+    raised = _sort(error)
+    if raised.own is not None:
+        forget_reasons(raised.own)  # rule: no reason of a cancellation is printed
+    return raised
+
+
+def _sort(error: BaseException) -> Raised:
+    if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
+        return Raised(error, None)
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
     if being_cancelled():  # rule: only a cancellation from outside passes
         # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a

@@ -10,7 +10,7 @@ By the decorator over the handler, or by hand:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from typing import (
@@ -41,6 +41,7 @@ from ._queue_checks import (
     check_options,
     check_runs,
     check_whole,
+    failure_cycle,
     seconds,
 )
 from ._retry import Retry, as_retry, check_retry
@@ -255,6 +256,13 @@ class Queue(Generic[Input, Output, Error]):
         converter=seconds,
         validator=_DURATION,
     )
+    #: How long a handler may go on after its job's cancel was asked for, to clean up.
+    cancel_grace: timedelta = attrs.field(
+        default=timedelta(seconds=10),
+        kw_only=True,
+        converter=seconds,
+        validator=_DURATION,
+    )
     #: How many attempts of a chain may be lost with their process and not be counted.
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))
@@ -268,6 +276,12 @@ class Queue(Generic[Input, Output, Error]):
     #: failed with no attempt left, in the same transaction.
     on_failure: Queue[FailedJob, Any, Any] | None = attrs.field(
         default=None, kw_only=True, validator=_check(_check_on_failure)
+    )
+    #: How many times in a row the setup of a job may fail, by raising or by taking too long, before
+    #: its attempt ends as a crash. The pauses between them grow to 2.5 s, so that the default is
+    #: some minutes: as long as what a setup opens may be away.
+    max_setup_failures: int = attrs.field(
+        default=100, kw_only=True, validator=_check(check_whole(1, 1_000_000))
     )
     #: How many bytes an input, an output or an error may take as JSON. A larger input is refused; a
     #: larger output or error ends its attempt as a crash. Values that are in the table already are
@@ -375,24 +389,3 @@ class Queue(Generic[Input, Output, Error]):
     def lease(self) -> timedelta:
         """How long after its latest heartbeat an attempt is taken for lost."""
         return self.heartbeat_interval * (self.allowed_heartbeat_misses + 1)
-
-
-def failure_cycle(queues: Sequence[Queue[Any, Any, Any]]) -> Sequence[str]:
-    """The names of queues of which each is told of the failures of the one before, in a circle.
-
-    They are those that are given, and all that these name; empty if there is no circle.
-    """
-    # Of two queues of one name, the one that is given counts.
-    targets = {queue.name: queue.on_failure_name for queue in queues}
-    for queue in queues:
-        each = queue.on_failure
-        while each is not None:
-            targets.setdefault(each.name, each.on_failure_name)
-            each = each.on_failure
-    for name in targets:
-        path = [name]
-        while (target := targets.get(path[-1])) is not None:
-            if target in path:
-                return [*path[path.index(target) :], target]
-            path.append(target)
-    return []

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._cancelling import cancel
 from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._store.protocol import CancelAsked
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
@@ -101,7 +103,7 @@ class Services:
         their results are written by, must be there meanwhile. A clean-up of m25's own is bounded.
         """
         self._stopping.set()
-        self._scope.cancel()
+        cancel(self._scope, "shutting down: the client's block was left")
         with trio.CancelScope(shield=True):
             await self._ended.wait()
 
@@ -168,7 +170,9 @@ class Listener:
                         # On a new connection, too: the worker has another session.
                         hints.announce.set()
                         hints.work_anywhere()
-                    elif isinstance(name, str):
+                    elif isinstance(name, CancelAsked):
+                        hints.cancel(name.queue_name, name.job_id)
+                    else:
                         hints.work(name)
         finally:
             self.listens.set()

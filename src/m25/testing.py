@@ -46,9 +46,9 @@ from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, Started
 from ._timestamps import duration_to_text
+from ._worker.endings import Snoozed
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
-from ._worker.outcomes import Snoozed
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
 
@@ -187,7 +187,8 @@ async def _run(
         await store.settle([result], queue.allowed_losses)
     else:
         delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
-        await store.release([Release(*executor.job, delay=delay)], [])
+        release = Release(*executor.job, delay=delay, setup_failed=executor.setup_failed)
+        await store.release([release], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:

@@ -16,10 +16,11 @@ import trio
 import m25
 from m25 import pg
 from support.cancelling import cancelled_at, cancelled_within
+from support.thorough import thorough, tries
 from support.waiting import ended, eventually, rows
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", "10"))
+CASES = int(os.environ.get("M25_SWEEP_CASES", tries(10, 3)))
 
 
 @m25.queue("swept", poll_interval=30)
@@ -92,6 +93,7 @@ async def is_whole(dsn: str) -> None:
     assert left == {"held": 0, "failed": 0}
 
 
+@thorough
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, name: str) -> None:
     rng = random.Random(SEED)
@@ -123,10 +125,28 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, n
             while not await cancelled_at(checkpoint, call):
                 await check()
                 # Those of a long call are alike.
-                checkpoint += 1 if checkpoint < 60 else rng.randrange(1, 20)
+                checkpoint += tries(1, 3) if checkpoint < 60 else rng.randrange(1, 20)
                 cases += 1
             for _ in range(CASES):
                 await cancelled_within(rng.uniform(0, 0.01), call)
                 await check()
                 cases += 1
     print(f"{name}: {cases} cases")
+
+
+async def test_a_cancel_job_that_is_cancelled_anywhere_has_done_what_it_says(dsn: str) -> None:
+    async with m25.open(dsn, pool_size=1) as m:
+        checkpoint = 0
+        is_through = False
+        while not is_through:
+            id = (await m.enqueue(swept, 1)).id
+            said: list[m25.JobStatus] = []
+
+            async def call(id: m25.JobId = id, said: list[m25.JobStatus] = said) -> None:
+                said.append((await m.cancel_job(swept, id)).status)
+
+            is_through = await cancelled_at(checkpoint, call)
+            is_cancelled = (await m.get_job(swept, id)).status is m25.JobStatus.CANCELLED
+            assert is_cancelled == (said == [m25.JobStatus.CANCELLED]), checkpoint
+            checkpoint += 1
+        assert checkpoint > 2

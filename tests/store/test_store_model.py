@@ -40,6 +40,7 @@ from m25._store.protocol import (
     SweptQueue,
     WriteResult,
 )
+from support.thorough import thorough, tries
 
 T = TypeVar("T")
 
@@ -339,9 +340,10 @@ def _tens(seconds: float) -> int:
     return round(seconds / 10)
 
 
+@thorough
 @given(histories)
 @settings(
-    max_examples=40,
+    max_examples=tries(40, 10),
     deadline=None,
     derandomize=True,
     database=None,

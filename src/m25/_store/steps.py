@@ -11,6 +11,7 @@ affair; a driver is a few lines (`PostgresStore` has one for Trio):
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -111,6 +112,14 @@ _OUTCOME_COLUMNS: Final = tuple(
 )
 
 
+class Backend(NamedTuple):
+    """The server's process that answers."""
+
+    pid: int
+    client_encoding: str
+    array_nulls: str
+
+
 class Calls:
     """The calls of the store on the job table of one schema, as steps.
 
@@ -129,10 +138,10 @@ class Calls:
     def _channels(self, queue_names: Sequence[str]) -> str:
         return plain_array(map(self.channel, queue_names))
 
-    def backend(self) -> Steps[int]:
-        """The process id of the server's process that answers."""
-        ((pid,),) = yield Statement("backend", {})
-        return int(pid)
+    def backend(self) -> Steps[Backend]:
+        """Who answers, and what its session makes of text and of arrays."""
+        (row,) = yield Statement("backend", {})
+        return Backend._make(row)
 
     def enqueue(
         self,
@@ -148,6 +157,9 @@ class Calls:
             first = left if len(left) == 1 else _without_repeats(left)
             rows = yield self._insert(list(first.values()), notify, lock_wait)
             created = {id: created_at for id, created_at, _ in rows}
+            if len(created) == len(jobs):
+                # As it nearly always is: all were inserted at once.
+                return [Enqueued(created[job.id]) for job in jobs]
             for position, job in first.items():
                 if job.id in created:
                     answers[position] = Enqueued(created[job.id])
@@ -242,7 +254,7 @@ class Calls:
             "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters)
+        rows = yield Statement("cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(
@@ -261,7 +273,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", parameters)
+        rows = yield Statement("request_cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
@@ -477,5 +489,6 @@ def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
     return first
 
 
+@functools.lru_cache(16)
 def _milliseconds(lock_wait: timedelta | None) -> str | None:
     return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

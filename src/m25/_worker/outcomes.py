@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from .._codec import Undecodable
@@ -14,6 +12,7 @@ from .._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from .._events import (
     HandlerOverran,
     InputUndecodable,
+    JobCancelled,
     JobCrashed,
     JobErrored,
     JobInterrupted,
@@ -21,28 +20,25 @@ from .._events import (
     JobTimedOut,
     JobUnresponsive,
     OutputRefused,
+    SetupGivenUp,
 )
 from .._handler import kept_of, request_of
 from .._handler_errors import JobTimeout, Snooze
-from .._job import FailureReason, JobId
-from .._store.protocol import Outcome
+from .._job import FailureReason, JobId, JobStatus
+from .._remote import UndecodedElsewhere
+from .._runtime import Runtime
+from .._store.protocol import JobRow, Outcome
+from .endings import Snoozed
 from .retries import Next, decide
 
 if TYPE_CHECKING:
     from .executor import Executor
 
 
-@attrs.frozen
-class Snoozed:
-    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
-
-    delay: timedelta
-
-
 def returned(executor: Executor, output: Any) -> Outcome:
     """The handler returned."""
     try:
-        text = executor.queue.handler.encode_output(output)
+        text = executor.environment.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
     if executor.emits_all:
@@ -53,14 +49,16 @@ def returned(executor: Executor, output: Any) -> Outcome:
 
 def raised(executor: Executor, error: BaseException) -> Outcome:
     """The handler raised: one of its queue's errors, or anything else, which is a crash."""
+    if isinstance(error, UndecodedElsewhere):
+        return undecodable(executor, error)
     kept, request = kept_of(error), request_of(error)
-    declared = executor.queue.handler.declared(kept)
+    declared = executor.environment.handler.declared(kept)
     if declared is None:
         following = decide(executor, FailureReason.CRASH, kept, request)
         return _crash(executor, kept, following, is_cause=kept is not error)
     following = decide(executor, FailureReason.ERRORED, declared, request)
     try:
-        text = executor.queue.handler.encode_error(declared)
+        text = executor.environment.handler.encode_error(declared)
     except ValueRefused as refused:
         # Then the crash columns have the declared error's traceback, too: the place where it was
         # raised says more than the place where its value was refused.
@@ -99,6 +97,15 @@ def snoozed(executor: Executor, snooze: Snooze) -> Outcome | Snoozed:
         refused.__cause__ = snooze
         return crash(executor, refused)
     return Snoozed(snooze.delay)  # rule: what is put off is not counted
+
+
+def setup_failed(executor: Executor, error: BaseException, failures: int) -> Outcome:
+    """The setup of the job has failed too often in a row; the handler was not called."""
+    following = decide(executor, FailureReason.CRASH, error)
+    executor.runtime.events.emit(
+        SetupGivenUp(error=error, failures=failures, **_facts(executor, following))
+    )
+    return _failure(executor, FailureReason.CRASH, following, crash=describe_crash(error))
 
 
 def undecodable(executor: Executor, error: Undecodable) -> Outcome:
@@ -153,6 +160,22 @@ def interrupted(executor: Executor, error: BaseException) -> Outcome:
     return _failure(
         executor, FailureReason.HEARTBEAT_TIMEOUT, following, crash=describe_crash(error)
     )
+
+
+def emit_cancelled(runtime: Runtime, row: JobRow) -> None:
+    """Tell of a job that has ended as cancelled; of another, nothing."""
+    if row.status == JobStatus.CANCELLED.value:
+        runtime.events.emit(
+            JobCancelled(
+                queue=row.queue_name,
+                job_id=row.id,
+                attempt=row.attempt,
+                max_attempts=row.max_attempts,
+                losses=row.losses,
+                by=row.cancelled_by,
+                reason=row.cancel_reason,
+            )
+        )
 
 
 def _refused(executor: Executor, refused: ValueRefused, following: Next | None = None) -> Outcome:

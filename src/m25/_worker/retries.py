@@ -50,8 +50,10 @@ def decide(
     """Decide what follows a failure; `error` is what was raised, `request` what was asked for."""
     row, retry = executor.row, executor.retry
     is_lost = reason is FailureReason.HEARTBEAT_TIMEOUT
+    if executor.cancel_request is not None:
+        return Next(False, is_last=True)
     if isinstance(request, GiveUp):
-        return Next(False, given_up=True, is_last=True)  # rule: what is given up ends
+        return _GIVEN_UP  # rule: what is given up ends
     if not has_next_attempt(
         reason,
         attempt=row.attempt,
