@@ -609,8 +609,7 @@ select
             case when unique_key is distinct from wanted_unique_key then 'unique_key' end,
             case when priority is distinct from wanted_priority then 'priority' end,
             case when meta is distinct from wanted_meta then 'meta' end,
-            case when expires_at is distinct from wanted_expires_at then 'expires_at' end,
-            case when own_retry is distinct from wanted_own_retry then 'own_retry' end
+            case when expires_at is distinct from wanted_expires_at then 'expires_at' end
         ],
         null
     ) as differs,

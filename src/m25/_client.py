@@ -23,6 +23,7 @@ from ._errors import (
     ClientClosed,
     DatabaseUnavailable,
     DuplicateQueue,
+    InvalidQueue,
     JobCancelFetchError,
     JobCancelQueryError,
     JobRecordFetchError,
@@ -36,6 +37,7 @@ from ._job import Error, Input, Job, JobId, JobRecord, Output
 from ._lock_waits import LockWaits
 from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
+from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of
 from ._runtime import Runtime
@@ -111,6 +113,7 @@ class M25:
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
+            InvalidQueue: queues are told of each other's failures in a circle.
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
         """
@@ -130,16 +133,22 @@ class M25:
         jobs.
 
         Raises:
-            QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
+            QueueStartError, InvalidQueue, AlreadyStarted, ClientClosed: as `start` does.
         """
         self._check_usable("run")
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        queues = list(self._queues.values())
+        if cycle := failure_cycle(queues):
+            raise InvalidQueue(
+                f"these queues are told of each other's failures in a circle: "
+                f"{' → '.join(map(repr, cycle))}; take one of their on_failure away"
+            )
         self._start_settled = True
         if not self._queues:
             self._runtime.events.emit(NothingToRun())
-        self._services = Services(list(self._queues.values()), self._runtime, self, self._around)
+        self._services = Services(queues, self._runtime, self, self._around)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:

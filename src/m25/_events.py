@@ -30,6 +30,7 @@ _JOBS_NAMED: Final = 5
 def _type_of_error(
     event: JobCrashed
     | RaisedWhileCancelled
+    | RetryUndecided
     | SetupFailed
     | SetupGivenUp
     | ServiceFailed
@@ -111,11 +112,21 @@ class AttemptFailed(JobEvent):
 
     #: Whether another attempt follows.
     next_attempt: bool
+    #: In how many seconds that may run, as far as whoever emits the event knows.
+    next_in: float | None = None
+    #: Whether none follows although attempts are left: the handler or the queue's `retry` says so.
+    given_up: bool = False
 
     @property
     def then(self) -> str:
         """What follows, in words."""
-        return "another attempt follows" if self.next_attempt else "no attempt is left"
+        if not self.next_attempt:
+            return "given up" if self.given_up else "no attempt is left"
+        if self.next_in is None:
+            return "another attempt follows"
+        return (
+            f"another attempt follows {f'in {self.next_in:.4g} s' if self.next_in else 'at once'}"
+        )
 
     @property
     def severity(self) -> int:
@@ -332,6 +343,24 @@ class OutputRefused(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class RetryUndecided(JobEvent):
+    """A retry function of the queue raised, or returned what is neither a delay nor `GIVE_UP`.
+
+    The job's own numbers decide in its place: the next attempt follows after the row's
+    `retry_delay`, while `max_attempts` allows. Correct the function.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"retry function failed: %(error_type)s, for {_JOB}; the row's own numbers decide"
+
+    #: What it raised, or what is wrong with what it returned.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
 class RaisedWhileCancelled(JobEvent):
     """A handler turned its cancellation into an exception.
 
@@ -492,6 +521,21 @@ class SetupExitTimedOut(JobEvent):
     message = f"setup took longer than %(seconds).3f s to end, after its handler: {_JOB}"
 
     #: The queue's `executor_init_timeout`, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class JobSnoozed(JobEvent):
+    """A handler put its job off by `Snooze`: it is pending again, and its attempt does not count.
+
+    Nothing is to be done. A job can be put off again and again, without an end.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"put off for %(seconds).4g s: {_JOB}; the attempt does not count"
+
+    #: In how many seconds the job is due again.
     seconds: float
 
 

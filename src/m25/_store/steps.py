@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
+from .._timestamps import duration_from_text
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
@@ -74,6 +75,11 @@ _TRIES: Final = 5
 
 def _boolean(value: bool | None) -> str | None:
     return None if value is None else "true" if value else "false"
+
+
+def _interval(seconds: str | None) -> str | None:
+    """Seconds as an interval. Before PostgreSQL 15 no number in one may exceed four bytes."""
+    return None if seconds is None else interval(duration_from_text(seconds))
 
 
 class _Writer(NamedTuple):
@@ -353,6 +359,7 @@ class Calls:
             return {}
         columns = zip(*outcomes, strict=True)
         written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
+        written["retry_after"] = array(_interval(one.retry_after) for one in outcomes)
         rows = yield Statement("settle", {**written, "allowed_losses": str(allowed_losses)})
         results = {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
@@ -368,7 +375,7 @@ class Calls:
         claims = [ClaimedJob(release.id, release.token) for release in releases]
         parameters = {
             **_columns(claims),
-            "delay": array(release.delay for release in releases),
+            "delay": array(_interval(release.delay) for release in releases),
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
             "channels": self._channels(notify),

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobReleased, JobStarted, JobSucceeded
+from .._events import JobReleased, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
+from .._timestamps import duration_to_text
 from ..pg._backoff import Backoff
-from .endings import Unfinished
+from .endings import Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
@@ -255,12 +256,17 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            self._ledger.owe(Owed.of(result, executor.row))
+            self._ledger.owe(Owed(result, executor.row.attempt, executor.max_attempts))
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            elif self._setup_again_at > -math.inf:
-                self._setup_backoff.worked()
-                self._setup_again_at = -math.inf
+            else:
+                self._setup_worked()
+        elif isinstance(result, Snoozed):
+            delay = duration_to_text(result.delay)
+            self._ledger.owe_release(Release(*executor.job, delay=delay))
+            self._setup_worked()
+            seconds = result.delay.total_seconds()
+            self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
         elif result is not Unfinished.FENCED:
             # rule: what is cut short is released
             self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
@@ -269,6 +275,11 @@ class Claimer:
             elif result is Unfinished.CUT_SHORT:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+
+    def _setup_worked(self) -> None:
+        if self._setup_again_at > -math.inf:
+            self._setup_backoff.worked()
+            self._setup_again_at = -math.inf
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+from datetime import timedelta
 from typing import Final
+
+import attrs
 
 from .._store.protocol import CancelRequest
 
@@ -21,6 +24,13 @@ class Unfinished(enum.Enum):
     FENCED = "fenced"
     #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
     CANCELLED = "cancelled"
+
+
+@attrs.frozen
+class Snoozed:
+    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
+
+    delay: timedelta
 
 
 class CancelReason(enum.Enum):

@@ -1,4 +1,4 @@
-"""Runs one claimed job: its handler in a cancel scope with a deadline, answering heartbeats.
+"""Runs one claimed job, in a scope with its deadline; long, since it is all of one attempt.
 
 In the end `result` is the `Outcome` to write, or says why there is none.
 """
@@ -29,14 +29,16 @@ from .._events import (
     ThreadAbandoned,
     ThreadOverran,
 )
-from .._handler import NotBegun, being_cancelled, sort_raised
+from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
+from .._handler_errors import Snooze
 from .._queue import Queue
 from .._record import decode_fields
+from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
-from .endings import CancelReason, InThread, Unfinished, words_of
+from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .starter import NotOurs
 
@@ -62,7 +64,7 @@ class Executor:
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
     setup_failed: bool = False
-    result: Outcome | Unfinished | None = None
+    result: Outcome | Unfinished | Snoozed | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.
     cancel_request: CancelRequest | None = None
@@ -194,7 +196,7 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished:
+    async def _run(self) -> Outcome | Unfinished | Snoozed:
         if self._is_asked_for:
             return Unfinished.CANCELLED
         handler = self.environment.handler
@@ -224,7 +226,9 @@ class Executor:
             # collector would have to find, for each attempt that fails.
             del raised
 
-    def _result_of(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+    def _result_of(
+        self, output: Any, raised: BaseException | None
+    ) -> Outcome | Unfinished | Snoozed:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
         if self._is_asked_for:
@@ -239,13 +243,15 @@ class Executor:
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if handler.declared(raised) is None and being_cancelled():
+        if handler.declared(kept_of(raised)) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
+        if isinstance(request := request_of(raised), Snooze):
+            return outcomes.snoozed(self, request)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
@@ -391,13 +397,24 @@ class Executor:
         self.runtime.events.emit(RaisedWhileCancelled(error=error, **self.facts))
 
     @property
+    def retry(self) -> Retry | None:
+        """What the queue says of retries, unless the job was given numbers of its own."""
+        return None if self.row.own_retry else self.queue.retry
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has at most."""
+        allowed, retry = self.row.max_attempts, self.retry
+        return allowed if retry is None else min(allowed, retry.max_attempts)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The fields that every event of this attempt has."""
         return {
             "queue": self.queue.name,
             "job_id": self.row.id,
             "attempt": self.row.attempt,
-            "max_attempts": self.row.max_attempts,
+            "max_attempts": self.max_attempts,
             "losses": self.row.losses,
         }
 

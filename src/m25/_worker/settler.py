@@ -156,7 +156,12 @@ class Settler:
             crash_type=type_name((refused.__cause__ or refused).__class__),
             crash_message=refused.brief,
             crash_traceback=None,
-            next_attempt_id=outcome.next_attempt_id or self._runtime.make_id(),
+            next_attempt_id=(
+                self._runtime.make_id()
+                if outcome.failure_reason is None
+                # Of a failure: what was given up still is.
+                else outcome.next_attempt_id
+            ),
         )
         try:
             results = await self._runtime.store.settle([failed], self._queue.allowed_losses)
