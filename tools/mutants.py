@@ -422,6 +422,18 @@ MUTANTS = (
     ),
     Mutant(
         9,
+        "a thread that goes on is released",
+        (Rule("a thread that goes on is not released", "pass"),),
+        ("tests/worker/test_threads.py",),
+    ),
+    Mutant(
+        10,
+        "a setup fails for ever",
+        (Rule("a setup does not fail for ever", "if False:"),),
+        ("tests/worker/test_setup.py",),
+    ),
+    Mutant(
+        9,
         "the last writes are not shielded",
         (
             Rule(

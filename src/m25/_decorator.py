@@ -26,6 +26,7 @@ class QueueOptions(TypedDict, total=False):
     reserved_timeout: Duration
     cancel_grace: Duration
     allowed_losses: int
+    max_setup_failures: int
     size_limit: int
     setup: Setup[Any] | None
     lifespan: Lifespan | None

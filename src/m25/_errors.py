@@ -181,6 +181,13 @@ class LifespanEnded(M25Error):
     """
 
 
+class SetupTooSlow(M25Error):
+    """A queue's `setup` took longer than `executor_init_timeout`, too often in a row.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
 class SetupUnusable(M25Error):
     """A queue's `setup` returned what is no async context manager.
 

@@ -28,7 +28,12 @@ _JOBS_NAMED: Final = 5
 
 
 def _type_of_error(
-    event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
+    event: JobCrashed
+    | RaisedWhileCancelled
+    | SetupFailed
+    | SetupGivenUp
+    | ServiceFailed
+    | QueueUnready,
 ) -> str:
     return type_of(event.error)
 
@@ -453,6 +458,26 @@ class SetupTimedOut(SetupEvent):
 
     #: The queue's `executor_init_timeout`, in seconds.
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class SetupGivenUp(AttemptFailed):
+    """A queue's `setup` failed for a job `max_setup_failures` times in a row: the attempt fails.
+
+    The handler was not called. The record has type, message and traceback of the latest failure in
+    the crash columns. What `setup` opens is not there, or `setup` has a mistake.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"setup failed %(failures)d times in a row, now with %(error_type)s: {_FAILED}"
+
+    #: What it raised; `SetupTooSlow` where it took too long.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: How many times it has failed in a row.
+    failures: int
 
 
 @attrs.frozen(kw_only=True)

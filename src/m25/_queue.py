@@ -243,6 +243,12 @@ class Queue(Generic[Input, Output, Error]):
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))
     )
+    #: How many times in a row the setup of a job may fail, by raising or by taking too long, before
+    #: its attempt ends as a crash. The pauses between them grow to 2.5 s, so that the default is
+    #: some minutes: as long as what a setup opens may be away.
+    max_setup_failures: int = attrs.field(
+        default=100, kw_only=True, validator=_check(check_whole(1, 1_000_000))
+    )
     #: How many bytes an input, an output or an error may take as JSON. A larger input is refused; a
     #: larger output or error ends its attempt as a crash. Values that are in the table already are
     #: read whatever their size.

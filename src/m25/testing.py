@@ -182,7 +182,7 @@ async def _run(
     if isinstance(executor.result, Outcome):
         await store.settle([executor.result], queue.allowed_losses)
     else:
-        await store.release([Release(*executor.job)], [])
+        await store.release([Release(*executor.job, setup_failed=executor.setup_failed)], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:

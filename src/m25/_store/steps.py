@@ -106,6 +106,14 @@ _OUTCOME_COLUMNS: Final = tuple(
 )
 
 
+class Backend(NamedTuple):
+    """The server's process that answers."""
+
+    pid: int
+    client_encoding: str
+    array_nulls: str
+
+
 class Calls:
     """The calls of the store on the job table of one schema, as steps.
 
@@ -124,10 +132,10 @@ class Calls:
     def _channels(self, queue_names: Sequence[str]) -> str:
         return plain_array(map(self.channel, queue_names))
 
-    def backend(self) -> Steps[int]:
-        """The process id of the server's process that answers."""
-        ((pid,),) = yield Statement("backend", {})
-        return int(pid)
+    def backend(self) -> Steps[Backend]:
+        """Who answers, and what its session makes of text and of arrays."""
+        (row,) = yield Statement("backend", {})
+        return Backend._make(row)
 
     def enqueue(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ from .outcomes import emit_cancelled
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
+
+#: The tasks of so many jobs are started in one turn of Trio's loop, which takes less than a
+#: millisecond.
+_STARTED_AT_ONCE: Final = 100
 
 #: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
 #: the queue's claims, and the results of the other rows, wait for it.
@@ -120,8 +125,8 @@ class Claimer:
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             jobs = [ClaimedJob(row.id, token) for row in rows]
             self._runtime.loop_watch.began(jobs, queue.name)
-            for row, job in zip(rows, jobs, strict=True):
-                executor = Executor(
+            begun = [
+                Executor(
                     queue=queue,
                     row=row,
                     job=job,
@@ -132,8 +137,15 @@ class Claimer:
                     started=at_once,
                     emits_all=emits_all,
                 )
+                for row, job in zip(rows, jobs, strict=True)
+            ]
+            for executor in begun:
                 ledger.begin(executor)
-                executors.start_soon(self._execute, executor)
+            if len(begun) <= _STARTED_AT_ONCE:
+                for executor in begun:
+                    executors.start_soon(self._execute, executor)
+            else:
+                executors.start_soon(self._start_in_turns, begun, executors)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
@@ -215,6 +227,19 @@ class Claimer:
         if self._hint.to_cancel:
             self._hint.cancels.set()
 
+    async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
+        """Start the tasks of jobs that have begun, some at a time: others have turns in between."""
+        left = deque(begun)
+        try:
+            while left:
+                for _ in range(min(_STARTED_AT_ONCE, len(left))):
+                    nursery.start_soon(self._execute, left.popleft())
+                await trio.lowlevel.checkpoint()
+        finally:
+            # Cancelled as well, each of them comes to its own end.
+            for executor in left:
+                nursery.start_soon(self._execute, executor)
+
     async def _execute(self, executor: Executor) -> None:
         try:
             await executor.run()
@@ -231,12 +256,15 @@ class Claimer:
         result = executor.result
         if isinstance(result, Outcome):
             self._ledger.owe(Owed.of(result, executor.row))
-            if self._setup_again_at > -math.inf:
+            if executor.setup_failed:
+                self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
+            elif self._setup_again_at > -math.inf:
                 self._setup_backoff.worked()
                 self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
-            if result is Unfinished.NOT_INITIALISED:
+            # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
+            if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif result is Unfinished.CUT_SHORT:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"

@@ -16,7 +16,7 @@ import trio
 from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import CutShort
+from .._errors import CutShort, SetupTooSlow
 from .._events import (
     ClaimFenced,
     Event,
@@ -60,6 +60,8 @@ class Executor:
     emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
+    #: Whether `setup` failed or took too long.
+    setup_failed: bool = False
     result: Outcome | Unfinished | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.
@@ -213,7 +215,10 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         try:
-            return self._result_of(output, raised)
+            result = self._result_of(output, raised)
+            if result is Unfinished.NOT_INITIALISED:
+                return await self._not_initialised(raised)
+            return result
         finally:
             # Its traceback has this frame, and this frame has it: a cycle that the garbage
             # collector would have to find, for each attempt that fails.
@@ -228,7 +233,7 @@ class Executor:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
-                return self._not_initialised(raised)
+                return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
@@ -240,11 +245,17 @@ class Executor:
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
-            return self._not_initialised(raised)
+            return Unfinished.NOT_INITIALISED
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
+        if not await self._start():
+            return False
+        self._note_begun()
+        return True
+
+    async def _start(self) -> bool:
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
@@ -254,7 +265,6 @@ class Executor:
         )
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
-        self._note_begun()
         return True
 
     def _returned(self, output: Any) -> None:
@@ -350,13 +360,22 @@ class Executor:
         self.runtime.events.emit(ClaimFenced(**self.facts))
         return Unfinished.FENCED
 
-    def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+    async def _not_initialised(self, raised: BaseException | None) -> Outcome | Unfinished:
+        """Setup failed, or took too long: the job is released, or fails once that is too often."""
+        self.setup_failed = True
+        seconds = self.queue.executor_init_timeout.total_seconds()
+        in_a_row = (self.row.setup_failures or 0) + 1
+        if in_a_row >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
+            if not await self._start():
+                return self._fenced()
+            return outcomes.setup_failed(
+                self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), in_a_row
+            )
         kind = "" if raised is None else type_name(type(raised))
         failures = self.runtime.setup_failures.count(self.queue.name, kind)
         if failures is None:
             return Unfinished.NOT_INITIALISED
         if raised is None:
-            seconds = self.queue.executor_init_timeout.total_seconds()
             event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
             event = SetupFailed(error=raised, failures=failures, **self.facts)

@@ -20,6 +20,7 @@ from .._events import (
     JobTimedOut,
     JobUnresponsive,
     OutputRefused,
+    SetupGivenUp,
 )
 from .._job import FailureReason, JobId, JobStatus
 from .._lifecycle import has_next_attempt
@@ -73,6 +74,19 @@ def crash(executor: Executor, error: BaseException) -> Outcome:
     executor.runtime.events.emit(
         JobCrashed(
             error=error,
+            next_attempt=_is_followed(executor, FailureReason.CRASH),
+            **executor.facts,
+        )
+    )
+    return _failure(executor, FailureReason.CRASH, crash=describe_crash(error))
+
+
+def setup_failed(executor: Executor, error: BaseException, failures: int) -> Outcome:
+    """The setup of the job has failed too often in a row; the handler was not called."""
+    executor.runtime.events.emit(
+        SetupGivenUp(
+            error=error,
+            failures=failures,
             next_attempt=_is_followed(executor, FailureReason.CRASH),
             **executor.facts,
         )

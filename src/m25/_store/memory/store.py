@@ -381,6 +381,7 @@ class MemoryStore(Store):
                     row,
                     started_at=started_at,
                     deadline=deadline,
+                    setup_failures=None,
                     lease_expires_at=now + lease // MICROSECOND,
                 )
                 answers.append(Started(row.id, seconds(started_at), seconds(deadline)))
