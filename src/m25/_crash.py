@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Final, NamedTuple
 
+from ._errors import RaisedInProcess
+
 #: In characters. The beginning of a name or a message, and the end of a traceback, say most.
 _LONGEST_NAME: Final = 1_000
 _LONGEST_MESSAGE: Final = 10_000
@@ -19,15 +21,22 @@ class Crash(NamedTuple):
     traceback: str | None
 
 
-def describe_crash(error: BaseException) -> Crash:
-    """Describe an exception, whatever it is: even one that cannot be printed."""
+def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
+    """Describe an exception, whatever it is: even one that cannot be printed.
+
+    One that is the cause of another was caught in the handler, and did not come as far as here.
+    """
+    if isinstance(error, RaisedInProcess):
+        return Crash(error.type_name, error.message, error.traceback)
     try:
         message = str(error)
     except BaseException as failure:  # noqa: BLE001 - the exception's own `__str__` may do anything
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
         # The first frame is in m25, and says nothing.
-        below = error.__traceback__ and error.__traceback__.tb_next
+        below = error.__traceback__
+        if below is not None and not is_cause:
+            below = below.tb_next
         trace = "".join(traceback.format_exception(type(error), error, below))
     except BaseException as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"
@@ -35,6 +44,11 @@ def describe_crash(error: BaseException) -> Crash:
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
     return Crash(_storable(type_name(type(error))), message, trace)
+
+
+def type_of(error: BaseException) -> str:
+    """The name of an exception's class; of one from another process, that of what was raised."""
+    return error.type_name if isinstance(error, RaisedInProcess) else type_name(type(error))
 
 
 def type_name(cls: type) -> str:

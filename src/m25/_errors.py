@@ -144,11 +144,47 @@ class AroundSwallowed(M25Error):
     """
 
 
+class ProcessDied(M25Error):
+    """The process of a handler ended before the handler did: it was killed, or ended itself.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
+class ProcessNotStarted(M25Error):
+    """No process could be started for a queue's handlers, or it could not import their queue.
+
+    The message says why; a note has the traceback, where there is one. It is not raised: it is the
+    `crash_type` of an attempt, or the `__cause__` of a `QueueStartError`.
+    """
+
+
+class RaisedInProcess(M25Error):
+    """What a handler raised in a process of its own, and its queue does not declare.
+
+    An `around` sees it, and so does whoever listens to events. The crash columns have what was
+    raised: `type_name`, `message` and `traceback` are those of the exception in the process.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str | None) -> None:
+        super().__init__(f"{type_name}: {message}\n\nin the process:\n{traceback}")
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+
 class LifespanEnded(M25Error):
     """A queue's `lifespan` ended its block while the queue ran, by a scope of its own.
 
     It is not raised: an event has it. The jobs that ran are released, and the lifespan is entered
     again.
+    """
+
+
+class SetupTooSlow(M25Error):
+    """A queue's `setup` took longer than `executor_init_timeout`, too often in a row.
+
+    It is not raised: it is the `crash_type` of such an attempt.
     """
 
 
@@ -327,9 +363,19 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """Only a pending job can be cancelled; `status` is what this one is."""
+    """The job cannot be cancelled: it has ended, or it is claimed; `status` says what it is.
 
-    def __init__(self, job_id: JobId, status: JobStatus) -> None:
-        super().__init__(f"job {job_id} is {status.value}; only a pending job can be cancelled")
+    A claimed job is cancelled with `running=True` alone, and not where a worker of the original
+    m25 has claimed it.
+    """
+
+    def __init__(self, job_id: JobId, status: JobStatus, *, is_originals: bool = False) -> None:
+        if is_originals:
+            why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"
+        elif status.value in ("reserved", "executing"):
+            why = "only a pending job can be cancelled, or with running=True one that is claimed"
+        else:
+            why = "only a pending job can be cancelled, and this one has ended"
+        super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status
