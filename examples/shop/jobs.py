@@ -107,4 +107,4 @@ async def catalogues(catalogue: Catalogue) -> str:
     return f"{catalogue.pages} pages"
 
 
-QUEUES: list[m25.Queue[object, object, Exception]] = [alerts, parcels, posters, catalogues]  # type: ignore[list-item]
+QUEUES = (alerts, parcels, posters, catalogues)
