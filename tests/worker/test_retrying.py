@@ -387,6 +387,24 @@ async def test_a_job_is_put_off_and_the_attempt_does_not_count(
     assert "put off for 3600 s: job" in caplog.text
 
 
+async def test_a_job_that_was_put_off_can_be_enqueued_again() -> None:
+    @m25.queue("patient")
+    async def patient(number: int) -> None:
+        raise m25.Snooze(60)
+
+    async with m25.testing.open() as m:
+        m.add_queue(patient)
+        await m.start()
+        first = await m.enqueue(patient, 1)
+        await m25.testing.drain(m)
+        again = await m.enqueue(patient, m25.Job(1, id=first.id))
+        assert again.scheduled_at is not None
+        with pytest.raises(m25.errors.JobIdConflict, match="scheduled_at"):
+            await m.enqueue(
+                patient, m25.Job(1, id=first.id, scheduled_at=again.scheduled_at + timedelta(1))
+            )
+
+
 async def test_what_may_begin_once_only_cannot_be_put_off() -> None:
     (job,) = await attempts(failing(None, m25.Snooze(60), allowed_losses=0), 1)
     assert job.status is JobStatus.FAILED
