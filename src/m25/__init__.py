@@ -28,17 +28,22 @@ from ._errors import (
     UsageError,
     ValueRefused,
 )
-from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
+from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._queue import Queue
+from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
 
 __all__ = [
+    "GIVE_UP",
     "M25",
     "DatabaseError",
     "EnqueueError",
     "EnqueuedMany",
+    "FailedJob",
     "FailureReason",
+    "GiveUp",
     "InvalidState",
     "Job",
     "JobCancelError",
@@ -47,16 +52,22 @@ __all__ = [
     "JobRecord",
     "JobRecordFetchError",
     "JobStatus",
+    "JobTimeout",
     "M25Error",
     "NoJobRecordFound",
     "Queue",
     "QueueOptions",
+    "Retry",
+    "RetryAfter",
+    "RetryDecision",
     "RunningJob",
+    "Snooze",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
     "current_job",
     "errors",
+    "exponential",
     "open",
     "pg",
     "queue",

@@ -363,9 +363,19 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """Only a pending job can be cancelled; `status` is what this one is."""
+    """The job cannot be cancelled: it has ended, or it is claimed; `status` says what it is.
 
-    def __init__(self, job_id: JobId, status: JobStatus) -> None:
-        super().__init__(f"job {job_id} is {status.value}; only a pending job can be cancelled")
+    A claimed job is cancelled with `running=True` alone, and not where a worker of the original
+    m25 has claimed it.
+    """
+
+    def __init__(self, job_id: JobId, status: JobStatus, *, is_originals: bool = False) -> None:
+        if is_originals:
+            why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"
+        elif status.value in ("reserved", "executing"):
+            why = "only a pending job can be cancelled, or with running=True one that is claimed"
+        else:
+            why = "only a pending job can be cancelled, and this one has ended"
+        super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status

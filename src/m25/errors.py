@@ -46,6 +46,7 @@ from ._errors import (
     UsageError,
     ValueRefused,
 )
+from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 
 __all__ = [
     "AlreadyStarted",
@@ -59,6 +60,7 @@ __all__ = [
     "DuplicateQueue",
     "EnqueueError",
     "EnqueueQueryError",
+    "GiveUp",
     "InvalidJob",
     "InvalidQueue",
     "InvalidState",
@@ -73,6 +75,7 @@ __all__ = [
     "JobRecordFetchInvalidStatusError",
     "JobRecordFetchJsonDecodeError",
     "JobRecordFetchQueryError",
+    "JobTimeout",
     "LifespanEnded",
     "M25Error",
     "MigrationError",
@@ -83,9 +86,11 @@ __all__ = [
     "ProcessNotStarted",
     "QueueStartError",
     "RaisedInProcess",
+    "RetryAfter",
     "SetupSwallowed",
     "SetupTooSlow",
     "SetupUnusable",
+    "Snooze",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

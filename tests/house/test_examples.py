@@ -15,6 +15,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 #: What each example prints, in order; a line may hold more.
 PRINTED = {
+    "cancel.py": [
+        "exporting May",
+        "not so: executing",
+        "removed what was exported",
+        "cancelled by ada since wrong month",
+    ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
     "handlers.py": [
         "opened once",
