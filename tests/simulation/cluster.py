@@ -24,7 +24,7 @@ from trio._core import _run
 import m25
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from m25._store.protocol import ClaimedJob
+from m25._store.protocol import Release
 from support.claims import claim_token
 from support.failing import connection_lost
 
@@ -123,7 +123,7 @@ class View:
         if on_rows is not None and process.faulty and process.happens("uncommitted", 0.05):
             # The server goes down at the commit: jobs have begun of which it knows nothing.
             await trio.sleep(process.rng.choice((0.0, 0.05, 0.5)))
-            await self._store.release([ClaimedJob(row.id, token) for row in rows], ())
+            await self._store.release([Release(row.id, token) for row in rows], ())
             raise connection_lost("claim", "connection lost at the commit")
         await process.after("claim")
         return rows
