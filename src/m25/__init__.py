@@ -30,8 +30,8 @@ from ._errors import (
 )
 from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
 from ._queue import Queue
+from ._running_job import RunningJob, current_job
 from ._signals import until_signal
-from ._worker.executor import current_job
 
 __all__ = [
     "M25",
@@ -51,6 +51,7 @@ __all__ = [
     "NoJobRecordFound",
     "Queue",
     "QueueOptions",
+    "RunningJob",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

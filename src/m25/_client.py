@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import JobRow, Store
+from ._worker.environment import LONGEST_EXIT, Around, check_around
 from ._worker.executor import is_in_job_of
 from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
@@ -60,7 +61,15 @@ class M25:
     It enqueues, reads and cancels jobs; and, once queues were added and it was started, runs them.
     """
 
-    def __init__(self, runtime: Runtime, nursery: trio.Nursery, *, shutdown_grace: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        nursery: trio.Nursery,
+        *,
+        shutdown_grace: float,
+        around: Sequence[Around] = (),
+    ) -> None:
+        self._around = tuple(around)
         self._runtime = runtime
         self._nursery = nursery
         self._shutdown_grace = shutdown_grace
@@ -94,8 +103,9 @@ class M25:
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:
         """Run every registered queue in the client's own nursery; return when each has initialised.
 
-        A queue has initialised once the database has answered its first claim. The wait for all
-        queues together is bounded by `queue_init_timeout`, in seconds or as a `timedelta`.
+        A queue has initialised once its `lifespan`, if it has one, was entered, and the database
+        has answered its first claim. The wait for all queues together is bounded by
+        `queue_init_timeout`, in seconds or as a `timedelta`.
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
@@ -127,7 +137,7 @@ class M25:
         self._start_settled = True
         if not self._queues:
             self._runtime.events.emit(NothingToRun())
-        self._services = Services(list(self._queues.values()), self._runtime)
+        self._services = Services(list(self._queues.values()), self._runtime, self, self._around)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:
@@ -326,7 +336,7 @@ class M25:
     async def _close(self) -> None:
         """End the services, also those in a nursery of the caller's, and refuse further use."""
         if self._services is not None:
-            await self._services.cancel(2 * CLEAN_UP)
+            await self._services.cancel(2 * CLEAN_UP + LONGEST_EXIT)
         self._closed = True
 
     def _check_usable(self, method: str) -> None:
@@ -350,6 +360,7 @@ async def open(
     schema: str = "m25",
     pool_size: int = 4,
     shutdown_grace: Duration = 10.0,
+    around: Sequence[Around] = (),
 ) -> AsyncGenerator[M25]:
     """Open a client: `async with m25.open(conn) as m:`.
 
@@ -368,6 +379,9 @@ async def open(
             a `timedelta`. Handlers that still run after that are cancelled, and their jobs
             released: pending again, the attempt not counted. Where the block is left by an
             exception or a cancellation, handlers are cancelled at once.
+        around: functions that are called with each `RunningJob` and return an async context
+            manager. These are entered in order around each call of a handler, after `setup` and
+            inside the deadline; what one of them raises is the attempt's, as if the handler had.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
@@ -379,8 +393,10 @@ async def open(
     check_in_trio("m25.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     migrations.check_schema(schema)
+    check_around(around)
     if isinstance(conn, pg.Pool):
-        async with open_on(await _checked_store(conn, schema), grace=grace) as m:
+        store = await _checked_store(conn, schema)
+        async with open_on(store, grace=grace, around=around) as m:
             yield m
         return
     if conn is not None and not isinstance(conn, str):
@@ -396,14 +412,18 @@ async def open(
             kwargs={"autocommit": True, "client_encoding": "UTF8"},
             configure=prepare_connection,
         ) as pool,
-        open_on(await _checked_store(pool, schema), grace=grace) as m,
+        open_on(await _checked_store(pool, schema), grace=grace, around=around) as m,
     ):
         yield m
 
 
 @asynccontextmanager
 async def open_on(
-    store: Store, *, grace: timedelta, rng: random.Random | None = None
+    store: Store,
+    *,
+    grace: timedelta,
+    rng: random.Random | None = None,
+    around: Sequence[Around] = (),
 ) -> AsyncGenerator[M25]:
     """Open a client on any store, as `open` and `m25.testing.open` do.
 
@@ -413,7 +433,7 @@ async def open_on(
     runtime = Runtime(store, Emitter([LoggingListener()]), rng)
     with without_nursery():
         async with trio.open_nursery() as nursery:
-            m = M25(runtime, nursery, shutdown_grace=grace.total_seconds())
+            m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)
             nursery.start_soon(m._enqueuer.run)
             nursery.start_soon(m._remind_to_start)
             try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Never, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, Never, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, Input, Output
-from ._queue import Queue, Resource, Setup
+from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
 
 
@@ -26,6 +26,9 @@ class QueueOptions(TypedDict, total=False):
     reserved_timeout: Duration
     allowed_losses: int
     size_limit: int
+    setup: Setup[Any] | None
+    lifespan: Lifespan | None
+    runs: Runs
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]
     output_to_json: Callable[[Any], Any]
@@ -42,35 +45,16 @@ class Declaration(Generic[Error]):
     errors: tuple[type[Error], ...]
     options: QueueOptions
 
+    @overload
     def __call__(
-        self, handler: Callable[[Input], Awaitable[Output]], /
-    ) -> Queue[Input, Output, Error]:
-        return _declare(self.name, handler, self.errors, None, self.options)
-
-
-@attrs.frozen
-class DeclarationWithSetup(Generic[Resource, Error]):
-    """What `@queue(..., setup=...)` returns: called with the handler, it returns the queue."""
-
-    name: str
-    errors: tuple[type[Error], ...]
-    setup: Setup[Resource]
-    options: QueueOptions
-
+        self, handler: Callable[Concatenate[Input, ...], Coroutine[Any, Any, Output]], /
+    ) -> Queue[Input, Output, Error]: ...
+    @overload
     def __call__(
-        self, handler: Callable[[Input, Resource], Awaitable[Output]], /
-    ) -> Queue[Input, Output, Error]:
-        return _declare(self.name, handler, self.errors, self.setup, self.options)
-
-
-def _declare(
-    name: str,
-    handler: Any,
-    errors: tuple[type[Error], ...],
-    setup: Setup[Any] | None,
-    options: QueueOptions,
-) -> Queue[Any, Any, Error]:
-    return Queue(name, handler_function=handler, errors=errors, setup=setup, **options)
+        self, handler: Callable[Concatenate[Input, ...], Output], /
+    ) -> Queue[Input, Output, Error]: ...
+    def __call__(self, handler: Callable[Concatenate[Any, ...], Any], /) -> Queue[Any, Any, Error]:
+        return Queue(self.name, handler_function=handler, errors=self.errors, **self.options)
 
 
 E1 = TypeVar("E1", bound=Exception)
@@ -83,99 +67,39 @@ E4 = TypeVar("E4", bound=Exception)
 # to their common base, and then knows no more of an error than that it is an `Exception`.
 @overload
 def queue(
-    name: str, *, errors: tuple[()] = ..., setup: None = ..., **options: Unpack[QueueOptions]
+    name: str, *, errors: tuple[()] = ..., **options: Unpack[QueueOptions]
 ) -> Declaration[Never]: ...
 @overload
 def queue(
-    name: str, *, errors: tuple[type[E1]], setup: None = ..., **options: Unpack[QueueOptions]
+    name: str, *, errors: tuple[type[E1]], **options: Unpack[QueueOptions]
 ) -> Declaration[E1]: ...
 @overload
 def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], type[E2]],
-    setup: None = ...,
-    **options: Unpack[QueueOptions],
+    name: str, *, errors: tuple[type[E1], type[E2]], **options: Unpack[QueueOptions]
 ) -> Declaration[E1 | E2]: ...
 @overload
 def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], type[E2], type[E3]],
-    setup: None = ...,
-    **options: Unpack[QueueOptions],
+    name: str, *, errors: tuple[type[E1], type[E2], type[E3]], **options: Unpack[QueueOptions]
 ) -> Declaration[E1 | E2 | E3]: ...
 @overload
 def queue(
     name: str,
     *,
     errors: tuple[type[E1], type[E2], type[E3], type[E4]],
-    setup: None = ...,
     **options: Unpack[QueueOptions],
 ) -> Declaration[E1 | E2 | E3 | E4]: ...
 @overload
 def queue(
-    name: str, *, errors: tuple[type[E1], ...], setup: None = ..., **options: Unpack[QueueOptions]
+    name: str, *, errors: tuple[type[E1], ...], **options: Unpack[QueueOptions]
 ) -> Declaration[E1]: ...
-@overload
 def queue(
-    name: str,
-    *,
-    errors: tuple[()] = ...,
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, Never]: ...
-@overload
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1]],
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, E1]: ...
-@overload
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], type[E2]],
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, E1 | E2]: ...
-@overload
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], type[E2], type[E3]],
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, E1 | E2 | E3]: ...
-@overload
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], type[E2], type[E3], type[E4]],
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, E1 | E2 | E3 | E4]: ...
-@overload
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[E1], ...],
-    setup: Setup[Resource],
-    **options: Unpack[QueueOptions],
-) -> DeclarationWithSetup[Resource, E1]: ...
-def queue(
-    name: str,
-    *,
-    errors: tuple[type[Exception], ...] = (),
-    setup: Setup[Any] | None = None,
-    **options: Unpack[QueueOptions],
-) -> Declaration[Any] | DeclarationWithSetup[Any, Any]:
-    """Declare the decorated `async def` as the handler of a queue, and return the `Queue`.
+    name: str, *, errors: tuple[type[Exception], ...] = (), **options: Unpack[QueueOptions]
+) -> Declaration[Any]:
+    """Declare the decorated function as the handler of a queue, and return the `Queue`.
 
     Input and output types are those of its annotations; `errors` are the declared errors, and
-    `options` those of `Queue`.
+    `options` those of `Queue`. It is an `async def`, or with `runs="thread"` or `"process"` a plain
+    `def`. What `setup` and `lifespan` yield is not checked against its parameters by type.
 
     Raises:
         InvalidQueue: as `Queue` does, with the handler's file and line.
@@ -186,7 +110,5 @@ def queue(
             "@m25.queue takes the queue's name before it takes its handler, as in "
             f'@m25.queue("emails"); not {name!r:.80}'
         )
-    check_options(name, options, {*QueueOptions.__annotations__, "errors", "setup"})
-    if setup is None:
-        return Declaration(name, errors, options)
-    return DeclarationWithSetup(name, errors, setup, options)
+    check_options(name, options, {*QueueOptions.__annotations__, "errors"})
+    return Declaration(name, errors, options)

@@ -88,8 +88,8 @@ class AlreadyStarted(UsageError):
 class QueueStartError(DatabaseError):
     """A queue's manager did not initialise within `queue_init_timeout`.
 
-    Its first claim was not answered; the latest database error, if there was one, is the
-    `__cause__`.
+    What its jobs share could not be opened, as by its `lifespan`, or its first claim was not
+    answered; the latest error, if there was one, is the `__cause__`.
     """
 
     def __init__(self, queue_name: str, reason: str) -> None:
@@ -132,6 +132,21 @@ class SetupSwallowed(M25Error):
     """A handler was ended by its queue's `setup`: a scope or a `suppress` around it, in the block.
 
     It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
+    """
+
+
+class AroundSwallowed(M25Error):
+    """A handler was ended by one of its client's `around`: a scope or a `suppress` in its block.
+
+    It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
+    """
+
+
+class LifespanEnded(M25Error):
+    """A queue's `lifespan` ended its block while the queue ran, by a scope of its own.
+
+    It is not raised: an event has it. The jobs that ran are released, and the lifespan is entered
+    again.
     """
 
 

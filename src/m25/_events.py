@@ -27,7 +27,9 @@ _FAILED: Final = f"{_JOB}; %(then)s"
 _JOBS_NAMED: Final = 5
 
 
-def _type_of_error(event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed) -> str:
+def _type_of_error(
+    event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
+) -> str:
     return type_name(type(event.error))
 
 
@@ -498,6 +500,44 @@ class ServiceFailed(Event):
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class QueueUnready(QueueEvent):
+    """What a queue's jobs share could not be opened, or failed: its `lifespan`, or its processes.
+
+    Meanwhile nothing is claimed, and jobs that ran are released. It is opened again after a pause,
+    longer each time; not where the queue has ended, and it failed in being left.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = "queue %(queue)r is not ready, %(error_type)s was raised%(then)s"
+    derived = ("then",)
+
+    #: What was raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: The seconds until it is opened again; NaN where it is not.
+    pause: float
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return f"; opened again in {self.pause:.3f} s" if self.pause >= 0 else ", as it ended"
+
+
+@attrs.frozen(kw_only=True)
+class LifespanExitTimedOut(QueueEvent):
+    """A queue's `lifespan` took longer to end than the clean-up may: its end was cancelled."""
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = "the lifespan of queue %(queue)r took longer than %(seconds).3f s to end"
+
+    #: How long it may take, in seconds.
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)

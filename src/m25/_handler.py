@@ -18,6 +18,7 @@ from ._codec import Codec, Undecodable
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
 from ._job import Error, Input, Output
+from ._signature import Arguments
 
 
 @attrs.frozen
@@ -29,6 +30,8 @@ class NotBegun:
 class Handler(Generic[Input, Output, Error]):
     """One for each queue."""
 
+    #: Awaited with an input and, with `setup`, what that has yielded. The user's own function, or
+    #: what calls that with all else that it takes, or elsewhere.
     function: Callable[..., Awaitable[Output]]
     setup: Callable[[], AbstractAsyncContextManager[Any]] | None
     #: The declared errors.
@@ -36,6 +39,8 @@ class Handler(Generic[Input, Output, Error]):
     input_codec: Codec[Input]
     output_codec: Codec[Output]
     error_codec: Codec[Error]
+    #: What the user's own function takes.
+    arguments: Arguments = attrs.field(factory=lambda: Arguments("input"))
 
     def decode_input(self, text: str) -> Input:
         """Read an input.

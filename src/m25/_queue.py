@@ -13,7 +13,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypeVar,
+)
 
 import attrs
 
@@ -22,20 +31,23 @@ from ._errors import InvalidQueue
 from ._handler import Handler
 from ._job import Error, Input, Output
 from ._queue_checks import (
+    RUNS,
     check_callable,
+    check_context,
     check_duration,
     check_errors,
     check_handler,
     check_name,
     check_options,
-    check_setup,
+    check_runs,
     check_whole,
     seconds,
 )
 from ._signature import (
+    Arguments,
+    arguments_of,
     described,
     hints_of,
-    input_parameter,
     names_around,
     place_of,
 )
@@ -45,6 +57,10 @@ Resource = TypeVar("Resource")
 #: The type of `setup`: it is called for each job, and what it returns is entered before the job's
 #: handler and left after it.
 Setup = Callable[[], AbstractAsyncContextManager[Resource]]
+#: The type of `lifespan`: it is called once, and what it returns is entered before the first job.
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+#: Where a handler runs.
+Runs: TypeAlias = Literal["trio", "thread", "process"]
 
 
 def _check(
@@ -73,15 +89,35 @@ def _naming(queue: Queue[Any, Any, Any]) -> Generator[None]:
         raise InvalidQueue(f"queue {queue.name!r:.80}: {message}") from error.__cause__
 
 
-def _check_handler(name: str, value: object) -> None:
-    if isinstance(value, Queue):
-        raise InvalidQueue("the handler is already a queue; give it the queue's handler_function")
-    check_handler(name, value)
+def _check_handler(queue: Queue[Any, Any, Any], _: attrs.Attribute[Any], value: object) -> None:
+    with _naming(queue):
+        if isinstance(value, Queue):
+            raise InvalidQueue(
+                "the handler is already a queue; give it the queue's handler_function"
+            )
+        # What is none of them is refused by its own check.
+        if queue.runs in RUNS:
+            check_handler(value, queue.runs)
 
 
-def _input_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
+def _arguments(queue: Queue[Any, Any, Any]) -> Arguments:
+    if queue.runs == "process":
+        for name in ("setup", "lifespan"):
+            if getattr(queue, name) is not None:
+                raise InvalidQueue(
+                    f'{name} cannot be had with runs="process": what it yields would be in another '
+                    "process than the handler; what the handlers of a process share can be kept in "
+                    "their module"
+                )
+    return arguments_of(
+        queue.handler_function,
+        has_setup=queue.setup is not None,
+        has_lifespan=queue.lifespan is not None,
+    )
+
+
+def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, Any]) -> Codec[Any]:
     handler = queue.handler_function
-    first = input_parameter(handler, has_setup=queue.setup is not None)
     by_hand = _by_hand(queue.input_to_json, queue.input_decoder, "input")
     if by_hand is not None:
         return by_hand
@@ -140,11 +176,13 @@ class Queue(Generic[Input, Output, Error]):
 
     #: Unique within one client. In the job table it says to which queue a job belongs.
     name: str = attrs.field(validator=_check(check_name))
-    #: Turns an input into an output, or raises one of `errors`. With `setup`, its second argument
-    #: is what `setup` yields.
-    handler_function: (
-        Callable[[Input], Awaitable[Output]] | Callable[[Input, Any], Awaitable[Output]]
-    ) = attrs.field(kw_only=True, validator=_check(_check_handler))
+    #: Turns an input into an output, or raises one of `errors`. What `setup` yields is its second
+    #: argument, or its parameter `resource`; what `lifespan` yields is its parameter `shared`. An
+    #: `async def`, or where `runs` says so a plain `def`: to type checkers that is one for `@queue`
+    #: alone, as no checker can tell the two apart here and infer the output of both.
+    handler_function: Callable[Concatenate[Input, ...], Awaitable[Output]] = attrs.field(
+        kw_only=True, validator=_check_handler
+    )
     #: The declared errors: exception classes whose instances are kept in `error_data` and come back
     #: equal. Anything else that is raised is a crash.
     errors: tuple[type[Error], ...] = attrs.field(
@@ -205,12 +243,19 @@ class Queue(Generic[Input, Output, Error]):
         default=1_048_576, kw_only=True, validator=_check(check_whole(1, 255_000_000))
     )
     #: Returns an async context manager that each executor enters before its job counts as started;
-    #: what the context manager yields is the handler's second argument.
+    #: what the context manager yields is the handler's second argument, or its `resource`.
     setup: Setup[Any] | None = attrs.field(
-        default=None,
-        kw_only=True,
-        validator=_check(check_setup),
+        default=None, kw_only=True, validator=_check(check_context)
     )
+    #: Returns an async context manager that is entered once in each process that runs the queue,
+    #: before its first claim, and left after its last job; what it yields is the handler's
+    #: `shared`. Where it raises, it is entered again after a pause.
+    lifespan: Lifespan | None = attrs.field(
+        default=None, kw_only=True, validator=_check(check_context)
+    )
+    #: Where the handler runs: in Trio, as an `async def` does; or, as a plain `def`, in a thread,
+    #: which nothing can end, or in a process of its own, which is killed at the job's deadline.
+    runs: Runs = attrs.field(default="trio", kw_only=True, validator=_check(check_runs))
     #: Turns an input into what `json.dumps` takes. With `input_decoder` it replaces the codec that
     #: is otherwise made from the handler's annotations. So do the pairs for output and error.
     input_to_json: Callable[[Input], Any] | None = attrs.field(
@@ -257,13 +302,15 @@ class Queue(Generic[Input, Output, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            arguments = _arguments(self)
             names = names_around(self.handler_function)
             # Not as defaults of the fields: attrs makes those before it validates the options.
-            self._set_codec("input_codec", _input_codec(self, names))
+            self._set_codec("input_codec", _input_codec(self, arguments.input, names))
             self._set_codec("output_codec", _output_codec(self, names))
             self._set_codec("error_codec", _error_codec(self, names))
         handler = Handler(
             function=self.handler_function,
+            arguments=arguments,
             setup=self.setup,
             errors=self.errors,
             input_codec=self.input_codec,

@@ -73,20 +73,45 @@ def check_name(_: str, value: object) -> None:
         )
 
 
-def check_handler(_: str, value: object) -> None:
+#: Where a handler runs: in Trio's own thread, in another thread, or in a process of its own.
+RUNS: Final = ("trio", "thread", "process")
+
+
+def check_runs(name: str, value: object) -> None:
+    if value not in RUNS:
+        known = ", ".join(map(repr, RUNS))
+        raise InvalidQueue(f"{name} must be one of {known}, not {value!r:.80}")
+
+
+def check_handler(value: object, runs: object) -> None:
+    """Check that a handler is the kind of function that can run there."""
+    wanted = "an async function" if runs == "trio" else "a function"
     if not callable(value):
-        raise InvalidQueue(f"the handler must be an async function, not {value!r:.80}")
+        raise InvalidQueue(f"the handler must be {wanted}, not {value!r:.80}")
     function = function_of(value)
-    if isinstance(function, type) or not (
-        inspect.iscoroutinefunction(function)
-        or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-    ):
-        hint = (
-            "; it has a `yield`, and a handler returns its output"
-            if inspect.isasyncgenfunction(function)
-            else "; a blocking one can be run from it with trio.to_thread.run_sync"
+    called = getattr(function, "__call__", None)  # noqa: B004
+    if isinstance(function, type):
+        raise InvalidQueue(f"the handler must be {wanted}, not a class")
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+    yields = any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (function, called)
+    )
+    if yields:
+        kind = "an async function (`async def`)" if runs == "trio" else "a plain `def`"
+        raise InvalidQueue(
+            f"the handler must be {kind}; it has a `yield`, and a handler returns its output"
         )
-        raise InvalidQueue(f"the handler must be an async function (`async def`){hint}")
+    if runs == "trio" and not is_async:
+        raise InvalidQueue(
+            "the handler must be an async function (`async def`); a blocking one can be run from "
+            'it with trio.to_thread.run_sync, or as a queue with runs="thread" or runs="process"'
+        )
+    if runs != "trio" and is_async:
+        raise InvalidQueue(
+            f"runs={runs!r} is for a plain `def`, and the handler is an `async def`, which runs in "
+            "Trio: leave `runs` out, or take `async` away"
+        )
 
 
 def check_errors(_: str, value: object) -> None:
@@ -101,24 +126,25 @@ def check_errors(_: str, value: object) -> None:
         seen.add(error)
 
 
-def check_setup(_: str, value: object) -> None:
+def check_context(name: str, value: object) -> None:
+    """Check a function that is to return an async context manager: a setup, or a lifespan."""
     if value is None:
         return
     # A context manager that contextlib made can be called, too, as a decorator: it is no function
     # that returns one.
     if not callable(value) or isinstance(value, AbstractAsyncContextManager):
         raise InvalidQueue(
-            f"setup must be a function that returns an async context manager, not {value!r:.80}"
+            f"{name} must be a function that returns an async context manager, not {value!r:.80}"
         )
     function = function_of(value)
     if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
         raise InvalidQueue(
-            "setup must return an async context manager: decorate it with "
+            f"{name} must return an async context manager: decorate it with "
             "@contextlib.asynccontextmanager, and let it yield once"
         )
     if _is_never_async(function):
         raise InvalidQueue(
-            "setup must return an async context manager, and this one's is not async: for a "
+            f"{name} must return an async context manager, and this one's is not async: for a "
             "generator that is `async def` and @contextlib.asynccontextmanager, for a class "
             "__aenter__ and __aexit__"
         )
@@ -128,19 +154,19 @@ def check_setup(_: str, value: object) -> None:
         return
     if required := [each.name for each in parameters if is_required(each)]:
         raise InvalidQueue(
-            f"setup is called without arguments, and takes ({', '.join(required)}); a partial or "
+            f"{name} is called without arguments, and takes ({', '.join(required)}); a partial or "
             "a closure can bring them"
         )
 
 
-def _is_never_async(setup: Any) -> bool:
-    """Whether what a setup returns is surely no async context manager."""
-    if isinstance(setup, type):
+def _is_never_async(maker: Any) -> bool:
+    """Whether what it returns is surely no async context manager."""
+    if isinstance(maker, type):
         # A class with a `__new__` of its own, or a metaclass, may return anything.
-        new: object = setup.__new__
-        makes_itself = type(setup) is type and new is object.__new__
-        return makes_itself and not hasattr(setup, "__aenter__")
-    return inspect.isgeneratorfunction(setup) or getattr(setup, "__code__", None) is _SYNC_MAKER
+        new: object = maker.__new__
+        makes_itself = type(maker) is type and new is object.__new__
+        return makes_itself and not hasattr(maker, "__aenter__")
+    return inspect.isgeneratorfunction(maker) or getattr(maker, "__code__", None) is _SYNC_MAKER
 
 
 def check_callable(name: str, value: object) -> None:

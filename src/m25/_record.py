@@ -36,6 +36,15 @@ def decode_record(
     Raises:
         JobRecordFetchDecodeErrors: one or more fields cannot be read; it names each.
     """
+    return cast("JobRecord[Input, Output, Error]", JobRecord(**decode_fields(row, queue)))
+
+
+def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
+    """Read the fields of a row's `JobRecord`, by name.
+
+    Raises:
+        JobRecordFetchDecodeErrors: one or more of them cannot be read; it names each.
+    """
     job_id = JobId(row.id)
     fields = row._asdict()
     errors: list[JobRecordDecodeError] = []
@@ -49,7 +58,7 @@ def decode_record(
         del fields[name]
     if errors:
         raise JobRecordFetchDecodeErrors(errors) from errors[0]
-    return cast("JobRecord[Input, Output, Error]", JobRecord(**fields))
+    return fields
 
 
 def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input, Any, Any]:

@@ -20,7 +20,7 @@ A service is a class with `run`. To add a service, write the class, and add a li
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -30,18 +30,32 @@ from ._queue import Queue
 from ._runtime import Runtime
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
+from ._worker.environment import Around, Environment
 from ._worker.manager import Manager
 from ._worker.surveys import Surveys
 from ._worker.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from ._client import M25
 
 
 class Services:
     """One run of a client's queues, from its start to its end."""
 
-    def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        queues: Sequence[Queue[Any, Any, Any]],
+        runtime: Runtime,
+        m: M25,
+        around: Sequence[Around],
+    ) -> None:
         self._queues = queues
         self._runtime = runtime
+        self._m = m
+        self._around = around
         self._stop_asked = trio.Event()
+        #: The same for handlers: setting it stops nothing.
+        self._stopping = trio.Event()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
 
@@ -71,6 +85,7 @@ class Services:
     def ask_to_stop(self) -> None:
         """Ask all to stop in an orderly way."""
         self._stop_asked.set()
+        self._stopping.set()
 
     async def stop(self) -> None:
         """Stop all services in an orderly way, and return once they have stopped."""
@@ -79,6 +94,7 @@ class Services:
 
     async def cancel(self, longest: float) -> None:
         """Cancel all services, and wait for `longest` seconds at most until they have ended."""
+        self._stopping.set()
         self._scope.cancel()
         with trio.move_on_after(longest, shield=True):
             await self._ended.wait()
@@ -87,7 +103,7 @@ class Services:
         self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
     ) -> None:
         runtime = self._runtime
-        managers = [Manager(queue, runtime) for queue in self._queues]
+        managers = [Manager(queue, runtime, self._environment(queue)) for queue in self._queues]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
                 await _start_managers(managers, nursery, start_timeout)
@@ -104,6 +120,11 @@ class Services:
                 for manager in managers:
                     manager.stop(grace)
             services.cancel_scope.cancel()
+
+    def _environment(self, queue: Queue[Any, Any, Any]) -> Environment:
+        return Environment(
+            queue, self._runtime, self._m, stopping=self._stopping, around=self._around
+        )
 
     def _start(
         self, nursery: trio.Nursery, service: str, run: Callable[[], Awaitable[None]]
@@ -144,7 +165,7 @@ async def _start_managers(
     """Start all managers in `nursery`.
 
     Raises:
-        QueueStartError: the first claim of a queue was not answered in time.
+        QueueStartError: a queue was not opened, or its first claim not answered, in time.
     """
     waiting = list(managers)
 
@@ -157,8 +178,7 @@ async def _start_managers(
             for manager in managers:
                 starting.start_soon(start, manager)
     for manager in waiting:
-        failure = manager.latest_failure
-        reason = f"its first claim was not answered within {start_timeout:g} s"
-        if failure is not None:
-            reason += f"; {failure.brief}"
-        raise QueueStartError(manager.queue.name, reason) from failure and failure.__cause__
+        reason, cause = manager.latest_failure
+        raise QueueStartError(
+            manager.queue.name, f"{reason}, within {start_timeout:g} s"
+        ) from cause

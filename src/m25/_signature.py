@@ -1,4 +1,4 @@
-"""The signature of a handler: an async function, however it is wrapped, bound, or made.
+"""The signature of a handler: a function, however it is wrapped, bound, or made.
 
 It is read once, when the queue is declared; nothing here is called while jobs run.
 """
@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from contextlib import suppress
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ._errors import InvalidQueue
 
@@ -108,11 +108,19 @@ def is_required(parameter: inspect.Parameter) -> bool:
     )
 
 
-def input_parameter(handler: Any, *, has_setup: bool) -> str:
-    """Check that a handler takes its input and, with `setup`, what that yields.
+class Arguments(NamedTuple):
+    """With which arguments a handler is called, beside its input, which is the first."""
 
-    Returns:
-        the name of its parameter for the input.
+    #: The name of its parameter for the input.
+    input: str
+    #: What setup yields is given as `resource=`; else, if there is a setup, as the second argument.
+    resource_by_name: bool = False
+    #: What lifespan yields is given as `shared=`.
+    shared: bool = False
+
+
+def arguments_of(handler: Any, *, has_setup: bool, has_lifespan: bool) -> Arguments:
+    """Check that a handler takes what it will be called with, and asks for nothing else.
 
     Raises:
         InvalidQueue: the handler cannot be called with these arguments.
@@ -123,16 +131,35 @@ def input_parameter(handler: Any, *, has_setup: bool) -> str:
         raise InvalidQueue(
             f"the handler {described(handler)} does not say what arguments it takes"
         ) from error
-    given = ["input", "what setup yields"] if has_setup else ["input"]
     placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [each for each in parameters if each.kind in placed]
-    rest = any(each.kind is each.VAR_POSITIONAL for each in parameters)
-    fits = bool(places) and (len(places) >= len(given) or rest)
-    others = [each for each in parameters if each not in places[: len(given)]]
-    if not fits or any(map(is_required, others)):
+    places = [each.name for each in parameters if each.kind in placed]
+    named = [
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]
+    given = ["input"]
+    filled = places[:1]
+    fits = bool(places)
+    shared = has_lifespan and "shared" in named and filled != ["shared"]
+    resource_by_name = False
+    if has_setup:
+        # A second parameter is the resource, whatever its name, but for what comes from lifespan.
+        second = [name for name in places[1:2] if not (shared and name == "shared")]
+        resource_by_name = not second and "resource" in named
+        rest = len(places) == 1 and any(each.kind is each.VAR_POSITIONAL for each in parameters)
+        fits = fits and (bool(second) or resource_by_name or rest)
+        given.append("what setup yields")
+        filled += ["resource"] if resource_by_name else second
+    if shared:
+        given.append("shared")
+        filled.append("shared")
+    if not fits or any(is_required(each) for each in parameters if each.name not in filled):
+        count = f"{len(given)} argument{'s' if len(given) > 1 else ''}"
         raise InvalidQueue(
-            f"the handler {described(handler)} is called with {len(given)} "
-            f"argument{'s' if has_setup else ''} ({', '.join(given)}), and takes "
-            f"({', '.join(each.name for each in parameters)})"
+            f"the handler {described(handler)} is called with {count} ({', '.join(given)}), and "
+            f"takes ({', '.join(each.name for each in parameters)}); beside its input it can take "
+            "`resource`, which setup yields, and `shared`, which lifespan yields, where its queue "
+            "has them"
         )
-    return places[0].name
+    return Arguments(places[0], resource_by_name, shared)

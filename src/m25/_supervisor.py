@@ -12,7 +12,7 @@ from ._runtime import Runtime
 from .pg._backoff import Backoff
 
 #: A run of at least this many seconds went well: a failure after it is the first in a row again.
-_RAN_WELL: Final = 25.0
+RAN_WELL: Final = 25.0
 
 
 async def keep_running(
@@ -32,7 +32,7 @@ async def keep_running(
             await run()
             return
         except Exception as error:  # noqa: BLE001 - it is emitted, and tried again
-            if trio.current_time() - began > _RAN_WELL:
+            if trio.current_time() - began > RAN_WELL:
                 backoff.worked()
             pause = backoff.failed()
             runtime.events.emit(

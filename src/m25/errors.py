@@ -5,6 +5,7 @@ Those that most programs catch are in `m25` as well. `M25Error` is the base of t
 
 from ._errors import (
     AlreadyStarted,
+    AroundSwallowed,
     ClientClosed,
     CutShort,
     DatabaseError,
@@ -28,6 +29,7 @@ from ._errors import (
     JobRecordFetchInvalidStatusError,
     JobRecordFetchJsonDecodeError,
     JobRecordFetchQueryError,
+    LifespanEnded,
     M25Error,
     MigrationError,
     NoJobRecordFound,
@@ -43,6 +45,7 @@ from ._errors import (
 
 __all__ = [
     "AlreadyStarted",
+    "AroundSwallowed",
     "ClientClosed",
     "CutShort",
     "DatabaseError",
@@ -66,6 +69,7 @@ __all__ = [
     "JobRecordFetchInvalidStatusError",
     "JobRecordFetchJsonDecodeError",
     "JobRecordFetchQueryError",
+    "LifespanEnded",
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",

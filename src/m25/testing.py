@@ -18,6 +18,9 @@ Trio's clock jumps, too (pytest-trio's `autojump_clock`):
             (job,) = m25.testing.jobs(m, reminders)
             assert job.status is m25.JobStatus.SUCCEEDED
 
+While a handler waits for a thread, a process or a socket, such a clock stands: what goes on there
+takes real time, and a jump would bring the handler's deadline.
+
 There is no database, and no transaction: `connection=` is refused.
 """
 
@@ -36,10 +39,13 @@ from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
+from ._mock_clock import standing_mock_clock
 from ._queue import Queue
 from ._record import decode_record
+from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, Started
+from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 
 __all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
@@ -49,24 +55,30 @@ _NO_TIME: Final = timedelta(0)
 
 @asynccontextmanager
 async def open(
-    store: MemoryStore | None = None, *, shutdown_grace: Duration = 10.0
+    store: MemoryStore | None = None,
+    *,
+    shutdown_grace: Duration = 10.0,
+    around: Sequence[Around] = (),
 ) -> AsyncGenerator[M25]:
     """Open a client as `m25.open` does, on a job table in memory.
 
     Args:
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
-        shutdown_grace: as for `m25.open`.
+        shutdown_grace: as for `m25.open`; so is `around`.
 
     Raises:
+        TypeError: `around` holds what is no function.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
+    check_around(around)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
-    async with open_on(store, grace=grace) as m:
-        yield m
+    with standing_mock_clock():
+        async with open_on(store, grace=grace, around=around) as m:
+            yield m
 
 
 async def drain(m: M25, *, scheduled: bool = False) -> None:
@@ -109,30 +121,40 @@ def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Ou
 
 
 async def run_job(
-    queue: Queue[Input, Output, Error], job: Input | Job[Input]
+    queue: Queue[Input, Output, Error],
+    job: Input | Job[Input],
+    *,
+    around: Sequence[Around] = (),
 ) -> JobRecord[Input, Output, Error]:
     """Run the handler on one job, exactly as a worker does, and return what was recorded of it.
 
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries. A job whose `setup` fails is
-    pending still.
+    pending still. The queue's `lifespan` is entered for this one job; what it raises is raised.
 
     Raises:
+        TypeError: `around` holds what is no function.
         ValueRefused: the input cannot be kept as JSON.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.run_job")
+    check_around(around)
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now))
-    async with open_on(store, grace=_NO_TIME) as m:
-        enqueued = await m.enqueue(queue, asked)
-        await _run(m, queue)
-        return await m.get_job(queue, enqueued.id)
+    with standing_mock_clock():
+        async with open_on(store, grace=_NO_TIME) as m:
+            enqueued = await m.enqueue(queue, asked)
+            runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
+            environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
+            async with environment.open():
+                await _run(environment, runtime, queue)
+            return await m.get_job(queue, enqueued.id)
 
 
-async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
-    runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
+async def _run(
+    environment: Environment, runtime: Runtime, queue: Queue[Input, Output, Error]
+) -> None:
     store = runtime.store
     token = str(uuid4())
     at_once = queue.setup is None
@@ -148,6 +170,7 @@ async def _run(m: M25, queue: Queue[Input, Output, Error]) -> None:
         row=row,
         job=ClaimedJob(row.id, token),
         runtime=runtime,
+        environment=environment,
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         started=at_once,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 
@@ -13,3 +15,8 @@ def told(caplog: pytest.LogCaptureFixture, job_id: object = None) -> list[str]:
         if hasattr(record, "m25_event")
         and (job_id is None or getattr(record, "m25_job_id", None) == str(job_id))
     ]
+
+
+def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[Any]:
+    """The log records of an event, in order, with its fields as `m25_queue` and so on."""
+    return [record for record in caplog.records if getattr(record, "m25_event", None) == event]

@@ -15,6 +15,7 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
+from .environment import Environment
 from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
@@ -38,6 +39,7 @@ class Claimer:
         ledger: Ledger,
         settler: Settler,
         heartbeats: Heartbeats,
+        environment: Environment,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -45,6 +47,7 @@ class Claimer:
         self._ledger = ledger
         self._settler = settler
         self._heartbeats = heartbeats
+        self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
@@ -115,6 +118,7 @@ class Claimer:
                     row=row,
                     job=ClaimedJob(row.id, token),
                     runtime=self._runtime,
+                    environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     started=at_once,

@@ -6,17 +6,16 @@ In the end `result` is the `Outcome` to write, or says why there is none.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import enum
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
 
 from .._codec import Undecodable
-from .._errors import CutShort, NotInJob
+from .._errors import CutShort
 from .._events import (
     ClaimFenced,
     JobStarted,
@@ -27,14 +26,13 @@ from .._events import (
     SetupTimedOut,
 )
 from .._handler import NotBegun, being_cancelled, sort_raised
-from .._job import JobRecord
 from .._queue import Queue
-from .._record import decode_record
+from .._record import decode_fields
+from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
-
-_current: Final[contextvars.ContextVar[Executor]] = contextvars.ContextVar("m25_current_job")
+from .environment import Environment
 
 
 class Unfinished(enum.Enum):
@@ -74,6 +72,7 @@ class Executor:
     row: JobRow
     job: ClaimedJob
     runtime: Runtime
+    environment: Environment
     #: When the handler must have ended, by Trio's clock; infinity until it has started.
     deadline: float
     #: Moves the job from reserved to executing; called only if `started` is false.
@@ -102,6 +101,8 @@ class Executor:
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
+    #: Made when it is first asked for.
+    _running_job: RunningJob[Any, Any, Any] | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -110,7 +111,7 @@ class Executor:
             Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
                 is the attempt's own failure.
         """
-        _current.set(self)
+        current_attempt.set(self)
         try:
             self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
@@ -163,7 +164,7 @@ class Executor:
             await answers.send(self)
 
     async def _run(self) -> Outcome | Unfinished:
-        handler = self.queue.handler
+        handler = self.environment.handler
         try:
             value = handler.decode_input(self.row.input)
         except Undecodable as error:  # rule: an input fails its own attempt
@@ -208,6 +209,7 @@ class Executor:
         self.row = self.row._replace(
             status="executing", started_at=started.started_at, deadline=started.deadline
         )
+        self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
         self._note_begun()
         return True
@@ -306,27 +308,18 @@ class Executor:
             "losses": self.row.losses,
         }
 
-    def record(self) -> JobRecord[Any, Any, Any]:
-        """The job's record, as it was when its handler started."""
-        return decode_record(self.row, self.queue)
+    def running_job(self) -> RunningJob[Any, Any, Any]:
+        """The job, as its handler sees it."""
+        if self._running_job is None:
+            self._running_job = RunningJob(
+                **decode_fields(self.row, self.queue),
+                stopping=self.environment.stopping,
+                m=self.environment.m,
+            )
+        return self._running_job
 
 
 def is_in_job_of(runtime: Runtime) -> bool:
     """Whether the caller is a job of this client: its handler or setup, or a task of these."""
-    executor = _current.get(None)
-    return executor is not None and executor.runtime is runtime and executor.result is None
-
-
-def current_job() -> JobRecord[Any, Any, Any]:
-    """The record of the job whose handler is calling, as it was when the handler started.
-
-    It works in the handler's own task, and in the tasks that the handler starts.
-
-    Raises:
-        NotInJob: called outside a handler.
-        JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
-    """
-    executor = _current.get(None)
-    if executor is None:
-        raise NotInJob("current_job() can only be called from within a handler")
-    return executor.record()
+    attempt = current_attempt.get(None)
+    return isinstance(attempt, Executor) and attempt.runtime is runtime and attempt.result is None

@@ -1,6 +1,7 @@
 """A queue's manager: the tree of what runs for one queue, its restarts, and its end.
 
-    manager.run                       restarts what follows, with a pause, should it fail
+    manager.run                       what the jobs share (`lifespan`) is open around what follows,
+    │                                 which is restarted, with a pause, should it fail
     └─ services                       cancelled once the executors are done
        ├─ settler                     writes outcomes, releases what was cut short
        ├─ starter                     reserved → executing, for a queue with `setup`
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import trio
 
+from .._crash import type_name
 from .._events import OutcomesUnwritten
 from .._hints import QueueHint
 from .._queue import Queue
@@ -26,6 +28,7 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
 from .claimer import Claimer
+from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .settler import Settler
@@ -41,32 +44,43 @@ _CLEAN_UP_UNSTARTED: Final = 1.0
 class Manager:
     """Runs the jobs of one queue, in this process."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], runtime: Runtime) -> None:
+    def __init__(
+        self, queue: Queue[Any, Any, Any], runtime: Runtime, environment: Environment
+    ) -> None:
         self.queue = queue
+        self._environment = environment
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint()
         self._ledger = Ledger(queue.max_concurrency)
         self._settler = Settler(queue, runtime, self._ledger)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
         self._claimer = Claimer(
-            queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats
+            queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats, environment
         )
         self._executors = trio.CancelScope()
 
     @property
-    def latest_failure(self) -> StatementFailed | None:
-        """Why the latest claim failed, if it did."""
-        return self._claimer.latest_failure
+    def latest_failure(self) -> tuple[str, BaseException | None]:
+        """Why the queue has not started yet, in words, and the error that is the reason, if any."""
+        if (error := self._environment.failure) is not None:
+            return f"what its jobs share could not be opened: {type_name(type(error))}", error
+        if (failure := self._claimer.latest_failure) is not None:
+            return f"its first claim was not answered; {failure.brief}", failure.__cause__
+        if not self._environment.is_open:
+            return "what its jobs share was not opened yet", None
+        return "its first claim was not answered", None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the queue until stopped or cancelled. It has started once a claim was answered."""
         name = self.queue.name
         try:
-            await keep_running(
-                f"manager of queue {name!r}",
-                lambda: self._serve(task_status),
-                self._runtime,
-                queue=name,
+            await self._environment.run(
+                lambda: keep_running(
+                    f"manager of queue {name!r}",
+                    lambda: self._serve(task_status),
+                    self._runtime,
+                    queue=name,
+                )
             )
         finally:
             # Not after each failure: what one run of the manager could not write, the next writes.
@@ -76,6 +90,7 @@ class Manager:
     def stop(self, grace: float) -> None:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
         self._claimer.stopping = True
+        self._environment.stop()
         self._executors.deadline = trio.current_time() + grace
         self._hint.wakeup.set()
 

@@ -101,6 +101,36 @@ async def with_setup_and_four(email: Email, connections: Pool) -> Receipt:
     raise Full
 
 
+@m25.queue("lifespan", errors=(Full,), lifespan=pool)
+async def with_lifespan(email: Email, *, shared: Pool) -> Receipt:
+    raise Full
+
+
+@m25.queue("both", setup=pool, lifespan=pool)
+async def with_both(email: Email, connections: Pool, shared: Pool) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("by name", setup=pool, lifespan=pool)
+async def by_name(email: Email, *, resource: Pool, shared: Pool) -> Receipt:
+    raise NotImplementedError
+
+
+@m25.queue("in a process", runs="process", errors=(Full, Gone))
+def in_a_process(email: Email) -> Receipt:
+    raise Full
+
+
+@m25.queue("in a thread", runs="thread")
+def in_a_thread(email: Email) -> list[Receipt]:
+    raise NotImplementedError
+
+
+assert_type(with_lifespan, m25.Queue[Email, Receipt, Full])
+assert_type(with_both, m25.Queue[Email, Receipt, Never])
+assert_type(by_name, m25.Queue[Email, Receipt, Never])
+assert_type(in_a_process, m25.Queue[Email, Receipt, Full | Gone])
+assert_type(in_a_thread, m25.Queue[Email, list[Receipt], Never])
 assert_type(without_errors, m25.Queue[Email, Receipt, Never])
 assert_type(with_no_errors, m25.Queue[Email, Receipt, Never])
 assert_type(with_one, m25.Queue[Email, Receipt | None, Full])
@@ -125,6 +155,10 @@ async def send_with(email: Email, connections: Pool) -> Receipt:
     raise NotImplementedError
 
 
+def in_a_thread_by_hand(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
 class Service:
     async def handle(self, email: Email) -> Receipt:
         raise NotImplementedError
@@ -144,6 +178,8 @@ of_method: m25.Queue[Email, Receipt, Never] = m25.Queue("m", handler_function=Se
 with_resource: m25.Queue[Email, Receipt, Never] = m25.Queue(
     "resource", handler_function=send_with, setup=pool
 )
+plain = m25.queue("plain", runs="thread")(in_a_thread_by_hand)
+assert_type(plain, m25.Queue[Email, Receipt, Never])
 from_decorator = m25.queue("decorated", errors=(Full,))(send)
 assert_type(from_decorator, m25.Queue[Email, Receipt, Full])
 
@@ -167,26 +203,28 @@ assert_type(with_one.errors, tuple[type[Full], ...])
 # What is wrong
 
 
-@m25.queue("not async")  # error
+@m25.queue("of none")  # error
+async def of_none() -> Receipt:
+    raise NotImplementedError
+
+
+# What type checkers do not see, and the declaration refuses when it is run: a plain `def` without
+# `runs`, and parameters that do not fit what `setup` and `lifespan` yield. `queue` is overloaded on
+# `errors` alone; with these, too, a checker's message would be thirty signatures long.
+
+
+@m25.queue("not async")
 def blocking(email: Email) -> Receipt:
     raise NotImplementedError
 
 
-@m25.queue("too many")  # error
-async def of_two(email: Email, connections: Pool) -> Receipt:
-    raise NotImplementedError
-
-
-@m25.queue("too few", setup=pool)  # error
-async def of_one(email: Email) -> Receipt:
-    raise NotImplementedError
-
-
-@m25.queue("another resource", setup=pool)  # error
+@m25.queue("another resource", setup=pool)
 async def of_another(email: Email, connections: str) -> Receipt:
     raise NotImplementedError
 
 
+m25.queue("runs", runs="fiber")  # error
+m25.queue("lifespan", lifespan=3)  # error
 m25.queue("misspelt", max_concurency=3)  # error
 m25.queue("text", poll_interval="5")  # error
 m25.queue("list", errors=[Full])  # error

@@ -1,0 +1,197 @@
+"""What the jobs of one queue share, in this process: how their handler is called, and with what.
+
+It is opened before the queue's first claim and left after its last job. Where it cannot be opened,
+or fails while jobs run, it is opened again after a pause.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import attrs
+import trio
+
+from .._errors import AroundSwallowed, LifespanEnded
+from .._events import LifespanExitTimedOut, QueueUnready
+from .._handler import Handler, sort_raised
+from .._queue import Queue
+from .._running_job import RunningJob, current_job
+from .._runtime import Runtime
+from .._supervisor import RAN_WELL
+from ..pg._backoff import Backoff
+
+if TYPE_CHECKING:
+    from .._client import M25
+
+#: The type of each of a client's `around`: called for each job, and what it returns is entered
+#: around the call of the job's handler.
+Around: TypeAlias = Callable[[RunningJob[Any, Any, Any]], AbstractAsyncContextManager[Any]]
+
+#: How long a lifespan may take to end, in seconds.
+LONGEST_EXIT: Final = 5.0
+
+
+def check_around(around: object) -> None:
+    """Check what is to be entered around handlers.
+
+    Raises:
+        TypeError: it is no sequence of functions.
+    """
+    if isinstance(around, Sequence) and all(map(callable, cast("Sequence[object]", around))):
+        return
+    raise TypeError(
+        "around must be a sequence of functions that take a RunningJob and return an async context "
+        f"manager, not {around!r:.80}"
+    )
+
+
+class Environment:
+    """One for each manager; it outlasts the manager's restarts."""
+
+    def __init__(
+        self,
+        queue: Queue[Any, Any, Any],
+        runtime: Runtime,
+        m: M25,
+        *,
+        stopping: trio.Event,
+        around: Sequence[Around] = (),
+    ) -> None:
+        self._queue = queue
+        self._runtime = runtime
+        #: The client, as handlers see it.
+        self.m = m
+        #: Set once the queues of this client begin to stop.
+        self.stopping = stopping
+        self._around = around
+        #: The queue's handler, as it is to be called while this is open.
+        self.handler: Handler[Any, Any, Any] = queue.handler
+        #: Why it could not be opened when that was last tried, if it could not.
+        self.failure: BaseException | None = None
+        #: Whether it was ever opened.
+        self.is_open = False
+        self._scope = trio.CancelScope()
+        self._stop_asked = trio.Event()
+
+    async def run(self, body: Callable[[], Awaitable[None]]) -> None:
+        """Open it, run `body` in it until that returns, and leave it.
+
+        Where it cannot be opened, or ends while `body` runs, both begin again after a pause.
+        """
+        backoff = Backoff(rng=self._runtime.rng)
+        while not self._stop_asked.is_set():
+            began, has_ended = trio.current_time(), False
+
+            async def run() -> None:
+                nonlocal has_ended
+                self.failure = None
+                await body()
+                has_ended = True
+
+            error: BaseException | None = None
+            passing: BaseException | None = None
+            try:
+                await self._run_once(run)
+            except BaseException as raised:  # noqa: BLE001 - sorted
+                sorted_ = sort_raised(raised)
+                error, passing = sorted_.own, sorted_.passing
+            if error is None and passing is None and not (has_ended or self._stop_asked.is_set()):
+                error = LifespanEnded(
+                    "the lifespan ended its block while its queue ran, by a scope of its own"
+                )
+            if error is not None:
+                self.failure = error
+                if trio.current_time() - began > RAN_WELL:
+                    backoff.worked()
+                pause = math.nan if has_ended or passing else backoff.failed()
+                self._runtime.events.emit(
+                    QueueUnready(queue=self._queue.name, error=error, pause=pause)
+                )
+                if pause > 0:
+                    with trio.move_on_after(pause):
+                        await self._stop_asked.wait()
+            if passing is not None:
+                raise passing
+            if has_ended:
+                return
+
+    def stop(self) -> None:
+        """Do not wait any longer for what is not open yet."""
+        self._stop_asked.set()
+        self._scope.cancel()
+
+    async def _run_once(self, body: Callable[[], Awaitable[None]]) -> None:
+        # This scope is around the lifespan's own scopes, as it must be: while the lifespan is
+        # entered, a stop cancels it; afterwards it shields and bounds the lifespan's end.
+        self._scope = entering = trio.CancelScope()
+        is_open = False
+        with entering:
+            async with self.open():
+                is_open = self.is_open = True
+                self._scope = trio.CancelScope()
+                try:
+                    await body()
+                finally:
+                    entering.shield = True
+                    entering.deadline = trio.current_time() + LONGEST_EXIT
+        if is_open and entering.cancelled_caught:
+            self._runtime.events.emit(
+                LifespanExitTimedOut(queue=self._queue.name, seconds=LONGEST_EXIT)
+            )
+        # What was shielded may have been cancelled meanwhile.
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Enter what the jobs share; in the block `handler` is ready to be called."""
+        async with AsyncExitStack() as stack:
+            shared: Any = None
+            if self._queue.lifespan is not None:
+                shared = await stack.enter_async_context(self._queue.lifespan())
+            function = self._with_arguments(self._queue.handler.function, shared)
+            if self._around:
+                function = partial(self._call_around, function)
+            self.handler = attrs.evolve(self._queue.handler, function=function)
+            yield
+
+    def _with_arguments(
+        self, function: Callable[..., Awaitable[Any]], shared: Any
+    ) -> Callable[..., Awaitable[Any]]:
+        arguments = self._queue.handler.arguments
+        given = {"shared": shared} if arguments.shared else {}
+        if arguments.resource_by_name:
+
+            def call(value: Any, resource: Any) -> Awaitable[Any]:
+                return function(value, resource=resource, **given)
+
+            return call
+        return partial(function, **given) if given else function
+
+    async def _call_around(
+        self, function: Callable[..., Awaitable[Any]], value: Any, *resource: Any
+    ) -> Any:
+        """Call the handler within each of `around`, the first of them outermost."""
+        job = current_job()
+        swallowed: BaseException | None = None
+        async with AsyncExitStack() as stack:
+            try:
+                for make in self._around:
+                    await stack.enter_async_context(make(job))
+                return await function(value, *resource)
+            except BaseException as error:
+                swallowed = error
+                raise
+        # A `return` in the block does not lead here: one of `around` has swallowed an exception.
+        if isinstance(swallowed, Exception):
+            raise swallowed
+        raise AroundSwallowed(
+            "one of `around` ended the handler before it returned, by a scope of its own"
+        ) from swallowed

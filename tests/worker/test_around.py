@@ -1,0 +1,133 @@
+"""`around=`: context managers of the program's own around each call of a handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from m25 import FailureReason
+from support.waiting import ended
+
+
+class Declined(Exception): ...
+
+
+async def test_each_is_entered_in_order_around_the_handler_of_each_queue(dsn: str) -> None:
+    happened: list[str] = []
+    tenant = ContextVar[str]("tenant")
+
+    @asynccontextmanager
+    async def outer(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        assert job.meta is not None
+        tenant.set(job.meta["tenant"])
+        happened.append(f"outer {job.queue_name} {job.attempt}")
+        yield
+        happened.append("outer left")
+
+    @asynccontextmanager
+    async def inner(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        assert m25.current_job() is job
+        happened.append("inner")
+        yield
+        happened.append("inner left")
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[str]:
+        happened.append("setup")
+        yield "r"
+
+    @m25.queue("plain")
+    async def plain(number: int) -> str:
+        return tenant.get()
+
+    @m25.queue("with setup", setup=resource)
+    async def with_setup(number: int, resource: str) -> str:
+        return tenant.get() + resource
+
+    async with m25.open(dsn, around=[outer, inner]) as m:
+        for queue in (plain, with_setup):
+            m.add_queue(queue)
+        await m.start()
+        job = m25.Job(1, meta={"tenant": "ada"})
+        record = await ended(m, plain, (await m.enqueue(plain, job)).id)
+        assert record.output == "ada"
+        record = await ended(m, with_setup, (await m.enqueue(with_setup, job)).id)
+        assert record.output == "adar"
+    each = ["inner", "inner left", "outer left"]
+    assert happened == ["outer plain 1", *each, "setup", "outer with setup 1", *each]
+
+
+async def test_what_one_raises_is_the_attempts_own() -> None:
+    @asynccontextmanager
+    async def refuses(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        if job.input == 1:
+            raise Declined("before")
+        yield
+        raise OSError("after")
+
+    @m25.queue("payments", errors=(Declined,))
+    async def payments(number: int) -> int:
+        return number
+
+    job = await m25.testing.run_job(payments, 1, around=[refuses])
+    assert job.failure_reason is FailureReason.ERRORED
+    assert str(job.error_data) == "before"
+    job = await m25.testing.run_job(payments, 2, around=[refuses])
+    assert (job.failure_reason, job.crash_type) == (FailureReason.CRASH, "OSError")
+
+
+async def test_each_sees_what_the_handler_raised_and_cannot_make_it_a_success() -> None:
+    seen: list[BaseException] = []
+
+    @asynccontextmanager
+    async def swallows(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        with suppress(Declined):
+            try:
+                yield
+            except Exception as error:
+                seen.append(error)
+                raise
+
+    @asynccontextmanager
+    async def ends(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        with trio.move_on_after(0):
+            yield
+
+    @m25.queue("payments", errors=(Declined,))
+    async def payments(number: int) -> int:
+        await trio.lowlevel.checkpoint()
+        raise Declined
+
+    job = await m25.testing.run_job(payments, 1, around=[swallows])
+    assert job.failure_reason is FailureReason.ERRORED
+    assert [type(error) for error in seen] == [Declined]
+    job = await m25.testing.run_job(payments, 1, around=[ends])
+    assert job.crash_type == "m25.errors.AroundSwallowed"
+
+
+async def test_they_are_within_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    @asynccontextmanager
+    async def slow(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        await trio.sleep(10)
+        yield
+
+    @m25.queue("brief", default_job_timeout=5)
+    async def brief(number: int) -> None: ...
+
+    job = await m25.testing.run_job(brief, 1, around=[slow])
+    assert job.failure_reason is FailureReason.JOB_TIMEOUT
+
+
+async def test_what_is_no_function_is_refused(dsn: str) -> None:
+    for around in ("telemetry", [3], 3):
+        with pytest.raises(TypeError, match="around must be a sequence of functions"):
+            async with m25.open(dsn, around=around):  # type: ignore[arg-type]
+                pass
