@@ -21,6 +21,8 @@ from ._errors import (
     EnqueueError,
     InvalidState,
     JobCancelError,
+    JobCancelled,
+    JobFailed,
     JobRecordFetchError,
     M25Error,
     NoJobRecordFound,
@@ -29,6 +31,7 @@ from ._errors import (
     ValueRefused,
 )
 from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
+from ._progress import Progress
 from ._queue import Queue
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
@@ -42,6 +45,8 @@ __all__ = [
     "InvalidState",
     "Job",
     "JobCancelError",
+    "JobCancelled",
+    "JobFailed",
     "JobId",
     "JobIds",
     "JobRecord",
@@ -49,6 +54,7 @@ __all__ = [
     "JobStatus",
     "M25Error",
     "NoJobRecordFound",
+    "Progress",
     "Queue",
     "QueueOptions",
     "RunningJob",

@@ -6,6 +6,7 @@
     ├─ DatabaseError     the database failed; beside the call's own error, which it is as well
     ├─ MigrationError    its schema does not fit
     ├─ EnqueueError, JobRecordFetchError, JobCancelError      a call's own
+    ├─ JobFailed, JobCancelled                                what a job that is waited for came to
     └─ JobRecordDecodeError                                   what a stored job's field holds
 
 The names below `JobRecordFetchError`, `JobRecordDecodeError` and `JobCancelError` are those of the
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._job import JobId, JobStatus
+    from ._job import JobId, JobRecord, JobStatus
 
 
 class M25Error(Exception):
@@ -262,6 +263,33 @@ class NoJobRecordFound(JobRecordFetchError):
         self.queue_name = queue_name
 
 
+class JobFailed(M25Error):
+    """A job has failed for good, and not by an error that its queue declares.
+
+    Its handler crashed, took too long, or was lost with its process. `record` is the last attempt's
+    and says which, with the traceback of a crash.
+    """
+
+    def __init__(self, record: JobRecord[Any, Any, Any]) -> None:
+        reason = "" if record.failure_reason is None else record.failure_reason.value
+        if record.crash_type is not None:
+            # Its message may hold a payload.
+            reason += f", {record.crash_type}"
+        attempts = "1 attempt" if record.attempt == 1 else f"{record.attempt} attempts"
+        super().__init__(
+            f"job {record.id} of queue {record.queue_name!r} failed after {attempts}: {reason}"
+        )
+        self.record = record
+
+
+class JobCancelled(M25Error):
+    """A job was cancelled, or had expired; `record` says by whom and why, if anybody said so."""
+
+    def __init__(self, record: JobRecord[Any, Any, Any]) -> None:
+        super().__init__(f"job {record.id} of queue {record.queue_name!r} was cancelled")
+        self.record = record
+
+
 class JobRecordDecodeError(M25Error):
     """One field of a stored job cannot be read as what it should be."""
 
@@ -325,9 +353,9 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """Only a pending job can be cancelled; `status` is what this one is."""
+    """Only a pending job can be cancelled or changed; `status` is what this one is."""
 
-    def __init__(self, job_id: JobId, status: JobStatus) -> None:
-        super().__init__(f"job {job_id} is {status.value}; only a pending job can be cancelled")
+    def __init__(self, job_id: JobId, status: JobStatus, verb: str = "cancelled") -> None:
+        super().__init__(f"job {job_id} is {status.value}; only a pending job can be {verb}")
         self.job_id = job_id
         self.status = status

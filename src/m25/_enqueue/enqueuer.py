@@ -85,11 +85,18 @@ class Enqueuer:
         job: Input | Job[Input],
         connection: pg.AsyncConnection[Any] | None,
         notify: bool,
+        *,
+        id: str | None = None,
+        waiter: str | None = None,
     ) -> JobRecord[Input, Output, Error]:
-        """Put a job on a queue; see `M25.enqueue`."""
+        """Put a job on a queue; see `M25.enqueue`.
+
+        `id` is a new one of the runtime's, where the caller is to know it before the job is there.
+        `waiter` is the channel on which the job's end is notified.
+        """
         check_connection(connection)
-        asked = _as_job(job)
-        new = self._new_job(queue, asked)
+        asked = as_job(job)
+        new = self._new_job(queue, asked, id=id, waiter=waiter)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=asked.id is not None)
@@ -186,7 +193,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> NewJob:
-            return self._new_job(many.queue, _as_job(job))
+            return self._new_job(many.queue, as_job(job))
 
         try:
             with unwrapped():
@@ -210,9 +217,18 @@ class Enqueuer:
                 raise
             _raise_failure(failure, many.found.ids, connection)
 
-    def _new_job(self, queue: Queue[Any, Any, Any], job: Job[Any]) -> NewJob:
+    def _new_job(
+        self,
+        queue: Queue[Any, Any, Any],
+        job: Job[Any],
+        *,
+        id: str | None = None,
+        waiter: str | None = None,
+    ) -> NewJob:
+        if job.id is not None:
+            id = str(job.id)
         return NewJob(
-            id=self._runtime.make_id() if job.id is None else str(job.id),
+            id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,
             input=queue.input_codec.encode(job.input, "input"),
             scheduled_at=job.scheduled_at,
@@ -222,6 +238,8 @@ class Enqueuer:
             unique_key=job.unique_key,
             priority=job.priority,
             meta=None if job.meta is None else META.encode(job.meta, "meta"),
+            expires_at=job.expires_at,
+            waiter=waiter,
         )
 
     def _leave_hints(self, jobs: Iterable[NewJob]) -> None:
@@ -314,7 +332,8 @@ class _Many:
         )
 
 
-def _as_job(job: Input | Job[Input]) -> Job[Input]:
+def as_job(job: Input | Job[Input]) -> Job[Input]:
+    """What was given as a `Job`: an input alone is one without options."""
     return cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
 
 

@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobReleased, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
+from . import plan
 from .environment import Environment
-from .executor import Executor, Unfinished
+from .executor import Executor, Unfinished, facts_of
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
 from .scan_cursor import ScanCursor
@@ -52,6 +53,8 @@ class Claimer:
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
+        #: Of the latest claim, the jobs that came too late to be started.
+        self._expired: list[tuple[JobRow, str]] = []
         self.stopping = False
         #: Whether a claim was ever answered.
         self.has_started = False
@@ -100,6 +103,7 @@ class Claimer:
         """
         if self._ledger.in_doubt is not None:
             await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            self._expired.clear()  # They are pending again, and will be found once more.
             self._ledger.answered()
             self._hint.rewind = True
 
@@ -113,6 +117,10 @@ class Claimer:
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             for row in rows:
+                if row.expires_at is not None and plan.has_expired(row):
+                    # rule: what has expired is not started
+                    self._expired.append((row, token))
+                    continue
                 executor = Executor(
                     queue=queue,
                     row=row,
@@ -121,6 +129,7 @@ class Claimer:
                     environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
+                    noted=ledger.note_progress,
                     started=at_once,
                     emits_all=emits_all,
                 )
@@ -177,7 +186,8 @@ class Claimer:
             return
         if begun := ledger.begun_in_doubt():
             await self._confirm(begun)  # rule: a claim in doubt is made sure of
-            # If any job of this claim began, all did: nothing is left to release.
+            # If any job of this claim began, all did that had not expired: nothing else is left to
+            # release.
             self._answered()
         else:
             await self.release_unheld()
@@ -203,6 +213,12 @@ class Claimer:
 
     def _answered(self) -> None:
         self._ledger.answered()
+        # Not before: until its claim is committed, the database would say that a job is fenced.
+        for row, token in self._expired:
+            reason = "expired before it was started"
+            self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
+            self._runtime.events.emit(JobExpired(**facts_of(row, self._queue)))
+        self._expired.clear()
         if self._ledger.owes:
             self._settler.wakeup.set()
 

@@ -26,6 +26,7 @@ from .._events import (
     SetupTimedOut,
 )
 from .._handler import NotBegun, being_cancelled, sort_raised
+from .._progress import ProgressNotes
 from .._queue import Queue
 from .._record import decode_fields
 from .._running_job import RunningJob, current_attempt
@@ -77,6 +78,8 @@ class Executor:
     deadline: float
     #: Moves the job from reserved to executing; called only if `started` is false.
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
+    #: Called when the handler has noted how far it has come.
+    noted: Callable[[ClaimedJob, ProgressNotes], None]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
@@ -103,6 +106,7 @@ class Executor:
     _returned_at: float = math.inf
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
+    _notes: ProgressNotes | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -300,13 +304,7 @@ class Executor:
     @property
     def facts(self) -> dict[str, Any]:
         """The fields that every event of this attempt has."""
-        return {
-            "queue": self.queue.name,
-            "job_id": self.row.id,
-            "attempt": self.row.attempt,
-            "max_attempts": self.row.max_attempts,
-            "losses": self.row.losses,
-        }
+        return facts_of(self.row, self.queue)
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job, as its handler sees it."""
@@ -315,8 +313,25 @@ class Executor:
                 **decode_fields(self.row, self.queue),
                 stopping=self.environment.stopping,
                 m=self.environment.m,
+                notes=self._progress_notes,
             )
         return self._running_job
+
+    def _progress_notes(self) -> ProgressNotes:
+        if self._notes is None:
+            self._notes = ProgressNotes(self.row, lambda notes: self.noted(self.job, notes))
+        return self._notes
+
+
+def facts_of(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
+    """The fields that every event of an attempt has."""
+    return {
+        "queue": queue.name,
+        "job_id": row.id,
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "losses": row.losses,
+    }
 
 
 def is_in_job_of(runtime: Runtime) -> bool:
