@@ -47,6 +47,7 @@ from ._progress import Progress
 from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
+from ._remote import reference_of
 from ._results import Results
 from ._runtime import Runtime
 from ._services import Services
@@ -102,6 +103,7 @@ class M25:
         Raises:
             DuplicateQueue: a queue of that name is registered already.
             AlreadyStarted: the queues are running already.
+            InvalidQueue: its handler is to run in processes, and no process could import it.
             ClientClosed: the block was left.
         """
         self._check_open()
@@ -111,6 +113,8 @@ class M25:
             )
         if queue.name in self._queues:
             raise DuplicateQueue(queue.name)
+        if queue.runs == "process":
+            reference_of(queue)
         self._queues[queue.name] = queue
 
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Final, NamedTuple
 
+from ._errors import RaisedInProcess
+
 #: In characters. The beginning of a name or a message, and the end of a traceback, say most.
 _LONGEST_NAME: Final = 1_000
 _LONGEST_MESSAGE: Final = 10_000
@@ -21,6 +23,8 @@ class Crash(NamedTuple):
 
 def describe_crash(error: BaseException) -> Crash:
     """Describe an exception, whatever it is: even one that cannot be printed."""
+    if isinstance(error, RaisedInProcess):
+        return Crash(error.type_name, error.message, error.traceback)
     try:
         message = str(error)
     except BaseException as failure:  # noqa: BLE001 - the exception's own `__str__` may do anything
@@ -35,6 +39,11 @@ def describe_crash(error: BaseException) -> Crash:
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
     return Crash(_storable(type_name(type(error))), message, trace)
+
+
+def type_of(error: BaseException) -> str:
+    """The name of an exception's class; of one from another process, that of what was raised."""
+    return error.type_name if isinstance(error, RaisedInProcess) else type_name(type(error))
 
 
 def type_name(cls: type) -> str:

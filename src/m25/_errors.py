@@ -123,7 +123,9 @@ class NotInJob(UsageError):
 
 
 class CutShort(M25Error):
-    """A handler was cut short, and with `allowed_losses=0` its attempt must not begin again.
+    """A handler was cut short, and its attempt must not begin again.
+
+    So it is with `allowed_losses=0`, and where the handler runs in a thread, which goes on.
 
     It is not raised: it is the `crash_type` of such an attempt.
     """
@@ -141,6 +143,35 @@ class AroundSwallowed(M25Error):
 
     It is not raised: it is the `crash_type` of such an attempt, since the handler did not return.
     """
+
+
+class ProcessDied(M25Error):
+    """The process of a handler ended before the handler did: it was killed, or ended itself.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
+class ProcessNotStarted(M25Error):
+    """No process could be started for a queue's handlers, or it could not import their queue.
+
+    The message says why; a note has the traceback, where there is one. It is not raised: it is the
+    `crash_type` of an attempt, or the `__cause__` of a `QueueStartError`.
+    """
+
+
+class RaisedInProcess(M25Error):
+    """What a handler raised in a process of its own, and its queue does not declare.
+
+    An `around` sees it, and so does whoever listens to events. The crash columns have what was
+    raised: `type_name`, `message` and `traceback` are those of the exception in the process.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str | None) -> None:
+        super().__init__(f"{type_name}: {message}\n\nin the process:\n{traceback}")
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
 
 
 class LifespanEnded(M25Error):

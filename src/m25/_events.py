@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ._crash import type_name
+from ._crash import type_of
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -30,7 +30,7 @@ _JOBS_NAMED: Final = 5
 def _type_of_error(
     event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
 ) -> str:
-    return type_name(type(event.error))
+    return type_of(event.error)
 
 
 _TYPE_OF_ERROR: Final[str] = attrs.Factory(_type_of_error, takes_self=True)
@@ -221,6 +221,36 @@ class HandlerOverran(AttemptFailed):
 
     #: How long it was given, in seconds.
     timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadOverran(JobEvent):
+    """A handler goes on past its deadline in a thread, which nothing can end.
+
+    The job stays executing until the thread ends, and has timed out then. Have the handler look at
+    its deadline, or run it in a process (`runs="process"`), which is killed.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler goes on in its thread, past %(timeout).3f s: {_JOB}"
+
+    #: How long the handler was allowed to run, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class ThreadAbandoned(JobEvent):
+    """A queue stopped while a handler ran in a thread: the thread goes on by itself.
+
+    It ends by itself or with the program. Its attempt fails as a crash, `CutShort`, and what the
+    handler returns is lost. A longer `shutdown_grace`, or a handler that looks at
+    `current_job().stopping`, avoids it.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"thread of a handler goes on after its queue was stopped: {_JOB}"
 
 
 @attrs.frozen(kw_only=True)

@@ -16,11 +16,14 @@ from typing import Any, Final
 import trio
 from trio.testing import MockClock
 
+from ._processes import WAITS
 from ._running_job import current_attempt
 
-#: The code by which a task waits for something outside of Trio. For threads that is whoever waits;
-#: for the rest it is handlers alone, as a test may have a server that waits for ever.
-_FOR_ALL: Final = frozenset({inspect.unwrap(trio.to_thread.run_sync).__code__})
+#: The code by which a task waits for something outside of Trio. For threads, and processes of m25,
+#: that is whoever waits; else it is handlers alone, as a test may have a server that waits on.
+_FOR_ALL: Final = frozenset(
+    inspect.unwrap(wait).__code__ for wait in (trio.to_thread.run_sync, *WAITS)
+)
 _FOR_HANDLERS: Final = _FOR_ALL | {
     inspect.unwrap(wait).__code__
     for wait in (trio.lowlevel.wait_readable, trio.lowlevel.wait_writable)

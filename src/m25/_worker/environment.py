@@ -23,10 +23,12 @@ from .._errors import AroundSwallowed, LifespanEnded
 from .._events import LifespanExitTimedOut, QueueUnready
 from .._handler import Handler, sort_raised
 from .._queue import Queue
+from .._remote import processes_for, remote_handler
 from .._running_job import RunningJob, current_job
 from .._runtime import Runtime
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
+from .threads import Threads
 
 if TYPE_CHECKING:
     from .._client import M25
@@ -156,10 +158,18 @@ class Environment:
             shared: Any = None
             if self._queue.lifespan is not None:
                 shared = await stack.enter_async_context(self._queue.lifespan())
-            function = self._with_arguments(self._queue.handler.function, shared)
+            handler = self._queue.handler
+            if self._queue.runs == "process":
+                processes = processes_for(self._queue)
+                await stack.enter_async_context(processes.open())
+                handler = remote_handler(handler, processes.call)
+            function = handler.function
+            if self._queue.runs == "thread":
+                function = Threads(function, self._queue.max_concurrency).call
+            function = self._with_arguments(function, shared)
             if self._around:
                 function = partial(self._call_around, function)
-            self.handler = attrs.evolve(self._queue.handler, function=function)
+            self.handler = attrs.evolve(handler, function=function)
             yield
 
     def _with_arguments(

@@ -24,6 +24,8 @@ from .._events import (
     SetupExitTimedOut,
     SetupFailed,
     SetupTimedOut,
+    ThreadAbandoned,
+    ThreadOverran,
 )
 from .._handler import NotBegun, being_cancelled, sort_raised
 from .._progress import ProgressNotes
@@ -58,6 +60,18 @@ class CancelReason(enum.Enum):
     FENCED = "fenced"
     #: The handler did not end at its deadline, and the attempt was failed without waiting for it.
     OVERRAN = "overran"
+
+
+class InThread(enum.Enum):
+    """Where a handler that runs in a thread is."""
+
+    #: Not there, or not any more.
+    NO = "no"
+    YES = "yes"
+    #: It is there although its deadline has passed, and an event said so.
+    LATE = "late"
+    #: The executor was cancelled, and the thread goes on by itself.
+    ABANDONED = "abandoned"
 
 
 @attrs.frozen
@@ -104,6 +118,7 @@ class Executor:
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
+    _in_thread: InThread = InThread.NO
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
@@ -140,12 +155,37 @@ class Executor:
         if self.cancel_reason is None:
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
-            self._scope.cancel()
+            if self._in_thread is InThread.NO:
+                self._scope.cancel()
 
     def overrun(self) -> Outcome:
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cancel_reason = CancelReason.OVERRAN
         return outcomes.overran(self)
+
+    def enter_thread(self) -> None:
+        """The handler is called in a thread: the deadline waits until that has ended."""
+        self._in_thread = InThread.YES
+        self._scope.deadline = math.inf
+
+    def leave_thread(self) -> None:
+        """The thread has ended, or was abandoned: the deadline holds again."""
+        if self._in_thread is not InThread.ABANDONED:
+            self._in_thread = InThread.NO
+        self._scope.deadline = self.deadline
+        if self.cancel_reason is not None or trio.current_time() > self.deadline:
+            self._scope.cancel()
+
+    def abandon_thread(self) -> None:
+        """The thread is left to itself: the attempt must not be run again beside it uncounted."""
+        self._in_thread = InThread.ABANDONED
+        self.runtime.events.emit(ThreadAbandoned(**self.facts))
+
+    def look_at_thread(self, now: float) -> None:
+        """Say so once, where a thread goes on past the deadline."""
+        if self._in_thread is InThread.YES and self.deadline < now:
+            self._in_thread = InThread.LATE
+            self.runtime.events.emit(ThreadOverran(timeout=float(self.row.timeout), **self.facts))
 
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
@@ -230,7 +270,7 @@ class Executor:
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
-            if self._scope.cancel_called:
+            if self._scope.cancel_called and returned_at <= self.deadline:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
         if returned_at > self.deadline:
@@ -239,6 +279,15 @@ class Executor:
 
     def _cut_short(self) -> Outcome | Unfinished:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self._in_thread is InThread.ABANDONED:
+            # rule: a thread that goes on is not released
+            return outcomes.crash(
+                self,
+                CutShort(
+                    "the queue was stopped, and the handler's thread, which nothing can end, goes"
+                    " on by itself"
+                ),
+            )
         if self.has_begun and self.queue.allowed_losses == 0:
             return outcomes.crash(
                 self,

@@ -93,7 +93,11 @@ class Heartbeats:
         running = list(self._ledger.running.values())
         for executor in plan.stale(running, self._queue.allowed_heartbeat_misses):
             executor.cancel(CancelReason.UNRESPONSIVE)
-        for executor in plan.overdue(running, trio.current_time(), interval):
+        now = trio.current_time()
+        if self._queue.runs == "thread":
+            for executor in running:
+                executor.look_at_thread(now)
+        for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
                 # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))

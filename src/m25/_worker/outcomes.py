@@ -22,6 +22,7 @@ from .._events import (
 )
 from .._job import FailureReason, JobId
 from .._lifecycle import has_next_attempt
+from .._remote import UndecodedElsewhere
 from .._store.protocol import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def returned(executor: Executor, output: Any) -> Outcome:
     """The handler returned."""
     try:
-        text = executor.queue.handler.encode_output(output)
+        text = executor.environment.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
     if executor.emits_all:
@@ -42,11 +43,13 @@ def returned(executor: Executor, output: Any) -> Outcome:
 
 def raised(executor: Executor, error: BaseException) -> Outcome:
     """The handler raised: one of its queue's errors, or anything else, which is a crash."""
-    declared = executor.queue.handler.declared(error)
+    if isinstance(error, UndecodedElsewhere):
+        return undecodable(executor, error)
+    declared = executor.environment.handler.declared(error)
     if declared is None:
         return crash(executor, error)
     try:
-        text = executor.queue.handler.encode_error(declared)
+        text = executor.environment.handler.encode_error(declared)
     except ValueRefused as refused:
         # Then the crash columns have the declared error's traceback, too: the place where it was
         # raised says more than the place where its value was refused.

@@ -1,0 +1,92 @@
+"""A process that calls a function whenever it is asked to. A script, with the stdlib alone.
+
+Its argument is the number of a socket's file descriptor. Messages on it are a length in eight bytes
+and as many bytes of UTF-8. The first is an order, as JSON: `path` (of modules), `argv`, `main`
+(null, or the program's main module, as `name` or `path`), `module`, `function` and `arguments`. The
+function is called with the arguments, and returns another, which is called with each message that
+follows and returns the answer. The first answer is empty, or says why the function cannot be had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> None:
+    """Serve until the program closes its end of the socket."""
+    # Ctrl-C is for the program, which decides what becomes of its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    # Processes that the function starts must not hold it open.
+    os.set_inheritable(connection.fileno(), False)
+    order = _receive(connection)
+    if order is None:
+        return
+    try:
+        call = _prepare(json.loads(order))
+    except BaseException as error:  # noqa: BLE001 - a module's own code may raise anything
+        trace = "".join(traceback.format_exception(error))
+        reason = traceback.format_exception_only(error)[-1].strip()
+        _send(connection, json.dumps({"reason": reason, "traceback": trace}))
+        return
+    _send(connection, "")
+    while (request := _receive(connection)) is not None:
+        _send(connection, call(request))
+
+
+def _prepare(order: dict[str, Any]) -> Callable[[str], str]:
+    sys.path[:] = order["path"]
+    sys.argv[:] = order["argv"]
+    if order["main"] is not None:
+        _import_main(order["main"])
+    make: Any = getattr(importlib.import_module(order["module"]), order["function"])
+    call: Callable[[str], str] = make(*order["arguments"])
+    return call
+
+
+def _import_main(main: dict[str, str]) -> None:
+    """Import the program's main module by another name, as multiprocessing does."""
+    if "name" in main:
+        content = runpy.run_module(main["name"], run_name="__mp_main__", alter_sys=True)
+    else:
+        content = runpy.run_path(main["path"], run_name="__mp_main__")
+    module = types.ModuleType("__mp_main__")
+    module.__dict__.update(content)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _send(connection: socket.socket, text: str) -> None:
+    message = text.encode()
+    connection.sendall(len(message).to_bytes(8, "big") + message)
+
+
+def _receive(connection: socket.socket) -> str | None:
+    length = _exactly(connection, 8)
+    if length is None:
+        return None
+    message = _exactly(connection, int.from_bytes(length, "big"))
+    return None if message is None else message.decode()
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes | None:
+    message = bytearray()
+    while len(message) < count:
+        received = connection.recv(min(count - len(message), 1_048_576))
+        if not received:
+            return None
+        message += received
+    return bytes(message)
+
+
+if __name__ == "__main__":
+    main()

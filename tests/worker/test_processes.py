@@ -1,0 +1,257 @@
+"""`runs="process"`: handlers that are a plain `def`, in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from m25 import FailureReason
+from m25.errors import InvalidQueue
+from support.cpu import Declined, Order, endless, endless_with_a_child, work
+from support.told import told
+from support.waiting import PATIENCE, ended, eventually
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended: one that is not reaped yet has."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
+async def pid_in(path: Path) -> int:
+    """The process that has said that it is at work, once it has."""
+
+    async def look() -> str:
+        return path.read_text() if path.exists() else ""  # noqa: ASYNC240
+
+    return int(await eventually(look))
+
+
+async def test_the_handler_runs_in_another_process_that_is_used_again(dsn: str) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        pids: set[int] = set()
+        for number in range(5):
+            record = await ended(m, work, (await m.enqueue(work, Order("", number))).id)
+            assert record.output["number"] == number
+            pids.add(record.output["pid"])
+        assert len(pids) == 1
+        assert os.getpid() not in pids
+    assert not is_alive(pids.pop())
+
+
+async def test_what_it_raises_comes_back_whole(caplog: pytest.LogCaptureFixture) -> None:
+    job = await m25.testing.run_job(work, Order("declined", 7))
+    assert job.failure_reason is FailureReason.ERRORED
+    assert isinstance(job.error_data, Declined)
+    assert (job.error_data.reason, job.error_data.order) == ("no money", Order("declined", 7))
+
+    job = await m25.testing.run_job(work, Order("crash"))
+    assert (job.crash_type, job.crash_message) == ("ValueError", "it broke")
+    assert job.crash_traceback is not None
+    assert 'raise ValueError("it broke")' in job.crash_traceback
+    assert "handler crashed: ValueError in job" in caplog.text
+
+    job = await m25.testing.run_job(work, Order("exit"))
+    assert (job.crash_type, job.crash_message) == ("SystemExit", "3")
+
+    job = await m25.testing.run_job(work, Order("current job"))
+    assert job.crash_type == "m25.errors.NotInJob"
+
+
+async def test_what_cannot_be_kept_or_read_is_told_as_of_any_handler(dsn: str) -> None:
+    job = await m25.testing.run_job(work, Order("unkept"))
+    assert job.crash_type == "m25.errors.ValueRefused"
+    assert job.crash_message is not None
+    assert job.crash_message.startswith('output["it"]: ')
+
+    async with m25.open(dsn) as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        other = m25.queue("work")(as_anything)
+        id = (await m.enqueue(other, {"what": 3})).id
+        job = await ended(m, other, id)
+    assert job.crash_type == "m25.errors.JobRecordFetchJsonDecodeError"
+    assert job.crash_message is not None
+    assert ".what" in job.crash_message
+
+
+async def as_anything(value: Any) -> Any:
+    return value
+
+
+async def test_a_process_that_dies_fails_its_job_alone(dsn: str) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        job = await ended(m, work, (await m.enqueue(work, Order("die"))).id)
+        assert (job.failure_reason, job.crash_type) == (
+            FailureReason.CRASH,
+            "m25.errors.ProcessDied",
+        )
+        assert job.crash_message is not None
+        assert "exit code 3" in job.crash_message
+        job = await ended(m, work, (await m.enqueue(work, Order("", 1))).id)
+        assert job.output is not None
+        pid = job.output["pid"]
+        os.kill(pid, signal.SIGKILL)
+        job = await ended(m, work, (await m.enqueue(work, Order("", 2))).id)
+        assert job.output is not None or job.crash_message is not None
+
+
+async def test_what_a_handler_prints_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    job = await m25.testing.run_job(work, Order("print", 5))
+    assert job.output is not None
+    job = await m25.testing.run_job(work, Order("declined"))
+    assert isinstance(job.error_data, Declined)
+
+
+async def test_no_more_processes_run_than_the_queue_allows() -> None:
+    async with m25.testing.open() as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        await m.enqueue_many(work, [Order("sleep", 0) for _ in range(20)])
+        await m25.testing.drain(m)
+        pids = {job.output["pid"] for job in m25.testing.jobs(m, work) if job.output}
+    assert 1 <= len(pids) <= 2
+
+
+async def late_by(dsn: str, path: Path, timeout: float) -> float:
+    """Run a handler that nothing but a kill ends; how long after its deadline it was dead."""
+    path.unlink(missing_ok=True)  # noqa: ASYNC240
+    async with m25.open(dsn) as m:
+        m.add_queue(endless)
+        await m.start(PATIENCE)
+        record = await m.enqueue(endless, m25.Job(str(path), timeout=timeout))
+        pid = await pid_in(path)
+        while is_alive(pid):  # noqa: ASYNC110
+            await trio.sleep(0.002)
+        died = trio.current_time()
+        job = await ended(m, endless, record.id)
+        assert job.failure_reason is FailureReason.JOB_TIMEOUT
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        # From the database's clock to Trio's: the row was written after the process had died.
+        since = (job.finished_at - job.started_at).total_seconds() - timeout
+        assert died <= trio.current_time()
+        return since
+
+
+async def test_a_loop_in_c_that_looks_at_no_signal_is_dead_soon_after_its_deadline(
+    dsn: str, tmp_path: Path
+) -> None:
+    late = [await late_by(dsn, tmp_path / "pid", 1.0) for _ in range(2)]
+    assert max(late) < 0.5
+
+
+async def test_what_the_handler_has_started_dies_with_it(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    async with m25.open(dsn) as m:
+        m.add_queue(endless_with_a_child)
+        await m.start(PATIENCE)
+        id = (await m.enqueue(endless_with_a_child, m25.Job(str(path), timeout=1.5))).id
+        pid = await pid_in(path)
+        job = await ended(m, endless_with_a_child, id)
+        assert job.failure_reason is FailureReason.JOB_TIMEOUT
+        assert not is_alive(pid)
+
+
+async def test_a_stop_that_cannot_wait_kills_the_process_and_releases_the_job(
+    dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "pid"
+    async with m25.open(dsn, shutdown_grace=0.1) as m:
+        m.add_queue(endless)
+        await m.start(PATIENCE)
+        record = await m.enqueue(endless, str(path))
+        pid = await pid_in(path)
+        await m.stop()
+        assert not is_alive(pid)
+        job = await m.get_job(endless, record.id)
+        assert (job.status, job.attempt) == (m25.JobStatus.PENDING, 1)
+    assert told(caplog, record.id) == ["JobReleased"]
+
+
+async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Path) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        slow = m25.Job(Order("sleep", 60), timeout=0.5)
+        jobs = [await m.enqueue(work, slow) for _ in range(3)]
+        for each in jobs:
+            assert (await ended(m, work, each.id)).failure_reason is FailureReason.JOB_TIMEOUT
+        job = await ended(m, work, (await m.enqueue(work, Order("", 1))).id)
+        assert job.output is not None
+
+
+async def test_under_a_clock_that_jumps_a_process_has_the_time_it_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    job = await m25.testing.run_job(work, m25.Job(Order("", 1), timeout=1))
+    assert job.output is not None
+    async with m25.testing.open() as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        await m.enqueue(work, m25.Job(Order("", 1), timeout=1))
+        await m25.testing.drain(m)
+        (job,) = m25.testing.jobs(m, work)
+    assert job.output is not None
+
+
+async def test_an_around_sees_the_declared_error_itself() -> None:
+    seen: list[BaseException] = []
+
+    @asynccontextmanager
+    async def watching(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        assert job.input.what in ("declined", "crash")
+        try:
+            yield
+        except Exception as error:
+            seen.append(error)
+            raise
+
+    await m25.testing.run_job(work, Order("declined"), around=[watching])
+    await m25.testing.run_job(work, Order("crash"), around=[watching])
+    declined, crashed = seen
+    assert isinstance(declined, Declined)
+    assert isinstance(crashed, m25.errors.RaisedInProcess)
+    assert crashed.type_name == "ValueError"
+
+
+async def test_a_queue_that_no_process_could_import_is_refused() -> None:
+    @m25.queue("local", runs="process")
+    def local(number: int) -> int:
+        return number
+
+    async with m25.testing.open() as m:
+        with pytest.raises(InvalidQueue, match=r"'local'.*at the top of no module"):
+            m.add_queue(local)
+    with pytest.raises(InvalidQueue, match="at the top of no module"):
+        await m25.testing.run_job(local, 1)
+
+
+def test_what_cannot_be_in_the_process_is_refused_at_the_declaration() -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[str]:
+        yield ""
+
+    def plain(number: int, resource: str = "", shared: str = "") -> int:
+        return number
+
+    for name in ("setup", "lifespan"):
+        with pytest.raises(InvalidQueue, match=f'{name} cannot be had with runs="process"'):
+            m25.queue("x", runs="process", **{name: resource})(plain)  # type: ignore[call-overload]
