@@ -41,9 +41,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that `tests` leaves out because they take long."""
+    """Run the tests that `tests` leaves out because they take long, and more of the same."""
     install(session, "test")
-    session.run("pytest", "-n", "2", "-m", "slow", *session.posargs)
+    session.run(
+        *("pytest", "-n", "2", "-m", "slow or thorough", *session.posargs),
+        env={"M25_TEST_THOROUGH": "1"},
+    )
 
 
 @nox.session(python=PYTHONS)

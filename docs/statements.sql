@@ -810,6 +810,80 @@ where job.queue_name = any(%(queue_name)s::text[])
     end
 limit %(limit)s::bigint;
 
+-- find_unserved
+--
+-- Queues that nobody serves: their jobs have been due for longer than `waiting`, none of them runs,
+-- and no live worker names the queue. With each, for how many seconds the oldest has been due, and how
+-- many workers are live: have announced themselves within `silence`, and not ended. Queues that the
+-- original's workers serve have jobs that run, and are not found while these keep up.
+-- Reads only: the workers once, and a few index probes for each queue that has pending jobs, of which
+-- the first ten thousand are looked at.
+with recursive live as materialized (
+    select queues from m25.worker
+    where ended_at is null and latest_heartbeat_at > now() - %(silence)s::interval
+),
+served as materialized (
+    select distinct unnest(queues) as name from live
+),
+pending (name, number) as (
+    (
+        select queue_name, 1 from m25.job
+        where status = 'pending' and queue_name >= ''
+        order by queue_name limit 1
+    )
+    union all
+    select (
+        select queue_name from m25.job
+        where status = 'pending' and queue_name > pending.name
+        order by queue_name limit 1
+    ), number + 1
+    from pending
+    where name is not null and number < 10000
+)
+select
+    pending.name as queue_name,
+    least(extract(epoch from now()) - extract(epoch from due.since), 1e9)::float8 as seconds,
+    (select count(*) from live) as workers
+from pending
+cross join lateral (
+    with recursive level (priority) as (
+        (
+            select priority from m25.job
+            where queue_name = pending.name and status = 'pending'
+            order by priority limit 1
+        )
+        union all
+        select (
+            select job.priority from m25.job
+            where queue_name = pending.name and status = 'pending' and job.priority > level.priority
+            order by job.priority limit 1
+        )
+        from level
+        where level.priority is not null
+    )
+    select min(first.run_at) as since
+    from level
+    cross join lateral (
+        select run_at from m25.job
+        where queue_name = pending.name and status = 'pending' and job.priority = level.priority
+        order by run_at
+        limit 1
+    ) as first
+) as due
+where pending.name is not null
+    and not exists (select from served where served.name = pending.name)
+    and due.since < now() - %(waiting)s::interval
+    -- With a limit it stays a probe for each queue: without, it would be joined, by a walk over all
+    -- live rows.
+    and (
+        select true from m25.job
+        where queue_name = pending.name
+            and reserved_at is not null
+            and finished_at is null
+            and cancelled_at is null
+        limit 1
+    ) is null;
+
 -- get
 --
 -- Read jobs by id. Times come as seconds since the epoch and JSON as text, so that a value Python
@@ -956,6 +1030,67 @@ where job.id = any(array(select latest_id from latest));
 -- is believed from it, and nothing is lost without it.
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
+
+-- redate
+--
+-- Date misdated jobs as if they were created now, at most `limit`. The database's clock was set back
+-- after they were enqueued, and without this they would wait until it shows that time again. A retry
+-- keeps its delay, and what somebody scheduled its time.
+-- It walks over all jobs of the queues that are due later, so it runs only where a survey has seen one
+-- that is misdated.
+-- Safe under concurrency: a row that somebody has locked is left out, and a row is checked again once
+-- it is locked, before it is written. Of several processes that do this at once, each has other rows.
+-- A job stays pending, and in its order: batches are taken by `run_at`, and ids are in order.
+with recursive queue (name) as (
+    select unnest(%(queue_name)s::text[])
+),
+level (queue_name, priority) as (
+    select name, (
+        select priority from m25.job
+        where queue_name = name and status = 'pending'
+        order by priority limit 1
+    )
+    from queue
+    union all
+    select queue_name, (
+        select job.priority from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+misdated as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at > now() + interval '1 second'
+            and created_at > now() + interval '1 second'
+                and (scheduled_at is null or previous_attempt_id is not null)
+        order by run_at, id
+        limit %(limit)s::bigint
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+    limit %(limit)s::bigint
+)
+update m25.job
+set
+    created_at = now(),
+    scheduled_at = case
+        -- Between infinities there is no delay: such a row is somebody else's.
+        when isfinite(scheduled_at) and isfinite(created_at)
+        then now() + make_interval(secs => extract(epoch from scheduled_at - created_at)::float8)
+        else scheduled_at
+    end
+where id = any(array(select id from misdated))
+returning queue_name;
 
 -- release
 --
@@ -1435,7 +1570,11 @@ from started;
 -- survey
 --
 -- For each queue, in how many seconds its next pending job is due: zero or less means now; no row
--- comes back for a queue without pending jobs. Reads only, one index probe for each priority in use.
+-- comes back for a queue without pending jobs. And whether, of the jobs that are due later, one of
+-- the first is misdated: it was created more than a second from now, and nobody scheduled it. That
+-- is so where the database's clock was set back, and redate.sql mends it. Less than a second is waited
+-- for: a transaction that began after this one may have been committed before this one looks.
+-- Reads only, a few index probes for each priority in use.
 with recursive queue (name) as (
     select unnest(%(queue_name)s::text[])
 ),
@@ -1461,7 +1600,8 @@ select
     level.queue_name,
     least(
         greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
-    )::float8 as due_in
+    )::float8 as due_in,
+    bool_or(next.misdated) as misdated
 from level
 cross join lateral (
     select run_at from m25.job
@@ -1471,6 +1611,20 @@ cross join lateral (
     order by run_at
     limit 1
 ) as first
+cross join lateral (
+    -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
+    select coalesce(bool_or(created_at > now() + interval '1 second'
+        and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
+    from (
+        select created_at, scheduled_at, previous_attempt_id from m25.job
+        where job.queue_name = level.queue_name
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at > now() + interval '1 second'
+        order by run_at
+        limit 10
+    ) as later
+) as next
 where level.priority is not null
 group by level.queue_name;
 

@@ -307,6 +307,12 @@ MUTANTS = (
     ),
     Mutant(
         7,
+        "a clock that is set back puts forward what was scheduled",
+        (Rule("what was scheduled waits"),),
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
+        7,
         "a retry does not wait",
         (Rule("a retry waits", "now(),"),),
         ("tests/store",),
@@ -333,6 +339,17 @@ MUTANTS = (
             ),
         ),
         ("tests/worker/test_claims_in_doubt.py", "tests/faults/test_server.py"),
+    ),
+    Mutant(
+        9,
+        "a cancellation ends leases before the handlers that it cannot end",
+        (
+            Rule(
+                "leases are kept while a handler runs",
+                "services.start_soon(self._heartbeats.run)",
+            ),
+        ),
+        ("tests/client/test_left_under_a_handler.py",),
     ),
     Mutant(
         9,

@@ -55,9 +55,8 @@ from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import JobRow, Store
 from ._waiters import Waiters
-from ._worker.environment import LONGEST_EXIT, Around, check_around
+from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
-from ._worker.manager import CLEAN_UP
 from .instrumentation.logging import LoggingListener
 
 #: How long a call waits for a connection, in seconds: short enough that an outage is soon reported,
@@ -507,7 +506,7 @@ class M25:
     async def _close(self) -> None:
         """End the services, also those in a nursery of the caller's, and refuse further use."""
         if self._services is not None:
-            await self._services.cancel(2 * CLEAN_UP + LONGEST_EXIT)
+            await self._services.cancel()
         self._closed = True
 
     def _check_usable(self, method: str) -> None:

@@ -348,7 +348,23 @@ class RaisedWhileCancelled(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupFailed(JobEvent):
+class SetupEvent(JobEvent):
+    """A queue's `setup` failed before its job began."""
+
+    derived = ("which", "often")
+
+    #: How often that has happened to this queue in this process, in the same way. The first time
+    #: is told at once, and those that follow ever more seldom, but at least once in five minutes.
+    failures: int
+
+    @property
+    def often(self) -> str:
+        """How often, in words."""
+        return "" if self.failures == 1 else f", {self.failures} times by now"
+
+
+@attrs.frozen(kw_only=True)
+class SetupFailed(SetupEvent):
     """A queue's `setup` raised: the job is released, its attempt not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is not there, or `setup`
@@ -357,7 +373,7 @@ class SetupFailed(JobEvent):
 
     level = logging.ERROR
     logger = "m25.executor"
-    message = f"setup raised %(error_type)s: {_JOB}; released, the attempt does not count"
+    message = f"setup raised %(error_type)s%(often)s: {_JOB}; released, the attempt does not count"
 
     #: What it raised.
     error: BaseException = attrs.field(repr=False)
@@ -366,7 +382,7 @@ class SetupFailed(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
-class SetupTimedOut(JobEvent):
+class SetupTimedOut(SetupEvent):
     """A queue's `setup` took longer than `executor_init_timeout`: the job is released, not counted.
 
     The queue pauses, longer each time, and tries again. What `setup` opens is slow, or the time is
@@ -376,7 +392,8 @@ class SetupTimedOut(JobEvent):
     level = logging.WARNING
     logger = "m25.executor"
     message = (
-        f"setup took longer than %(seconds).3f s: {_JOB}; released, the attempt does not count"
+        f"setup took longer than %(seconds).3f s%(often)s: {_JOB};"
+        " released, the attempt does not count"
     )
 
     #: The queue's `executor_init_timeout`, in seconds.
@@ -636,6 +653,56 @@ class NeverStarted(Event):
         return ("queue " if len(self.queues) == 1 else "queues ") + ", ".join(
             map(repr, self.queues)
         )
+
+
+@attrs.frozen(kw_only=True)
+class QueueUnserved(QueueEvent):
+    """Jobs wait on a queue that no live worker serves.
+
+    Either the queue's name is misspelt where jobs are enqueued, or no process that runs it was
+    started, or all of them are gone. Every process that runs queues looks, the first time a minute
+    after its start and then every few minutes. It is told once two looks have found it, and again
+    after ten minutes and ever longer pauses, up to a day.
+    """
+
+    level = logging.WARNING
+    logger = "m25.services"
+    message = (
+        "no live worker serves queue %(queue)r, whose jobs have waited for %(seconds).0f s;"
+        " %(live)s"
+    )
+    derived = ("live",)
+
+    #: For how long the oldest of its jobs has been due, in seconds.
+    seconds: float
+    #: How many workers are live.
+    workers: int
+
+    @property
+    def live(self) -> str:
+        """The live workers, in words."""
+        return (
+            "1 worker is live, and serves others"
+            if self.workers == 1
+            else f"{self.workers} workers are live, and serve others"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class JobsRedated(QueueEvent):
+    """The database's clock was set back, and pending jobs that would have waited are dated now.
+
+    By that clock they were created in the future. Their `created_at` is now, and retries keep their
+    delay. Find out why the server's clock was set: jobs with a `scheduled_at` wait until it shows
+    their time.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "database's clock was set back: pending jobs of queue %(queue)r dated now, %(jobs)d"
+
+    #: How many.
+    jobs: int
 
 
 @attrs.frozen(kw_only=True)

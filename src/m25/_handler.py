@@ -93,22 +93,26 @@ class Handler(Generic[Input, Output, Error]):
             if not await begin():
                 return NotBegun()
             raise SetupUnusable(manager)
-        async with manager as resource:
-            if not await begin():
-                return NotBegun()
-            try:
-                output = await self.function(value, resource)
-            except BaseException as error:
-                swallowed = error
-                raise
-            returned(output)
-            return output
-        # A `return` in the block does not lead here: `setup` has swallowed an exception.
-        if isinstance(swallowed, Exception):
-            raise swallowed
-        raise SetupSwallowed(
-            "setup's block ended the handler before it returned, by a scope of its own"
-        ) from swallowed
+        try:
+            async with manager as resource:
+                if not await begin():
+                    return NotBegun()
+                try:
+                    output = await self.function(value, resource)
+                except BaseException as error:
+                    swallowed = error
+                    raise
+                returned(output)
+                return output
+            # A `return` in the block does not lead here: `setup` has swallowed an exception.
+            if isinstance(swallowed, Exception):
+                raise swallowed
+            raise SetupSwallowed(
+                "setup's block ended the handler before it returned, by a scope of its own"
+            ) from swallowed
+        finally:
+            # Its traceback has this frame: see `Executor`.
+            del swallowed
 
     def encode_output(self, output: Output) -> str:
         """Write what the handler returned.
@@ -170,6 +174,8 @@ class Raised:
 
 def sort_raised(error: BaseException) -> Raised:
     """Separate what a handler raised by itself from what only passed through it."""
+    if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
+        return Raised(error, None)
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
     if being_cancelled():  # rule: only a cancellation from outside passes
         # Without a cancelled scope around us, a `Cancelled` is one that the handler has kept from a

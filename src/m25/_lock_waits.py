@@ -46,7 +46,7 @@ class LockWaits:
 
     def is_waited_for(self, names: Collection[str]) -> bool:
         """Whether a call that waits is about one of these ids or keys."""
-        return any(name in self._names for name in names)
+        return not self._names.keys().isdisjoint(names)
 
     async def run(
         self, call: Callable[[timedelta], Awaitable[T]], names: Collection[str] = ()

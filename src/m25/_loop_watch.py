@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
@@ -45,10 +46,10 @@ class LoopWatch(trio.abc.Instrument):
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(self)
 
-    def began(self, job: ClaimedJob, queue: str) -> None:
-        """A job runs from now on."""
-        self._running[job] = queue
-        self._begun.add(job)
+    def began(self, jobs: Sequence[ClaimedJob], queue: str) -> None:
+        """These jobs of a queue run from now on."""
+        self._running.update(dict.fromkeys(jobs, queue))
+        self._begun.update(jobs)
 
     def ended(self, job: ClaimedJob) -> None:
         """A job runs no more."""

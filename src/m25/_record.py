@@ -61,16 +61,18 @@ def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
     return fields
 
 
-def new_record(new: NewJob, job: Job[Input], created_at: str) -> JobRecord[Input, Any, Any]:
+def new_record(
+    new: NewJob, value: Input, options: Job[Any], created_at: str
+) -> JobRecord[Input, Any, Any]:
     """The record of a job that has just been inserted: all else is as `JobRecord` has it."""
     fields: dict[str, Any] = dict(zip(_AS_GIVEN, _get_as_given(new), strict=True))
     return JobRecord(
         id=JobId(new.id),
         created_at=timestamp_from_text(created_at),
-        scheduled_at=job.scheduled_at and job.scheduled_at.astimezone(UTC),
-        expires_at=job.expires_at and job.expires_at.astimezone(UTC),
-        input=job.input,
-        meta=job.meta,
+        scheduled_at=options.scheduled_at and options.scheduled_at.astimezone(UTC),
+        expires_at=options.expires_at and options.expires_at.astimezone(UTC),
+        input=value,
+        meta=options.meta,
         **fields,
     )
 

@@ -6,10 +6,10 @@ Any attempt's id names the job, which is the whole chain. The calls are those of
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 from . import pg
-from ._enqueue.enqueuer import Enqueuer, as_job
+from ._enqueue.enqueuer import Enqueuer
 from ._errors import JobCancelled, JobFailed, NoJobRecordFound
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._progress import Progress, read_report
@@ -44,18 +44,17 @@ class Results:
 
     async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, and return its output; see `M25.call`."""
-        asked = as_job(job)
         waiters = self._waiters
-        if asked.id is not None:
+        if _has_own_id(job):
             # It may be there already, and then nobody would be notified of its end.
             record = await self._enqueuer.enqueue(
-                queue, asked, None, notify=True, waiter=waiters.channel
+                queue, job, None, notify=True, waiter=waiters.channel
             )
             return await self.result(queue, record.id)
         id = self._runtime.make_id()
         with waiters.waiting(queue, JobId(id), is_coming=True) as wait:
             await self._enqueuer.enqueue(
-                queue, asked, None, notify=True, id=id, waiter=waiters.channel
+                queue, job, None, notify=True, id=id, waiter=waiters.channel
             )
             waiters.came(wait)
             row = await waiters.end_of(wait)
@@ -110,6 +109,10 @@ class Results:
                     return
                 if wait.seen is seen:
                     await waiters.change_of(wait)
+
+
+def _has_own_id(job: object) -> bool:
+    return isinstance(job, Job) and cast("Job[Any]", job).id is not None
 
 
 def _as_record(

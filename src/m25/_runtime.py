@@ -15,6 +15,7 @@ from ._emitter import Emitter
 from ._hints import Hints
 from ._ids import IdSource
 from ._loop_watch import LoopWatch
+from ._setup_failures import SetupFailures
 from ._store.protocol import Store
 
 #: How many characters the first half of a UUID has, as text.
@@ -33,6 +34,7 @@ class Runtime:
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
     #: The id of this client as a worker: see `new_token`.
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
+    setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
     )

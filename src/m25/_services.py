@@ -13,6 +13,7 @@
           ├─ surveys               which queues have jobs that are due
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
+          ├─ unserved queues       which queues no worker serves
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
@@ -36,6 +37,7 @@ from ._worker.environment import Around, Environment
 from ._worker.manager import Manager
 from ._worker.surveys import Surveys
 from ._worker.sweeper import Sweeper
+from ._worker.unserved import UnservedQueues
 
 if TYPE_CHECKING:
     from ._client import M25
@@ -94,11 +96,15 @@ class Services:
         self.ask_to_stop()
         await self._ended.wait()
 
-    async def cancel(self, longest: float) -> None:
-        """Cancel all services, and wait for `longest` seconds at most until they have ended."""
+    async def cancel(self) -> None:
+        """Cancel all services, and return once they have ended.
+
+        The wait is shielded, and as long as handlers shield themselves: what they use, and what
+        their results are written by, must be there meanwhile. A clean-up of m25's own is bounded.
+        """
         self._stopping.set()
         self._scope.cancel()
-        with trio.move_on_after(longest, shield=True):
+        with trio.CancelScope(shield=True):
             await self._ended.wait()
 
     async def _serve(
@@ -114,6 +120,7 @@ class Services:
                     self._start(services, "announcer", Announcer(self._queues, runtime).run)
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
+                    self._start(services, "unserved queues", UnservedQueues(runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()

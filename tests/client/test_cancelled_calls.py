@@ -16,10 +16,11 @@ import trio
 import m25
 from m25 import pg
 from support.cancelling import cancelled_at, cancelled_within
+from support.thorough import thorough, tries
 from support.waiting import ended, eventually, rows
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", "10"))
+CASES = int(os.environ.get("M25_SWEEP_CASES", tries(10, 3)))
 
 
 @m25.queue("swept", poll_interval=30)
@@ -92,6 +93,7 @@ async def is_whole(dsn: str) -> None:
     assert left == {"held": 0, "failed": 0}
 
 
+@thorough
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, name: str) -> None:
     rng = random.Random(SEED)
@@ -123,7 +125,7 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, n
             while not await cancelled_at(checkpoint, call):
                 await check()
                 # Those of a long call are alike.
-                checkpoint += 1 if checkpoint < 60 else rng.randrange(1, 20)
+                checkpoint += tries(1, 3) if checkpoint < 60 else rng.randrange(1, 20)
                 cases += 1
             for _ in range(CASES):
                 await cancelled_within(rng.uniform(0, 0.01), call)

@@ -31,13 +31,16 @@ from hypothesis import strategies as st
 
 from m25 import ValueRefused
 from m25._codec import Undecodable, value_codec
+from support.thorough import thorough, tries
+
+pytestmark = thorough
 
 #: The same examples in every run; a failure is not kept, it is found again.
 steady = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=40,
+    max_examples=tries(40, 8),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

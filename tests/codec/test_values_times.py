@@ -14,8 +14,11 @@ from m25._timestamps import (
     timestamp_from_text,
     timestamp_to_text,
 )
+from support.thorough import thorough, tries
 
-steady = settings(derandomize=True, database=None, deadline=None)
+pytestmark = thorough
+
+steady = settings(derandomize=True, database=None, deadline=None, max_examples=tries(100, 20))
 
 
 @steady

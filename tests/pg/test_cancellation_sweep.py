@@ -22,9 +22,10 @@ from psycopg.conninfo import make_conninfo
 
 from m25 import pg
 from support.cancelling import cancelled_at, cancelled_within
+from support.thorough import thorough, tries
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", "20"))
+CASES = int(os.environ.get("M25_SWEEP_CASES", tries(20, 4)))
 
 
 class Server:
@@ -150,7 +151,7 @@ async def sweep_all(dsn: str, witness: Server, *, autocommit: bool) -> int:
         try:
             while not await sweep.cancel(call, lambda run, n=checkpoint: cancelled_at(n, run)):
                 # Those of a long call are alike.
-                checkpoint += 1 if checkpoint < 40 else random.randrange(1, 50)
+                checkpoint += tries(1, 4) if checkpoint < 40 else random.randrange(1, 50)
             for _ in range(CASES):
                 moment = random.uniform(0, 0.004)
                 await sweep.cancel(call, lambda run, s=moment: cancelled_within(s, run))
@@ -165,6 +166,7 @@ async def sweep_all(dsn: str, witness: Server, *, autocommit: bool) -> int:
     return cases
 
 
+@thorough
 async def test_a_call_cancelled_anywhere_leaves_a_usable_or_closed_connection(
     empty_dsn: str, witness: Server
 ) -> None:
@@ -173,7 +175,7 @@ async def test_a_call_cancelled_anywhere_leaves_a_usable_or_closed_connection(
     for autocommit in (True, False):
         cases += await sweep_all(empty_dsn, witness, autocommit=autocommit)
     print(f"{cases} cases")
-    assert cases > 2000
+    assert cases > tries(2000, 300)
 
 
 async def test_connecting_cancelled_anywhere_leaves_no_connection(
@@ -243,6 +245,7 @@ class Pooled:
         await self.pool.wait()
 
 
+@thorough
 async def test_a_pool_cancelled_anywhere_loses_no_connection(
     empty_dsn: str, witness: Server
 ) -> None:

@@ -11,8 +11,10 @@ from _world import MemoryWorld, PostgresWorld, WithVerbs
 from m25 import pg
 from m25._store.postgres import prepare_connection
 
+POOLER = "postgres, as through a pooler"
 
-@pytest.fixture(params=["memory", "postgres", "postgres, as through a pooler"])
+
+@pytest.fixture(params=["memory", "postgres", pytest.param(POOLER, marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest) -> str | None:
     """A database's conninfo; `None` is memory."""
     return None if request.param == "memory" else request.getfixturevalue("dsn")

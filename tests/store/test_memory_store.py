@@ -49,7 +49,7 @@ async def test_a_job_is_due_at_its_very_moment(mock_clock: trio.testing.MockCloc
     await world.put(job(scheduled_at=world.store.now() + timedelta(seconds=0.7)))
     mock_clock.jump(0.699_999)
     assert await world.claim() == []
-    due_in = (await world.store.survey(["q"]))["q"]
+    due_in = (await world.store.survey(["q"]))["q"].seconds
     assert due_in == pytest.approx(0.000_001)
     mock_clock.jump(due_in)
     assert len(await world.claim()) == 1
@@ -112,10 +112,11 @@ async def test_faults_are_told_the_name_of_every_call() -> None:
     await store.find_suspects([], 1)
     await store.sweep([], [])
     await store.survey([])
+    await store.redate([], 1)
     await store.notify([])
     names = (
         "check_version enqueue get cancel claim release_claims start heartbeat settle release"
-        " find_suspects sweep survey notify"
+        " find_suspects sweep survey redate notify"
     )
     phases = ("before", "after")
     assert fault.calls == [(name, phase) for name in names.split() for phase in phases]

@@ -12,6 +12,7 @@ from _world import (
     RESERVED_TIMEOUT,
     PostgresWorld,
     WithVerbs,
+    failure,
     job,
     position,
     success,
@@ -233,12 +234,45 @@ async def test_a_survey_says_when_each_queue_has_work(world: WithVerbs) -> None:
     await world.put(job("running"))
     await world.claim("running")
     await world.put(job("unasked"))
-    due_in = await world.store.survey(["due", "overdue", "soon", "someday", "running", "empty"])
+    due = await world.store.survey(["due", "overdue", "soon", "someday", "running", "empty"])
+    assert not any(each.misdated for each in due.values())
+    due_in = {name: each.seconds for name, each in due.items()}
     assert set(due_in) == {"due", "overdue", "soon", "someday"}
     assert due_in["due"] == due_in["overdue"] == 0
     assert due_in["soon"] == pytest.approx(300, abs=60)
     assert due_in["someday"] == 86_400
     assert await world.store.survey([]) == {}
+
+
+async def test_after_the_clock_was_set_back_what_nobody_scheduled_is_dated_anew(
+    world: WithVerbs,
+) -> None:
+    later = await world.now() + timedelta(hours=2)
+    (failed,) = await world.put(job(max_attempts=2, retry_delay=timedelta(minutes=10)))
+    await world.settle(failure(await world.claim_one()))
+    put = await world.put(job(), job(priority=3), job(), job("other"))
+    (scheduled,) = await world.put(job(scheduled_at=later))
+    await world.pass_time(-3_600)
+    assert (await world.store.survey(["q"]))["q"].misdated
+    assert await world.claim() == []
+    async with world.locked(put[2]):
+        assert await world.store.redate(["q"], 2) == ["q", "q"]
+        assert await world.store.redate(["q"], 2) == ["q"]
+        assert await world.store.redate(["q"], 2) == []
+        # What is locked is told of until it is mended.
+        assert (await world.store.survey(["q"]))["q"].misdated
+        assert [claim.id for claim in await world.claim()] == [put[0], put[1]]
+    assert await world.store.redate(["q"], 2) == ["q"]
+    assert [claim.id for claim in await world.claim()] == [put[2]]
+    retry = await world.successor(failed)
+    assert retry is not None
+    assert retry.scheduled_at is not None
+    assert float(retry.scheduled_at) - float(retry.created_at) == pytest.approx(600, abs=0.001)
+    due = await world.store.survey(["q", "other"])
+    assert due["q"].seconds == pytest.approx(600, abs=60)
+    assert not due["q"].misdated
+    assert due["other"].misdated
+    assert (await world.row(scheduled)).status == "pending"
 
 
 # The columns

@@ -81,6 +81,7 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     assert await store.find_suspects(nothing, 100) == []
     assert await store.sweep(nothing, nothing) == []
     assert await store.survey(nothing) == {}
+    assert await store.redate(nothing, 100) == []
     await store.notify(nothing)
 
 

@@ -40,6 +40,7 @@ from m25._store.protocol import (
     SweptQueue,
     WriteResult,
 )
+from support.thorough import thorough, tries
 
 T = TypeVar("T")
 
@@ -136,6 +137,11 @@ class Wait:
     seconds: float
 
 
+@attrs.frozen
+class SetBack:
+    seconds: float
+
+
 enqueues = st.builds(
     Enqueue,
     queue_name=queue_names,
@@ -163,6 +169,7 @@ others: list[st.SearchStrategy[Any]] = [
     st.builds(Sweep, st.sampled_from([0.0, 30.0, 90.0, 150.0]), st.integers(0, 2)),
     # Half-way between the minutes at which things fall due.
     st.builds(Wait, st.sampled_from([30.0, 90.0, 150.0])),
+    st.builds(SetBack, st.sampled_from([30.0, 3_600.0])),
 ]
 steps = st.sampled_from([enqueues] * 2 + [claims] * 5 + [settles] * 3 + others).flatmap(_itself)
 histories = st.builds(
@@ -239,8 +246,11 @@ class Side:
                 return await self.sweep(step.allowed_losses)
             case Wait():
                 await self.pass_time(step.seconds)
-                due_in = await store.survey(QUEUES)
-                return {name: _tens(seconds) for name, seconds in due_in.items()}
+                due = await store.survey(QUEUES)
+                return {name: (_tens(each.seconds), each.misdated) for name, each in due.items()}
+            case SetBack():
+                await self.pass_time(-step.seconds)
+                return sorted(await store.redate(QUEUES, 100))
             case _:
                 raise AssertionError(step)
 
@@ -330,9 +340,10 @@ def _tens(seconds: float) -> int:
     return round(seconds / 10)
 
 
+@thorough
 @given(histories)
 @settings(
-    max_examples=40,
+    max_examples=tries(40, 10),
     deadline=None,
     derandomize=True,
     database=None,

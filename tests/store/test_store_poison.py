@@ -61,7 +61,7 @@ async def test_a_row_of_strange_values_runs_fails_and_is_tried_again(
 ) -> None:
     id = await _poisoned(database, DUE[what])
     await database.put(job(), job())
-    assert await database.store.survey(["q"]) == {"q": 0}
+    assert await database.store.survey(["q"]) == {"q": (0, False)}
     claims = await database.claim(start=False)
     assert len(claims) == 3
     (claim,) = [claim for claim in claims if claim.id == id]
@@ -113,11 +113,29 @@ async def test_a_row_of_strange_times_that_is_not_due_is_left_alone(
     database: PostgresWorld, what: str
 ) -> None:
     id = await _poisoned(database, LATER[what])
-    assert await database.store.survey(["q"]) == {"q": 86_400}
+    misdated = what == "created when time ends"
+    assert await database.store.survey(["q"]) == {"q": (86_400, misdated)}
     (good,) = await database.put(job())
     assert [claim.id for claim in await database.claim()] == [good]
-    assert await database.store.survey(["q"]) == {"q": 86_400}
+    assert await database.store.survey(["q"]) == {"q": (86_400, misdated)}
+    assert await database.store.redate(["q"], 10) == (["q"] if misdated else [])
     assert await database.store.cancel(id, "q") is not None
+
+
+async def test_a_retry_whose_times_have_no_length_is_dated_anew(database: PostgresWorld) -> None:
+    for what in ("created_at = 'infinity'", "created_at = 'infinity', scheduled_at = 'infinity'"):
+        (id,) = await database.put(job(max_attempts=2, scheduled_at=await database.now()))
+        (claim,) = await database.claim()
+        await database.settle(failure(claim))
+        following = await database.successor(id)
+        assert following is not None
+        await database.execute(
+            f"update m25.job set {what} where id = %(id)s",
+            id=following.id,
+        )
+        assert await database.store.redate(["q"], 10) == (["q"] if "scheduled" in what else [])
+        assert (await database.store.survey(["q"]))["q"].misdated is False
+        await database.store.cancel(following.id, "q")
 
 
 @pytest.mark.parametrize("infinite", ["-infinity", "infinity"])

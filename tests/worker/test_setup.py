@@ -149,6 +149,57 @@ async def test_a_setup_that_always_fails_is_tried_with_growing_pauses_and_spends
     assert event.exc_info is not None
 
 
+async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_not_at_all(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed: list[float] = []
+    told_at: list[float] = []
+    fails: list[type[Exception]] = [OSError]
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        failed.append(trio.current_time())
+        raise fails[0]
+        yield
+
+    @m25.queue("broken", setup=resource)
+    async def broken(number: int, _: None) -> None:
+        pass
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told_at.append(trio.current_time())
+
+    logger, noting = logging.getLogger("m25.executor"), Noting()
+    logger.addHandler(noting)
+    try:
+        async with m25.testing.open() as m:
+            m.add_queue(broken)
+            await m.start()
+            await m.enqueue(broken, 1)
+            await trio.sleep(3_600)
+            lines, tries = len(told_at), len(failed)
+            assert told(caplog) == ["SetupFailed"] * lines
+            # Another error is another trouble.
+            fails[0] = ValueError
+            await trio.sleep(5)
+            assert len(told_at) == lines + 1
+    finally:
+        logger.removeHandler(noting)
+    assert told_at[0] == failed[0]
+    silences = [after - before for before, after in itertools.pairwise(told_at[:lines])]
+    assert silences == sorted(silences[:5]) + silences[5:]
+    assert 10 <= silences[0] < 13
+    assert all(silence < 304 for silence in silences)
+    assert tries > 1_000
+    assert lines < 20
+    counts = [record.m25_failures for record in caplog.records]  # type: ignore[attr-defined]
+    assert counts[0] == counts[lines] == 1
+    assert counts[:lines] == sorted(counts[:lines])
+    assert 0 <= tries - counts[lines - 1] < 300
+    assert f"setup raised OSError, {counts[1]} times by now: job " in caplog.messages[1]
+
+
 async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,6 +42,10 @@ _LONGEST_PAUSE: Final = 2.0
 #: How long notifying may take after the commit of `enqueue_many`, in seconds.
 _NOTIFY_TIMEOUT: Final = 1.0
 
+#: The options of an input that comes without a `Job`. To make a `Job` checks all of its fields:
+#: once is enough.
+_DEFAULTS: Final = Job[Any](None)
+
 
 class _Request(NamedTuple):
     """A job to be inserted, and whether workers are to be notified."""
@@ -95,11 +99,11 @@ class Enqueuer:
         `waiter` is the channel on which the job's end is notified.
         """
         check_connection(connection)
-        asked = as_job(job)
-        new = self._new_job(queue, asked, id=id, waiter=waiter)
+        value, options = _split(job)
+        new = self._new_job(queue, value, options, id=id, waiter=waiter)
         try:
             if connection is None:
-                answer = await self._ask(_Request(new, notify), is_named=asked.id is not None)
+                answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
             else:
                 channels = [queue.name] if notify else []
                 (answer,) = await self._store.enqueue([new], channels, connection)
@@ -112,12 +116,13 @@ class Enqueuer:
                 _check_same(answer, new, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
-                return new_record(new, asked, created_at)
+                return new_record(new, value, options, created_at)
 
     async def _ask(self, request: _Request, *, is_named: bool) -> Enqueued | Exists | Held:
         """Have a job inserted together with others; alone, once it has met a lock."""
-        key = request.job.unique_key
-        names = [name for name in (request.job.id if is_named else None, key) if name is not None]
+        names = [request.job.id] if is_named else []
+        if request.job.unique_key is not None:
+            names.append(request.job.unique_key)
         batcher = self._named_batcher if names else self._batcher
         if not self._lock_waits.is_waited_for(names):
             try:
@@ -193,7 +198,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> NewJob:
-            return self._new_job(many.queue, as_job(job))
+            return self._new_job(many.queue, *_split(job))
 
         try:
             with unwrapped():
@@ -220,35 +225,34 @@ class Enqueuer:
     def _new_job(
         self,
         queue: Queue[Any, Any, Any],
-        job: Job[Any],
+        value: Any,
+        options: Job[Any],
         *,
         id: str | None = None,
         waiter: str | None = None,
     ) -> NewJob:
-        if job.id is not None:
-            id = str(job.id)
+        if options.id is not None:
+            id = str(options.id)
         return NewJob(
             id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,
-            input=queue.input_codec.encode(job.input, "input"),
-            scheduled_at=job.scheduled_at,
-            timeout=queue.default_job_timeout if job.timeout is None else job.timeout,
-            max_attempts=job.max_attempts,
-            retry_delay=job.retry_delay,
-            unique_key=job.unique_key,
-            priority=job.priority,
-            meta=None if job.meta is None else META.encode(job.meta, "meta"),
-            expires_at=job.expires_at,
+            input=queue.input_codec.encode(value, "input"),
+            scheduled_at=options.scheduled_at,
+            timeout=queue.default_job_timeout if options.timeout is None else options.timeout,
+            max_attempts=options.max_attempts,
+            retry_delay=options.retry_delay,
+            unique_key=options.unique_key,
+            priority=options.priority,
+            meta=None if options.meta is None else META.encode(options.meta, "meta"),
+            expires_at=options.expires_at,
             waiter=waiter,
         )
 
-    def _leave_hints(self, jobs: Iterable[NewJob]) -> None:
+    def _leave_hints(self, jobs: Sequence[NewJob]) -> None:
         """Tell this process's own workers, who need not wait for a notification."""
-        is_scheduled = False
-        for job in jobs:
-            self._runtime.hints.work(job.queue_name)
-            is_scheduled = is_scheduled or job.scheduled_at is not None
-        if is_scheduled:
+        for name in dict.fromkeys([job.queue_name for job in jobs]):
+            self._runtime.hints.work(name)
+        if [job for job in jobs if job.scheduled_at is not None]:
             self._runtime.hints.survey.set()
 
     async def _enqueue_batch(
@@ -332,9 +336,12 @@ class _Many:
         )
 
 
-def as_job(job: Input | Job[Input]) -> Job[Input]:
-    """What was given as a `Job`: an input alone is one without options."""
-    return cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
+def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
+    """The input, and the `Job` that has its options."""
+    if isinstance(job, Job):
+        given = cast("Job[Input]", job)
+        return given.input, given
+    return job, _DEFAULTS
 
 
 def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:

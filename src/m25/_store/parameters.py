@@ -19,12 +19,11 @@ def plain_array(values: Iterable[object]) -> str:
 
 def array(values: Iterable[str | None]) -> str:
     """An array of any text, or of what is not there."""
-    return f"{{{','.join(map(_element, values))}}}"
+    # Most are not there: without a call for each of these it takes half the time.
+    return f"{{{','.join(['NULL' if value is None else _quoted(value) for value in values])}}}"
 
 
-def _element(value: str | None) -> str:
-    if value is None:
-        return "NULL"
+def _quoted(value: str) -> str:
     if "\\" in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{value}"'

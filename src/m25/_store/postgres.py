@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Mapping,
     Sequence,
@@ -31,6 +32,7 @@ from .protocol import (
     CancelRequest,
     Change,
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -45,6 +47,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Watched,
     Worker,
     WriteResult,
@@ -136,15 +139,11 @@ class PostgresStore(Store):
             return cast("T", done.value)
         try:
             while True:
-                run = (
-                    partial(self._run_on_pool, pool or self._pool)
-                    if connection is None
-                    else partial(self._run_on, connection)
-                )
                 if is_written:
-                    rows = await complete(partial(run, statement), CLEAN_UP)
+                    run = partial(self._run_one, statement, connection, pool or self._pool)
+                    rows = await complete(run, CLEAN_UP)
                 else:
-                    rows = await run(statement)
+                    rows = await self._run_one(statement, connection, pool or self._pool)
                     is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
@@ -154,6 +153,14 @@ class PostgresStore(Store):
                 raise
             unknown = pg.OutcomeUnknown(f"what was written could not be looked up: {brief(error)}")
             raise sort_error(statement.name, unknown) from unknown
+
+    def _run_one(
+        self, statement: Statement, connection: pg.AsyncConnection[Any] | None, pool: pg.Pool
+    ) -> Awaitable[Rows]:
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        if connection is None:
+            return self._run_on_pool(pool, statement)
+        return self._run_on(connection, statement)
 
     async def _run_on_pool(self, pool: pg.Pool, statement: Statement) -> Rows:
         # That no connection is to be had is the statement's failure, too.
@@ -392,8 +399,14 @@ class PostgresStore(Store):
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        return await self._run(self._calls.find_unserved(waiting, silence), pool=self._work_pool)
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))

@@ -253,6 +253,26 @@ class CancelAsked(NamedTuple):
     job_id: str
 
 
+class Due(NamedTuple):
+    """When a queue's next pending job is due."""
+
+    #: In how many seconds; zero is now.
+    seconds: float
+    #: A job that nobody scheduled was created more than a second from now: the database's clock was
+    #: set back afterwards.
+    misdated: bool = False
+
+
+class Unserved(NamedTuple):
+    """A queue whose jobs wait, and that no live worker serves."""
+
+    name: str
+    #: For how many seconds the oldest of them has been due.
+    seconds: float
+    #: How many workers are live, and serve others.
+    workers: int
+
+
 class Store(Protocol):
     """Everything m25 asks of a database.
 
@@ -468,10 +488,24 @@ class Store(Protocol):
         """Note that a worker has ended, and those that are gone and unheard of for `silence`."""
         ...
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
-        """In how many seconds each queue's next pending job is due; zero is now.
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        """Find queues that no worker serves of which anything was heard within `silence`.
+
+        One of their jobs has been due for longer than `waiting`, and none of them runs.
+        """
+        ...
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
+        """When each queue's next pending job is due.
 
         A queue without pending jobs is left out.
+        """
+        ...
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        """Date up to `limit` misdated jobs as if created now; return the queue of each, by name.
+
+        Retries keep their delay. What somebody scheduled, or has locked, is left as it is.
         """
         ...
 

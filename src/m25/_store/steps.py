@@ -11,6 +11,7 @@ affair; a driver is a few lines (`PostgresStore` has one for Trio):
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -26,6 +27,7 @@ from .protocol import (
     CancelRequest,
     Change,
     ClaimedJob,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -39,6 +41,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Watched,
     Worker,
     WriteResult,
@@ -141,6 +144,9 @@ class Calls:
             first = left if len(left) == 1 else _without_repeats(left)
             rows = yield self._insert(list(first.values()), notify, lock_wait)
             created = {id: created_at for id, created_at, _ in rows}
+            if len(created) == len(jobs):
+                # As it nearly always is: all were inserted at once.
+                return [Enqueued(created[job.id]) for job in jobs]
             for position, job in first.items():
                 if job.id in created:
                     answers[position] = Enqueued(created[job.id])
@@ -426,9 +432,19 @@ class Calls:
     def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
         yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})
 
-    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, float]]:
+    def find_unserved(self, waiting: timedelta, silence: timedelta) -> Steps[list[Unserved]]:
+        parameters = {"waiting": interval(waiting), "silence": interval(silence)}
+        rows = yield Statement("find_unserved", parameters)
+        return list(map(Unserved._make, rows))
+
+    def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})
-        return {name: due_in for name, due_in in rows}  # noqa: C416 - for the type checkers
+        return {name: Due(due_in, misdated) for name, due_in, misdated in rows}
+
+    def redate(self, queue_names: Sequence[str], limit: int) -> Steps[list[str]]:
+        parameters = {"queue_name": array(queue_names), "limit": str(limit)}
+        rows = yield Statement("redate", parameters)
+        return [name for (name,) in rows]
 
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
         yield Statement("notify", {"channels": self._channels(queue_names)})
@@ -478,5 +494,6 @@ def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
     return first
 
 
+@functools.lru_cache(16)
 def _milliseconds(lock_wait: timedelta | None) -> str | None:
     return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

@@ -116,15 +116,14 @@ class Claimer:
             now = trio.current_time()
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-            for row in rows:
-                if row.expires_at is not None and plan.has_expired(row):
-                    # rule: what has expired is not started
-                    self._expired.append((row, token))
-                    continue
+            rows = self._without_expired(rows, token)
+            jobs = [ClaimedJob(row.id, token) for row in rows]
+            self._runtime.loop_watch.began(jobs, queue.name)
+            for row, job in zip(rows, jobs, strict=True):
                 executor = Executor(
                     queue=queue,
                     row=row,
-                    job=ClaimedJob(row.id, token),
+                    job=job,
                     runtime=self._runtime,
                     environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
@@ -134,7 +133,6 @@ class Claimer:
                     emits_all=emits_all,
                 )
                 ledger.begin(executor)
-                self._runtime.loop_watch.began(executor.job, queue.name)
                 executors.start_soon(self._execute, executor)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
@@ -178,6 +176,14 @@ class Claimer:
             # A survey finds out whether jobs are due before the cursor, and when the next will be.
             self._runtime.hints.survey.set()
         return len(rows)
+
+    def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
+        late = [row for row in rows if row.expires_at is not None and plan.has_expired(row)]
+        if not late:
+            return rows
+        # rule: what has expired is not started
+        self._expired += ((row, token) for row in late)
+        return [row for row in rows if row not in late]
 
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""
@@ -228,7 +234,8 @@ class Claimer:
         finally:
             self._ledger.end(executor)
             self._runtime.loop_watch.ended(executor.job)
-            self._heartbeats.executor_ended(executor)
+            if executor.misses:
+                self._heartbeats.executor_ended(executor)
             self._take_result(executor)
             self._settler.wakeup.set()
             self._hint.wakeup.set()
@@ -237,8 +244,9 @@ class Claimer:
         result = executor.result
         if isinstance(result, Outcome):
             self._ledger.owe(Owed.of(result, executor.row))
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+            if self._setup_again_at > -math.inf:
+                self._setup_backoff.worked()
+                self._setup_again_at = -math.inf
         elif result is not Unfinished.FENCED:
             self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
             if result is Unfinished.NOT_INITIALISED:

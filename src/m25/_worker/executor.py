@@ -15,9 +15,11 @@ import attrs
 import trio
 
 from .._codec import Undecodable
+from .._crash import type_name
 from .._errors import CutShort
 from .._events import (
     ClaimFenced,
+    Event,
     JobStarted,
     RaisedWhileCancelled,
     ResultDiscarded,
@@ -225,6 +227,16 @@ class Executor:
                 output = await handler.run(value, self._begin, self._returned)
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
+        try:
+            return self._result_of(output, raised)
+        finally:
+            # Its traceback has this frame, and this frame has it: a cycle that the garbage
+            # collector would have to find, for each attempt that fails.
+            del raised
+
+    def _result_of(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+        """The result of a handler that has returned `output`, or raised."""
+        handler, scope = self.queue.handler, self._scope
         if self.cancel_reason is not None:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
@@ -235,7 +247,7 @@ class Executor:
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if being_cancelled() and handler.declared(raised) is None:
+        if handler.declared(raised) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
@@ -335,11 +347,16 @@ class Executor:
         return Unfinished.FENCED
 
     def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+        kind = "" if raised is None else type_name(type(raised))
+        failures = self.runtime.setup_failures.count(self.queue.name, kind)
+        if failures is None:
+            return Unfinished.NOT_INITIALISED
         if raised is None:
             seconds = self.queue.executor_init_timeout.total_seconds()
-            self.runtime.events.emit(SetupTimedOut(seconds=seconds, **self.facts))
+            event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
-            self.runtime.events.emit(SetupFailed(error=raised, **self.facts))
+            event = SetupFailed(error=raised, failures=failures, **self.facts)
+        self.runtime.events.emit(event)
         return Unfinished.NOT_INITIALISED
 
     def _note_begun(self) -> None:

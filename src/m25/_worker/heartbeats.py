@@ -79,9 +79,8 @@ class Heartbeats:
                     self._locked |= locked
 
     def executor_ended(self, executor: Executor) -> None:
-        """Note that an executor has ended: an exchange that waits for its answer need not."""
-        if executor.misses:
-            self._send_answer.send_nowait(executor)
+        """Note that an executor has ended that was to answer: an exchange need not wait for it."""
+        self._send_answer.send_nowait(executor)
 
     def fence(self, executor: Executor) -> None:
         """Cancel an executor: the database says that its claim is fenced."""

@@ -3,19 +3,21 @@
     manager.run                       what the jobs share (`lifespan`) is open around what follows,
     │                                 which is restarted, with a pause, should it fail
     └─ services                       cancelled once the executors are done
-       ├─ settler                     writes outcomes, releases what was cut short
+       ├─ settler                     writes outcomes, releases what was cut short; shielded
+       ├─ heartbeats                  every heartbeat_interval; shielded
        ├─ starter                     reserved → executing, for a queue with `setup`
-       ├─ heartbeats                  every heartbeat_interval
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job
 
-However `services` ends, a shielded and bounded clean-up follows: outcomes that are still waiting
-are written, and jobs that were cut short are released.
+Settler and heartbeats end with the executors, and not before: a handler that shields itself keeps
+its lease meanwhile. However `services` ends, a shielded and bounded clean-up follows: outcomes that
+are still waiting are written, and jobs that were cut short are released.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
@@ -98,15 +100,22 @@ class Manager:
         self._executors = trio.CancelScope(deadline=self._executors.deadline)
         starter = Starter(self.queue, self._runtime)
         self._ledger.hold_back()
+        kept = trio.CancelScope(shield=True), trio.CancelScope(shield=True)
         try:
             async with trio.open_nursery() as services:
-                services.start_soon(self._settler.run)
-                services.start_soon(self._heartbeats.run)
+                # A handler may shield itself from a cancellation, for longer than a lease.
+                services.start_soon(_run_in, kept[0], self._settler.run)
+                # rule: leases are kept while a handler runs
+                services.start_soon(_run_in, kept[1], self._heartbeats.run)
                 if self.queue.handler.setup is not None:
                     services.start_soon(starter.run)
-                with self._executors:
-                    async with trio.open_nursery() as executors:
-                        await self._claimer.run(executors, starter, task_status)
+                try:
+                    with self._executors:
+                        async with trio.open_nursery() as executors:
+                            await self._claimer.run(executors, starter, task_status)
+                finally:
+                    for scope in kept:
+                        scope.cancel()
                 services.cancel_scope.cancel()
         finally:
             bound = CLEAN_UP if self._claimer.has_started else _CLEAN_UP_UNSTARTED
@@ -134,3 +143,8 @@ class Manager:
         jobs = self._ledger.unwritten()
         if jobs or self._ledger.in_doubt is not None:
             self._runtime.events.emit(OutcomesUnwritten(queue=self.queue.name, job_ids=jobs))
+
+
+async def _run_in(scope: trio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await run()

@@ -1,17 +1,20 @@
 """One poll for all queues of a client: which have jobs that are due.
 
 A survey answers for every queue at once, and says when the next scheduled job of each falls due, so
-that the next survey comes at that time.
+that the next survey comes at that time. Where the database's clock was set back, jobs that were
+enqueued before that look as if they were due later; a survey sees it, and they are dated anew.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
 
+from .._events import JobsRedated
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -27,6 +30,9 @@ _LEAST_WAIT: Final = 0.02
 
 #: After a survey that took t, the next one that a hint asks for waits at least 20 t.
 _GAP_PER_DURATION: Final = 20.0
+
+#: The most misdated jobs that one statement dates now.
+_LARGEST_REDATING: Final = 500
 
 
 class Surveys:
@@ -69,16 +75,32 @@ class Surveys:
                 self._survey_at = min(self._survey_at, soon)
 
     async def _survey(self) -> None:
-        due_in = await self._runtime.store.survey(self._names)
-        for name, seconds in due_in.items():
-            if seconds <= 0:
+        due = await self._runtime.store.survey(self._names)
+        if misdated := [name for name, next_job in due.items() if next_job.misdated]:
+            await self._redate(misdated)
+            due = await self._runtime.store.survey(self._names)
+        for name, next_job in due.items():
+            if next_job.seconds <= 0:
                 self._runtime.hints.work(name, rewind=True)
         self._survey_at = min(
             self._survey_at,
             plan.next_survey(
                 now=trio.current_time(),
                 poll_interval=self._interval,
-                due_in=due_in.values(),
+                due_in=[next_job.seconds for next_job in due.values()],
                 rng=self._runtime.rng,
             ),
         )
+
+    async def _redate(self, names: Sequence[str]) -> None:
+        """Have no job wait because the database's clock was set back."""
+        total = Counter[str]()
+        try:
+            while True:
+                redated = await self._runtime.store.redate(names, _LARGEST_REDATING)
+                total.update(redated)
+                if len(redated) < _LARGEST_REDATING:
+                    return
+        finally:
+            for name, jobs in total.items():
+                self._runtime.events.emit(JobsRedated(queue=name, jobs=jobs))

@@ -60,6 +60,7 @@ class Row:
     attempt: int
     max_attempts: int
     original_attempt_id: str | None
+    previous_attempt_id: str | None
     retry_delay: int
     unique_key: str | None
     priority: int

@@ -25,6 +25,7 @@ from ..protocol import (
     Change,
     ClaimedJob,
     DeclaredQueue,
+    Due,
     Enqueued,
     Exists,
     Held,
@@ -39,6 +40,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Unserved,
     Watched,
     Worker,
     WriteResult,
@@ -499,22 +501,47 @@ class MemoryStore(Store):
             return swept
 
     async def announce(self, worker: Worker) -> None:
-        async with self._way.call("announce"):
-            self._workers.announce(worker.id)
+        async with self._way.call("announce") as now:
+            self._workers.announce(worker, now)
             self._queues.update((queue.name, queue) for queue in worker.queues)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
             self._workers.dismiss(worker_id)
 
-    async def survey(self, queue_names: Sequence[str]) -> dict[str, float]:
+    async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
+        async with self._way.call("find_unserved") as now:
+            workers, served = self._workers.served(now - silence // MICROSECOND)
+            return [
+                Unserved(name, (now - since) / SECOND, workers)
+                for name in self._table.queue_names()
+                if name not in served
+                and (since := self._table.next_due(name)) is not None
+                and since < now - waiting // MICROSECOND
+                and not self._table.live(name)
+            ]
+
+    async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         async with self._way.call("survey") as now:
-            due_in: dict[str, float] = {}
+            due: dict[str, Due] = {}
             for name in queue_names:
                 run_at = self._table.next_due(name)
                 if run_at is not None:
-                    due_in[name] = max(0, min(run_at - now, DAY)) / SECOND
-            return due_in
+                    seconds = max(0, min(run_at - now, DAY)) / SECOND
+                    due[name] = Due(seconds, any(self._table.misdated(name, now)))
+            return due
+
+    async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
+        async with self._way.call("redate") as now:
+            rows = [
+                row
+                for name in queue_names
+                for row in self._table.misdated(name, now)
+                if row.id not in self._table.locked
+            ][:limit]
+            for row in rows:
+                self._table.redate(row, now)
+            return [row.queue_name for row in rows]
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         async with self._way.call("notify"):

@@ -10,7 +10,16 @@ from typing import Any, Final
 from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
-from .rows import LARGEST_INTEGER, Key, Row, microseconds, seconds, since_epoch, within_bounds
+from .rows import (
+    LARGEST_INTEGER,
+    SECOND,
+    Key,
+    Row,
+    microseconds,
+    seconds,
+    since_epoch,
+    within_bounds,
+)
 
 #: Earlier than any time of a row.
 _EARLIEST: Final = -(2**63)
@@ -84,6 +93,15 @@ class Table:
             row.scheduled_at = since_epoch(change.scheduled_at)
         if change.priority is not None:
             row.priority = change.priority
+        insort(pending, row.key)
+
+    def redate(self, row: Row, now: int) -> None:
+        """Date a pending row as if it were created now."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.scheduled_at is not None:
+            row.scheduled_at += now - row.created_at
+        row.created_at = now
         insort(pending, row.key)
 
     def release(self, verb: str, row: Row, **columns: Any) -> None:
@@ -163,6 +181,10 @@ class Table:
         chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
         return sorted(chain, key=lambda row: row.attempt)
 
+    def queue_names(self) -> list[str]:
+        """The queues that have pending jobs, by name."""
+        return sorted(name for name, pending in self._pending.items() if pending)
+
     def live(self, queue_name: str) -> list[Row]:
         """The rows of a queue that are reserved or executing."""
         return list(self._live[queue_name].values())
@@ -211,6 +233,17 @@ class Table:
                 if pending[at][2] not in self.locked:
                     due.append(pending[at])
         return due
+
+    def misdated(self, queue_name: str, now: int) -> Iterator[Row]:
+        """The pending jobs that were created more than a second from now, and nobody scheduled."""
+        pending = self._pending[queue_name]
+        for start, end in _levels(pending):
+            first = bisect_left(pending, (pending[start][0], now + SECOND + 1, ""), start, end)
+            for at in range(first, end):
+                row = self.rows[pending[at][2]]
+                is_scheduled = row.scheduled_at is not None and row.previous_attempt_id is None
+                if row.created_at > now + SECOND and not is_scheduled:
+                    yield row
 
     def next_due(self, queue_name: str) -> int | None:
         """When the next pending job of a queue is due, or was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..._lifecycle import LIVE
-from ..protocol import Suspect, SweptQueue
+from ..protocol import Suspect, SweptQueue, Worker
 from .rows import MICROSECOND, SECOND, Row, seconds
 
 #: How many characters of a claim's token are those of its worker's id.
@@ -17,14 +17,23 @@ class Workers:
 
     def __init__(self) -> None:
         self._has_sessions: dict[str, bool] = {}
+        #: When each was heard of, and which queues it serves.
+        self._heard: dict[str, tuple[int, frozenset[str]]] = {}
 
-    def announce(self, worker_id: str) -> None:
+    def announce(self, worker: Worker, now: int) -> None:
         """A worker says that it is there."""
-        self._has_sessions[worker_id[:_PREFIX]] = True
+        self._has_sessions[worker.id[:_PREFIX]] = True
+        self._heard[worker.id] = now, frozenset(queue.name for queue in worker.queues)
 
     def dismiss(self, worker_id: str) -> None:
         """A worker says goodbye."""
         self._has_sessions.pop(worker_id[:_PREFIX], None)
+        self._heard.pop(worker_id, None)
+
+    def served(self, since: int) -> tuple[int, set[str]]:
+        """How many workers were heard of after `since`, and all queues that they serve."""
+        live = [queues for heard_at, queues in self._heard.values() if heard_at > since]
+        return len(live), set[str]().union(*live)
 
     def end_sessions(self, worker_id: str) -> None:
         """A worker's process is gone, and so are its sessions."""
