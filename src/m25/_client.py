@@ -7,6 +7,7 @@ import random
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -364,7 +365,7 @@ class M25:
 
     def progress(
         self, queue: Queue[Any, Any, Any], id: JobId | UUID | str
-    ) -> AsyncGenerator[Progress]:
+    ) -> AsyncIterator[Progress]:
         """Follow what a job of this queue reports, with `RunningJob.report`, until it has ended.
 
             async for progress in m.progress(resize, id): ...

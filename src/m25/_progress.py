@@ -6,7 +6,7 @@ Both are in one column, which the next attempt inherits: `{"report": …, "curso
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import attrs
@@ -75,6 +75,7 @@ class ProgressNotes:
     def __init__(self, row: JobRow, changed: Callable[[ProgressNotes], None]) -> None:
         kept = _decode(row)
         self._changed = changed
+        self._sources: list[AsyncGenerator[Any]] = []
         # Kept as JSON: a cursor moves once for each item, and is written with a heartbeat.
         self._report = "null" if kept.report is None else _PROGRESS.encode(kept.report, "progress")
         self._cursors = {
@@ -104,3 +105,12 @@ class ProgressNotes:
         """Note where a cursor stands, as JSON."""
         self._cursors[name] = key
         self._changed(self)
+
+    def opened(self, source: AsyncGenerator[Any]) -> None:
+        """Note that a cursor goes through a source, which is to be closed with the handler."""
+        self._sources.append(source)
+
+    async def close(self) -> None:
+        """Close the sources that cursors have left, as where their loops were left by an error."""
+        while self._sources:
+            await self._sources.pop().aclose()

@@ -5,8 +5,11 @@ Any attempt's id names the job, which is the whole chain. The calls are those of
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
+
+import trio
 
 from . import pg
 from ._enqueue.enqueuer import Enqueuer
@@ -19,7 +22,7 @@ from ._record import decode_record
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow
-from ._waiters import Waiters
+from ._waiters import Wait, Waiters
 
 
 class Results:
@@ -90,29 +93,57 @@ class Results:
             raise NoJobRecordFound(id, queue.name)
         return [_as_record(row, queue, id) for row in rows]
 
-    async def progress(self, queue: Queue[Any, Any, Any], id: JobId) -> AsyncGenerator[Progress]:
-        """Yield what a job's handler reports, until the job has ended; see `M25.progress`."""
-        waiters = self._waiters
-        latest: Progress | None = None
-        with waiters.waiting(queue, id) as wait, waiters.following(wait):
-            while True:
-                # The caller may take its time with a report, and miss a change.
-                seen, row, is_answered = wait.seen, wait.row, wait.is_answered
-                if row is not None:
-                    report = read_report(row)
-                    if report is not None and report != latest:
-                        latest = report
-                        yield report
-                elif is_answered:
-                    raise NoJobRecordFound(id, queue.name)
-                if is_answered:
-                    return
-                if wait.seen is seen:
-                    await waiters.change_of(wait)
+    def progress(self, queue: Queue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
+        """Follow what a job's handler reports; see `M25.progress`."""
+        return _Reports(self._waiters, queue, id)
+
+
+class _Reports(AsyncIterator[Progress]):
+    """What is reported of one job, until it has ended.
+
+    It is no generator: a loop that is left by `break` would leave one behind that nobody closes.
+    """
+
+    def __init__(self, waiters: Waiters, queue: Queue[Any, Any, Any], id: JobId) -> None:
+        self._waiters = waiters
+        self._queue = queue
+        self._id = id
+        self._stack = ExitStack()
+        self._wait: Wait | None = None
+        #: Set once there is something else to see than what was seen last.
+        self._changed: trio.Event | None = None
+        self._latest: Progress | None = None
+        self._has_ended = False
+
+    async def __anext__(self) -> Progress:
+        if self._wait is None:
+            self._wait = self._stack.enter_context(self._waiters.waiting(self._queue, self._id))
+            self._stack.enter_context(self._waiters.following(self._wait))
+        wait = self._wait
+        await trio.lowlevel.checkpoint()
+        while not self._has_ended:
+            # The caller may take its time with a report, and the job change meanwhile.
+            if wait.seen is self._changed or wait.is_abandoned:
+                await self._waiters.change_of(wait)
+            self._changed, self._has_ended = wait.seen, wait.is_answered
+            if wait.row is None:
+                if wait.is_answered:
+                    self._stack.close()
+                    raise NoJobRecordFound(self._id, self._queue.name)
+                continue
+            report = read_report(wait.row)
+            if report is not None and report != self._latest:
+                self._latest = report
+                return report
+        self._stack.close()
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        self._stack.close()
 
 
 def _has_own_id(job: object) -> bool:
-    return isinstance(job, Job) and cast("Job[Any]", job).id is not None
+    return isinstance(job, Job) and job.id is not None
 
 
 def _as_record(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 import trio
 
-from ._codec import Codec, Undecodable, value_codec
-from ._errors import JobRecordFetchJsonDecodeError, NotInJob
-from ._job import Error, Input, JobId, JobRecord, Output, check_text
+from ._cursor import Cursor
+from ._errors import NotInJob
+from ._job import Error, Input, JobId, JobRecord, Output
 from ._progress import Progress, ProgressNotes
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ class RunningJob(JobRecord[Input, Output, Error]):
         self._notes().report(Progress(done, total, note))
         await trio.lowlevel.checkpoint()
 
-    async def cursor(
+    def cursor(
         self,
         name: str,
         source: Callable[[Key | None], AsyncIterable[Item]],
         *,
         key: Callable[[Item], Key],
         key_type: type[Key] | None = None,
-    ) -> AsyncGenerator[Item]:
+    ) -> AsyncIterator[Item]:
         """Go through a source, and go on where an attempt before this one came to.
 
             async for row in job.cursor("rows", rows_after, key=lambda row: row.id): ...
@@ -80,7 +80,7 @@ class RunningJob(JobRecord[Input, Output, Error]):
         An item is behind the cursor once its pass of the loop has ended. Where the cursor stands is
         written with the next heartbeat, and surely before the attempt's outcome, or its release. An
         attempt that is lost with its process leaves what was written last: what came after that
-        comes again.
+        comes again. A source that is an async generator is closed when the handler has ended.
 
         Args:
             name: the cursor's, within the job; not empty.
@@ -95,27 +95,7 @@ class RunningJob(JobRecord[Input, Output, Error]):
             ValueError: `name` is empty, or no text.
             JobRecordFetchJsonDecodeError: what was kept is no key of this type.
         """
-        check_text(name, "a cursor's name", ValueError)
-        notes = self._notes()
-        codec: Codec[Key] = value_codec(Any if key_type is None else key_type, "key")
-        what = f"the key of cursor {name!r}"
-        after: Key | None = None
-        if (position := notes.position(name)) is not None:
-            try:
-                after = codec.decode(position)
-            except Undecodable as error:
-                raise JobRecordFetchJsonDecodeError(
-                    self.id, f"progress.cursors[{name!r}]", error.path, error.reason
-                ) from error
-        items = source(after)
-        try:
-            async for item in items:
-                yield item
-                notes.move(name, codec.encode(key(item), what))
-                await trio.lowlevel.checkpoint()
-        finally:
-            if isinstance(items, AsyncGenerator):
-                await cast("AsyncGenerator[Item]", items).aclose()
+        return Cursor(self.id, self._notes(), name, source, key, key_type)
 
 
 class Attempt(Protocol):

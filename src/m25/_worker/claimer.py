@@ -15,9 +15,9 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from ..pg._backoff import Backoff
-from . import plan
+from . import outcomes, plan
 from .environment import Environment
-from .executor import Executor, Unfinished, facts_of
+from .executor import Executor, Unfinished
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
 from .scan_cursor import ScanCursor
@@ -223,7 +223,7 @@ class Claimer:
         for row, token in self._expired:
             reason = "expired before it was started"
             self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
-            self._runtime.events.emit(JobExpired(**facts_of(row, self._queue)))
+            self._runtime.events.emit(JobExpired(**outcomes.facts_of(row, self._queue.name)))
         self._expired.clear()
         if self._ledger.owes:
             self._settler.wakeup.set()

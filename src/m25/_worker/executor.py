@@ -224,7 +224,11 @@ class Executor:
             scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
         try:
             with scope:
-                output = await handler.run(value, self._begin, self._returned)
+                try:
+                    output = await handler.run(value, self._begin, self._returned)
+                finally:
+                    if self._notes is not None:
+                        await self._notes.close()
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         try:
@@ -370,7 +374,7 @@ class Executor:
     @property
     def facts(self) -> dict[str, Any]:
         """The fields that every event of this attempt has."""
-        return facts_of(self.row, self.queue)
+        return outcomes.facts_of(self.row, self.queue.name)
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job, as its handler sees it."""
@@ -387,17 +391,6 @@ class Executor:
         if self._notes is None:
             self._notes = ProgressNotes(self.row, lambda notes: self.noted(self.job, notes))
         return self._notes
-
-
-def facts_of(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
-    """The fields that every event of an attempt has."""
-    return {
-        "queue": queue.name,
-        "job_id": row.id,
-        "attempt": row.attempt,
-        "max_attempts": row.max_attempts,
-        "losses": row.losses,
-    }
 
 
 def is_in_job_of(runtime: Runtime) -> bool:

@@ -23,7 +23,7 @@ from .._events import (
 from .._job import FailureReason, JobId
 from .._lifecycle import has_next_attempt
 from .._remote import UndecodedElsewhere
-from .._store.protocol import Outcome
+from .._store.protocol import JobRow, Outcome
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -198,3 +198,14 @@ def _is_followed(executor: Executor, reason: FailureReason) -> bool:
 def _seconds(executor: Executor) -> float:
     """How long the handler ran."""
     return trio.current_time() - (executor.deadline - float(executor.row.timeout))
+
+
+def facts_of(row: JobRow, queue_name: str) -> dict[str, Any]:
+    """The fields that every event of an attempt has."""
+    return {
+        "queue": queue_name,
+        "job_id": row.id,
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "losses": row.losses,
+    }
