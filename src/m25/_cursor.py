@@ -42,9 +42,7 @@ class Cursor(AsyncIterator[Item], Generic[Item, Key]):
     async def __anext__(self) -> Item:
         await trio.lowlevel.checkpoint()
         if self._items is None:
-            self._items = aiter(self._source(self._position()))
-            if isinstance(self._items, AsyncGenerator):
-                self._notes.opened(cast("AsyncGenerator[Any]", self._items))
+            self._items = self._open()
         if self._latest is not None:
             # Its pass of the loop has ended.
             key = self._codec.encode(self._key(*self._latest), f"the key of cursor {self._name!r}")
@@ -53,6 +51,13 @@ class Cursor(AsyncIterator[Item], Generic[Item, Key]):
         item = await anext(self._items)
         self._latest = (item,)
         return item
+
+    def _open(self) -> AsyncIterator[Item]:
+        items: AsyncIterator[Item] = aiter(self._source(self._position()))
+        source: object = items
+        if isinstance(source, AsyncGenerator):
+            self._notes.opened(cast("AsyncGenerator[Any]", source))
+        return items
 
     def _position(self) -> Key | None:
         if (text := self._notes.position(self._name)) is None:
