@@ -291,7 +291,7 @@ class Waiters:
             wait.note(None, is_answer=True)
             return
         row = watched.row
-        if row.status in _FINAL:  # rule: a wait ends with the chain
+        if row.status in _FINAL:
             self._forget(wait)
             wait.note(row, is_answer=True)
             return
@@ -302,8 +302,8 @@ class Waiters:
             self._by_first[first_id].add(wait)
         if not watched.is_watched:
             self._unwatched.add(wait)
-        if first_id in self._ended_meanwhile:
-            # It may have ended after it was read, and before it was known by this id.
+        # It may have ended after it was read, and before it was known by this id.
+        if first_id in self._ended_meanwhile:  # rule: an end that comes meanwhile is not missed
             self._ask(wait)
         wait.note(row)
 

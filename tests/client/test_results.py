@@ -309,6 +309,65 @@ async def test_a_row_that_is_locked_is_watched_as_soon_as_it_is_not(dsn: str) ->
                 await m.cancel_job(slow, record.id)
 
 
+async def test_an_end_that_comes_while_its_job_is_asked_for_is_not_missed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("rare", poll_interval=3600)
+    async def rare(_: None) -> None:
+        raise ValueError
+
+    store = MemoryStore()
+    async with m25.testing.open(store) as m:
+        async with m25.testing.open(store) as worker:
+            worker.add_queue(rare)
+            await worker.start()
+            first = await m.enqueue(rare, m25.Job(None, max_attempts=2, retry_delay=3600))
+            await m25.testing.drain(worker)
+        second = await m.current(rare, first.id)
+        watch = store.watch
+
+        async def ends_meanwhile(*arguments: Any) -> Any:
+            answer = await watch(*arguments)
+            store.watch = watch  # type: ignore[method-assign]
+            await store.cancel(str(second.id), rare.name)
+            await trio.testing.wait_all_tasks_blocked()
+            return answer
+
+        store.watch = ends_meanwhile  # type: ignore[method-assign]
+        with trio.fail_after(60):
+            assert (await m.wait(rare, second.id)).status is m25.JobStatus.CANCELLED
+
+
+async def test_what_ended_while_nobody_listened_is_asked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("rare", poll_interval=3600)
+    async def rare(_: None) -> None: ...
+
+    store = MemoryStore()
+    again = trio.Event()
+
+    @asynccontextmanager
+    async def reconnects(_: str) -> AsyncGenerator[Any]:
+        async def gaps() -> AsyncGenerator[str | None]:
+            yield None
+            await again.wait()
+            yield None
+            await trio.sleep_forever()
+
+        yield gaps()
+
+    store.listen_for_ends = reconnects  # type: ignore[method-assign]
+    async with m25.testing.open(store) as m, trio.open_nursery() as nursery:
+        record = await m.enqueue(rare, None)
+        nursery.start_soon(m.wait, rare, record.id)
+        await trio.testing.wait_all_tasks_blocked()
+        await m.cancel_job(rare, record.id)
+        nursery.cancel_scope.deadline = trio.current_time() + 60
+        again.set()
+    assert not nursery.cancel_scope.cancelled_caught
+
+
 async def test_a_thousand_who_wait_cost_next_to_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

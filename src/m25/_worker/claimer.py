@@ -178,10 +178,10 @@ class Claimer:
         return len(rows)
 
     def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
+        # rule: what has expired is not started
         late = [row for row in rows if row.expires_at is not None and plan.has_expired(row)]
         if not late:
             return rows
-        # rule: what has expired is not started
         self._expired += ((row, token) for row in late)
         return [row for row in rows if row not in late]
 

@@ -84,6 +84,7 @@ class Settler:
         # What a handler noted last is there before others may have the job, or know its end.
         unnoted: AbstractSet[str] = frozenset()
         if self._ledger.has_progress:
+            # rule: the last report is not lost
             unnoted = await self._write_progress(owed, releases)
         if owed:
             # rule: an outcome is written
