@@ -120,8 +120,12 @@ order by attempt;
 
 -- backend
 --
--- Which process of the server answers: the one that was connected to, unless a pooler is in between.
-select pg_catalog.pg_backend_pid();
+-- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
+-- what its session makes of text and of arrays.
+select
+    pg_catalog.pg_backend_pid(),
+    pg_catalog.current_setting('client_encoding'),
+    pg_catalog.current_setting('array_nulls');
 
 -- cancel
 --
@@ -349,33 +353,69 @@ order by claimed.priority, claimed.run_at, claimed.id;
 
 -- claim_after
 --
--- The same as claim.sql, starting where the latest claims ended: at a position for each priority.
+-- The same as claim.sql, starting where the latest claims ended: at a position for each of some
+-- priorities. Where the jobs behind these are too few, it goes on in the priorities that follow the
+-- last of them, as claim.sql does.
 -- While a transaction is held open anywhere, the entries of all that was claimed since stay in the
 -- index, and a claim from the start walks over every one of them. What lies before the positions (a
 -- row that was committed late, released, or is of another priority) is not seen by this: claims from
 -- the start come often enough.
 -- Safe under concurrency for the same reasons.
-with position as (
+with recursive position as (
     select *
     from unnest(
         %(priority)s::smallint[], %(run_at)s::float8[], %(id)s::uuid[]
     ) as p (priority, seconds, id)
 ),
-due as materialized (
-    select candidate.id
-    from position
-    cross join lateral (
-        select job.id from m25.job
+level (priority) as (
+    (
+        select priority from m25.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
-            and job.priority = position.priority
-            and (run_at, job.id) > (
-                timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
-            )
-            and run_at <= now()
-        order by run_at, job.id
-        limit %(limit)s::bigint
-        for no key update skip locked
+            and priority > (select max(priority) from position)
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+due as materialized (
+    select candidate.id
+    from (
+        select behind.id
+        from position
+        cross join lateral (
+            select job.id from m25.job
+            where queue_name = %(queue_name)s::text
+                and status = 'pending'
+                and job.priority = position.priority
+                and (run_at, job.id) > (
+                    timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
+                )
+                and run_at <= now()
+            order by run_at, job.id
+            limit %(limit)s::bigint
+            for no key update skip locked
+        ) as behind
+        union all
+        select following.id
+        from level
+        cross join lateral (
+            select job.id from m25.job
+            where queue_name = %(queue_name)s::text
+                and status = 'pending'
+                and job.priority = level.priority
+                and run_at <= now()
+            order by run_at, job.id
+            limit %(limit)s::bigint
+            for no key update skip locked
+        ) as following
+        where level.priority is not null
     ) as candidate
     limit %(limit)s::bigint
 ),
@@ -632,8 +672,7 @@ select
             case when unique_key is distinct from wanted_unique_key then 'unique_key' end,
             case when priority is distinct from wanted_priority then 'priority' end,
             case when meta is distinct from wanted_meta then 'meta' end,
-            case when expires_at is distinct from wanted_expires_at then 'expires_at' end,
-            case when own_retry is distinct from wanted_own_retry then 'own_retry' end
+            case when expires_at is distinct from wanted_expires_at then 'expires_at' end
         ],
         null
     ) as differs,
@@ -1557,6 +1596,8 @@ started as (
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )
         ),
+        -- What has failed since then fails in a row anew.
+        setup_failures = null,
         lease_expires_at = now() + %(lease)s::interval
     where id = any(array(select id from held))
     returning id, started_at, deadline

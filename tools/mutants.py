@@ -132,6 +132,69 @@ MUTANTS = (
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
+        10,
+        "why a handler was cancelled is logged and stored",
+        (Rule("no reason of a cancellation is printed", "pass"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a notification is believed",
+        (
+            Text(
+                "src/m25/_worker/cancels.py",
+                "for request in await self._runtime.store.find_cancel_requests(asked):",
+                "await self._runtime.store.find_cancel_requests(asked)\n"
+                "        from .._store.protocol import CancelRequest\n"
+                "        for request in [CancelRequest(job.id, None, None) for job in asked]:",
+            ),
+        ),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a handler that does not end keeps its job from being cancelled",
+        (Rule("a cancel ends", "pass"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a job that is being cancelled loses its lease",
+        (Rule("what is being cancelled is kept alive", "KEPT: Final = (None,)"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a cancel that comes after the deadline, or the end, takes the place of these",
+        (
+            Text(
+                "src/m25/_worker/executor.py",
+                "if self.cancel_reason is None and not"
+                " (self._has_returned or self._scope.cancel_called):",
+                "if self.cancel_reason is None:",
+            ),
+        ),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a stop releases what is being cancelled, or has it fail",
+        (Rule("a stop does not outdo a cancel", "pass"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "what a handler raises while it is being cancelled is lost",
+        (Rule("who raises while being cancelled has failed", "if False:"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
+        14,
+        "a handler that returns although cancelled has not succeeded",
+        (Rule("who returns although cancelled has succeeded", "return Unfinished.CANCELLED"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
         4,
         "what is to be cancelled is retried",
         (Rule("what is to be cancelled ends"),),
@@ -392,6 +455,18 @@ MUTANTS = (
         "what is cut short is not handed back",
         (Rule("what is cut short is released", "pass"),),
         ("tests/worker/test_stopping.py",),
+    ),
+    Mutant(
+        9,
+        "a thread that goes on is released",
+        (Rule("a thread that goes on is not released", "pass"),),
+        ("tests/worker/test_threads.py",),
+    ),
+    Mutant(
+        10,
+        "a setup fails for ever",
+        (Rule("a setup does not fail for ever", "if False:"),),
+        ("tests/worker/test_setup.py",),
     ),
     Mutant(
         9,

@@ -21,8 +21,6 @@ from ._errors import (
     EnqueueError,
     InvalidState,
     JobCancelError,
-    JobCancelled,
-    JobFailed,
     JobRecordFetchError,
     M25Error,
     NoJobRecordFound,
@@ -30,18 +28,24 @@ from ._errors import (
     UsageError,
     ValueRefused,
 )
-from ._job import FailureReason, Job, JobId, JobRecord, JobStatus
+from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._progress import Progress
 from ._queue import Queue
+from ._result_errors import JobCancelled, JobFailed
+from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
 
 __all__ = [
+    "GIVE_UP",
     "M25",
     "DatabaseError",
     "EnqueueError",
     "EnqueuedMany",
+    "FailedJob",
     "FailureReason",
+    "GiveUp",
     "InvalidState",
     "Job",
     "JobCancelError",
@@ -52,17 +56,23 @@ __all__ = [
     "JobRecord",
     "JobRecordFetchError",
     "JobStatus",
+    "JobTimeout",
     "M25Error",
     "NoJobRecordFound",
     "Progress",
     "Queue",
     "QueueOptions",
+    "Retry",
+    "RetryAfter",
+    "RetryDecision",
     "RunningJob",
+    "Snooze",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
     "current_job",
     "errors",
+    "exponential",
     "open",
     "pg",
     "queue",

@@ -20,8 +20,9 @@ from .pg._wire import CLEAN_UP
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-#: The most requests in a batch. With more than a few hundred rows a statement only takes longer.
-_LARGEST: Final = 500
+#: The most requests in a batch: to prepare it, and to give its answers, is to take less than a
+#: millisecond. With more rows a statement only takes longer.
+_LARGEST: Final = 200
 #: The largest sum of the sizes of the requests in a batch, if it has more than one.
 _LARGEST_SIZE: Final = 1_000_000
 

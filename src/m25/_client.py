@@ -22,6 +22,7 @@ from uuid import UUID
 import trio
 
 from . import migrations, pg
+from ._cancel_call import CancelCall, check_words
 from ._changes import UNCHANGED, Unchanged, make_change
 from ._duration import Duration, as_timedelta
 from ._emitter import Emitter
@@ -32,6 +33,7 @@ from ._errors import (
     ClientClosed,
     DatabaseUnavailable,
     DuplicateQueue,
+    InvalidQueue,
     InvalidState,
     JobCancelFetchError,
     JobCancelQueryError,
@@ -47,6 +49,7 @@ from ._lock_waits import FIRST_WAIT, LockWaits
 from ._progress import Progress
 from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
+from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of
 from ._results import Results
@@ -126,6 +129,7 @@ class M25:
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
+            InvalidQueue: queues are told of each other's failures in a circle.
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
         """
@@ -145,16 +149,22 @@ class M25:
         jobs.
 
         Raises:
-            QueueStartError, AlreadyStarted, ClientClosed: as `start` does.
+            QueueStartError, InvalidQueue, AlreadyStarted, ClientClosed: as `start` does.
         """
         self._check_usable("run")
         if self._services is not None:
             raise AlreadyStarted("the queues of this client are running already")
         timeout = as_timedelta(queue_init_timeout, "queue_init_timeout", ValueError)
+        queues = list(self._queues.values())
+        if cycle := failure_cycle(queues):
+            raise InvalidQueue(
+                f"these queues are told of each other's failures in a circle: "
+                f"{' → '.join(map(repr, cycle))}; take one of their on_failure away"
+            )
         self._start_settled = True
         if not self._queues:
             self._runtime.events.emit(NothingToRun())
-        self._services = Services(list(self._queues.values()), self._runtime, self, self._around)
+        self._services = Services(queues, self._runtime, self, self._around)
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:
@@ -427,46 +437,64 @@ class M25:
             record = await self.get_job(queue, id, connection=connection)
             # Pending: it was released after the update and before it was read. Try again.
             if record.status is not JobStatus.PENDING:
-                raise InvalidState(id, record.status, "changed")
+                raise InvalidState(id, record.status, is_change=True)
 
     async def cancel_job(
         self,
         queue: Queue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
+        running: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
-        """Cancel a job that is still pending, and return it.
+        """Cancel a job, and return it. The id of any of its attempts names the job.
+
+        A pending job is cancelled at once, also where it waits for its next attempt. With `running`
+        one that a worker has claimed is asked for: its handler is cancelled within milliseconds
+        where NOTIFY works, and else at its next heartbeat. Then the record that is returned has
+        `cancel_requested_at`, and the job ends as its handler says: cancelled where the handler
+        ends by the cancellation, or goes on past the queue's `cancel_grace`; succeeded where it
+        returns all the same; failed, and not tried again, where it raises.
 
         A row that another open transaction has locked is waited for; other calls need not wait.
+        Where the call is itself cancelled after it was sent, it waits for the database's answer,
+        for five seconds at most, and returns.
+
+        Args:
+            queue: the job's queue.
+            id: the job's, or that of any of its attempts.
+            running: whether a job that is claimed is to be cancelled, too.
+            by: who asks for it, for the record, the log and the handler: at most 1,000 characters.
+            reason: why, likewise. Of several requests for a claimed job the first counts.
+            connection: one of yours, in whose transaction it is cancelled, or asked for.
 
         Raises:
-            InvalidState: the job is not pending; the error's `status` says what it is.
+            InvalidState: the job has ended; or it is claimed, without `running` or by a worker of
+                the original m25. The error's `status` says what it is.
             JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
                 `error` says which.
-            JobCancelQueryError: the database failed.
+            JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
+                as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
+            ValueError: `by` or `reason` is no text that the database can hold, or is too long.
             ClientClosed: the block was left.
         """
         self._check_usable("cancel_job")
         id = as_job_id(id)
         check_connection(connection)
+        check_words("by", by)
+        check_words("reason", reason)
+        call = CancelCall(
+            self._runtime, self._lock_waits, queue, id, connection, by=by, reason=reason
+        )
         try:
-            while True:
-                try:
-                    row = await self._update(
-                        partial(self._runtime.store.cancel, str(id), queue.name),
-                        str(id),
-                        connection,
-                    )
-                except StatementFailed as failure:
-                    raise_query_error(failure)
-                if row is not None:
-                    return decode_record(row, queue)
-                record = await self.get_job(queue, id, connection=connection)
-                # Pending: it was released after the update and before it was read. Try again.
-                if record.status is not JobStatus.PENDING:
-                    raise InvalidState(id, record.status)
+            try:
+                row = await call.run(running=running)
+            except StatementFailed as failure:
+                raise_query_error(failure)
+            return decode_record(row, queue)
         except JobRecordFetchQueryError as error:
             raise JobCancelQueryError(error) from error
         except JobRecordFetchError as error:

@@ -21,8 +21,11 @@ class Crash(NamedTuple):
     traceback: str | None
 
 
-def describe_crash(error: BaseException) -> Crash:
-    """Describe an exception, whatever it is: even one that cannot be printed."""
+def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
+    """Describe an exception, whatever it is: even one that cannot be printed.
+
+    One that is the cause of another was caught in the handler, and did not come as far as here.
+    """
     if isinstance(error, RaisedInProcess):
         return Crash(error.type_name, error.message, error.traceback)
     try:
@@ -31,7 +34,9 @@ def describe_crash(error: BaseException) -> Crash:
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
         # The first frame is in m25, and says nothing.
-        below = error.__traceback__ and error.__traceback__.tb_next
+        below = error.__traceback__
+        if below is not None and not is_cause:
+            below = below.tb_next
         trace = "".join(traceback.format_exception(type(error), error, below))
     except BaseException as failure:  # noqa: BLE001 - its `__cause__` or its notes may, too
         trace = f"<the traceback could not be formatted: {type(failure).__name__}>"

@@ -9,9 +9,10 @@ import attrs
 
 from ._duration import Duration
 from ._errors import InvalidQueue
-from ._job import Error, Input, Output
+from ._job import Error, FailedJob, Input, Output
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
+from ._retry import Retry, RetryFunction
 
 
 class QueueOptions(TypedDict, total=False):
@@ -24,7 +25,11 @@ class QueueOptions(TypedDict, total=False):
     allowed_heartbeat_misses: int
     executor_init_timeout: Duration
     reserved_timeout: Duration
+    cancel_grace: Duration
     allowed_losses: int
+    retry: Retry | RetryFunction | None
+    on_failure: Queue[FailedJob, Any, Any] | None
+    max_setup_failures: int
     size_limit: int
     setup: Setup[Any] | None
     lifespan: Lifespan | None

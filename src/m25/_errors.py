@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._job import JobId, JobRecord, JobStatus
+    from ._job import JobId, JobStatus
 
 
 class M25Error(Exception):
@@ -182,6 +182,13 @@ class LifespanEnded(M25Error):
     """
 
 
+class SetupTooSlow(M25Error):
+    """A queue's `setup` took longer than `executor_init_timeout`, too often in a row.
+
+    It is not raised: it is the `crash_type` of such an attempt.
+    """
+
+
 class SetupUnusable(M25Error):
     """A queue's `setup` returned what is no async context manager.
 
@@ -294,33 +301,6 @@ class NoJobRecordFound(JobRecordFetchError):
         self.queue_name = queue_name
 
 
-class JobFailed(M25Error):
-    """A job has failed for good, and not by an error that its queue declares.
-
-    Its handler crashed, took too long, or was lost with its process. `record` is the last attempt's
-    and says which, with the traceback of a crash.
-    """
-
-    def __init__(self, record: JobRecord[Any, Any, Any]) -> None:
-        reason = "" if record.failure_reason is None else record.failure_reason.value
-        if record.crash_type is not None:
-            # Its message may hold a payload.
-            reason += f", {record.crash_type}"
-        attempts = "1 attempt" if record.attempt == 1 else f"{record.attempt} attempts"
-        super().__init__(
-            f"job {record.id} of queue {record.queue_name!r} failed after {attempts}: {reason}"
-        )
-        self.record = record
-
-
-class JobCancelled(M25Error):
-    """A job was cancelled, or had expired; `record` says by whom and why, if anybody said so."""
-
-    def __init__(self, record: JobRecord[Any, Any, Any]) -> None:
-        super().__init__(f"job {record.id} of queue {record.queue_name!r} was cancelled")
-        self.record = record
-
-
 class JobRecordDecodeError(M25Error):
     """One field of a stored job cannot be read as what it should be."""
 
@@ -384,9 +364,28 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """Only a pending job can be cancelled or changed; `status` is what this one is."""
+    """The job cannot be cancelled or changed: it has ended, or is claimed; `status` says which.
 
-    def __init__(self, job_id: JobId, status: JobStatus, verb: str = "cancelled") -> None:
-        super().__init__(f"job {job_id} is {status.value}; only a pending job can be {verb}")
+    A claimed job is cancelled with `running=True` alone, and not where a worker of the original
+    m25 has claimed it. It is not changed.
+    """
+
+    def __init__(
+        self,
+        job_id: JobId,
+        status: JobStatus,
+        *,
+        is_originals: bool = False,
+        is_change: bool = False,
+    ) -> None:
+        if is_change:
+            why = "only a pending job can be changed"
+        elif is_originals:
+            why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"
+        elif status.value in ("reserved", "executing"):
+            why = "only a pending job can be cancelled, or with running=True one that is claimed"
+        else:
+            why = "only a pending job can be cancelled, and this one has ended"
+        super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status

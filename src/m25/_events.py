@@ -28,7 +28,13 @@ _JOBS_NAMED: Final = 5
 
 
 def _type_of_error(
-    event: JobCrashed | RaisedWhileCancelled | SetupFailed | ServiceFailed | QueueUnready,
+    event: JobCrashed
+    | RaisedWhileCancelled
+    | RetryUndecided
+    | SetupFailed
+    | SetupGivenUp
+    | ServiceFailed
+    | QueueUnready,
 ) -> str:
     return type_of(event.error)
 
@@ -106,11 +112,21 @@ class AttemptFailed(JobEvent):
 
     #: Whether another attempt follows.
     next_attempt: bool
+    #: In how many seconds that may run, as far as whoever emits the event knows.
+    next_in: float | None = None
+    #: Whether none follows although attempts are left: the handler or the queue's `retry` says so.
+    given_up: bool = False
 
     @property
     def then(self) -> str:
         """What follows, in words."""
-        return "another attempt follows" if self.next_attempt else "no attempt is left"
+        if not self.next_attempt:
+            return "given up" if self.given_up else "no attempt is left"
+        if self.next_in is None:
+            return "another attempt follows"
+        return (
+            f"another attempt follows {f'in {self.next_in:.4g} s' if self.next_in else 'at once'}"
+        )
 
     @property
     def severity(self) -> int:
@@ -327,6 +343,24 @@ class OutputRefused(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class RetryUndecided(JobEvent):
+    """A retry function of the queue raised, or returned what is neither a delay nor `GIVE_UP`.
+
+    The job's own numbers decide in its place: the next attempt follows after the row's
+    `retry_delay`, while `max_attempts` allows. Correct the function.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"retry function failed: %(error_type)s, for {_JOB}; the row's own numbers decide"
+
+    #: What it raised, or what is wrong with what it returned.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
 class RaisedWhileCancelled(JobEvent):
     """A handler turned its cancellation into an exception.
 
@@ -342,6 +376,61 @@ class RaisedWhileCancelled(JobEvent):
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class JobCancelled(JobEvent):
+    """A job has ended as cancelled, as somebody asked: it was pending, or its handler has ended.
+
+    Nothing is to be done. Who asked for it, and why, is in the record as well. Where `cancel_job`
+    was called with a connection of yours, it holds once your transaction is committed.
+    """
+
+    level = logging.INFO
+    logger = "m25.manager"
+    message = f"cancelled%(asked)s: {_JOB}"
+    derived: ClassVar[tuple[str, ...]] = ("which", "asked")
+
+    #: Who asked for it, in their words.
+    by: str | None
+    #: Why, in their words.
+    reason: str | None
+
+    @property
+    def asked(self) -> str:
+        """Who asked for it and why, in words."""
+        by = "" if self.by is None else f", asked for by {self.by!r}"
+        return by if self.reason is None else f"{by}, because {self.reason!r}"
+
+
+@attrs.frozen(kw_only=True)
+class JobCancelOverran(JobEvent):
+    """A handler goes on past `cancel_grace`: its job ends as cancelled without waiting for it.
+
+    `JobCancelled` follows. The handler shields itself from cancellation, or catches it; its slot
+    stays taken until it ends, and what it leaves is discarded. Let it pass on `trio.Cancelled`, or
+    give its clean-up a longer `cancel_grace`.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"handler does not end within %(grace).3f s of its cancel: {_JOB}"
+
+    #: The queue's `cancel_grace`, in seconds.
+    grace: float
+
+
+@attrs.frozen(kw_only=True)
+class RetryCancelled(JobEvent):
+    """An attempt has failed, and no other follows, though the event of its end has said so.
+
+    Somebody had asked for the job's cancel meanwhile: such a job is not tried again. Nothing is to
+    be done.
+    """
+
+    level = logging.INFO
+    logger = "m25.manager"
+    message = f"no attempt follows after all, its cancel was asked for: {_JOB}"
 
 
 # Attempts that do not count
@@ -401,6 +490,26 @@ class SetupTimedOut(SetupEvent):
 
 
 @attrs.frozen(kw_only=True)
+class SetupGivenUp(AttemptFailed):
+    """A queue's `setup` failed for a job `max_setup_failures` times in a row: the attempt fails.
+
+    The handler was not called. The record has type, message and traceback of the latest failure in
+    the crash columns. What `setup` opens is not there, or `setup` has a mistake.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"setup failed %(failures)d times in a row, now with %(error_type)s: {_FAILED}"
+
+    #: What it raised; `SetupTooSlow` where it took too long.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+    #: How many times it has failed in a row.
+    failures: int
+
+
+@attrs.frozen(kw_only=True)
 class SetupExitTimedOut(JobEvent):
     """After its handler, a queue's `setup` took longer to end than `executor_init_timeout`.
 
@@ -412,6 +521,21 @@ class SetupExitTimedOut(JobEvent):
     message = f"setup took longer than %(seconds).3f s to end, after its handler: {_JOB}"
 
     #: The queue's `executor_init_timeout`, in seconds.
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class JobSnoozed(JobEvent):
+    """A handler put its job off by `Snooze`: it is pending again, and its attempt does not count.
+
+    Nothing is to be done. A job can be put off again and again, without an end.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"put off for %(seconds).4g s: {_JOB}; the attempt does not count"
+
+    #: In how many seconds the job is due again.
     seconds: float
 
 
@@ -550,6 +674,19 @@ class ReservationSwept(JobEvent):
     level = logging.WARNING
     logger = "m25.poller"
     message = f"stuck reservation released: {_JOB}; the attempt does not count"
+
+
+@attrs.frozen(kw_only=True)
+class CancelSwept(JobEvent):
+    """This process ended a job as cancelled whose owner is gone: its cancel had been asked for.
+
+    The process that ran it was killed, or lost its way to the database, before it could end the
+    job. Who asked for the cancel, and why, is in the record.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = f"job without an owner cancelled, as had been asked for: {_JOB}"
 
 
 # A queue

@@ -7,23 +7,40 @@ user's code may raise anything; whatever it raises ends its own attempt, and con
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import attrs
 import trio
 
+from ._cancelling import forget_reasons
 from ._codec import Codec, Undecodable
+from ._duration import as_timedelta
 from ._errors import SetupSwallowed, SetupUnusable, ValueRefused
 from ._groups import only_leaf
+from ._handler_errors import GiveUp, Request, RetryAfter, Snooze
 from ._job import Error, Input, Output
+from ._retry import GIVE_UP, Exponential, Retry
 from ._signature import Arguments
+
+if TYPE_CHECKING:
+    from ._running_job import RunningJob
 
 
 @attrs.frozen
 class NotBegun:
     """The answer of `run` where `begin` has said that the handler must not be called."""
+
+
+class Undecided(Exception):
+    """A retry function raised, or returned what is no decision."""
+
+
+class _NoDecision(Undecided, ValueError):
+    """It returned what is no decision."""
 
 
 @attrs.frozen
@@ -41,6 +58,8 @@ class Handler(Generic[Input, Output, Error]):
     error_codec: Codec[Error]
     #: What the user's own function takes.
     arguments: Arguments = attrs.field(factory=lambda: Arguments("input"))
+    #: How the queue's jobs are tried again, where the queue says it.
+    retry: Retry | None = None
 
     def decode_input(self, text: str) -> Input:
         """Read an input.
@@ -148,6 +167,53 @@ class Handler(Generic[Input, Output, Error]):
         leaf = only_leaf(raised)
         return leaf if isinstance(leaf, self.errors) else None
 
+    def next_attempt_in(
+        self,
+        retry: Retry,
+        error: BaseException,
+        counted: int,
+        job: Callable[[], RunningJob[Any, Any, Any]],
+        rng: random.Random,
+    ) -> timedelta | None:
+        """How long after the failure of a job the next attempt may run; `None` if none is to.
+
+        `counted` is the attempt's number without those that were lost. `job` makes what a
+        function is given, and may raise anything.
+
+        Raises:
+            Undecided: the rule is a function, and has not decided; the cause says why.
+        """
+        rule = retry.rule_for(error)
+        if rule is GIVE_UP:
+            return None
+        if isinstance(rule, timedelta):
+            return rule
+        if isinstance(rule, Exponential):
+            return rule.after(counted, rng)
+        if not isinstance(error, Exception):
+            raise Undecided(f"a retry function decides about no {type(error).__name__}")
+        try:
+            decision = rule(job(), error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            raise Undecided("the retry function raised") from raised
+        if decision is GIVE_UP:
+            return None
+        return as_timedelta(decision, "what the retry function returns", _NoDecision, zero=True)
+
+
+def request_of(raised: BaseException) -> Request | None:
+    """What a handler has asked for, by itself or as the only leaf of a group, if anything."""
+    leaf = only_leaf(raised)
+    return leaf if isinstance(leaf, RetryAfter | GiveUp | Snooze) else None
+
+
+def kept_of(raised: BaseException) -> BaseException:
+    """What is kept of an exception: the cause of a request that was raised from one."""
+    request = request_of(raised)
+    return raised if request is None or request.__cause__ is None else request.__cause__
+
 
 def _encoder_raised(what: str, error: BaseException) -> ValueRefused:
     return ValueRefused(what, "", f"its encoder raised {type(error).__name__}")
@@ -173,7 +239,17 @@ class Raised:
 
 
 def sort_raised(error: BaseException) -> Raised:
-    """Separate what a handler raised by itself from what only passed through it."""
+    """Separate what a handler raised by itself from what only passed through it.
+
+    What it raised by itself does not repeat why the handler was cancelled.
+    """
+    raised = _sort(error)
+    if raised.own is not None:
+        forget_reasons(raised.own)  # rule: no reason of a cancellation is printed
+    return raised
+
+
+def _sort(error: BaseException) -> Raised:
     if isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup):
         return Raised(error, None)
     passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,)

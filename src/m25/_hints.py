@@ -1,8 +1,8 @@
-"""Hints, within one client, that there may be work.
+"""Hints, within one client, that there may be work, or a job to cancel.
 
 The parts that enqueue, settle, sweep or listen leave a hint; the queue's claimer, or the surveys,
-then looks at once instead of at the next poll. A hint only saves time: whether there is work, the
-database alone says.
+then looks at once instead of at the next poll. A hint only saves time: whether there is work, or a
+cancel was asked for, the database alone says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ class QueueHint:
         #: Set when the claimer is to look again: at this hint, or since a slot is free, outcomes
         #: were written, or the queue is stopping.
         self.wakeup: Wakeup = Wakeup()
+        #: Jobs whose cancel somebody may have asked for, by id.
+        self.to_cancel: set[str] = set()
+        #: Set when there are any.
+        self.cancels: Wakeup = Wakeup()
 
     def set(self, *, rewind: bool = False) -> None:
         """Say that there may be work; with `rewind`, that it may lie before the scan cursor."""
@@ -44,6 +48,12 @@ class Hints:
         """Say that a queue may have work; a queue that this client does not run is ignored."""
         if hint := self.queues.get(queue_name):
             hint.set(rewind=rewind)
+
+    def cancel(self, queue_name: str, job_id: str) -> None:
+        """Say that somebody may have asked for the cancel of a job."""
+        if hint := self.queues.get(queue_name):
+            hint.to_cancel.add(job_id)
+            hint.cancels.set()
 
     def work_anywhere(self) -> None:
         """Say that any queue may have work."""

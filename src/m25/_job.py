@@ -129,8 +129,14 @@ class Job(Generic[Input]):
     #: How long the handler may run, in seconds or as a `timedelta`; `None` takes the queue's
     #: `default_job_timeout`.
     timeout: timedelta | None = attrs.field(default=None, kw_only=True, converter=_timeout)
-    #: How many attempts there are at most, the first included.
-    max_attempts: int = attrs.field(default=1, kw_only=True, validator=_check_whole(1, 2**31 - 1))
+    #: How many attempts there are at most, the first included; `None` takes what the queue's
+    #: `retry` says, or else 1. A job of which this or the delay is given is retried by these two
+    #: numbers, whatever its queue says.
+    max_attempts: int | None = attrs.field(
+        default=None,
+        kw_only=True,
+        validator=attrs.validators.optional(_check_whole(1, 2**31 - 1)),
+    )
     #: How long after a failed attempt the next may run, in seconds or as a `timedelta`.
     retry_delay: timedelta = attrs.field(default=timedelta(0), kw_only=True, converter=_retry_delay)
     #: At most one job that is neither failed nor cancelled holds a key, whatever its queue.
@@ -159,11 +165,17 @@ class Job(Generic[Input]):
     def retry(self, max_attempts: int, delay: Duration | None = None) -> Job[Input]:
         """Return a copy of at most `max_attempts` attempts, `delay` after each failure.
 
-        `delay` is in seconds or a `timedelta`; without one the next attempt may run at once.
+        `delay` is in seconds or a `timedelta`; without one the next attempt may run at once. Both
+        go before what the queue's `retry` says.
         """
         return attrs.evolve(
             self, max_attempts=max_attempts, retry_delay=0.0 if delay is None else delay
         )
+
+    @property
+    def has_own_retry(self) -> bool:
+        """Whether it says itself how it is retried."""
+        return self.max_attempts is not None or bool(self.retry_delay)
 
     def with_unique_key(self, key: str) -> Job[Input]:
         """Return a copy that is refused while another job holds `key`."""
@@ -240,3 +252,21 @@ class JobRecord(Generic[Input, Output, Error]):
         All up to this one do, but those that were lost with their process.
         """
         return self.attempt - self.losses
+
+
+@attrs.frozen(kw_only=True)
+class FailedJob:
+    """A job that has failed, for good: the input of a queue that others name as `on_failure`."""
+
+    #: The id of the job's first attempt.
+    job_id: JobId
+    #: The name of its queue.
+    queue: str
+    #: How many attempts there were, those included that were lost with their process.
+    attempts: int
+    #: Why the last one failed.
+    reason: FailureReason
+    #: What the last one left: of a crash its type and message, of a declared error its JSON.
+    error: str | None
+    #: The job's input, as JSON has it: dicts, lists, strings, numbers.
+    input: Any

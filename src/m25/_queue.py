@@ -29,7 +29,7 @@ import attrs
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
-from ._job import Error, Input, Output
+from ._job import Error, FailedJob, Input, Output
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -41,8 +41,10 @@ from ._queue_checks import (
     check_options,
     check_runs,
     check_whole,
+    failure_cycle,
     seconds,
 )
+from ._retry import Retry, as_retry, check_retry
 from ._signature import (
     Arguments,
     arguments_of,
@@ -89,6 +91,18 @@ def _naming(queue: Queue[Any, Any, Any]) -> Generator[None]:
         raise InvalidQueue(f"queue {queue.name!r:.80}: {message}") from error.__cause__
 
 
+def _check_on_failure(_: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Queue):
+        raise InvalidQueue(f"on_failure must be a queue, not {value!r:.80}")
+    if value.input_type not in (FailedJob, None):
+        raise InvalidQueue(
+            "on_failure must be a queue whose input is m25.FailedJob, and that of"
+            f" {value.name!r} is {value.input_type!r:.80}"
+        )
+
+
 def _check_handler(queue: Queue[Any, Any, Any], _: attrs.Attribute[Any], value: object) -> None:
     with _naming(queue):
         if isinstance(value, Queue):
@@ -114,6 +128,16 @@ def _arguments(queue: Queue[Any, Any, Any]) -> Arguments:
         has_setup=queue.setup is not None,
         has_lifespan=queue.lifespan is not None,
     )
+
+
+def _input_type(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, Any]) -> Any:
+    try:
+        return hints_of(queue.handler_function, names).get(first)
+    except InvalidQueue:
+        if queue.input_decoder is None:
+            raise
+        # With codecs by hand the annotations may be anything.
+        return None
 
 
 def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, Any]) -> Codec[Any]:
@@ -232,9 +256,32 @@ class Queue(Generic[Input, Output, Error]):
         converter=seconds,
         validator=_DURATION,
     )
+    #: How long a handler may go on after its job's cancel was asked for, to clean up.
+    cancel_grace: timedelta = attrs.field(
+        default=timedelta(seconds=10),
+        kw_only=True,
+        converter=seconds,
+        validator=_DURATION,
+    )
     #: How many attempts of a chain may be lost with their process and not be counted.
     allowed_losses: int = attrs.field(
         default=3, kw_only=True, validator=_check(check_whole(0, 1_000_000))
+    )
+    #: How jobs are tried again that do not say it themselves: a `Retry`, or a function of a job and
+    #: an error, as `Retry.delay` takes it. Without it there is one attempt.
+    retry: Retry | None = attrs.field(
+        default=None, kw_only=True, converter=as_retry, validator=_check(check_retry)
+    )
+    #: A queue whose input is `FailedJob`: it is given a job for each of this queue's that has
+    #: failed with no attempt left, in the same transaction.
+    on_failure: Queue[FailedJob, Any, Any] | None = attrs.field(
+        default=None, kw_only=True, validator=_check(_check_on_failure)
+    )
+    #: How many times in a row the setup of a job may fail, by raising or by taking too long, before
+    #: its attempt ends as a crash. The pauses between them grow to 2.5 s, so that the default is
+    #: some minutes: as long as what a setup opens may be away.
+    max_setup_failures: int = attrs.field(
+        default=100, kw_only=True, validator=_check(check_whole(1, 1_000_000))
     )
     #: How many bytes an input, an output or an error may take as JSON. A larger input is refused; a
     #: larger output or error ends its attempt as a crash. Values that are in the table already are
@@ -278,6 +325,8 @@ class Queue(Generic[Input, Output, Error]):
         default=None, kw_only=True, validator=_FUNCTION
     )
 
+    #: The annotation of the input; `None` where there is none, as codecs by hand need none.
+    input_type: Any = attrs.field(init=False, repr=False)
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
@@ -302,8 +351,11 @@ class Queue(Generic[Input, Output, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            if cycle := failure_cycle([self]):
+                raise InvalidQueue(f"on_failure leads in a circle: {' → '.join(map(repr, cycle))}")
             arguments = _arguments(self)
             names = names_around(self.handler_function)
+            object.__setattr__(self, "input_type", _input_type(self, arguments.input, names))
             # Not as defaults of the fields: attrs makes those before it validates the options.
             self._set_codec("input_codec", _input_codec(self, arguments.input, names))
             self._set_codec("output_codec", _output_codec(self, names))
@@ -316,11 +368,22 @@ class Queue(Generic[Input, Output, Error]):
             input_codec=self.input_codec,
             output_codec=self.output_codec,
             error_codec=self.error_codec,
+            retry=self.retry,
         )
         object.__setattr__(self, "handler", handler)
 
     def _set_codec(self, name: str, codec: Codec[Any]) -> None:
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
+
+    @property
+    def default_max_attempts(self) -> int:
+        """How many attempts a job has at most that does not say."""
+        return 1 if self.retry is None else self.retry.max_attempts
+
+    @property
+    def on_failure_name(self) -> str | None:
+        """The name of the queue that is told of failures, if one is."""
+        return None if self.on_failure is None else self.on_failure.name
 
     @property
     def lease(self) -> timedelta:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
 from ._job import check_text
 from ._signature import function_of, is_required
+
+if TYPE_CHECKING:
+    from ._queue import Queue
 
 #: A longer name does not fit into a PostgreSQL index entry beside the rest of the entry.
 _LONGEST_NAME: Final = 1_000
@@ -172,3 +175,24 @@ def _is_never_async(maker: Any) -> bool:
 def check_callable(name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise InvalidQueue(f"{name} must be a function, not {value!r:.80}")
+
+
+def failure_cycle(queues: Sequence[Queue[Any, Any, Any]]) -> Sequence[str]:
+    """The names of queues of which each is told of the failures of the one before, in a circle.
+
+    They are those that are given, and all that these name; empty if there is no circle.
+    """
+    # Of two queues of one name, the one that is given counts.
+    targets = {queue.name: queue.on_failure_name for queue in queues}
+    for queue in queues:
+        each = queue.on_failure
+        while each is not None:
+            targets.setdefault(each.name, each.on_failure_name)
+            each = each.on_failure
+    for name in targets:
+        path = [name]
+        while (target := targets.get(path[-1])) is not None:
+            if target in path:
+                return [*path[path.index(target) :], target]
+            path.append(target)
+    return []

@@ -8,6 +8,10 @@ queue by name. It is sent the input as the database has it, as JSON text, and an
     {"crash": ["type", "message", "…"]}    anything else that was raised; with the traceback
     {"undecodable": ["path", "reason"]}    the input is not of the handler's type
     {"refused": ["path", "reason"]}        the output cannot be kept
+
+With "request", what the handler has asked for by raising it, beside the error or the crash:
+
+    {"crash": […], "request": ["RetryAfter", 30.0]}
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ import attrs
 from ._codec import Codec, Undecodable
 from ._crash import describe_crash
 from ._errors import InvalidQueue, RaisedInProcess, ValueRefused
-from ._handler import Handler
+from ._handler import Handler, kept_of, request_of
+from ._handler_errors import GiveUp, Request, RetryAfter, Snooze
 from ._processes import MARK, ProcessPool, Target
 from ._queue import Queue
 
@@ -85,15 +90,20 @@ def _answer(handler: Handler[Any, Any, Any], text: str) -> dict[str, Any]:
 
 
 def _raised(handler: Handler[Any, Any, Any], error: BaseException) -> dict[str, Any]:
-    declared = handler.declared(error)
+    asked: dict[str, Any] = {}
+    if (request := request_of(error)) is not None:
+        told = str(request) if isinstance(request, GiveUp) else request.delay.total_seconds()
+        asked = {"request": [type(request).__name__, told]}
+    kept = kept_of(error)
+    declared = handler.declared(kept)
     if declared is not None:
         try:
-            return {"error": handler.encode_error(declared)}
+            return {"error": handler.encode_error(declared), **asked}
         except ValueRefused as refused:
             # Its traceback has the declared error's, too: the place where it was raised says more.
             refused.__cause__ = declared
-            error = refused
-    return {"crash": describe_crash(error)}
+            return {"crash": describe_crash(refused), **asked}
+    return {"crash": describe_crash(kept, is_cause=kept is not error), **asked}
 
 
 # In the program
@@ -113,6 +123,9 @@ class _AsText(Codec[Any]):
         return text
 
 
+_REQUESTS: Final[dict[str, Callable[[Any], Request]]] = {
+    cls.__name__: cls for cls in (RetryAfter, GiveUp, Snooze)
+}
 _AS_TEXT: Final = _AsText(str, str)
 
 
@@ -143,9 +156,16 @@ def _read(handler: Handler[Any, Any, Any], answer: dict[str, Any]) -> Any:
 
     Raises:
         Exception: the declared error that it raised.
+        RetryAfter, GiveUp, Snooze: what it has asked for; the cause is what is kept.
         RaisedInProcess: anything else that it raised.
         UndecodedElsewhere: the input is not of the handler's type.
     """
+    if request := answer.pop("request", None):
+        name, asked = request
+        try:
+            _read(handler, answer)
+        except Exception as cause:
+            raise _REQUESTS[name](asked) from cause
     ((kind, told),) = answer.items()
     match kind:
         case "output":

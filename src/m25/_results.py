@@ -13,12 +13,13 @@ import trio
 
 from . import pg
 from ._enqueue.enqueuer import Enqueuer
-from ._errors import JobCancelled, JobFailed, NoJobRecordFound
+from ._errors import NoJobRecordFound
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
 from ._record import decode_record
+from ._result_errors import JobCancelled, JobFailed
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow

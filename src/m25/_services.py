@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._cancelling import cancel
 from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._store.protocol import CancelAsked
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
@@ -103,7 +105,7 @@ class Services:
         their results are written by, must be there meanwhile. A clean-up of m25's own is bounded.
         """
         self._stopping.set()
-        self._scope.cancel()
+        cancel(self._scope, "shutting down: the client's block was left")
         with trio.CancelScope(shield=True):
             await self._ended.wait()
 
@@ -112,12 +114,20 @@ class Services:
     ) -> None:
         runtime = self._runtime
         managers = [Manager(queue, runtime, self._environment(queue)) for queue in self._queues]
+        announcer = Announcer(self._queues, runtime)
+        followed = [queue for queue in self._queues if queue.on_failure is not None]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
-                await _start_managers(managers, nursery, start_timeout)
+                deadline = trio.current_time() + start_timeout
+                if followed:
+                    # rule: a queue's on_failure is known before its first claim
+                    self._start(services, "announcer", announcer.run)
+                    await _wait_until_announced(announcer, followed[0], start_timeout)
+                await _start_managers(managers, nursery, deadline, start_timeout)
                 if managers:
                     self._start(services, "loop watch", runtime.loop_watch.run)
-                    self._start(services, "announcer", Announcer(self._queues, runtime).run)
+                    if not followed:
+                        self._start(services, "announcer", announcer.run)
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
                     self._start(services, "unserved queues", UnservedQueues(runtime).run)
@@ -162,16 +172,36 @@ class Listener:
                         # On a new connection, too: the worker has another session.
                         hints.announce.set()
                         hints.work_anywhere()
-                    elif isinstance(name, str):
+                    elif isinstance(name, CancelAsked):
+                        hints.cancel(name.queue_name, name.job_id)
+                    else:
                         hints.work(name)
         finally:
             self.listens.set()
 
 
-async def _start_managers(
-    managers: Sequence[Manager], nursery: trio.Nursery, start_timeout: float
+async def _wait_until_announced(
+    announcer: Announcer, queue: Queue[Any, Any, Any], start_timeout: float
 ) -> None:
-    """Start all managers in `nursery`.
+    """Wait until the database knows what the queues declare.
+
+    Raises:
+        QueueStartError: it did not answer in time.
+    """
+    with trio.move_on_after(start_timeout):
+        await announcer.announced.wait()
+        return
+    failure = announcer.latest_failure
+    reason = f"its on_failure could not be written down within {start_timeout:g} s"
+    if failure is not None:
+        reason += f"; {failure.brief}"
+    raise QueueStartError(queue.name, reason) from failure and failure.__cause__
+
+
+async def _start_managers(
+    managers: Sequence[Manager], nursery: trio.Nursery, deadline: float, start_timeout: float
+) -> None:
+    """Start all managers in `nursery`, until `deadline`, `start_timeout` after the beginning.
 
     Raises:
         QueueStartError: a queue was not opened, or its first claim not answered, in time.
@@ -182,7 +212,7 @@ async def _start_managers(
         await nursery.start(manager.run)
         waiting.remove(manager)
 
-    with trio.move_on_after(start_timeout):
+    with trio.CancelScope(deadline=deadline):
         async with trio.open_nursery() as starting:
             for manager in managers:
                 starting.start_soon(start, manager)

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from ._cancelling import forget_reasons
 from ._events import ServiceFailed
 from ._runtime import Runtime
 from .pg._backoff import Backoff
@@ -35,6 +36,7 @@ async def keep_running(
             if trio.current_time() - began > RAN_WELL:
                 backoff.worked()
             pause = backoff.failed()
+            forget_reasons(error)
             runtime.events.emit(
                 ServiceFailed(service=service, queue=queue, error=error, pause=pause)
             )

@@ -20,9 +20,7 @@ from ._errors import (
     InvalidState,
     JobCancelError,
     JobCancelFetchError,
-    JobCancelled,
     JobCancelQueryError,
-    JobFailed,
     JobIdConflict,
     JobRecordDecodeError,
     JobRecordFetchDecodeErrors,
@@ -42,11 +40,14 @@ from ._errors import (
     QueueStartError,
     RaisedInProcess,
     SetupSwallowed,
+    SetupTooSlow,
     SetupUnusable,
     UniqueKeyConflict,
     UsageError,
     ValueRefused,
 )
+from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._result_errors import JobCancelled, JobFailed
 
 __all__ = [
     "AlreadyStarted",
@@ -60,6 +61,7 @@ __all__ = [
     "DuplicateQueue",
     "EnqueueError",
     "EnqueueQueryError",
+    "GiveUp",
     "InvalidJob",
     "InvalidQueue",
     "InvalidState",
@@ -76,6 +78,7 @@ __all__ = [
     "JobRecordFetchInvalidStatusError",
     "JobRecordFetchJsonDecodeError",
     "JobRecordFetchQueryError",
+    "JobTimeout",
     "LifespanEnded",
     "M25Error",
     "MigrationError",
@@ -86,8 +89,11 @@ __all__ = [
     "ProcessNotStarted",
     "QueueStartError",
     "RaisedInProcess",
+    "RetryAfter",
     "SetupSwallowed",
+    "SetupTooSlow",
     "SetupUnusable",
+    "Snooze",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

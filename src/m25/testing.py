@@ -46,6 +46,8 @@ from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, Started
+from ._timestamps import duration_to_text
+from ._worker.endings import Snoozed
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 
@@ -130,8 +132,9 @@ async def run_job(
     """Run the handler on one job, exactly as a worker does, and return what was recorded of it.
 
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
-    later runs with the clock set to that time. There are no retries. A job whose `setup` fails is
-    pending still. The queue's `lifespan` is entered for this one job; what it raises is raised.
+    later runs with the clock set to that time. There are no retries: the next attempt, if one
+    follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
+    raises `Snooze`. The queue's `lifespan` is entered for this one job; what it raises is raised.
 
     Raises:
         TypeError: `around` holds what is no function.
@@ -184,10 +187,13 @@ async def _run(
         nursery.start_soon(executor.run)
     if noted:
         await store.report(list(noted), [notes.text for notes in noted.values()])
-    if isinstance(executor.result, Outcome):
-        await store.settle([executor.result], queue.allowed_losses)
+    result = executor.result
+    if isinstance(result, Outcome):
+        await store.settle([result], queue.allowed_losses)
     else:
-        await store.release([Release(*executor.job)], [])
+        delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
+        release = Release(*executor.job, delay=delay, setup_failed=executor.setup_failed)
+        await store.release([release], [])
 
 
 def _memory_of(m: M25) -> MemoryStore:

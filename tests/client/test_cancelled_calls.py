@@ -132,3 +132,21 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_all_in_order(dsn: str, n
                 await check()
                 cases += 1
     print(f"{name}: {cases} cases")
+
+
+async def test_a_cancel_job_that_is_cancelled_anywhere_has_done_what_it_says(dsn: str) -> None:
+    async with m25.open(dsn, pool_size=1) as m:
+        checkpoint = 0
+        is_through = False
+        while not is_through:
+            id = (await m.enqueue(swept, 1)).id
+            said: list[m25.JobStatus] = []
+
+            async def call(id: m25.JobId = id, said: list[m25.JobStatus] = said) -> None:
+                said.append((await m.cancel_job(swept, id)).status)
+
+            is_through = await cancelled_at(checkpoint, call)
+            is_cancelled = (await m.get_job(swept, id)).status is m25.JobStatus.CANCELLED
+            assert is_cancelled == (said == [m25.JobStatus.CANCELLED]), checkpoint
+            checkpoint += 1
+        assert checkpoint > 2

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import pytest
 import trio
+import trio.testing
 
 import m25
+import m25.testing
 from m25 import embedded, migrations, pg
+from m25._enqueue.notifier import Notifier
 from support.waiting import eventually, rows
 
 
@@ -132,3 +136,38 @@ async def test_workers_are_notified_unless_the_caller_says_no(dsn: str) -> None:
             await eventually(has_heard)
             nursery.cancel_scope.cancel()
     assert len(await rows(dsn, "select 1 from m25.job")) == 6
+
+
+async def test_a_key_that_is_waited_for_on_a_queue_that_was_never_notified(dsn: str) -> None:
+    holder = "insert into m25.job (queue_name, input, timeout, attempt, unique_key) values"
+    async with m25.open(dsn) as m, await pg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute(holder + " ('other', '1', '1 minute', 1, 'k')")
+        refused: list[str] = []
+
+        async def put(queue: m25.Queue[int, None, Any]) -> None:
+            try:
+                await m.enqueue(queue, m25.Job(1).with_unique_key("k"))
+            except m25.UniqueKeyConflict:
+                refused.append(queue.name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(put, hinted)
+            await trio.sleep(0.2)
+            # It finds that the key is waited for, and waits with the first.
+            nursery.start_soon(put, polled)
+            await trio.sleep(0.2)
+            await connection.commit()
+        assert sorted(refused) == ["hinted", "polled"]
+        # The client goes on.
+        await m.enqueue(polled, 2)
+
+
+async def test_a_client_that_enqueues_to_ever_new_queues_does_not_grow(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    notifier = Notifier(m25.testing.MemoryStore())
+    for number in range(20_000):
+        assert notifier.in_statement([f"queue of customer {number}"])
+        if number % 100 == 0:
+            await trio.sleep(0.1)
+    assert len(notifier._notified_at) <= 1_100

@@ -16,18 +16,22 @@ from uuid import UUID
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, errors
+from m25 import JobId, JobStatus, _errors, _handler_errors, errors
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 
 #: Something for each parameter that an error is made with.
 VALUES: dict[str, Any] = {
+    "delay": 30,
     "differs": ["input"],
     "error": errors.NoJobRecordFound(JobId(UUID(int=1)), "emails"),
     "errors": [errors.JobRecordDecodeError(JobId(UUID(int=2)), "input", "is no number")],
     "failure_reason": "boredom",
     "field": "input",
     "job_id": JobId(UUID(int=3)),
+    "message": "it broke",
+    "traceback": "Traceback (most recent call last): …",
+    "type_name": "ValueError",
     "job_ids": [JobId(UUID(int=4)), JobId(UUID(int=5))],
     "returned": object(),
     "name": "emails",
@@ -41,6 +45,7 @@ VALUES: dict[str, Any] = {
         input="ada",
         timeout=timedelta(seconds=1),
     ),
+    "seconds": 5.0,
     "status": JobStatus.SUCCEEDED,
     "unique_key": "ada",
     "what": "output",
@@ -126,7 +131,7 @@ def test_a_class_of_ones_own_under_them_comes_back_too() -> None:
 def test_every_error_is_in_the_public_module() -> None:
     defined = {
         name
-        for name, value in vars(_errors).items()
+        for name, value in {**vars(_errors), **vars(_handler_errors)}.items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert defined == set(errors.__all__)
@@ -147,13 +152,17 @@ def test_what_people_catch_is_at_the_top() -> None:
     assert at_the_top == {
         "DatabaseError",
         "EnqueueError",
+        "GiveUp",
         "InvalidState",
         "JobCancelError",
         "JobCancelled",
         "JobFailed",
         "JobRecordFetchError",
+        "JobTimeout",
         "M25Error",
         "NoJobRecordFound",
+        "RetryAfter",
+        "Snooze",
         "UniqueKeyConflict",
         "UsageError",
         "ValueRefused",

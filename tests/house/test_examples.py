@@ -15,7 +15,25 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 #: What each example prints, in order; a line may hold more.
 PRINTED = {
+    "cancel.py": [
+        "exporting May",
+        "not so: executing",
+        "removed what was exported",
+        "cancelled by ada since wrong month",
+    ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
+    "handlers.py": [
+        "opened once",
+        "for ada: forecasts",
+        "Oslo: rain",
+        "for bob: hashes",
+        "3fa09421",
+        "for nobody: endless",
+        "job_timeout",
+        "for nobody: reports",
+        "closed once",
+        "pages, as the program is stopping",
+    ],
     "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
     "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
 }

@@ -79,6 +79,14 @@ async def test_each_role_can_do_its_part_and_no_more(empty_dsn: str) -> None:
         async with m25.open(dsn_of("operate")) as operator:
             assert await is_refused(lambda: operator.enqueue(guarded, 7))
             await operator.cancel_job(guarded, pending.id)
+            await rows(
+                dsn_of("work"),
+                "update m25.job set reserved_at = now(), started_at = now(), finished_at = null,"
+                " claim_token = id where id = %(id)s",
+                id=record.id.value,
+            )
+            running = await operator.cancel_job(guarded, record.id, running=True)
+            assert running.cancel_requested_at is not None
         await rows(dsn_of("operate"), "delete from m25.job")
         for role in ("work", "enqueue", "read"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -35,6 +35,7 @@ VALUES: dict[Any, Any] = {
     "str | None": "a word",
     "int": 7,
     "float": 1.25,
+    "float | None": 1.5,
     "bool": True,
     "tuple[str, ...]": ("01a2", "03b4"),
     "BaseException": ValueError("payload"),
@@ -155,11 +156,22 @@ def test_every_line_of_a_job_names_it_its_queue_and_the_attempt(
 def test_every_line_of_a_failed_attempt_says_what_follows(
     event_class: type[Event], lines: list[logging.LogRecord]
 ) -> None:
-    emit(attrs.evolve(sample(event_class), next_attempt=True))
-    emit(attrs.evolve(sample(event_class), next_attempt=False))
-    first, last = [line.getMessage() for line in lines]
-    assert first.endswith("; another attempt follows")
-    assert last.endswith("; no attempt is left")
+    whole = attrs.evolve(sample(event_class), next_attempt=True, given_up=False)
+    for event in (
+        whole,
+        attrs.evolve(whole, next_in=0.0),
+        attrs.evolve(whole, next_in=None),
+        attrs.evolve(whole, next_attempt=False),
+        attrs.evolve(whole, next_attempt=False, given_up=True),
+    ):
+        emit(event)
+    assert [line.getMessage().rpartition("; ")[2] for line in lines] == [
+        "another attempt follows in 1.5 s",
+        "another attempt follows at once",
+        "another attempt follows",
+        "no attempt is left",
+        "given up",
+    ]
 
 
 def test_a_declared_error_is_a_warning_once_no_attempt_is_left(

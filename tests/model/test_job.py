@@ -24,7 +24,7 @@ def test_a_job_of_an_input_alone_runs_at_once_and_once():
         "input",
         scheduled_at=None,
         timeout=None,
-        max_attempts=1,
+        max_attempts=None,
         retry_delay=0,
         unique_key=None,
         priority=0,
@@ -80,7 +80,7 @@ NO_WHOLE_NUMBERS = [1.0, "1", True, None, math.nan, 10**5000]
 BAD = [
     *[("timeout", value) for value in [*NO_DURATIONS, 0, timedelta(0), 1e-9]],
     *[("retry_delay", value) for value in [*NO_DURATIONS, None, timedelta(-1), 1e-9]],
-    *[("max_attempts", value) for value in [*NO_WHOLE_NUMBERS, 0, -1, 2**31]],
+    *[("max_attempts", value) for value in [*NO_WHOLE_NUMBERS, 0, -1, 2**31] if value is not None],
     *[("priority", value) for value in [*NO_WHOLE_NUMBERS, 2**15, -(2**15) - 1]],
     *[("unique_key", value) for value in ["", "a\0", "\ud800", "é" * 1001, 3, b"k"]],
     ("scheduled_at", datetime(2030, 1, 1)),  # noqa: DTZ001

@@ -326,6 +326,34 @@ async def test_what_is_raised_in_its_block_comes_out_unchanged(empty_dsn: str) -
         assert caught.value is error
 
 
+@pytest.mark.parametrize("what", ["idle", "lent", "listener", "connection", "transaction"])
+async def test_what_is_raised_in_a_block_is_not_lost_to_a_cancellation(
+    empty_dsn: str, what: str
+) -> None:
+    with pytest.raises(ValueError, match="mine"):
+        with trio.CancelScope() as scope:
+            async with AsyncExitStack() as stack:
+                if what == "listener":
+                    listener = await stack.enter_async_context(pg.Listener(empty_dsn))
+                    events = await stack.enter_async_context(listener.subscribe("x"))
+                    await events.receive()
+                elif what in ("idle", "lent"):
+                    pool = await stack.enter_async_context(pg.Pool(empty_dsn))
+                    async with pool.connection():
+                        pass
+                    if what == "lent":
+                        # To a task that does not give it back.
+                        await pool.connection().__aenter__()
+                else:
+                    connection = await pg.AsyncConnection.connect(empty_dsn)
+                    await stack.enter_async_context(connection)
+                    await connection.execute("select 1")
+                    if what == "transaction":
+                        await stack.enter_async_context(connection.transaction())
+                scope.cancel()
+                raise ValueError("mine")
+
+
 async def test_it_lends_the_class_it_is_given(empty_dsn: str) -> None:
     class Mine(pg.AsyncConnection[DictRow]):
         pass

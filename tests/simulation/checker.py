@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from types import MappingProxyType
 
 import attrs
 
@@ -50,12 +51,22 @@ class End:
     status: str
 
 
+@attrs.frozen
+class Asked:
+    """That the cancel of a row was acknowledged."""
+
+    at: datetime
+    #: Of the claim that the row had then, if it was claimed.
+    token: str | None
+
+
 def violations(
     rows: Sequence[JobRow],
     runs: Sequence[Run],
     acknowledged: set[str],
     cancelled: set[str],
     tokens: Mapping[str, str | None],
+    asked: Mapping[str, Asked] = MappingProxyType({}),
     *,
     allowed_losses: int = 3,
 ) -> list[str]:
@@ -73,6 +84,7 @@ def violations(
         if row.id in cancelled and row.status != "cancelled"
     ]
     problems += _chain_problems(rows, by_id, allowed_losses)
+    problems += _cancel_problems(rows, by_job, asked)
     problems += [
         f"7: {run.job_id} began at {run.began}, before {run.run_at}"
         for run in runs
@@ -157,6 +169,24 @@ def _row_problems(row: JobRow, runs: Sequence[Run], token: str | None) -> list[s
     return problems
 
 
+def _cancel_problems(
+    rows: Sequence[JobRow], runs: Mapping[str, Sequence[Run]], asked: Mapping[str, Asked]
+) -> list[str]:
+    """Where a job went on whose cancel was acknowledged."""
+    problems = [
+        f"14: {row.id} follows an attempt whose cancel was acknowledged"
+        for row in rows
+        if row.previous_attempt_id in asked
+    ]
+    for id, each in asked.items():
+        problems += [
+            f"14: {id} began at {run.began} by another claim, its cancel acknowledged at {each.at}"
+            for run in runs[id]
+            if run.began > each.at and run.token != each.token
+        ]
+    return problems
+
+
 def _chain_problems(
     rows: Sequence[JobRow], by_id: dict[str, JobRow], allowed_losses: int
 ) -> list[str]:
@@ -198,6 +228,8 @@ def _chain_problems(
             losses=row.losses,
             allowed_losses=allowed_losses,
         )
+        # What is to be cancelled is not tried again.
+        follows = follows and row.cancel_requested_at is None
         if follows and row.id not in followers:
             problems.append(f"4: {row.id} failed, has attempts left, and none follows")
         if not follows and row.id in followers:

@@ -24,11 +24,11 @@ from trio._core import _run
 import m25
 from m25._client import open_on
 from m25._store.memory import MemoryStore
-from m25._store.protocol import ClaimedJob
+from m25._store.protocol import Release
 from support.claims import claim_token
 from support.failing import connection_lost
 
-from .checker import End, Run, lock_violations, violations, wait_violations
+from .checker import Asked, End, Run, lock_violations, violations, wait_violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
@@ -121,7 +121,7 @@ class View:
         if on_rows is not None and process.faulty and process.happens("uncommitted", 0.05):
             # The server goes down at the commit: jobs have begun of which it knows nothing.
             await trio.sleep(process.rng.choice((0.0, 0.05, 0.5)))
-            await self._store.release([ClaimedJob(row.id, token) for row in rows], ())
+            await self._store.release([Release(row.id, token) for row in rows], ())
             raise connection_lost("claim", "connection lost at the commit")
         await process.after("claim")
         return rows
@@ -167,6 +167,8 @@ class History:
     acknowledged: set[str] = attrs.field(factory=set)
     #: Ids whose cancellation was acknowledged.
     cancelled: set[str] = attrs.field(factory=set)
+    #: By id, the rows for which a cancel was acknowledged: when that was, and what claim they had.
+    asked: dict[str, Asked] = attrs.field(factory=dict)
     #: Ids of rows that a stranger has locked for a while.
     locked: set[str] = attrs.field(factory=set)
     #: The jobs that a client waits for, each with its queue's name.
@@ -206,6 +208,10 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
             try:
                 await trio.sleep(order.takes[which])
             except trio.Cancelled:
+                if history.store._table.rows[run.job_id].cancel_requested_at and not process.dead:
+                    # Now and then for longer than `cancel_grace`.
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep((0.0, 0.5, 4.0)[order.number % 3])
                 if order.ends[which] != "swallow" or process.dead:
                     raise
         finally:
@@ -228,6 +234,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
         "heartbeat_interval": LEASE / 3,
         "allowed_heartbeat_misses": 2,
         "allowed_losses": 3,
+        "cancel_grace": 1.5,
         **CODECS,
     }
 
@@ -421,6 +428,32 @@ async def lock_some(history: History, limits: Limits) -> None:
                 nursery.start_soon(lock, id, rng.uniform(0, 2 * LEASE))
 
 
+async def cancel_some(history: History, process: Process) -> None:
+    """A client that cancels jobs whatever they are doing, until cancelled."""
+    rng = random.Random(f"cancels {history.seed}")
+    store = history.store
+    async with open_on(View(store, process), grace=timedelta(0), rng=rng) as m:
+        both = {queue.name: queue for queue in queues(history, process)}
+        while True:
+            await trio.sleep(rng.uniform(0.5, 4))
+            live = [row for row in store.rows() if row.status not in FINAL]
+            if not live or "cancel" not in process.limits.faults:
+                continue
+            row = rng.choice(live)
+            try:
+                record = await m.cancel_job(
+                    both[row.queue_name], m25.JobId(row.id), running=rng.random() < 0.9
+                )
+            except m25.JobCancelError:
+                continue
+            history.count("cancel")
+            id = str(record.id)
+            if record.status is m25.JobStatus.CANCELLED:
+                history.cancelled.add(id)
+            token = store._table.rows[id].claim_token
+            history.asked.setdefault(id, Asked(store.now(), token))
+
+
 async def watch(history: History) -> None:
     """What must hold at any moment."""
     while True:
@@ -454,12 +487,14 @@ async def _history(seed: int, limits: Limits) -> History:
         nursery.start_soon(watch, history)
         strangers = await nursery.start(_cancellable, lock_some, history, limits)
         nursery.start_soon(wait_for_all, history, waiter)
+        cancels = await nursery.start(_cancellable, cancel_some, history, client)
         async with trio.open_nursery() as workers:
             for process in processes:
                 workers.start_soon(keep_alive, history, process, end)
             await enqueue_some(history, client, make_id)
             await trio.sleep(rng.uniform(0, 20))
             strangers.cancel()
+            cancels.cancel()
             for process in (*processes, waiter):
                 # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False
@@ -486,6 +521,7 @@ async def _history(seed: int, limits: Limits) -> History:
         history.acknowledged,
         history.cancelled,
         history.tokens(),
+        history.asked,
     )
     history.problems += wait_violations(
         history.store.rows(), [str(id) for _, id in history.waited_for], history.ends

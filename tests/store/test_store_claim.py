@@ -110,6 +110,20 @@ async def test_a_claim_goes_on_in_each_priority_where_the_latest_ended(world: Wi
     assert [claim.id for claim in taken] == [*urgent[2:], *usual[1:3]]
 
 
+async def test_a_claim_goes_on_in_the_priorities_behind_the_last_where_it_ended(
+    world: WithVerbs,
+) -> None:
+    now = await world.now()
+    jobs = [job(priority=priority) for priority in (-5, 0, 0, 1, 3, 3, 9)]
+    ids = await world.put(*jobs, job(priority=2, scheduled_at=now + timedelta(hours=1)))
+    (first,) = await world.rows([ids[1]])
+    taken = await world.claim(limit=4, after=[position(first)])
+    assert [claim.id for claim in taken] == ids[2:6]
+    # What is more urgent than the last position, and behind none, a claim from the start takes.
+    assert [claim.id for claim in await world.claim(after=[position(first)])] == [ids[6]]
+    assert [claim.id for claim in await world.claim()] == ids[:2]
+
+
 async def test_a_claim_goes_on_among_jobs_of_one_moment(world: WithVerbs) -> None:
     ids = await world.put(*(job() for _ in range(5)))
     (row,) = await world.rows([ids[2]])

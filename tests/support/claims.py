@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from m25._worker import executor
+from typing import Any
+
+from m25._running_job import current_attempt
 
 
 def claim_token() -> str:
     """The token of the claim by which the calling handler runs."""
-    return executor._current.get().job.token
+    executor: Any = current_attempt.get()
+    return str(executor.job.token)

@@ -143,7 +143,7 @@ def test_one_write_takes_so_many_outcomes_and_the_rest_comes_next() -> None:
         sizes.append(len(batch))
         written += batch
         ledger.written(batch)
-    assert sizes == [500, 500, 100]
+    assert sizes == [200, 200, 200, 200, 200, 100]
     assert written == owed
 
 

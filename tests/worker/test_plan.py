@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from m25._worker.plan import (
+    FREE_OUTCOMES,
     LARGEST_CLAIM,
     claim_size,
     next_survey,
@@ -34,9 +35,9 @@ class Beating:
         (10, 12, 0, 0),
         # What waits to be written takes no slots, up to a point.
         (10, 0, 10, 10),
-        (10, 0, LARGEST_CLAIM, 10),
-        (10, 0, LARGEST_CLAIM + 4, 6),
-        (10, 0, LARGEST_CLAIM + 10, 0),
+        (10, 0, FREE_OUTCOMES, 10),
+        (10, 0, FREE_OUTCOMES + 4, 6),
+        (10, 0, FREE_OUTCOMES + 10, 0),
         (10, 0, 10**6, 0),
         # Half of many, so that two claims take turns; of fewer all.
         (100, 0, 0, 100),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import FailureReason
-from m25.errors import InvalidQueue
+from m25.errors import InvalidQueue, ProcessNotStarted, QueueStartError
 from support.cpu import Declined, Order, endless, endless_with_a_child, work
 from support.told import told
 from support.waiting import PATIENCE, ended, eventually
@@ -255,3 +257,76 @@ def test_what_cannot_be_in_the_process_is_refused_at_the_declaration() -> None:
     for name in ("setup", "lifespan"):
         with pytest.raises(InvalidQueue, match=f'{name} cannot be had with runs="process"'):
             m25.queue("x", runs="process", **{name: resource})(plain)  # type: ignore[call-overload]
+
+
+async def test_a_start_says_what_a_process_could_not_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "m25_test_gone.py"
+    module.write_text(
+        "import m25\n\n"
+        "@m25.queue('gone', runs='process')\n"
+        "def gone(number: int) -> int:\n"
+        "    return number\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    gone = importlib.import_module("m25_test_gone").gone
+    module.unlink()
+    async with m25.testing.open() as m:
+        m.add_queue(gone)
+        with pytest.raises(QueueStartError, match=r"m25\.errors\.ProcessNotStarted") as error:
+            await m.start(queue_init_timeout=5)
+    cause = error.value.__cause__
+    assert isinstance(cause, ProcessNotStarted)
+    assert "ModuleNotFoundError: No module named 'm25_test_gone'" in str(cause)
+
+
+def keepers() -> list[int]:
+    """The keepers of this program's processes."""
+    found: list[int] = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (directory / "stat").read_text().rpartition(") ")[2].split()[1]
+            command = (directory / "cmdline").read_bytes()
+            if int(parent) == os.getpid() and b"_processes/_keeper.py" in command:
+                found.append(int(directory.name))
+    return found
+
+
+async def test_a_keeper_that_ends_is_told_and_replaced(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(work)
+        await m.start(PATIENCE)
+        (keeper,) = keepers()
+        os.kill(keeper, signal.SIGKILL)
+        job = await ended(m, work, (await m.enqueue(work, Order("", 1))).id)
+        assert job.output is not None or job.crash_type == "m25.errors.ProcessDied"
+
+        async def was_told() -> bool:
+            return "QueueUnready" in told(caplog)
+
+        await eventually(was_told)
+        job = await ended(m, work, (await m.enqueue(work, Order("", 2))).id)
+        assert job.output is not None
+
+
+async def test_a_program_that_a_process_would_start_again_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import m25, m25.testing, trio\n\n"
+        "@m25.queue('mine', runs='process')\n"
+        "def mine(number: int) -> int:\n"
+        "    return number\n\n"
+        "async def main() -> None:\n"
+        "    async with m25.testing.open() as m:\n"
+        "        m.add_queue(mine)\n"
+        "        await m.start(60)\n"
+        "        print('started')\n\n"
+        "trio.run(main)\n"
+    )
+    done = await trio.run_process(
+        [sys.executable, str(program)], capture_stdout=True, capture_stderr=True, check=False
+    )
+    assert b"start the program below `if __name__" in done.stderr

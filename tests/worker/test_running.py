@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import m25
+import m25.testing
 from support.insides import store_of
 from support.waiting import chain, ended, eventually, rows
 
@@ -435,3 +437,24 @@ async def test_a_job_of_one_attempt_is_not_tried_again(dsn: str) -> None:
         first = await m.enqueue(once, 1)
         await ended(m, once, first.id)
     assert len(await chain(dsn, first.id)) == 1
+
+
+async def test_jobs_of_hundreds_of_priorities_wait_for_no_survey(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ran: list[int] = []
+
+    @m25.queue("of many priorities", max_concurrency=5)
+    async def of_many_priorities(number: int) -> None:
+        ran.append(number)
+        await trio.lowlevel.checkpoint()
+
+    async with m25.testing.open() as m:
+        jobs = [m25.Job(number, priority=number % 300) for number in range(900)]
+        await m.enqueue_many(of_many_priorities, jobs)
+        m.add_queue(of_many_priorities)
+        began = trio.current_time()
+        await m.start()
+        await m25.testing.drain(m)
+        assert trio.current_time() - began < 0.2
+    assert sorted(ran) == list(range(900))

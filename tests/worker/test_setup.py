@@ -162,7 +162,7 @@ async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_n
         raise fails[0]
         yield
 
-    @m25.queue("broken", setup=resource)
+    @m25.queue("broken", setup=resource, max_setup_failures=1_000_000)
     async def broken(number: int, _: None) -> None:
         pass
 
@@ -315,3 +315,81 @@ async def test_a_stop_while_an_executor_initialises_hands_its_job_back(dsn: str)
         await entered.wait()
     (row,) = await chain(dsn, record.id)
     assert (row["status"], row["attempt"], row["claim_token"]) == ("pending", 1, None)
+
+
+async def test_a_job_whose_setup_fails_too_often_in_a_row_ends_as_a_crash(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        tries.append(trio.current_time())
+        raise OSError("no such host")
+        yield
+
+    @m25.queue("broken", setup=resource, max_setup_failures=3)
+    async def broken(number: int, _: None) -> None:
+        raise AssertionError("it must not be called")
+
+    row = await run_one(dsn, broken, 1)
+    assert (row["failure_reason"], row["attempt"]) == ("crash", 1)
+    assert (row["crash_type"], row["crash_message"]) == ("OSError", "no such host")
+    assert 'raise OSError("no such host")' in row["crash_traceback"]
+    assert told(caplog, row["id"]) == ["SetupFailed", "SetupGivenUp"]
+    assert len(tries) == 3
+
+
+async def test_each_attempt_may_fail_as_often_and_a_slow_setup_counts(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        await trio.sleep_forever()
+        yield
+
+    @m25.queue("slow", setup=resource, max_setup_failures=2)
+    async def slow(number: int, _: None) -> None: ...
+
+    async with m25.testing.open() as m:
+        m.add_queue(slow)
+        await m.start()
+        await m.enqueue(slow, m25.Job(1, max_attempts=2))
+        await m25.testing.drain(m)
+        first, second = m25.testing.jobs(m, slow)
+    for job in (first, second):
+        assert job.crash_type == "m25.errors.SetupTooSlow"
+        assert job.crash_message == "setup took longer than 5 s"
+        assert told(caplog, job.id) == ["SetupTimedOut", "SetupGivenUp"]
+
+
+async def test_failures_before_a_setup_that_worked_are_forgotten(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+    began = trio.Event()
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        nonlocal tries
+        tries += 1
+        if tries in (1, 3):
+            raise OSError
+        yield
+
+    @m25.queue("shaky", setup=resource, max_setup_failures=2)
+    async def shaky(number: int, _: None) -> int:
+        if tries == 2:
+            began.set()
+            await trio.sleep_forever()
+        return number
+
+    async with m25.open(dsn, shutdown_grace=0) as m:
+        m.add_queue(shaky)
+        await m.start()
+        id = (await m.enqueue(shaky, 1)).id
+        await began.wait()
+        await m.stop()
+        await m.start()
+        record = await ended(m, shaky, id)
+    assert (record.output, tries) == (1, 4)

@@ -233,18 +233,25 @@ class Enqueuer:
     ) -> NewJob:
         if options.id is not None:
             id = str(options.id)
+        own_retry, retry_delay = options.has_own_retry, options.retry_delay
+        if not own_retry and queue.retry is not None:
+            retry_delay = queue.retry.row_delay
         return NewJob(
             id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,
             input=queue.input_codec.encode(value, "input"),
             scheduled_at=options.scheduled_at,
             timeout=queue.default_job_timeout if options.timeout is None else options.timeout,
-            max_attempts=options.max_attempts,
-            retry_delay=options.retry_delay,
+            max_attempts=(
+                queue.default_max_attempts if options.max_attempts is None else options.max_attempts
+            ),
+            retry_delay=retry_delay,
             unique_key=options.unique_key,
             priority=options.priority,
             meta=None if options.meta is None else META.encode(options.meta, "meta"),
             expires_at=options.expires_at,
+            # Null costs a row nothing.
+            own_retry=own_retry or None,
             waiter=waiter,
         )
 
@@ -351,9 +358,11 @@ def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
 
 def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
     differs = exists.differs
+    # Most likely the queue's defaults of today: a deploy may have changed them.
     if new.timeout == queue.default_job_timeout:
-        # Most likely the queue's default of today: a deploy may have changed it.
         differs = tuple(name for name in differs if name != "timeout")
+    if not (new.own_retry or exists.row.own_retry):
+        differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
     if differs:
         raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
 

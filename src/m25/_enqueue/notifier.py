@@ -22,6 +22,9 @@ _SHORTEST_GAP: Final = 0.01
 #: The notifier waits this long after a notification, in seconds, for an enqueue that notifies
 #: instead of it.
 _LONGEST_WAIT: Final = 1.5 * _SHORTEST_GAP
+#: Once so many queues were notified, those that may be notified again are forgotten: there may be a
+#: queue for each customer.
+_MANY: Final = 1_000
 
 
 class Notifier:
@@ -37,6 +40,7 @@ class Notifier:
     def in_statement(self, queue_names: Iterable[str]) -> list[str]:
         """The queues to notify in the statement at hand; `run` soon notifies the others."""
         now = trio.current_time()
+        self._forget(now)
         notified: list[str] = []
         for name in queue_names:
             if now - self._notified_at.get(name, -math.inf) >= _SHORTEST_GAP:
@@ -68,7 +72,13 @@ class Notifier:
                     await self.notify(late)
 
     def _due_at(self, queue_name: str) -> float:
-        return self._notified_at[queue_name] + _LONGEST_WAIT
+        return self._notified_at.get(queue_name, -math.inf) + _LONGEST_WAIT
+
+    def _forget(self, now: float) -> None:
+        if len(self._notified_at) >= _MANY:
+            self._notified_at = {
+                name: at for name, at in self._notified_at.items() if now - at < _LONGEST_WAIT
+            }
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         """Notify these queues now, if the database can."""

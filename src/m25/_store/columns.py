@@ -107,7 +107,7 @@ HIDDEN: Final[Mapping[str, Column]] = {
 OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
 GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
 #: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
-#: is not a part of it.
-COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter"))
+#: is not a part of it, nor is whether its numbers are its own or its queue's.
+COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry"))
 INHERITED: Final = tuple(name for name, column in COLUMNS.items() if column.inherited)
 CLAIMED: Final = tuple(name for name, column in COLUMNS.items() if column.claimed)

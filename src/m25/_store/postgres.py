@@ -24,6 +24,7 @@ from psycopg.rows import tuple_row
 
 from .. import migrations, pg
 from .._completion import complete
+from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
 from .failures import Sorting, StatementFailed, brief, sort_error
@@ -72,10 +73,15 @@ class StoreConnection(pg.AsyncConnection[Any]):
     server_liveness = MappingProxyType({**pg.SERVER_LIVENESS, "array_nulls": "on"})
 
 
+def _cursor(connection: pg.AsyncConnection[Any]) -> pg.AsyncCursor[tuple[Any, ...]]:
+    """A cursor for our statements, whatever cursors and rows a caller's connection makes."""
+    return pg.AsyncCursor(connection, row_factory=tuple_row)
+
+
 async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     """Make a new connection fit for the store: what a client's own pool does with each."""
     parameters = {"backend_pid": connection.info.backend_pid}
-    await connection.execute(SESSION, parameters, prepare=False)
+    await _cursor(connection).execute(SESSION, parameters, prepare=False)
 
 
 async def _prepare_own(connection: pg.AsyncConnection[Any]) -> None:
@@ -192,7 +198,7 @@ class PostgresStore(Store):
             return await self._execute(connection, statement)
 
     async def _execute(self, connection: pg.AsyncConnection[Any], statement: Statement) -> Rows:
-        cursor = connection.cursor(row_factory=tuple_row)
+        cursor = _cursor(connection)
         # How often a connection of the caller's is used we do not know: psycopg prepares as it sees
         # fit. Behind a pooler it must not.
         prepare = None if self._is_direct else False
@@ -214,11 +220,22 @@ class PostgresStore(Store):
         with Sorting("check_version"):
             async with self._pool.connection() as connection:
                 version = await migrations.read_version(connection, self._schema)
-                backend_pid = await self._run(self._calls.backend(), connection)
+                backend = await self._run(self._calls.backend(), connection)
                 # Another than the one that greeted us: there is a pooler in between. Where that
                 # hands each transaction to any of its connections, a statement that was prepared is
                 # missing there, or is another's.
-                self._is_direct = backend_pid == connection.info.backend_pid
+                self._is_direct = backend.pid == connection.info.backend_pid
+        # On a client's own pool they are as they should be.
+        if backend.client_encoding != "UTF8":
+            raise UsageError(
+                f"the connections of this pool have the client_encoding {backend.client_encoding}, "
+                'and not every text can pass; give the pool kwargs={"client_encoding": "UTF8"}'
+            )
+        if backend.array_nulls != "on":
+            raise UsageError(
+                "the connections of this pool have array_nulls off, and m25 writes arrays that hold"
+                ' nothing in a place; give the pool kwargs={"options": "-c array_nulls=on"}'
+            )
         migrations.check_version(version, self._schema)
 
     async def enqueue(

@@ -289,6 +289,7 @@ class Store(Protocol):
 
         Raises:
             DatabaseNotMigrated, DatabaseTooNew: as they say.
+            UsageError: the connections have settings that m25 cannot work with.
         """
         ...
 
@@ -351,7 +352,7 @@ class Store(Protocol):
     ) -> JobRow | None:
         """Cancel a job if it is pending, and return it; else `None`.
 
-        Locks are waited for as in `enqueue`.
+        Locks are waited for, and a cancellation ends it, as in `enqueue`.
         """
         ...
 
@@ -423,7 +424,8 @@ class Store(Protocol):
         """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
 
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
-        order of priority, only jobs of these priorities behind these positions are looked at.
+        order of priority, only jobs of these priorities behind these positions are looked at, and
+        those of priorities behind the last of them.
 
         `on_rows` is given them when nobody else can have them any more, which may be before the
         claim is committed. Where the call raises after that, the claim may have been committed, or

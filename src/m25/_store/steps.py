@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
+from .._timestamps import duration_from_text
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
@@ -77,6 +78,11 @@ def _boolean(value: bool | None) -> str | None:
     return None if value is None else "true" if value else "false"
 
 
+def _interval(seconds: str | None) -> str | None:
+    """Seconds as an interval. Before PostgreSQL 15 no number in one may exceed four bytes."""
+    return None if seconds is None else interval(duration_from_text(seconds))
+
+
 class _Writer(NamedTuple):
     """How what is given of a type is written."""
 
@@ -107,6 +113,14 @@ _OUTCOME_COLUMNS: Final = tuple(
 )
 
 
+class Backend(NamedTuple):
+    """The server's process that answers."""
+
+    pid: int
+    client_encoding: str
+    array_nulls: str
+
+
 class Calls:
     """The calls of the store on the job table of one schema, as steps.
 
@@ -125,10 +139,10 @@ class Calls:
     def _channels(self, queue_names: Sequence[str]) -> str:
         return plain_array(map(self.channel, queue_names))
 
-    def backend(self) -> Steps[int]:
-        """The process id of the server's process that answers."""
-        ((pid,),) = yield Statement("backend", {})
-        return int(pid)
+    def backend(self) -> Steps[Backend]:
+        """Who answers, and what its session makes of text and of arrays."""
+        (row,) = yield Statement("backend", {})
+        return Backend._make(row)
 
     def enqueue(
         self,
@@ -241,7 +255,7 @@ class Calls:
             "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters)
+        rows = yield Statement("cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def change(
@@ -279,7 +293,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", parameters)
+        rows = yield Statement("request_cancel", parameters, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
@@ -365,6 +379,7 @@ class Calls:
             return {}
         columns = zip(*outcomes, strict=True)
         written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
+        written["retry_after"] = array(_interval(one.retry_after) for one in outcomes)
         rows = yield Statement("settle", {**written, "allowed_losses": str(allowed_losses)})
         results = {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
@@ -380,7 +395,7 @@ class Calls:
         claims = [ClaimedJob(release.id, release.token) for release in releases]
         parameters = {
             **_columns(claims),
-            "delay": array(release.delay for release in releases),
+            "delay": array(_interval(release.delay) for release in releases),
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
             "channels": self._channels(notify),

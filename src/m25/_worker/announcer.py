@@ -31,10 +31,22 @@ class Announcer:
 
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._runtime = runtime
+        #: Set once it was said for the first time.
+        self.announced = trio.Event()
+        #: Why it was not said the latest time, if it was not.
+        self.latest_failure: StatementFailed | None = None
         self._worker = Worker(
             id=runtime.worker_id,
             version=_version(),
-            queues=[DeclaredQueue(queue.name, queue.default_job_timeout) for queue in queues],
+            queues=[
+                DeclaredQueue(
+                    queue.name,
+                    queue.default_job_timeout,
+                    queue.default_max_attempts,
+                    queue.on_failure_name,
+                )
+                for queue in queues
+            ],
         )
 
     async def run(self) -> None:
@@ -46,8 +58,10 @@ class Announcer:
                 try:
                     await self._runtime.store.announce(self._worker)
                 except StatementFailed as failure:
+                    self.latest_failure = failure
                     pause = tries.failed(failure)
                 else:
+                    self.announced.set()
                     tries.worked()
                 with trio.move_on_after(pause):
                     await self._runtime.hints.announce.wait()

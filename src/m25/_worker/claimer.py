@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
 
-from .._events import JobExpired, JobReleased, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
+from .._timestamps import duration_to_text
 from ..pg._backoff import Backoff
-from . import outcomes, plan
+from . import plan
+from .endings import Snoozed, Unfinished
 from .environment import Environment
-from .executor import Executor, Unfinished
+from .executor import Executor
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
+from .outcomes import emit_cancelled
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
+
+#: The tasks of so many jobs are started in one turn of Trio's loop, which takes less than a
+#: millisecond.
+_STARTED_AT_ONCE: Final = 100
 
 #: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
 #: the queue's claims, and the results of the other rows, wait for it.
@@ -102,8 +110,12 @@ class Claimer:
             StatementFailed: the database did not answer; the claim is still in doubt.
         """
         if self._ledger.in_doubt is not None:
-            await self._runtime.store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            store = self._runtime.store
+            ids = await store.release_claims(self._queue.name, [self._ledger.in_doubt])
             self._expired.clear()  # They are pending again, and will be found once more.
+            if ids:
+                for row in (await store.get(ids)).values():
+                    emit_cancelled(self._runtime, row)
             self._ledger.answered()
             self._hint.rewind = True
 
@@ -119,8 +131,8 @@ class Claimer:
             rows = self._without_expired(rows, token)
             jobs = [ClaimedJob(row.id, token) for row in rows]
             self._runtime.loop_watch.began(jobs, queue.name)
-            for row, job in zip(rows, jobs, strict=True):
-                executor = Executor(
+            begun = [
+                Executor(
                     queue=queue,
                     row=row,
                     job=job,
@@ -132,8 +144,15 @@ class Claimer:
                     started=at_once,
                     emits_all=emits_all,
                 )
+                for row, job in zip(rows, jobs, strict=True)
+            ]
+            for executor in begun:
                 ledger.begin(executor)
-                executors.start_soon(self._execute, executor)
+            if len(begun) <= _STARTED_AT_ONCE:
+                for executor in begun:
+                    executors.start_soon(self._execute, executor)
+            else:
+                executors.start_soon(self._start_in_turns, begun, executors)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
@@ -223,10 +242,33 @@ class Claimer:
         for row, token in self._expired:
             reason = "expired before it was started"
             self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
-            self._runtime.events.emit(JobExpired(**outcomes.facts_of(row, self._queue.name)))
+            self._runtime.events.emit(
+                JobExpired(
+                    queue=self._queue.name,
+                    job_id=row.id,
+                    attempt=row.attempt,
+                    max_attempts=row.max_attempts,
+                    losses=row.losses,
+                )
+            )
         self._expired.clear()
         if self._ledger.owes:
             self._settler.wakeup.set()
+        if self._hint.to_cancel:
+            self._hint.cancels.set()
+
+    async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
+        """Start the tasks of jobs that have begun, some at a time: others have turns in between."""
+        left = deque(begun)
+        try:
+            while left:
+                for _ in range(min(_STARTED_AT_ONCE, len(left))):
+                    nursery.start_soon(self._execute, left.popleft())
+                await trio.lowlevel.checkpoint()
+        finally:
+            # Cancelled as well, each of them comes to its own end.
+            for executor in left:
+                nursery.start_soon(self._execute, executor)
 
     async def _execute(self, executor: Executor) -> None:
         try:
@@ -243,17 +285,30 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            self._ledger.owe(Owed.of(result, executor.row))
-            if self._setup_again_at > -math.inf:
-                self._setup_backoff.worked()
-                self._setup_again_at = -math.inf
-        elif result is not Unfinished.FENCED:
-            self._ledger.owe_release(Release(*executor.job))  # rule: what is cut short is released
-            if result is Unfinished.NOT_INITIALISED:
+            self._ledger.owe(Owed(result, executor.row.attempt, executor.max_attempts))
+            if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             else:
+                self._setup_worked()
+        elif isinstance(result, Snoozed):
+            delay = duration_to_text(result.delay)
+            self._ledger.owe_release(Release(*executor.job, delay=delay))
+            self._setup_worked()
+            seconds = result.delay.total_seconds()
+            self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
+        elif result is not Unfinished.FENCED:
+            # rule: what is cut short is released
+            self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
+            if executor.setup_failed:
+                self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
+            elif result is Unfinished.CUT_SHORT:
                 reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+
+    def _setup_worked(self) -> None:
+        if self._setup_again_at > -math.inf:
+            self._setup_backoff.worked()
+            self._setup_again_at = -math.inf
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

@@ -1,4 +1,4 @@
-"""Runs one claimed job: its handler in a cancel scope with a deadline, answering heartbeats.
+"""Runs one claimed job, in a scope with its deadline; long, since it is all of one attempt.
 
 In the end `result` is the `Outcome` to write, or says why there is none.
 """
@@ -6,7 +6,6 @@ In the end `result` is the `Outcome` to write, or says why there is none.
 from __future__ import annotations
 
 import contextlib
-import enum
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import attrs
 import trio
 
+from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import CutShort
+from .._errors import CutShort, SetupTooSlow
 from .._events import (
     ClaimFenced,
     Event,
@@ -29,56 +29,19 @@ from .._events import (
     ThreadAbandoned,
     ThreadOverran,
 )
-from .._handler import NotBegun, being_cancelled, sort_raised
+from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
+from .._handler_errors import Snooze
 from .._progress import ProgressNotes
 from .._queue import Queue
 from .._record import decode_fields
+from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Started
+from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
+from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
-
-
-class Unfinished(enum.Enum):
-    """Why there is no outcome to write."""
-
-    #: The executor was cancelled from outside: the job is released, its attempt not counted.
-    CUT_SHORT = "cut short"
-    #: `setup` failed or took too long: the job is released, its attempt not counted, and the queue
-    #: waits before it claims again.
-    NOT_INITIALISED = "not initialised"
-    #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
-    #: be written.
-    FENCED = "fenced"
-
-
-class CancelReason(enum.Enum):
-    """Why an executor was cancelled by its manager. A deadline is the scope's own, and not here."""
-
-    #: The executor left too many heartbeats unanswered.
-    UNRESPONSIVE = "unresponsive"
-    #: The database says that the claim is not ours any more.
-    FENCED = "fenced"
-    #: The handler did not end at its deadline, and the attempt was failed without waiting for it.
-    OVERRAN = "overran"
-
-
-class InThread(enum.Enum):
-    """Where a handler that runs in a thread is."""
-
-    #: Not there, or not any more.
-    NO = "no"
-    YES = "yes"
-    #: It is there although its deadline has passed, and an event said so.
-    LATE = "late"
-    #: The executor was cancelled, and the thread goes on by itself.
-    ABANDONED = "abandoned"
-
-
-@attrs.frozen
-class NotOurs:
-    """The answer to a start that came too late: the claim is fenced."""
+from .starter import NotOurs
 
 
 @attrs.define(eq=False)
@@ -102,8 +65,12 @@ class Executor:
     emits_all: bool
     #: Whether the handler was called.
     has_begun: bool = False
-    result: Outcome | Unfinished | None = None
+    #: Whether `setup` failed or took too long.
+    setup_failed: bool = False
+    result: Outcome | Unfinished | Snoozed | None = None
     cancel_reason: CancelReason | None = None
+    #: That somebody has asked for the cancel, where this process knows of it.
+    cancel_request: CancelRequest | None = None
     #: Heartbeats in a row that were not answered.
     misses: int = 0
     misses_when_cancelled: int = 0
@@ -121,6 +88,8 @@ class Executor:
     _output: Any = None
     _returned_at: float = math.inf
     _in_thread: InThread = InThread.NO
+    #: What its handler is told; where nobody cancelled it, that it is late.
+    _why_cancelled: str = "its deadline has passed"
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
@@ -152,17 +121,39 @@ class Executor:
         """When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock."""
         return self._scope.deadline
 
+    @property
+    def _is_asked_for(self) -> bool:
+        return self.cancel_reason is CancelReason.ASKED_FOR
+
     def cancel(self, reason: CancelReason) -> None:
-        """Cancel the handler. The reason decides what is written, whatever the handler returns."""
-        if self.cancel_reason is None:
+        """Cancel the handler. The reason decides what is written, whatever the handler returns.
+
+        The first reason counts; but where the claim is lost, nothing else does.
+        """
+        if self.cancel_reason is None or (self._is_asked_for and reason is CancelReason.FENCED):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
-            if self._in_thread is InThread.NO:
-                self._scope.cancel()
+            self._cancel_scope(reason.value)
+
+    def cancel_as_asked(self, request: CancelRequest) -> None:
+        """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
+        self.cancel_request = request
+        if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
+            self.cancel_reason = CancelReason.ASKED_FOR
+            self._cancel_scope(words_of(request))
+
+    def _cancel_scope(self, why: str) -> None:
+        self._why_cancelled = why
+        if self._in_thread is InThread.NO:
+            cancel(self._scope, why)
+
+    def cut_off(self) -> None:
+        """Leave the handler to itself: its attempt is ended without waiting for it."""
+        self.cancel_reason = CancelReason.OVERRAN
 
     def overrun(self) -> Outcome:
         """End the attempt as timed out, although its handler goes on past the deadline."""
-        self.cancel_reason = CancelReason.OVERRAN
+        self.cut_off()
         return outcomes.overran(self)
 
     def enter_thread(self) -> None:
@@ -176,7 +167,7 @@ class Executor:
             self._in_thread = InThread.NO
         self._scope.deadline = self.deadline
         if self.cancel_reason is not None or trio.current_time() > self.deadline:
-            self._scope.cancel()
+            cancel(self._scope, self._why_cancelled)
 
     def abandon_thread(self) -> None:
         """The thread is left to itself: the attempt must not be run again beside it uncounted."""
@@ -209,7 +200,9 @@ class Executor:
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished:
+    async def _run(self) -> Outcome | Unfinished | Snoozed:
+        if self._is_asked_for:
+            return Unfinished.CANCELLED
         handler = self.environment.handler
         try:
             value = handler.decode_input(self.row.input)
@@ -232,36 +225,51 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         try:
-            return self._result_of(output, raised)
+            result = self._result_of(output, raised)
+            if result is Unfinished.NOT_INITIALISED:
+                return await self._not_initialised(raised)
+            return result
         finally:
             # Its traceback has this frame, and this frame has it: a cycle that the garbage
             # collector would have to find, for each attempt that fails.
             del raised
 
-    def _result_of(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+    def _result_of(
+        self, output: Any, raised: BaseException | None
+    ) -> Outcome | Unfinished | Snoozed:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
+        if self._is_asked_for:
+            return self._as_asked(output, raised)
         if self.cancel_reason is not None:
             return self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
-                return self._not_initialised(raised)
+                return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if handler.declared(raised) is None and being_cancelled():
+        if handler.declared(kept_of(raised)) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
-            return self._not_initialised(raised)
+            return Unfinished.NOT_INITIALISED
+        if isinstance(request := request_of(raised), Snooze):
+            return outcomes.snoozed(self, request)
         return outcomes.raised(self, raised)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
+        if not await self._start():
+            return False
+        self._note_begun()
+        return True
+
+    async def _start(self) -> bool:
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
@@ -271,7 +279,6 @@ class Executor:
         )
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
-        self._note_begun()
         return True
 
     def _returned(self, output: Any) -> None:
@@ -286,7 +293,8 @@ class Executor:
         returned_at = trio.current_time()
         if self._has_returned:
             output, returned_at = self._output, self._returned_at
-            if self._scope.cancel_called and returned_at <= self.deadline:
+            is_late = self._scope.cancel_called and self.cancel_reason is None
+            if is_late and returned_at <= self.deadline:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
         if returned_at > self.deadline:
@@ -295,6 +303,8 @@ class Executor:
 
     def _cut_short(self) -> Outcome | Unfinished:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self._is_asked_for:
+            return Unfinished.CANCELLED  # rule: a stop does not outdo a cancel
         if self._in_thread is InThread.ABANDONED:
             # rule: a thread that goes on is not released
             return outcomes.crash(
@@ -336,6 +346,20 @@ class Executor:
             self.result = outcomes.interrupted(self, raised.passing)
         raise raised.passing
 
+    def _as_asked(self, output: Any, raised: BaseException | None) -> Outcome | Unfinished:
+        """What becomes of an attempt whose cancel was asked for: that is its handler's to say."""
+        if isinstance(output, NotBegun):
+            return self._fenced()
+        if not self.started:
+            if raised is not None:
+                self._emit_raised_while_cancelled(raised)
+            return Unfinished.CANCELLED
+        if raised is not None:  # rule: who raises while being cancelled has failed
+            return outcomes.raised(self, raised)
+        if self._scope.cancelled_caught and not self._has_returned:
+            return Unfinished.CANCELLED
+        return self._finished(output)  # rule: who returns although cancelled has succeeded
+
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
         if raised is not None:
             self._emit_raised_while_cancelled(raised)
@@ -350,13 +374,22 @@ class Executor:
         self.runtime.events.emit(ClaimFenced(**self.facts))
         return Unfinished.FENCED
 
-    def _not_initialised(self, raised: BaseException | None) -> Unfinished:
+    async def _not_initialised(self, raised: BaseException | None) -> Outcome | Unfinished:
+        """Setup failed, or took too long: the job is released, or fails once that is too often."""
+        self.setup_failed = True
+        seconds = self.queue.executor_init_timeout.total_seconds()
+        in_a_row = (self.row.setup_failures or 0) + 1
+        if in_a_row >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
+            if not await self._start():
+                return self._fenced()
+            return outcomes.setup_failed(
+                self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), in_a_row
+            )
         kind = "" if raised is None else type_name(type(raised))
         failures = self.runtime.setup_failures.count(self.queue.name, kind)
         if failures is None:
             return Unfinished.NOT_INITIALISED
         if raised is None:
-            seconds = self.queue.executor_init_timeout.total_seconds()
             event: Event = SetupTimedOut(seconds=seconds, failures=failures, **self.facts)
         else:
             event = SetupFailed(error=raised, failures=failures, **self.facts)
@@ -372,9 +405,26 @@ class Executor:
         self.runtime.events.emit(RaisedWhileCancelled(error=error, **self.facts))
 
     @property
+    def retry(self) -> Retry | None:
+        """What the queue says of retries, unless the job was given numbers of its own."""
+        return None if self.row.own_retry else self.queue.retry
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has at most."""
+        allowed, retry = self.row.max_attempts, self.retry
+        return allowed if retry is None else min(allowed, retry.max_attempts)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The fields that every event of this attempt has."""
-        return outcomes.facts_of(self.row, self.queue.name)
+        return {
+            "queue": self.queue.name,
+            "job_id": self.row.id,
+            "attempt": self.row.attempt,
+            "max_attempts": self.max_attempts,
+            "losses": self.row.losses,
+        }
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job, as its handler sees it."""

@@ -23,7 +23,8 @@ from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob
 from ..pg._backoff import Backoff
 from . import plan
-from .executor import CancelReason, Executor
+from .endings import KEPT, CancelReason
+from .executor import Executor
 from .ledger import Ledger, Owed
 from .settler import Settler
 
@@ -109,7 +110,7 @@ class Heartbeats:
         for start in range(0, len(running), _SENT_AT_ONCE):
             for executor in running[start : start + _SENT_AT_ONCE]:
                 # This executor may have ended while others were sent their heartbeats.
-                if executor.cancel_reason is None and executor.job in self._ledger.running:
+                if executor.cancel_reason in KEPT and executor.job in self._ledger.running:
                     executor.misses += 1
                     waiting.add(executor)
                     if first := executor.send_heartbeat():
@@ -147,6 +148,8 @@ class Heartbeats:
         answer = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout
         )
+        for id in answer.to_cancel:
+            self._runtime.hints.cancel(self._queue.name, id)
         locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job
@@ -168,7 +171,7 @@ class Heartbeats:
             waiting = [
                 executor
                 for job, executor in tried.items()
-                if job in self._ledger.running and executor.cancel_reason is None
+                if job in self._ledger.running and executor.cancel_reason in KEPT
             ]
             try:
                 locked = await self._record([executor.job for executor in waiting], waiting)

@@ -6,22 +6,26 @@
        ├─ settler                     writes outcomes, releases what was cut short; shielded
        ├─ heartbeats                  every heartbeat_interval; shielded
        ├─ starter                     reserved → executing, for a queue with `setup`
+       ├─ cancels                     cancels what somebody asked to be cancelled; shielded
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job
 
-Settler and heartbeats end with the executors, and not before: a handler that shields itself keeps
-its lease meanwhile. However `services` ends, a shielded and bounded clean-up follows: outcomes that
-are still waiting are written, and jobs that were cut short are released.
+Settler, heartbeats and cancels end with the executors, and not before: a handler that shields
+itself keeps its lease meanwhile, and can be cut off. However `services` ends, a shielded and
+bounded clean-up follows: outcomes that are still waiting are written, and jobs that were cut short
+are released.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
 
+from .._cancelling import cancel
 from .._crash import type_name
 from .._events import OutcomesUnwritten
 from .._hints import QueueHint
@@ -29,6 +33,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
+from .cancels import Cancels
 from .claimer import Claimer
 from .environment import Environment
 from .heartbeats import Heartbeats
@@ -59,7 +64,11 @@ class Manager:
         self._claimer = Claimer(
             queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats, environment
         )
+        self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
         self._executors = trio.CancelScope()
+        self._stop_asked = trio.Event()
+        #: After a stop: when the executors are cancelled, by Trio's clock.
+        self._cancel_at = math.inf
 
     @property
     def latest_failure(self) -> tuple[str, BaseException | None]:
@@ -93,20 +102,23 @@ class Manager:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
         self._claimer.stopping = True
         self._environment.stop()
-        self._executors.deadline = trio.current_time() + grace
+        self._cancel_at = trio.current_time() + grace
+        self._stop_asked.set()
         self._hint.wakeup.set()
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
-        self._executors = trio.CancelScope(deadline=self._executors.deadline)
+        self._executors = trio.CancelScope()
         starter = Starter(self.queue, self._runtime)
         self._ledger.hold_back()
-        kept = trio.CancelScope(shield=True), trio.CancelScope(shield=True)
+        kept = [trio.CancelScope(shield=True) for _ in range(3)]
         try:
             async with trio.open_nursery() as services:
                 # A handler may shield itself from a cancellation, for longer than a lease.
                 services.start_soon(_run_in, kept[0], self._settler.run)
                 # rule: leases are kept while a handler runs
                 services.start_soon(_run_in, kept[1], self._heartbeats.run)
+                services.start_soon(_run_in, kept[2], self._cancels.run)
+                services.start_soon(self._cancel_executors)
                 if self.queue.handler.setup is not None:
                     services.start_soon(starter.run)
                 try:
@@ -122,6 +134,12 @@ class Manager:
             # rule: the last writes are shielded
             with trio.CancelScope(shield=True, deadline=trio.current_time() + bound):
                 await self._clean_up()
+
+    async def _cancel_executors(self) -> None:
+        """Cancel the executors once a stop's grace is over; a deadline could not say why."""
+        await self._stop_asked.wait()
+        await trio.sleep_until(self._cancel_at)
+        cancel(self._executors, "shutting down: the grace of its queue's stop is over")
 
     async def _clean_up(self) -> None:
         ledger, tries = self._ledger, self._runtime.tries()

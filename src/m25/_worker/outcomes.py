@@ -8,10 +8,11 @@ import trio
 
 from .._codec import Undecodable
 from .._crash import Crash, describe_crash, type_name
-from .._errors import JobRecordFetchJsonDecodeError, ValueRefused
+from .._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from .._events import (
     HandlerOverran,
     InputUndecodable,
+    JobCancelled,
     JobCrashed,
     JobErrored,
     JobInterrupted,
@@ -19,11 +20,16 @@ from .._events import (
     JobTimedOut,
     JobUnresponsive,
     OutputRefused,
+    SetupGivenUp,
 )
-from .._job import FailureReason, JobId
-from .._lifecycle import has_next_attempt
+from .._handler import kept_of, request_of
+from .._handler_errors import JobTimeout, Snooze
+from .._job import FailureReason, JobId, JobStatus
 from .._remote import UndecodedElsewhere
+from .._runtime import Runtime
 from .._store.protocol import JobRow, Outcome
+from .endings import Snoozed
+from .retries import Next, decide
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -45,37 +51,61 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
     """The handler raised: one of its queue's errors, or anything else, which is a crash."""
     if isinstance(error, UndecodedElsewhere):
         return undecodable(executor, error)
-    declared = executor.environment.handler.declared(error)
+    kept, request = kept_of(error), request_of(error)
+    declared = executor.environment.handler.declared(kept)
     if declared is None:
-        return crash(executor, error)
+        following = decide(executor, FailureReason.CRASH, kept, request)
+        return _crash(executor, kept, following, is_cause=kept is not error)
+    following = decide(executor, FailureReason.ERRORED, declared, request)
     try:
         text = executor.environment.handler.encode_error(declared)
     except ValueRefused as refused:
         # Then the crash columns have the declared error's traceback, too: the place where it was
         # raised says more than the place where its value was refused.
         refused.__cause__ = declared
-        return _refused(executor, refused)
+        return _refused(executor, refused, following)
     executor.runtime.events.emit(
         JobErrored(
             error_type=type_name(declared.__class__),
             seconds=_seconds(executor),
-            next_attempt=_is_followed(executor, FailureReason.ERRORED),
-            **executor.facts,
+            **_facts(executor, following),
         )
     )
-    return _failure(executor, FailureReason.ERRORED, error_data=text)
+    return _failure(executor, FailureReason.ERRORED, following, error_data=text)
 
 
 def crash(executor: Executor, error: BaseException) -> Outcome:
     """An exception was raised that the queue does not declare."""
-    executor.runtime.events.emit(
-        JobCrashed(
-            error=error,
-            next_attempt=_is_followed(executor, FailureReason.CRASH),
-            **executor.facts,
+    return _crash(executor, error, decide(executor, FailureReason.CRASH, error))
+
+
+def _crash(
+    executor: Executor, error: BaseException, following: Next, *, is_cause: bool = False
+) -> Outcome:
+    executor.runtime.events.emit(JobCrashed(error=error, **_facts(executor, following)))
+    crashed = describe_crash(error, is_cause=is_cause)
+    return _failure(executor, FailureReason.CRASH, following, crash=crashed)
+
+
+def snoozed(executor: Executor, snooze: Snooze) -> Outcome | Snoozed:
+    """The handler put its job off; or has failed, if it must not begin again."""
+    if executor.queue.allowed_losses == 0:
+        refused = UsageError(
+            "the handler raised Snooze, which hands its attempt back, and with allowed_losses=0 its"
+            " attempt does not begin again"
         )
+        refused.__cause__ = snooze
+        return crash(executor, refused)
+    return Snoozed(snooze.delay)  # rule: what is put off is not counted
+
+
+def setup_failed(executor: Executor, error: BaseException, failures: int) -> Outcome:
+    """The setup of the job has failed too often in a row; the handler was not called."""
+    following = decide(executor, FailureReason.CRASH, error)
+    executor.runtime.events.emit(
+        SetupGivenUp(error=error, failures=failures, **_facts(executor, following))
     )
-    return _failure(executor, FailureReason.CRASH, crash=describe_crash(error))
+    return _failure(executor, FailureReason.CRASH, following, crash=describe_crash(error))
 
 
 def undecodable(executor: Executor, error: Undecodable) -> Outcome:
@@ -83,54 +113,40 @@ def undecodable(executor: Executor, error: Undecodable) -> Outcome:
     problem = JobRecordFetchJsonDecodeError(
         JobId(executor.row.id), "input", error.path, error.reason
     )
+    following = decide(executor, FailureReason.CRASH, problem)
     executor.runtime.events.emit(
-        InputUndecodable(
-            path=error.path,
-            reason=error.reason,
-            next_attempt=_is_followed(executor, FailureReason.CRASH),
-            **executor.facts,
-        )
+        InputUndecodable(path=error.path, reason=error.reason, **_facts(executor, following))
     )
     crashed = Crash(type_name(type(problem)), str(problem), None)
-    return _failure(executor, FailureReason.CRASH, crash=crashed)
+    return _failure(executor, FailureReason.CRASH, following, crash=crashed)
 
 
 def timed_out(executor: Executor, error: BaseException | None) -> Outcome:
     """The handler was cancelled at its deadline, and has ended, perhaps with an error."""
+    following = _after_timeout(executor, error)
     executor.runtime.events.emit(
-        JobTimedOut(
-            timeout=float(executor.row.timeout),
-            error=error,
-            next_attempt=_is_followed(executor, FailureReason.JOB_TIMEOUT),
-            **executor.facts,
-        )
+        JobTimedOut(timeout=float(executor.row.timeout), error=error, **_facts(executor, following))
     )
     crashed = None if error is None else describe_crash(error)
-    return _failure(executor, FailureReason.JOB_TIMEOUT, crash=crashed)
+    return _failure(executor, FailureReason.JOB_TIMEOUT, following, crash=crashed)
 
 
 def overran(executor: Executor) -> Outcome:
     """The handler goes on past its deadline."""
+    following = _after_timeout(executor, None)
     executor.runtime.events.emit(
-        HandlerOverran(
-            timeout=float(executor.row.timeout),
-            next_attempt=_is_followed(executor, FailureReason.JOB_TIMEOUT),
-            **executor.facts,
-        )
+        HandlerOverran(timeout=float(executor.row.timeout), **_facts(executor, following))
     )
-    return _failure(executor, FailureReason.JOB_TIMEOUT)
+    return _failure(executor, FailureReason.JOB_TIMEOUT, following)
 
 
 def unresponsive(executor: Executor) -> Outcome:
     """The executor left too many heartbeats unanswered, and was cancelled."""
+    following = decide(executor, FailureReason.HEARTBEAT_TIMEOUT)
     executor.runtime.events.emit(
-        JobUnresponsive(
-            misses=executor.misses_when_cancelled,
-            next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
-            **executor.facts,
-        )
+        JobUnresponsive(misses=executor.misses_when_cancelled, **_facts(executor, following))
     )
-    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT)
+    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, following)
 
 
 def interrupted(executor: Executor, error: BaseException) -> Outcome:
@@ -139,32 +155,51 @@ def interrupted(executor: Executor, error: BaseException) -> Outcome:
     The handler may raise it each time that it runs. So the attempt counts as lost with its process,
     as if the process had been killed.
     """
-    executor.runtime.events.emit(
-        JobInterrupted(
-            error=error,
-            next_attempt=_is_followed(executor, FailureReason.HEARTBEAT_TIMEOUT),
-            **executor.facts,
-        )
+    following = decide(executor, FailureReason.HEARTBEAT_TIMEOUT)
+    executor.runtime.events.emit(JobInterrupted(error=error, **_facts(executor, following)))
+    return _failure(
+        executor, FailureReason.HEARTBEAT_TIMEOUT, following, crash=describe_crash(error)
     )
-    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, crash=describe_crash(error))
 
 
-def _refused(executor: Executor, refused: ValueRefused) -> Outcome:
+def emit_cancelled(runtime: Runtime, row: JobRow) -> None:
+    """Tell of a job that has ended as cancelled; of another, nothing."""
+    if row.status == JobStatus.CANCELLED.value:
+        runtime.events.emit(
+            JobCancelled(
+                queue=row.queue_name,
+                job_id=row.id,
+                attempt=row.attempt,
+                max_attempts=row.max_attempts,
+                losses=row.losses,
+                by=row.cancelled_by,
+                reason=row.cancel_reason,
+            )
+        )
+
+
+def _refused(executor: Executor, refused: ValueRefused, following: Next | None = None) -> Outcome:
+    if following is None:
+        following = decide(executor, FailureReason.CRASH, refused)
     executor.runtime.events.emit(
         OutputRefused(
-            what=refused.what,
-            path=refused.path,
-            error=refused,
-            next_attempt=_is_followed(executor, FailureReason.CRASH),
-            **executor.facts,
+            what=refused.what, path=refused.path, error=refused, **_facts(executor, following)
         )
     )
-    return _failure(executor, FailureReason.CRASH, crash=describe_crash(refused))
+    crashed = describe_crash(refused)
+    return _failure(executor, FailureReason.CRASH, following, crash=crashed)
+
+
+def _after_timeout(executor: Executor, error: BaseException | None) -> Next:
+    timeout = JobTimeout(float(executor.row.timeout))
+    timeout.__cause__ = error
+    return decide(executor, FailureReason.JOB_TIMEOUT, timeout)
 
 
 def _failure(
     executor: Executor,
     reason: FailureReason,
+    following: Next,
     *,
     error_data: str | None = None,
     crash: Crash | None = None,
@@ -179,33 +214,21 @@ def _failure(
         crash_type,
         message,
         trace,
-        executor.runtime.make_id(),
+        None if following.is_last else executor.runtime.make_id(),
+        following.retry_after,
     )
 
 
-def _is_followed(executor: Executor, reason: FailureReason) -> bool:
-    """Whether the database will insert the next attempt when it writes this outcome."""
-    row = executor.row
-    return has_next_attempt(
-        reason,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        losses=row.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
-        allowed_losses=executor.queue.allowed_losses,
-    )
+def _facts(executor: Executor, following: Next) -> dict[str, Any]:
+    """The fields that every event of a failed attempt has."""
+    return {
+        "next_attempt": following.is_followed,
+        "next_in": following.seconds,
+        "given_up": following.given_up,
+        **executor.facts,
+    }
 
 
 def _seconds(executor: Executor) -> float:
     """How long the handler ran."""
     return trio.current_time() - (executor.deadline - float(executor.row.timeout))
-
-
-def facts_of(row: JobRow, queue_name: str) -> dict[str, Any]:
-    """The fields that every event of an attempt has."""
-    return {
-        "queue": queue_name,
-        "job_id": row.id,
-        "attempt": row.attempt,
-        "max_attempts": row.max_attempts,
-        "losses": row.losses,
-    }

@@ -9,8 +9,11 @@ from typing import Final, Protocol, TypeVar
 
 from .._store.protocol import JobRow
 
-#: The largest claim. With more than a few hundred rows a statement only holds its locks longer.
-LARGEST_CLAIM: Final = 500
+#: The largest claim: what comes of it is to take less than a millisecond before others have a turn,
+#: and with more rows a statement only holds its locks longer.
+LARGEST_CLAIM: Final = 200
+#: So many unwritten outcomes take no slots, or as many as there are slots, if these are more.
+FREE_OUTCOMES: Final = 500
 #: A queue with more slots than this claims for half of its slots at most, so that the next claim is
 #: under way while the jobs of the one before begin. With fewer slots that is not worth the
 #: additional statement.
@@ -23,7 +26,7 @@ def claim_size(*, max_concurrency: int, running: int, unwritten: int) -> int:
     Unwritten outcomes take no slots, up to a bound; each one beyond it takes a slot, so that memory
     is bounded while the database does not answer.
     """
-    waiting = max(0, unwritten - max(max_concurrency, LARGEST_CLAIM))
+    waiting = max(0, unwritten - max(max_concurrency, FREE_OUTCOMES))
     most = min(max(max_concurrency // 2, _SLOTS_CLAIMED_AT_ONCE), LARGEST_CLAIM)
     return max(0, min(max_concurrency - running - waiting, most))
 

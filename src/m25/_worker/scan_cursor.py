@@ -19,6 +19,9 @@ from .._store.protocol import JobRow, Position
 _SHORTEST_GAP: Final = 1.0
 #: After a claim from the start that took t, the next one waits 20 t.
 _GAP_PER_DURATION: Final = 20.0
+#: The cursor has a position in so many priorities at most, those from which jobs came last: each
+#: costs a claim an index probe. Where there are more, a claim goes on behind the last of them.
+_MOST_PRIORITIES: Final = 50
 
 
 class ScanCursor:
@@ -46,8 +49,13 @@ class ScanCursor:
         if not after:
             gap = max(_SHORTEST_GAP, _GAP_PER_DURATION * (now - began))
             self._start_over_at = now + min(gap, self._longest_gap)
-        for row in rows:
+        # By priority, the last of its rows.
+        for priority, row in {row.priority: row for row in rows}.items():
             run_at = row.created_at if row.scheduled_at is None else row.scheduled_at
             # A `run_at` of "Infinity" or "-Infinity" is no position to go on from.
             if run_at[-1].isdigit():
-                self._by_priority[row.priority] = Position(row.priority, run_at, row.id)
+                # At the end of the mapping are those that came last.
+                self._by_priority.pop(priority, None)
+                self._by_priority[priority] = Position(priority, run_at, row.id)
+        while len(self._by_priority) > _MOST_PRIORITIES:
+            del self._by_priority[next(iter(self._by_priority))]

@@ -15,16 +15,24 @@ from typing import Any, Final
 import trio
 
 from .._crash import type_name
-from .._events import OutcomeRefused, OutcomeUnstorable, ProgressRefused, ResultDiscarded
+from .._events import (
+    OutcomeRefused,
+    OutcomeUnstorable,
+    ProgressRefused,
+    ResultDiscarded,
+    RetryCancelled,
+)
 from .._job import FailureReason
+from .._lifecycle import has_next_attempt
 from .._progress import ProgressNotes
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, without_rows
-from .._store.protocol import ClaimedJob, Release, WriteResult
+from .._store.protocol import ClaimedJob, Release, WriteResult, Written
 from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
+from .outcomes import emit_cancelled
 
 #: How long what was locked waits before it is tried again, in seconds: less than a second, so that
 #: it is written within one once nobody has it locked.
@@ -95,15 +103,18 @@ class Settler:
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
             for each in owed:
-                if results.get(each.outcome.id) is WriteResult.FENCED:
+                result = results.get(each.outcome.id)
+                if result is WriteResult.FENCED:
                     self._runtime.events.emit(ResultDiscarded(**self._facts(each)))
+                elif result is WriteResult.SETTLED and self._was_to_be_retried(each):
+                    self._runtime.events.emit(RetryCancelled(**self._facts(each)))
             if WriteResult.RETRIED in results.values():
                 hints.work(name)
                 hints.survey.set()
         if releases:
-            answer = await self._runtime.store.release(
-                [job for job in releases if job.id not in unnoted], [name]
-            )
+            jobs = [job for job in releases if job.id not in unnoted]
+            answer = await self._runtime.store.release(jobs, [name])
+            await self._tell_cancelled(jobs, answer)
             self._ledger.released(releases, answer.locked | unnoted)
             hints.work(name, rewind=True)
 
@@ -147,6 +158,37 @@ class Settler:
             locked |= await self._report({job: each})
         return locked
 
+    async def _tell_cancelled(self, releases: Sequence[Release], answer: Written) -> None:
+        """Tell of the releases that have ended their jobs as cancelled.
+
+        A release that finds another claim, or none, may be the repeat of one whose answer was lost.
+        """
+        ours = answer.ids - answer.to_cancel
+        ids = [
+            each.id
+            for each in releases
+            # What is cancelled for a reason of this process's own was told by whoever had it.
+            if each.cancel_reason is None and each.id not in ours and each.id not in answer.locked
+        ]
+        if ids:
+            for row in (await self._runtime.store.get(ids)).values():
+                if row.id in answer.to_cancel or row.cancel_requested_at is not None:
+                    emit_cancelled(self._runtime, row)
+
+    def _was_to_be_retried(self, owed: Owed) -> bool:
+        """Whether the retry rule has another attempt follow, as the event of its end has said."""
+        outcome = owed.outcome
+        if outcome.failure_reason is None or outcome.next_attempt_id is None:
+            return False
+        reason = FailureReason(outcome.failure_reason)
+        return has_next_attempt(
+            reason,
+            attempt=owed.attempt,
+            max_attempts=owed.max_attempts,
+            losses=owed.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
+            allowed_losses=self._queue.allowed_losses,
+        )
+
     async def _settle(self, owed: Sequence[Owed]) -> dict[str, WriteResult]:
         outcomes = [each.outcome for each in owed]
         try:
@@ -170,7 +212,12 @@ class Settler:
             crash_type=type_name((refused.__cause__ or refused).__class__),
             crash_message=refused.brief,
             crash_traceback=None,
-            next_attempt_id=outcome.next_attempt_id or self._runtime.make_id(),
+            next_attempt_id=(
+                self._runtime.make_id()
+                if outcome.failure_reason is None
+                # Of a failure: what was given up still is.
+                else outcome.next_attempt_id
+            ),
         )
         try:
             results = await self._runtime.store.settle([failed], self._queue.allowed_losses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import attrs
 import trio
 
 from .._batcher import Batcher
@@ -14,11 +15,15 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, Locked, Started
 from ..pg._backoff import Backoff
-from .executor import NotOurs
 
 #: How long a job whose row somebody has locked waits before it asks again, in seconds.
 _FIRST_RETRY: Final = 0.1
 _LONGEST_RETRY: Final = 0.8
+
+
+@attrs.frozen
+class NotOurs:
+    """The answer to a start that came too late: the claim is fenced."""
 
 
 class Starter:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobSwept, ReservationSwept
+from .._events import CancelSwept, JobSwept, ReservationSwept
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -88,7 +88,9 @@ class Sweeper:
             "attempt": job.attempt,
             "max_attempts": job.max_attempts,
         }
-        if job.failure_reason is None:
+        if job.is_cancelled:
+            self._runtime.events.emit(CancelSwept(**facts))
+        elif job.failure_reason is None:
             self._runtime.events.emit(ReservationSwept(**facts))
         else:
             self._runtime.events.emit(

@@ -25,6 +25,7 @@ from typing import Any, Final
 import attrs
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from .. import pg
 from .._errors import DatabaseNotMigrated, DatabaseTooNew, MigrationError
@@ -137,7 +138,9 @@ def latest_version() -> datetime:
 async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> SchemaVersion | None:
     """How far the schema in this database has been migrated; `None` where there is none."""
     table = sql.Identifier(schema, "version")
-    cursor = await connection.execute("select to_regclass(%s) is not null", [table.as_string(None)])
+    # Not as a caller's own connection makes its cursors, and its rows.
+    cursor = pg.AsyncCursor(connection, row_factory=tuple_row)
+    await cursor.execute("select to_regclass(%s) is not null", [table.as_string(None)])
     row = await cursor.fetchone()
     if row is None or not row[0]:
         return None
@@ -148,7 +151,8 @@ async def read_version(connection: pg.AsyncConnection[Any], schema: str) -> Sche
         " to_char(max(coalesce((to_jsonb(step) ->> 'works_from')::timestamptz, version))"
         " at time zone 'UTC', {format}) from {table} as step"
     ).format(format=sql.Literal('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), table=table)
-    row = await (await connection.execute(latest)).fetchone()
+    await cursor.execute(latest)
+    row = await cursor.fetchone()
     if row is None or not row[0]:
         return None
     return SchemaVersion(datetime.fromisoformat(row[0]), datetime.fromisoformat(row[1]))

@@ -62,8 +62,14 @@ class Background:
         self._nursery.cancel_scope.cancel()
         if exc_val is None or _is_cancelled(exc_val):
             return bool(await self._manager.__aexit__(exc_type, exc_val, exc_tb))
-        # A nursery that is not told of the exception does not wrap it in a group.
-        await self._manager.__aexit__(None, None, None)
+        try:
+            # A nursery that is not told of the exception does not wrap it in a group.
+            await self._manager.__aexit__(None, None, None)
+        except BaseException as error:
+            # Where a scope around it is cancelled, the exception must not be lost for that. The
+            # cancellation comes again, at the next checkpoint.
+            if not _is_only_cancelled(error):
+                raise
         return False
 
 
@@ -71,4 +77,11 @@ def _is_cancelled(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return any(_is_cancelled(each) for each in group.exceptions)
+    return isinstance(error, trio.Cancelled)
+
+
+def _is_only_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(_is_only_cancelled(each) for each in group.exceptions)
     return isinstance(error, trio.Cancelled)

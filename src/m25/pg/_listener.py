@@ -216,7 +216,7 @@ class Listener:
         self._subscribers.add(subscriber)
         self._change()
         try:
-            async with receive:
+            with receive:
                 yield receive
         finally:
             self._subscribers.discard(subscriber)

@@ -126,6 +126,11 @@ class Pool(Generic[C]):
         self._nursery = None
         try:
             await self._shut_down()
+        except trio.Cancelled:
+            # An exception of the block must not be lost for that. The cancellation comes again, at
+            # the next checkpoint.
+            if exc_val is None:
+                raise
         finally:
             try:
                 stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)

@@ -225,7 +225,7 @@ class MemoryStore(Store):
         refuse_connection(connection)
         while id in self._table.locked:
             await self._unlocked.park()
-        async with self._way.call("cancel") as now:
+        async with self._way.call("cancel", is_awaited=True) as now:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
                 return None
@@ -402,6 +402,7 @@ class MemoryStore(Store):
                     row,
                     started_at=started_at,
                     deadline=deadline,
+                    setup_failures=None,
                     lease_expires_at=now + lease // MICROSECOND,
                 )
                 answers.append(Started(row.id, seconds(started_at), seconds(deadline)))

@@ -217,14 +217,16 @@ class Table:
             position.priority: (position.priority, microseconds(position.run_at), position.id)
             for position in after
         }
+        last = max(positions, default=0)
         due: list[Key] = []
         for start, end in _levels(pending):
             if positions:
-                position = positions.get(pending[start][0])
-                if position is None:
-                    continue
-                start = bisect_right(pending, position, start, end)  # noqa: PLW2901
-                if start == end:
+                position = positions.get(priority := pending[start][0])
+                if position is not None:
+                    start = bisect_right(pending, position, start, end)  # noqa: PLW2901
+                    if start == end:
+                        continue
+                elif priority <= last:
                     continue
             due_end = bisect_left(pending, (pending[start][0], now + 1, ""), start, end)
             for at in range(start, due_end):

@@ -1,30 +1,66 @@
--- The same as claim.sql, starting where the latest claims ended: at a position for each priority.
+-- The same as claim.sql, starting where the latest claims ended: at a position for each of some
+-- priorities. Where the jobs behind these are too few, it goes on in the priorities that follow the
+-- last of them, as claim.sql does.
 -- While a transaction is held open anywhere, the entries of all that was claimed since stay in the
 -- index, and a claim from the start walks over every one of them. What lies before the positions (a
 -- row that was committed late, released, or is of another priority) is not seen by this: claims from
 -- the start come often enough.
 -- Safe under concurrency for the same reasons.
-with position as (
+with recursive position as (
     select *
     from unnest(
         %(priority)s::smallint[], %(run_at)s::float8[], %(id)s::uuid[]
     ) as p (priority, seconds, id)
 ),
-due as materialized (
-    select candidate.id
-    from position
-    cross join lateral (
-        select job.id from {schema}.job
+level (priority) as (
+    (
+        select priority from {schema}.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
-            and job.priority = position.priority
-            and (run_at, job.id) > (
-                timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
-            )
-            and run_at <= now()
-        order by run_at, job.id
-        limit %(limit)s::bigint
-        for no key update skip locked
+            and priority > (select max(priority) from position)
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from {schema}.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+due as materialized (
+    select candidate.id
+    from (
+        select behind.id
+        from position
+        cross join lateral (
+            select job.id from {schema}.job
+            where queue_name = %(queue_name)s::text
+                and status = 'pending'
+                and job.priority = position.priority
+                and (run_at, job.id) > (
+                    timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
+                )
+                and run_at <= now()
+            order by run_at, job.id
+            limit %(limit)s::bigint
+            for no key update skip locked
+        ) as behind
+        union all
+        select following.id
+        from level
+        cross join lateral (
+            select job.id from {schema}.job
+            where queue_name = %(queue_name)s::text
+                and status = 'pending'
+                and job.priority = level.priority
+                and run_at <= now()
+            order by run_at, job.id
+            limit %(limit)s::bigint
+            for no key update skip locked
+        ) as following
+        where level.priority is not null
     ) as candidate
     limit %(limit)s::bigint
 ),

@@ -11,6 +11,8 @@ started as (
             deadline,
             {deadline}
         ),
+        -- What has failed since then fails in a row anew.
+        setup_failures = null,
         lease_expires_at = now() + %(lease)s::interval
     where id = any(array(select id from held))
     returning id, started_at, deadline

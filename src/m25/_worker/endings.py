@@ -1,0 +1,73 @@
+"""Why an executor was cancelled, and why it has left no outcome."""
+
+from __future__ import annotations
+
+import enum
+from datetime import timedelta
+from typing import Final
+
+import attrs
+
+from .._store.protocol import CancelRequest
+
+
+class Unfinished(enum.Enum):
+    """Why there is no outcome to write."""
+
+    #: The executor was cancelled from outside: the job is released, its attempt not counted.
+    CUT_SHORT = "cut short"
+    #: `setup` failed or took too long: the job is released, its attempt not counted, and the queue
+    #: waits before it claims again.
+    NOT_INITIALISED = "not initialised"
+    #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
+    #: be written.
+    FENCED = "fenced"
+    #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
+    CANCELLED = "cancelled"
+
+
+@attrs.frozen
+class Snoozed:
+    """There is no outcome to write: the handler has put its job off, the attempt not counted."""
+
+    delay: timedelta
+
+
+class CancelReason(enum.Enum):
+    """Why an executor was cancelled by its manager, as its handler is told.
+
+    A deadline is the scope's own, and not here.
+    """
+
+    #: The executor left too many heartbeats unanswered.
+    UNRESPONSIVE = "unresponsive: its heartbeats were not answered"
+    #: The database says that the claim is not ours any more.
+    FENCED = "claim lost: another process has the job, or it has ended"
+    #: Somebody asked for it. The claim holds, and what the handler still does counts.
+    ASKED_FOR = "cancel asked for"
+    #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
+    #: was ended without waiting for it.
+    OVERRAN = "overran"
+
+
+#: With these a claim is kept alive: what its handler leaves is still to be written.
+KEPT: Final = (None, CancelReason.ASKED_FOR)  # rule: what is being cancelled is kept alive
+
+
+class InThread(enum.Enum):
+    """Where a handler that runs in a thread is."""
+
+    #: Not there, or not any more.
+    NO = "no"
+    YES = "yes"
+    #: It is there although its deadline has passed, and an event said so.
+    LATE = "late"
+    #: The executor was cancelled, and the thread goes on by itself.
+    ABANDONED = "abandoned"
+
+
+def words_of(request: CancelRequest) -> str:
+    """What the handler is told of a request to cancel its job."""
+    by = "" if request.by is None else f" by {request.by!r}"
+    why = "" if request.reason is None else f": {request.reason}"
+    return f"{CancelReason.ASKED_FOR.value}{by}{why}"

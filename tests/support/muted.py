@@ -1,0 +1,28 @@
+"""A store in memory whose workers are notified of nothing, as behind a transaction pooler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from m25._store.memory import MemoryStore
+from m25._store.protocol import CancelAsked
+
+
+class MutedStore(MemoryStore):
+    """The store: nobody who listens hears anything."""
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        queue_names: Sequence[str],
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+        await trio.lowlevel.checkpoint()
+        yield _nothing()
+
+
+async def _nothing() -> AsyncGenerator[None]:
+    await trio.sleep_forever()
+    yield None
