@@ -302,7 +302,7 @@ async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
     await m.get_job(with_two, "0190d3a0-0000-7000-8000-000000000001")
     await m.get_job(with_two, id.value)
     await m.cancel_job(with_two, record.id)
-    await m.cancel_job(with_two, record.id, running=True, by="ada", reason="no")
+    await m.cancel_job(with_two, record.id, running=True, by="ada", reason="no", wait=True)
     assert_type(m25.JobId.parse("0190d3a0-0000-7000-8000-000000000001"), m25.JobId)
     assert_type(id.value, UUID)
     takes_uuid(id)
