@@ -4,6 +4,8 @@
     └─ m25.open(conn)              the pool, and one nursery
        ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
        │  └─ notifier              notifies workers of new work, many jobs at once
+       ├─ waiters                  while anybody waits for a job: asks for all jobs that are
+       │                           waited for, and listens for their ends
        └─ services                 once started, here or in a nursery of the caller's; the store
           │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these
@@ -118,8 +120,8 @@ class Services:
             async with trio.open_nursery() as nursery:
                 deadline = trio.current_time() + start_timeout
                 if followed:
-                    # rule: a queue's on_failure is known before its first claim
                     self._start(services, "announcer", announcer.run)
+                    # rule: a queue's on_failure is known before its first claim
                     await _wait_until_announced(announcer, followed[0], start_timeout)
                 await _start_managers(managers, nursery, deadline, start_timeout)
                 if managers:

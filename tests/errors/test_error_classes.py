@@ -9,6 +9,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,13 @@ VALUES: dict[str, Any] = {
     "path": ".lines[3].price",
     "queue_name": "letters",
     "reason": "is no number",
+    "record": m25.JobRecord(
+        id=JobId(UUID(int=6)),
+        queue_name="emails",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        input="ada",
+        timeout=timedelta(seconds=1),
+    ),
     "seconds": 5.0,
     "status": JobStatus.SUCCEEDED,
     "unique_key": "ada",
@@ -147,6 +155,8 @@ def test_what_people_catch_is_at_the_top() -> None:
         "GiveUp",
         "InvalidState",
         "JobCancelError",
+        "JobCancelled",
+        "JobFailed",
         "JobRecordFetchError",
         "JobTimeout",
         "M25Error",
