@@ -447,6 +447,7 @@ class M25:
         running: bool = False,
         by: str | None = None,
         reason: str | None = None,
+        wait: bool = False,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
         """Cancel a job, and return it. The id of any of its attempts names the job.
@@ -468,6 +469,9 @@ class M25:
             running: whether a job that is claimed is to be cancelled, too.
             by: who asks for it, for the record, the log and the handler: at most 1,000 characters.
             reason: why, likewise. Of several requests for a claimed job the first counts.
+            wait: whether to return once the job has ended, with the record in which it did; it may
+                have succeeded or failed before the cancel reached it. There is no limit on the
+                wait; set one with `trio.fail_after`. Cancelled, it leaves the request as it is.
             connection: one of yours, in whose transaction it is cancelled, or asked for.
 
         Raises:
@@ -478,12 +482,18 @@ class M25:
             JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
                 as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
-            ValueError: `by` or `reason` is no text that the database can hold, or is too long.
+            ValueError: `by` or `reason` is no text that the database can hold, or is too long; or
+                it is to wait with a connection of yours: nobody hears of it before your commit.
             ClientClosed: the block was left.
         """
         self._check_usable("cancel_job")
         id = as_job_id(id)
         check_connection(connection)
+        if wait and connection is not None:
+            raise ValueError(
+                "cancel_job cannot wait with a connection of yours: nobody hears of the cancel before"
+                " your transaction is committed; wait afterwards, with m.wait"
+            )
         check_words("by", by)
         check_words("reason", reason)
         call = CancelCall(
@@ -494,6 +504,8 @@ class M25:
                 row = await call.run(running=running)
             except StatementFailed as failure:
                 raise_query_error(failure)
+            if wait and row.cancelled_at is None:
+                return await self._results.wait(queue, id)
             return decode_record(row, queue)
         except JobRecordFetchQueryError as error:
             raise JobCancelQueryError(error) from error

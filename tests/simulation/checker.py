@@ -5,7 +5,10 @@ The numbers are those of the invariants in the documentation of the guarantees.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+import math
+import random
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -13,11 +16,15 @@ from types import MappingProxyType
 
 import attrs
 
+from m25 import exponential
 from m25._lifecycle import FINAL, FailureReason, derive_status, has_next_attempt
 from m25._store.protocol import JobRow
 from m25._timestamps import timestamp_from_text
 
 _FINAL = {status.value for status in FINAL}
+
+#: How the queues try jobs again that have no numbers of their own.
+BACKOFF = exponential(0.5, factor=3, cap=4, jitter=0)
 
 
 @attrs.define(eq=False)
@@ -38,6 +45,11 @@ class Run:
     ended: str | None = None
     #: When it returned.
     returned: datetime | None = None
+    #: In how many seconds it asked to be tried again, if it did.
+    asked: float | None = None
+    gave_up: bool = False
+    #: Whether it has put its job off.
+    put_off: bool = False
 
 
 @attrs.frozen
@@ -83,7 +95,11 @@ def violations(
         for row in rows
         if row.id in cancelled and row.status != "cancelled"
     ]
-    problems += _chain_problems(rows, by_id, allowed_losses)
+    # By row, the run whose outcome it has, if one that had its claim has ended.
+    last = {run.job_id: run for run in runs if run.ended and run.token == tokens.get(run.job_id)}
+    put_off = {run.job_id for run in runs if run.put_off}
+    problems += _chain_problems(rows, by_id, last, put_off, allowed_losses)
+    problems += _failure_problems(rows)
     problems += _cancel_problems(rows, by_job, asked)
     problems += [
         f"7: {run.job_id} began at {run.began}, before {run.run_at}"
@@ -187,8 +203,45 @@ def _cancel_problems(
     return problems
 
 
+def _delay(previous: JobRow, run: Run | None) -> float:
+    """In how many seconds the next attempt is to follow this one."""
+    if previous.failure_reason == "heartbeat_timeout":
+        # What was lost with its process is followed at once.
+        return 0.0
+    if run is not None and run.asked is not None and previous.failure_reason == "crash":
+        return run.asked
+    if previous.own_retry:
+        return float(previous.retry_delay)
+    counted = previous.attempt - previous.losses
+    return BACKOFF.after(counted, random.Random(0)).total_seconds()
+
+
+def _failure_problems(rows: Sequence[JobRow]) -> list[str]:
+    """Of each chain that has failed one job tells, and of no other, where its queue asks for it."""
+    followed = {row.previous_attempt_id for row in rows}
+    failed = Counter(
+        row.original_attempt_id or row.id
+        for row in rows
+        if row.queue_name == "plain" and row.status == "failed" and row.id not in followed
+    )
+    told = Counter(
+        json.loads(row.input)["job_id"]
+        for row in rows
+        if row.queue_name == "alerts" and row.attempt == 1
+    )
+    return [
+        f"4: {id} has failed {failed[id]} times, and was told {told[id]} times"
+        for id in {*failed, *told}
+        if failed[id] != told[id]
+    ]
+
+
 def _chain_problems(
-    rows: Sequence[JobRow], by_id: dict[str, JobRow], allowed_losses: int
+    rows: Sequence[JobRow],
+    by_id: Mapping[str, JobRow],
+    last: Mapping[str, Run],
+    put_off: AbstractSet[str],
+    allowed_losses: int,
 ) -> list[str]:
     problems: list[str] = []
     followers: dict[str, list[str]] = defaultdict(list)
@@ -210,10 +263,10 @@ def _chain_problems(
             problems.append(f"4: {row.id} follows {previous.id}, which is {previous.status}")
         elif row.scheduled_at is not None and previous.finished_at is not None:
             delay = float(row.scheduled_at) - float(previous.finished_at)
-            # What was lost with its process is followed at once.
-            lost = previous.failure_reason == "heartbeat_timeout"
-            asked = 0.0 if lost else float(row.retry_delay)
-            if abs(delay - asked) > 1e-3:
+            asked = _delay(previous, last.get(previous.id))
+            # It may have been put off since.
+            late = math.inf if row.id in put_off else 1e-3
+            if not -1e-3 < delay - asked < late:
                 problems.append(f"7: {row.id} follows after {delay} s, not {asked}")
     problems += [
         f"4: {id} is followed by {sorted(each)}" for id, each in followers.items() if len(each) > 1
@@ -228,8 +281,10 @@ def _chain_problems(
             losses=row.losses,
             allowed_losses=allowed_losses,
         )
-        # What is to be cancelled is not tried again.
-        follows = follows and row.cancel_requested_at is None
+        # What is to be cancelled is not tried again, nor what was given up.
+        run = last.get(row.id)
+        gave_up = run is not None and run.gave_up and row.failure_reason == run.ended
+        follows = follows and row.cancel_requested_at is None and not gave_up
         if follows and row.id not in followers:
             problems.append(f"4: {row.id} failed, has attempts left, and none follows")
         if not follows and row.id in followers:

@@ -28,13 +28,15 @@ from m25._store.protocol import Release
 from support.claims import claim_token
 from support.failing import connection_lost
 
-from .checker import Asked, End, Run, lock_violations, violations, wait_violations
+from .checker import BACKOFF, Asked, End, Run, lock_violations, violations, wait_violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
 PATIENCE = 3_000.0
 
 QUEUES = ("plain", "with setup")
+#: What is told of the failures of the first of them.
+ALERTS = "alerts"
 
 #: How long a claim of theirs lasts without a heartbeat, in seconds.
 LEASE = 3.0
@@ -169,6 +171,8 @@ class History:
     cancelled: set[str] = attrs.field(factory=set)
     #: By id, the rows for which a cancel was acknowledged: when that was, and what claim they had.
     asked: dict[str, Asked] = attrs.field(factory=dict)
+    #: Ids of rows whose handler has put its job off, which it does once.
+    snoozed: set[str] = attrs.field(factory=set)
     #: Ids of rows that a stranger has locked for a while.
     locked: set[str] = attrs.field(factory=set)
     #: The jobs that a client waits for, each with its queue's name.
@@ -223,6 +227,18 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
             case "crash":
                 run.ended = "crash"
                 raise ValueError(run.number)
+            case "again":
+                run.ended = "crash"
+                run.asked = 0.7
+                raise m25.RetryAfter(run.asked)
+            case "give up":
+                run.ended = "error"
+                run.gave_up = True
+                raise m25.GiveUp("no") from Declared(run.number)
+            case "snooze" if run.job_id not in history.snoozed:
+                history.snoozed.add(run.job_id)
+                run.put_off = True
+                raise m25.Snooze(1.3)
         run.ended = "succeeded"
         run.returned = history.store.now()
         return str(run.number)
@@ -235,6 +251,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
         "allowed_heartbeat_misses": 2,
         "allowed_losses": 3,
         "cancel_grace": 1.5,
+        "retry": m25.Retry(max_attempts=3, delay=BACKOFF),
         **CODECS,
     }
 
@@ -248,7 +265,15 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
     async def work_with(order: Order, _: None) -> str:
         return await work(order)
 
-    plain = m25.Queue(QUEUES[0], handler_function=work, errors=(Declared,), **options)
+    async def alert(failed: m25.FailedJob) -> str:
+        return await work(Order(0, (0.1,), ("ok",)))
+
+    alerts = m25.Queue(
+        ALERTS, handler_function=alert, **{**options, "input_to_json": dict, "input_decoder": dict}
+    )
+    plain = m25.Queue(
+        QUEUES[0], handler_function=work, errors=(Declared,), on_failure=alerts, **options
+    )
     two_step = m25.Queue(
         QUEUES[1],
         handler_function=work_with,
@@ -258,7 +283,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
         reserved_timeout=4,
         **options,
     )
-    return [plain, two_step]
+    return [plain, two_step, alerts]
 
 
 async def live(history: History, process: Process, until: trio.Event) -> None:
@@ -335,7 +360,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
     rng = history.rng
     view = View(history.store, process)
     async with open_on(view, grace=timedelta(0), rng=process.rng) as m:
-        both = queues(history, process)
+        *both, _ = queues(history, process)
         for number in range(min(rng.randint(4, MOST_JOBS), process.limits.jobs)):
             await trio.sleep(rng.uniform(0, 2))
             attempts = rng.randint(1, 3)
@@ -347,11 +372,14 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     for _ in range(attempts)
                 ),
             )
+            delay = rng.choice((0, 0, 1.5))
+            own = number % 3 != 0
             job = m25.Job(
-                order,
+                _with_requests(order, history.seed),
                 id=m25.JobId(make_id()),
-                max_attempts=attempts,
-                retry_delay=rng.choice((0, 0, 1.5)),
+                # Without numbers of its own it has its queue's.
+                max_attempts=attempts if own else None,
+                retry_delay=delay if own else 0,
                 timeout=rng.choice((None, 3.0, 0.5)),
                 priority=rng.choice((0, 0, 1, -1)),
                 unique_key=rng.choice((None, None, f"key {number % 3}")),
@@ -380,6 +408,15 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     pass
                 else:
                     history.cancelled.add(str(job.id))
+
+
+def _with_requests(order: Order, seed: int) -> Order:
+    """The order, with some of what its handler may raise about its own job."""
+    # Of its own, so that the rest of the history is the same without it.
+    rng = random.Random(f"requests {seed} {order.number}")
+    asked = ("snooze", "give up", "again")
+    ends = tuple(rng.choice(asked) if rng.random() < 0.25 else end for end in order.ends)
+    return attrs.evolve(order, ends=ends)
 
 
 async def wait_for_all(history: History, process: Process) -> None:
@@ -512,8 +549,8 @@ async def _history(seed: int, limits: Limits) -> History:
             end.set()
         nursery.cancel_scope.cancel()
     for process in processes:
-        # Each of its two queues may run that many.
-        if process.most_running > 6:
+        # Each of its three queues may run that many.
+        if process.most_running > 9:
             history.problems.append(f"6: {process.name} ran {process.most_running} at once")
     history.problems += violations(
         history.store.rows(),

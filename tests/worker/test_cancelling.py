@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,12 +21,13 @@ from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import CancelRequest
 from m25._worker.endings import words_of
+from support.cpu import endless
 from support.failing import connection_lost, failing, once
 from support.insides import store_of
 from support.muted import MutedStore
 from support.processes import worker
 from support.told import told
-from support.waiting import chain, ended, eventually, rows
+from support.waiting import PATIENCE, chain, ended, eventually, rows
 
 CANCELLED, FAILED, SUCCEEDED = (
     m25.JobStatus.CANCELLED,
@@ -376,7 +378,60 @@ async def test_a_thread_that_is_cancelled_ends_by_itself_within_the_grace(dsn: s
         assert (await ended(m, slow, id)).status is SUCCEEDED
 
 
+async def test_a_thread_that_goes_on_is_left_to_itself_after_the_grace(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "m25")
+    begun, go = trio.Event(), threading.Event()
+
+    @m25.queue("slow", runs="thread", cancel_grace=0.2)
+    def slow(number: int) -> int:
+        trio.from_thread.run_sync(begun.set)
+        go.wait()
+        return number
+
+    async with running(dsn, slow) as (m, id):
+        await begun.wait()
+        await m.cancel_job(slow, id, running=True)
+        assert (await ended(m, slow, id)).status is CANCELLED
+        go.set()
+    assert set(told(caplog, id)) == {"JobCancelOverran", "JobCancelled", "ResultDiscarded"}
+
+
+async def test_a_process_that_is_cancelled_is_killed(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    async with m25.open(dsn) as m:
+        m.add_queue(endless)
+        await m.start(PATIENCE)
+        id = (await m.enqueue(endless, str(path))).id
+
+        async def is_at_work() -> bool:
+            return path.exists()
+
+        await eventually(is_at_work)
+        await m.cancel_job(endless, id, running=True)
+        with trio.fail_after(endless.cancel_grace.total_seconds() / 2):
+            assert (await ended(m, endless, id)).status is CANCELLED
+
+
 # Together with deadlines, stops and lost claims
+
+
+async def test_a_job_that_is_lost_while_it_is_being_cancelled_is_fenced_and_told_once(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "m25")
+    handler = Handler(returning, takes=0.5)
+    async with begun(dsn, handler, heartbeat_interval=0.1) as (m, slow, id):
+        await m.cancel_job(slow, id, running=True)
+
+        async def cancelled() -> bool:
+            return bool(handler.reasons)
+
+        await eventually(cancelled)
+        await rows(dsn, "update m25.job set claim_token = null")
+        await handler.over.wait()
+    assert told(caplog, id) == ["ClaimFenced", "ResultDiscarded"]
 
 
 async def test_a_cancel_that_comes_after_the_deadline_is_too_late(

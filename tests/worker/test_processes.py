@@ -188,6 +188,21 @@ async def test_a_stop_that_cannot_wait_kills_the_process_and_releases_the_job(
     assert told(caplog, record.id) == ["JobReleased"]
 
 
+async def test_a_cancel_kills_the_process(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    async with m25.open(dsn) as m:
+        m.add_queue(endless)
+        await m.start(PATIENCE)
+        record = await m.enqueue(endless, str(path))
+        pid = await pid_in(path)
+        asked = trio.current_time()
+        await m.cancel_job(endless, record.id, running=True)
+        job = await ended(m, endless, record.id)
+        assert job.status is m25.JobStatus.CANCELLED
+        assert not is_alive(pid)
+        assert trio.current_time() - asked < 2
+
+
 async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Path) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(work)

@@ -354,6 +354,8 @@ class Executor:
             if raised is not None:
                 self._emit_raised_while_cancelled(raised)
             return Unfinished.CANCELLED
+        if raised is not None and isinstance(request_of(raised), Snooze):
+            return Unfinished.CANCELLED
         if raised is not None:  # rule: who raises while being cancelled has failed
             return outcomes.raised(self, raised)
         if self._scope.cancelled_caught and not self._has_returned:

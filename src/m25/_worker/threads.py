@@ -8,7 +8,6 @@ left to itself, and its attempt failed.
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -19,18 +18,6 @@ from .._running_job import current_attempt
 
 if TYPE_CHECKING:
     from .executor import Executor
-
-
-class InThread(enum.Enum):
-    """Where a handler that runs in a thread is."""
-
-    #: Not there, or not any more.
-    NO = "no"
-    YES = "yes"
-    #: It is there although its deadline has passed, and an event said so.
-    LATE = "late"
-    #: The executor was cancelled, and the thread goes on by itself.
-    ABANDONED = "abandoned"
 
 
 class Threads:
