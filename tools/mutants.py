@@ -380,6 +380,30 @@ MUTANTS = (
         ("tests/store/test_store_sweep.py",),
     ),
     Mutant(
+        4,
+        "a delay grows by what was lost",
+        (Rule("what was lost makes no delay longer", "counted = row.attempt"),),
+        ("tests/worker/test_retrying.py",),
+    ),
+    Mutant(
+        4,
+        "what is given up is tried again",
+        (Rule("what is given up ends", "pass"),),
+        ("tests/worker/test_retrying.py",),
+    ),
+    Mutant(
+        4,
+        "what is put off is counted",
+        (Rule("what is put off is not counted", "return crash(executor, snooze)"),),
+        ("tests/worker/test_retrying.py", "tests/simulation/test_simulation.py"),
+    ),
+    Mutant(
+        4,
+        "a queue runs before the database knows whom to tell of its failures",
+        (Rule("a queue's on_failure is known before its first claim"),),
+        ("tests/worker/test_on_failure.py",),
+    ),
+    Mutant(
         5,
         "a unique key is held by many",
         (

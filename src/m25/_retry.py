@@ -143,19 +143,22 @@ def _rule(value: object, name: str) -> Checked:
     return as_timedelta(value, name, InvalidQueue, zero=True)
 
 
-def _delay(value: object) -> Any:
-    if isinstance(value, _GiveUp):
+# Their parameters have the types that type checkers are to allow; anything may come all the same.
+
+
+def _delay(value: RetryDelay) -> RetryDelay:
+    if cast("object", value) is GIVE_UP:
         raise InvalidQueue("Retry: delay cannot be GIVE_UP; max_attempts=1 gives up each time")
-    return _rule(value, "Retry: delay")
+    return cast("RetryDelay", _rule(value, "Retry: delay"))
 
 
-def _on(value: object) -> Any:
-    if not isinstance(value, Mapping):
+def _on(value: Mapping[type[Exception], RetryRule]) -> Mapping[type[Exception], RetryRule]:
+    if not isinstance(cast("object", value), Mapping):
         raise InvalidQueue(
             "Retry: on must be a mapping from exception classes to what follows them, not"
             f" {value!r:.80}"
         )
-    rules: dict[type[Exception], Checked] = {}
+    rules: dict[type[Exception], RetryRule] = {}
     for cls, rule in cast("Mapping[object, object]", value).items():
         if not (isinstance(cls, type) and issubclass(cls, Exception)):
             raise InvalidQueue(f"Retry: on must have exception classes as keys, not {cls!r:.80}")

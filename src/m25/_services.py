@@ -120,8 +120,8 @@ class Services:
             async with trio.open_nursery() as nursery:
                 deadline = trio.current_time() + start_timeout
                 if followed:
-                    # rule: a queue's on_failure is known before its first claim
                     self._start(services, "announcer", announcer.run)
+                    # rule: a queue's on_failure is known before its first claim
                     await _wait_until_announced(announcer, followed[0], start_timeout)
                 await _start_managers(managers, nursery, deadline, start_timeout)
                 if managers:

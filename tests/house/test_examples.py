@@ -34,6 +34,13 @@ PRINTED = {
         "closed once",
         "pages, as the program is stopping",
     ],
+    "retrying.py": [
+        "call 1 for sea.jpg is attempt 1",
+        "call 2 for sea.jpg is attempt 2",
+        "call 3 for sea.jpg is attempt 3",
+        "call 4 for sea.jpg is attempt 3",
+        "told: sea.jpg has failed after 3 attempts, ValueError: no such file",
+    ],
     "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
     "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
 }

@@ -1,4 +1,4 @@
-"""The examples of `docs/handlers.md` are programs that print what the page says."""
+"""The examples of these pages are programs that print what the page says."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from pathlib import Path
 import pytest
 import trio
 
-PAGE = (Path(__file__).parents[2] / "docs" / "handlers.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("handlers.md", "retrying.md")}
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
-EXAMPLES = list(EXAMPLE.finditer(PAGE))
+EXAMPLES = {
+    f"{name}-at-{example.start()}": example
+    for name, page in PAGES.items()
+    for example in EXAMPLE.finditer(page)
+}
 
 
 def test_no_example_is_left_out() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python")
+    assert len(EXAMPLES) == sum(page.count("```python") for page in PAGES.values())
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: f"at-{each.start()}")
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
 async def test_an_example_prints_what_the_page_says(example: re.Match[str], tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(example["code"])

@@ -40,6 +40,12 @@ def work(order: Order) -> dict[str, Any]:
             raise Declined("no money", order)
         case "crash":
             raise ValueError("it broke")
+        case "give up":
+            raise m25.GiveUp("no use")
+        case "again":
+            raise m25.RetryAfter(40) from Declined("later", order)
+        case "put off":
+            raise m25.Snooze(50)
         case "exit":
             sys.exit(3)
         case "die":

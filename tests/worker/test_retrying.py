@@ -18,6 +18,7 @@ import m25
 import m25.testing
 from m25 import GIVE_UP, FailureReason, JobStatus, Retry, exponential
 from m25._store.protocol import SweptQueue
+from support.cpu import Declined, Order, work
 from support.told import told
 from support.waiting import chain, ended, eventually
 
@@ -386,6 +387,24 @@ async def test_a_job_is_put_off_and_the_attempt_does_not_count(
     assert "put off for 3600 s: job" in caplog.text
 
 
+async def test_a_job_that_was_put_off_can_be_enqueued_again() -> None:
+    @m25.queue("patient")
+    async def patient(number: int) -> None:
+        raise m25.Snooze(60)
+
+    async with m25.testing.open() as m:
+        m.add_queue(patient)
+        await m.start()
+        first = await m.enqueue(patient, 1)
+        await m25.testing.drain(m)
+        again = await m.enqueue(patient, m25.Job(1, id=first.id))
+        assert again.scheduled_at is not None
+        with pytest.raises(m25.errors.JobIdConflict, match="scheduled_at"):
+            await m.enqueue(
+                patient, m25.Job(1, id=first.id, scheduled_at=again.scheduled_at + timedelta(1))
+            )
+
+
 async def test_what_may_begin_once_only_cannot_be_put_off() -> None:
     (job,) = await attempts(failing(None, m25.Snooze(60), allowed_losses=0), 1)
     assert job.status is JobStatus.FAILED
@@ -444,6 +463,41 @@ async def test_the_longest_delay_can_be_kept(dsn: str) -> None:
         await ended(m, queue, first)
     before, after = await chain(dsn, first)
     assert after["scheduled_at"] - before["finished_at"] == timedelta(days=36525)
+
+
+async def test_a_handler_in_a_process_asks_for_the_same() -> None:
+    (given_up,) = await attempts(work, m25.Job(Order("give up")).retry(3))
+    assert (given_up.crash_type, given_up.crash_message) == ("m25.errors.GiveUp", "no use")
+    assert 'raise m25.GiveUp("no use")' in (given_up.crash_traceback or "")
+    again = await attempts(work, m25.Job(Order("again")).retry(2))
+    assert waits(again) == [40]
+    assert isinstance(again[0].error_data, Declined)
+    put_off = await m25.testing.run_job(work, Order("put off"))
+    assert (put_off.status, put_off.attempt) == (JobStatus.PENDING, 1)
+
+
+async def test_what_is_put_off_although_its_cancel_was_asked_for_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = trio.Event()
+
+    @m25.queue("slow")
+    async def slow(number: int) -> None:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as cancelled:
+            raise m25.Snooze(60) from cancelled
+
+    async with m25.testing.open() as m:
+        m.add_queue(slow)
+        await m.start()
+        id = (await m.enqueue(slow, 1)).id
+        await begun.wait()
+        await m.cancel_job(slow, id, running=True)
+        await m25.testing.drain(m, scheduled=True)
+        (job,) = m25.testing.jobs(m, slow)
+    assert job.status is JobStatus.CANCELLED
 
 
 # Lost attempts

@@ -8,7 +8,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
@@ -363,8 +363,17 @@ def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> Non
         differs = tuple(name for name in differs if name != "timeout")
     if not (new.own_retry or exists.row.own_retry):
         differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
+    if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
+        # A handler may have put the job off since.
+        differs = tuple(name for name in differs if name != "scheduled_at")
     if differs:
         raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
+
+
+def _is_later(seconds: str | None, than: datetime | None) -> bool:
+    if seconds is None:
+        return False
+    return than is None or float(seconds) > than.timestamp()
 
 
 def _unanswered() -> StatementFailed:

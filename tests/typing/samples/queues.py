@@ -321,3 +321,52 @@ def takes(queue: m25.Queue[Email, Any, Any]) -> Callable[..., Awaitable[Any]]:
 takes(with_one)
 takes(with_setup)
 takes(with_four)  # error
+
+
+# Retries, and who is told of failures
+
+
+def decide(job: m25.RunningJob[Email, Receipt, Full], error: Exception) -> m25.RetryDecision:
+    return 3.0 if job.attempt < 3 else m25.GIVE_UP
+
+
+def seconds(job: m25.RunningJob[Any, Any, Any], error: Exception) -> float:
+    return 3.0
+
+
+def decide_by_text(job: m25.RunningJob[Any, Any, Any], error: Exception) -> str:
+    return "soon"
+
+
+@m25.queue("alerts")
+async def alerts(failed: m25.FailedJob) -> None:
+    assert_type(failed.job_id, m25.JobId)
+    assert_type(failed.error, str | None)
+
+
+RETRY = m25.Retry(
+    max_attempts=8,
+    delay=m25.exponential(1, factor=2, cap=300, jitter=0.2),
+    on={Full: m25.GIVE_UP, Gone: 30.0, Late: timedelta(hours=1), m25.JobTimeout: seconds},
+)
+
+
+@m25.queue("retried", errors=(Full,), retry=RETRY, on_failure=alerts)
+async def retried(email: Email) -> Receipt:
+    raise m25.GiveUp("no") from Full()
+
+
+assert_type(retried, m25.Queue[Email, Receipt, Full])
+assert_type(retried.retry, m25.Retry | None)
+m25.queue("by a function", retry=decide)
+m25.Queue("by hand", handler_function=without_errors.handler_function, retry=seconds)
+m25.Queue("by hand", handler_function=without_errors.handler_function, on_failure=alerts)
+m25.queue("wrong", retry=decide_by_text)  # error
+m25.queue("wrong", retry=3)  # error
+m25.queue("wrong", on_failure=with_one)  # error
+m25.Retry(delay="soon")  # error
+m25.Retry(delay=decide_by_text)  # error
+m25.Retry(on={Full: "never"})  # error
+m25.Retry(on={"Full": 3})  # error
+m25.RetryAfter("soon")  # error
+m25.Snooze(timedelta(days=1))
