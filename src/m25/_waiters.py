@@ -5,15 +5,16 @@ channel of its own, and a notified job is asked for. A notification is a hint, a
 there may be a pooler in between, and the workers of the original m25 send none. So now and then
 all jobs are asked for that somebody waits for, some hundreds in one statement.
 
-At most one statement is under way, and the next is for all that came meanwhile. It is `watch` each
-time: it reads how a chain stands, and writes only where the end would not be notified.
+At most one statement is under way, and the next is for all that came meanwhile. It is `watch` where
+the end of a job would not be notified yet, and else `latest`, which only reads. A role that may not
+write into the job's row has `latest` alone: it waits by polling, but for jobs that it has called.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -71,6 +72,10 @@ class Wait:
     followers: int = attrs.field(init=False, default=0)
     #: Whether the task that waits is about to insert the job: before that it is not asked for.
     is_coming: bool = attrs.field(default=False)
+    #: Whether the end will be notified, as far as is known.
+    is_watched: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.is_coming, takes_self=True)
+    )
     #: Whether it would have been asked for meanwhile.
     is_put_off: bool = attrs.field(init=False, default=False)
 
@@ -111,6 +116,8 @@ class Waiters:
         # and for all.
         self._retry_at = self._follow_at = self._poll_at = math.inf
         self._idle_since = -math.inf
+        #: Whether the client's role may write into the rows of jobs.
+        self._may_watch = True
 
     # For those who wait
 
@@ -221,9 +228,7 @@ class Waiters:
                 del self._due[wait]
             self._ended_meanwhile.clear()
             try:
-                answers = await self._runtime.store.watch(
-                    list({wait.id: None for wait in batch}), self.channel
-                )
+                answers = await self._look(batch)
             except StatementFailed as failure:
                 for wait in batch:
                     self._ask(wait)
@@ -236,6 +241,24 @@ class Waiters:
                 self._retries.worked()
             elif self._retry_at == math.inf:
                 self._retry_at = trio.current_time() + self._retries.failed()
+
+    async def _look(self, batch: Sequence[Wait]) -> dict[str, Watched]:
+        store = self._runtime.store
+        ids = list(dict.fromkeys(wait.id for wait in batch))
+        if self._may_watch and not all(wait.is_watched for wait in batch):
+            try:
+                return await store.watch(ids, self.channel)
+            except StatementFailed as failure:
+                if not failure.is_denied:
+                    raise
+                self._may_watch = False
+        rows = await store.latest(ids)
+        # The next attempt has its channel from the one before, but where the original's worker
+        # inserts it.
+        return {
+            id: Watched(row, row.waiter is not None or not self._may_watch)
+            for id, row in rows.items()
+        }
 
     async def _wait_until_due(self) -> bool:
         """Wait until a job is to be asked for; return whether one is, and nobody waits otherwise
@@ -300,6 +323,7 @@ class Waiters:
             self._leave_first(wait)
             wait.first_id = first_id
             self._by_first[first_id].add(wait)
+        wait.is_watched = watched.is_watched
         if not watched.is_watched:
             self._unwatched.add(wait)
         # It may have ended after it was read, and before it was known by this id.

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 import trio
 import trio.testing
+from psycopg.conninfo import make_conninfo
 
 import m25
 import m25.testing
@@ -372,14 +373,14 @@ async def test_a_thousand_who_wait_cost_next_to_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     store = MemoryStore()
-    statements: list[tuple[str, float]] = []
-    asked = store.watch
+    statements: list[str] = []
+    original = store._way.call
 
-    async def watch(*arguments: Any) -> Any:
-        statements.append(("watch", trio.current_time()))
-        return await asked(*arguments)
+    def counted(name: str, **options: Any) -> Any:
+        statements.append(name)
+        return original(name, **options)
 
-    store.watch = watch  # type: ignore[method-assign]
+    store._way.call = counted  # type: ignore[method-assign]
     async with m25.testing.open(store) as m, trio.open_nursery() as nursery:
         many = await m.enqueue_many(late, [0.0] * 1000)
         for id in many.ids:
@@ -411,6 +412,23 @@ async def test_many_waits_share_statements(dsn: str, monkeypatch: pytest.MonkeyP
                 nursery.start_soon(call, number)
     assert sorted(outputs) == list(range(2, 202))
     assert len(calls) < 100
+
+
+async def test_a_role_that_may_not_write_into_rows_waits_by_polling(dsn: str) -> None:
+    role = f"m25_test_{uuid4().hex[:12]}"
+    await rows(dsn, f"create role {role}")
+    await rows(dsn, f"grant usage on schema m25 to {role}")
+    await rows(dsn, f"grant select, insert on all tables in schema m25 to {role}")
+    try:
+        restricted = make_conninfo(dsn, options=f"-c role={role}")
+        async with m25.open(restricted) as m, worker(lambda: m25.open(dsn)):
+            with trio.fail_after(10):
+                assert await m.call(numbers, 1) == 2
+                record = await m.enqueue(numbers, m25.Job(2, priority=1))
+                assert await m.result(numbers, record.id) == 3
+    finally:
+        await rows(dsn, f"drop owned by {role}")
+        await rows(dsn, f"drop role {role}")
 
 
 async def test_listening_ends_once_nobody_has_waited_for_a_while(

@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, _handler_errors, errors
+from m25 import JobId, JobStatus, _errors, _handler_errors, _result_errors, errors
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 
@@ -131,7 +131,11 @@ def test_a_class_of_ones_own_under_them_comes_back_too() -> None:
 def test_every_error_is_in_the_public_module() -> None:
     defined = {
         name
-        for name, value in {**vars(_errors), **vars(_handler_errors)}.items()
+        for name, value in {
+            **vars(_errors),
+            **vars(_handler_errors),
+            **vars(_result_errors),
+        }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert defined == set(errors.__all__)

@@ -74,6 +74,11 @@ class StatementFailed(Exception):
         return isinstance(self.__cause__, errors.LockNotAvailable)
 
     @property
+    def is_denied(self) -> bool:
+        """Whether the role lacks a right that the statement needs."""
+        return isinstance(self.__cause__, errors.InsufficientPrivilege)
+
+    @property
     def is_transactions(self) -> bool:
         """Whether the transaction met another one, and is to be repeated as a whole."""
         sqlstate = getattr(self.__cause__, "sqlstate", None) or ""

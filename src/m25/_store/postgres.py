@@ -343,7 +343,7 @@ class PostgresStore(Store):
     async def latest(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
-        return await self._run(self._calls.latest(ids), connection)
+        return await self._run(self._calls.latest(ids), connection, pool=self._work_pool)
 
     async def attempts(
         self, id: str, connection: pg.AsyncConnection[Any] | None = None
