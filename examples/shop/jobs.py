@@ -42,7 +42,6 @@ class Poster:
 @attrs.frozen
 class Catalogue:
     pages: int
-    seconds_a_page: float = 0.1
 
 
 @m25.queue("alerts")
@@ -102,7 +101,7 @@ async def catalogues(catalogue: Catalogue) -> str:
     """Print a catalogue page by page, and say how far it is."""
     job = m25.current_job()
     for page in range(catalogue.pages):
-        await trio.sleep(catalogue.seconds_a_page)
+        await trio.sleep(0.1)
         await job.report(done=page + 1, total=catalogue.pages, note=f"page {page + 1}")
     return f"{catalogue.pages} pages"
 
