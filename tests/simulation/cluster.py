@@ -407,7 +407,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                 except m25.JobCancelError:
                     pass
                 else:
-                    # Of its attempts, the one that was pending.
+                    # It may be a later attempt.
                     history.cancelled.add(str(record.id))
 
 
