@@ -188,6 +188,69 @@ returning
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified;
 
+-- change
+--
+-- Change a job while it is pending: when it is due, or its priority. Safe under concurrency: the update's
+-- own condition is checked again on the row as it is once locked, so a job that was claimed meanwhile is
+-- left alone and no row comes back. Its queue's workers are notified: it may be due now.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
+update m25.job
+set
+    scheduled_at = case
+        when %(reschedule)s::boolean
+        then %(scheduled_at)s::timestamptz
+        else scheduled_at
+    end,
+    priority = coalesce(%(priority)s::smallint, priority)
+from bounded
+where id = %(id)s::uuid
+    and queue_name = %(queue_name)s::text
+    and reserved_at is null
+    and cancelled_at is null
+returning
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter,
+    pg_notify(%(channel)s::text, '')::text as notified;
+
 -- claim
 --
 -- Claim up to `limit` due jobs of a queue: reserve them, and where `start` is true begin executing in

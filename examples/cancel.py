@@ -34,10 +34,9 @@ async def main(dsn: str) -> None:
             await m.cancel_job(exports, job.id)
         except m25.InvalidState as error:
             print("not so:", error.status.value)
-        await m.cancel_job(exports, job.id, running=True, by="ada", reason="wrong month")
-        while job.cancelled_at is None:
-            await trio.sleep(0.01)
-            job = await m.get_job(exports, job.id)
+        job = await m.cancel_job(
+            exports, job.id, running=True, by="ada", reason="wrong month", wait=True
+        )
         print(job.status.value, "by", job.cancelled_by, "since", job.cancel_reason)
 
 

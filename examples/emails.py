@@ -33,9 +33,7 @@ async def main(dsn: str) -> None:
         hello = m25.Job(Email("full@example.org", "Hello")).retry(max_attempts=2, delay=0.1)
         for job in (m25.Job(Email("ada@example.org", "Welcome")), hello):
             record = await m.enqueue(emails, job)
-            while record.finished_at is None:
-                await trio.sleep(0.05)
-                record = await m.get_job(emails, record.id)
+            record = await m.wait(emails, record.id)
             print(record.status.value, record.output or repr(record.error_data))
 
 

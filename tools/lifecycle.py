@@ -171,9 +171,10 @@ The status is not written by anyone: PostgreSQL derives it from which columns ar
 ## The verbs, and what each demands
 
 A verb is a statement of `src/m25/_store/sql`. Where the row is in another status, or its token or
-the time is not as demanded, the verb changes nothing. One that keeps the status renews the lease.
-Anybody may have a row locked: every verb but `cancel`, which is about one row, leaves it out, does
-its work on the others, and is repeated for that row.
+the time is not as demanded, the verb changes nothing. One that keeps the status renews the lease,
+but for `change`, `request_cancel` and `report`. Anybody may have a row locked: every verb but
+`cancel`, `change` and `request_cancel`, which are about one row, leaves it out, does its work on
+the others, and is repeated for that row.
 
 {guards()}
 

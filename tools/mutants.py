@@ -207,6 +207,42 @@ MUTANTS = (
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
+        2,
+        "a job is changed whatever its status",
+        (Rule("only a pending job is changed"),),
+        ("tests/store/test_store_moves.py",),
+    ),
+    Mutant(
+        2,
+        "a job is started after it has expired",
+        (Rule("what has expired is not started", "late: list[JobRow] = []"),),
+        ("tests/client/test_changes.py",),
+    ),
+    Mutant(
+        1,
+        "an end of which no notification came is never found",
+        (Rule("what is not notified is asked for", "for wait in ():"),),
+        ("tests/client/test_results.py", "tests/simulation"),
+    ),
+    Mutant(
+        1,
+        "an end that is notified while it is asked for is missed",
+        (Rule("an end that comes meanwhile is not missed", "if False:"),),
+        ("tests/client/test_results.py",),
+    ),
+    Mutant(
+        1,
+        "what came while nobody listened is not asked for",
+        (Rule("after a gap all are asked for", "if first_id is False:"),),
+        ("tests/client/test_results.py",),
+    ),
+    Mutant(
+        1,
+        "what a handler reported last is not written",
+        (Rule("the last report is not lost", "pass"),),
+        ("tests/worker/test_progress.py",),
+    ),
+    Mutant(
         1,
         "nobody is notified of the end of a chain",
         (Rule("the end of a chain is notified", "then null"),),

@@ -30,7 +30,9 @@ from ._errors import (
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
+from ._progress import Progress
 from ._queue import Queue
+from ._result_errors import JobCancelled, JobFailed
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
@@ -47,6 +49,8 @@ __all__ = [
     "InvalidState",
     "Job",
     "JobCancelError",
+    "JobCancelled",
+    "JobFailed",
     "JobId",
     "JobIds",
     "JobRecord",
@@ -55,6 +59,7 @@ __all__ = [
     "JobTimeout",
     "M25Error",
     "NoJobRecordFound",
+    "Progress",
     "Queue",
     "QueueOptions",
     "Retry",

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +23,7 @@ import trio
 
 from . import migrations, pg
 from ._cancel_call import CancelCall, check_words
+from ._changes import UNCHANGED, Unchanged, make_change
 from ._duration import Duration, as_timedelta
 from ._emitter import Emitter
 from ._enqueue.answers import EnqueuedMany
@@ -24,6 +34,7 @@ from ._errors import (
     DatabaseUnavailable,
     DuplicateQueue,
     InvalidQueue,
+    InvalidState,
     JobCancelFetchError,
     JobCancelQueryError,
     JobRecordFetchError,
@@ -33,18 +44,21 @@ from ._errors import (
 from ._events import NeverStarted, NothingToRun
 from ._groups import without_nursery
 from ._in_trio import check_in_trio
-from ._job import Error, Input, Job, JobId, JobRecord, Output
-from ._lock_waits import LockWaits
+from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._lock_waits import FIRST_WAIT, LockWaits
+from ._progress import Progress
 from ._query import as_job_id, check_connection, raise_query_error
 from ._queue import Queue
 from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of
+from ._results import Results
 from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
-from ._store.protocol import Store
+from ._store.protocol import JobRow, Store
+from ._waiters import Waiters
 from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
 from .instrumentation.logging import LoggingListener
@@ -83,6 +97,8 @@ class M25:
         self._waits_for_start = trio.Event()
         self._lock_waits = LockWaits(self._check_open)
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
+        self._waiters = Waiters(runtime, self._closed_error)
+        self._results = Results(runtime, self._enqueuer, self._waiters)
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
         """Register a queue, to be run by `start` or `run`. Enqueueing does not need it.
@@ -276,6 +292,153 @@ class M25:
             raise NoJobRecordFound(id, queue.name)
         return decode_record(row, queue)
 
+    async def current(
+        self,
+        queue: Queue[Input, Output, Error],
+        id: JobId | UUID | str,
+        *,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Read how a job of this queue stands: its latest attempt, by the id of any of them.
+
+        Raises:
+            NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, JobRecordFetchQueryError,
+                ClientClosed: as `get_job` does.
+        """
+        self._check_usable("current")
+        return await self._results.current(queue, as_job_id(id), connection)
+
+    async def attempts(
+        self,
+        queue: Queue[Input, Output, Error],
+        id: JobId | UUID | str,
+        *,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> list[JobRecord[Input, Output, Error]]:
+        """Read all attempts of a job of this queue, in order, by the id of any of them.
+
+        Raises:
+            NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, JobRecordFetchQueryError,
+                ClientClosed: as `get_job` does.
+        """
+        self._check_usable("attempts")
+        return await self._results.attempts(queue, as_job_id(id), connection)
+
+    async def wait(
+        self, queue: Queue[Input, Output, Error], id: JobId | UUID | str
+    ) -> JobRecord[Input, Output, Error]:
+        """Wait until a job of this queue has ended, and return the record in which it did.
+
+        The job is its whole chain of attempts, and `id` that of any of them: where an attempt fails
+        and another follows, the wait goes on. There is no limit on the wait; set one with
+        `trio.fail_after`. While the database does not answer, the wait goes on. A job that was just
+        enqueued in a transaction must be committed first.
+
+        However many tasks wait, they share one connection that listens, and one statement now and
+        then, at the shortest `poll_interval` of their queues.
+
+        Raises:
+            NoJobRecordFound: the queue has no such job, or it was deleted meanwhile.
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
+            JobRecordFetchDecodeErrors: the row holds values that are not of the queue's types.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("wait")
+        return await self._results.wait(queue, as_job_id(id))
+
+    async def result(self, queue: Queue[Any, Output, Any], id: JobId | UUID | str) -> Output:
+        """Wait until a job of this queue has ended, and return what its handler returned.
+
+        Raises:
+            Exception: the error that the handler raised, if it is one that the queue declares.
+            JobFailed: the job has failed otherwise; the error's `record` says how.
+            JobCancelled: the job was cancelled, or has expired.
+            NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, ClientClosed: as `wait` does.
+        """
+        self._check_usable("result")
+        return await self._results.result(queue, as_job_id(id))
+
+    async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
+        """Put a job on a queue, wait until it has ended, and return what its handler returned.
+
+        Cancelled, it leaves the job where it is: to be run, or running.
+
+        Raises:
+            Exception, JobFailed, JobCancelled, NoJobRecordFound, JobRecordFetchDecodeErrors: as
+                `result` does.
+            ValueRefused, UniqueKeyConflict, JobIdConflict, OutcomeUnknown, EnqueueQueryError,
+                ClientClosed: as `enqueue` does.
+        """
+        self._check_usable("call")
+        self._note_unstarted(queue)
+        return await self._results.call(queue, job)
+
+    def progress(
+        self, queue: Queue[Any, Any, Any], id: JobId | UUID | str
+    ) -> AsyncIterator[Progress]:
+        """Follow what a job of this queue reports, with `RunningJob.report`, until it has ended.
+
+            async for progress in m.progress(resize, id): ...
+
+        Reports are looked for once a second, in one statement for all that are followed. The latest
+        is yielded, if it is not the one that was yielded last: some may be left out.
+
+        Raises:
+            JobRecordFetchJsonDecodeError: the row holds a report that is none of m25's.
+            NoJobRecordFound, InvalidJob, ClientClosed: as `wait` does.
+        """
+        self._check_usable("progress")
+        return self._results.progress(queue, as_job_id(id))
+
+    async def change_job(
+        self,
+        queue: Queue[Input, Output, Error],
+        id: JobId | UUID | str,
+        *,
+        scheduled_at: datetime | Unchanged | None = UNCHANGED,
+        priority: int | Unchanged = UNCHANGED,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> JobRecord[Input, Output, Error]:
+        """Change when a pending job is to be run, or its priority, and return it.
+
+        A row that another open transaction has locked is waited for; other calls need not wait.
+
+        Args:
+            queue: the job's queue.
+            id: the job's. Of a job that is to be tried again, it is that of the attempt that is
+                pending, which `current` returns.
+            scheduled_at: an aware datetime before which the job is not run; `None` has it run now.
+            priority: lower runs first.
+            connection: one of yours, in whose transaction the job is changed.
+
+        Raises:
+            InvalidState: the job is not pending; the error's `status` says what it is.
+            InvalidJob: an argument is not as `Job` has it.
+            NoJobRecordFound, JobRecordFetchDecodeErrors, JobRecordFetchQueryError, ClientClosed: as
+                `get_job` does.
+        """
+        self._check_usable("change_job")
+        id = as_job_id(id)
+        check_connection(connection)
+        change = make_change(scheduled_at, priority)
+        while True:
+            try:
+                row = await self._update(
+                    partial(self._runtime.store.change, str(id), queue.name, change),
+                    str(id),
+                    connection,
+                )
+            except StatementFailed as failure:
+                raise_query_error(failure)
+            if row is not None:
+                self._runtime.hints.work(queue.name, rewind=True)
+                self._runtime.hints.survey.set()
+                return decode_record(row, queue)
+            record = await self.get_job(queue, id, connection=connection)
+            # Pending: it was released after the update and before it was read. Try again.
+            if record.status is not JobStatus.PENDING:
+                raise InvalidState(id, record.status, is_change=True)
+
     async def cancel_job(
         self,
         queue: Queue[Input, Output, Error],
@@ -284,6 +447,7 @@ class M25:
         running: bool = False,
         by: str | None = None,
         reason: str | None = None,
+        wait: bool = False,
         connection: pg.AsyncConnection[Any] | None = None,
     ) -> JobRecord[Input, Output, Error]:
         """Cancel a job, and return it. The id of any of its attempts names the job.
@@ -305,6 +469,9 @@ class M25:
             running: whether a job that is claimed is to be cancelled, too.
             by: who asks for it, for the record, the log and the handler: at most 1,000 characters.
             reason: why, likewise. Of several requests for a claimed job the first counts.
+            wait: whether to return once the job has ended, with the record in which it did; it may
+                have succeeded or failed before the cancel reached it. There is no limit on the
+                wait; set one with `trio.fail_after`. Cancelled, it leaves the request as it is.
             connection: one of yours, in whose transaction it is cancelled, or asked for.
 
         Raises:
@@ -315,12 +482,18 @@ class M25:
             JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
                 as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
-            ValueError: `by` or `reason` is no text that the database can hold, or is too long.
+            ValueError: `by` or `reason` is no text that the database can hold, or is too long; or
+                it is to wait with a connection of yours: nobody hears of it before your commit.
             ClientClosed: the block was left.
         """
         self._check_usable("cancel_job")
         id = as_job_id(id)
         check_connection(connection)
+        if wait and connection is not None:
+            raise ValueError(
+                "cancel_job cannot wait with a connection of yours: nobody hears of the cancel"
+                " before your transaction is committed; wait afterwards, with m.wait"
+            )
         check_words("by", by)
         check_words("reason", reason)
         call = CancelCall(
@@ -331,11 +504,30 @@ class M25:
                 row = await call.run(running=running)
             except StatementFailed as failure:
                 raise_query_error(failure)
+            if wait and row.cancelled_at is None:
+                return await self._results.wait(queue, id)
             return decode_record(row, queue)
         except JobRecordFetchQueryError as error:
             raise JobCancelQueryError(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
+
+    async def _update(
+        self,
+        call: Callable[..., Awaitable[JobRow | None]],
+        id: str,
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> JobRow | None:
+        """Make a call of the store about one row, which somebody may have locked."""
+        if connection is not None:
+            return await call(connection)
+        if not self._lock_waits.is_waited_for([id]):
+            try:
+                return await call(lock_wait=FIRST_WAIT)
+            except StatementFailed as failure:
+                if not failure.waits_for_lock:
+                    raise
+        return await self._lock_waits.run(lambda lock_wait: call(lock_wait=lock_wait), [id])
 
     async def _remind_to_start(self) -> None:
         """Say that jobs wait for a start which does not come."""
@@ -454,6 +646,7 @@ async def open_on(
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)
             nursery.start_soon(m._enqueuer.run)
+            nursery.start_soon(m._waiters.run)
             nursery.start_soon(m._remind_to_start)
             try:
                 yield m

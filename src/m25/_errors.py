@@ -6,6 +6,7 @@
     ├─ DatabaseError     the database failed; beside the call's own error, which it is as well
     ├─ MigrationError    its schema does not fit
     ├─ EnqueueError, JobRecordFetchError, JobCancelError      a call's own
+    ├─ JobFailed, JobCancelled                                what a job that is waited for came to
     └─ JobRecordDecodeError                                   what a stored job's field holds
 
 The names below `JobRecordFetchError`, `JobRecordDecodeError` and `JobCancelError` are those of the
@@ -363,14 +364,23 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """The job cannot be cancelled: it has ended, or it is claimed; `status` says what it is.
+    """The job cannot be cancelled or changed: it has ended, or is claimed; `status` says which.
 
     A claimed job is cancelled with `running=True` alone, and not where a worker of the original
-    m25 has claimed it.
+    m25 has claimed it. It is not changed.
     """
 
-    def __init__(self, job_id: JobId, status: JobStatus, *, is_originals: bool = False) -> None:
-        if is_originals:
+    def __init__(
+        self,
+        job_id: JobId,
+        status: JobStatus,
+        *,
+        is_originals: bool = False,
+        is_change: bool = False,
+    ) -> None:
+        if is_change:
+            why = "only a pending job can be changed"
+        elif is_originals:
             why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"
         elif status.value in ("reserved", "executing"):
             why = "only a pending job can be cancelled, or with running=True one that is claimed"

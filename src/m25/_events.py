@@ -555,6 +555,18 @@ class JobReleased(JobEvent):
     reason: str
 
 
+@attrs.frozen(kw_only=True)
+class JobExpired(JobEvent):
+    """A job was not started by its `expires_at`: it is cancelled, and says so as its reason.
+
+    Where it was wanted nevertheless, it waited too long: look at what the queue was doing.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"expired before it was started, cancelled: {_JOB}"
+
+
 # Claims and results that are no longer this process's
 
 
@@ -611,6 +623,24 @@ class OutcomeUnstorable(JobEvent):
     logger = "m25.manager"
     message = f"database refuses the outcome and a crash in its place, the lease ends it: {_JOB}"
 
+    #: The database's error.
+    error: BaseException = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ProgressRefused(QueueEvent):
+    """The database refuses what a handler reported of its progress: it is dropped.
+
+    The attempt goes on. A rule of your own on the table, such as a trigger, refuses the row, or a
+    cursor's key is too large; the error says which.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = "database refuses the progress, dropped: job %(job_id)s of queue %(queue)r"
+
+    #: The attempt's id.
+    job_id: str
     #: The database's error.
     error: BaseException = attrs.field(repr=False)
 

@@ -113,7 +113,7 @@ def _to(*statuses: JobStatus) -> frozenset[JobStatus]:
 
 
 #: By the name of its statement in `_store/sql`. A verb that keeps the status renews the lease, but
-#: for `request_cancel` and `report`.
+#: for `change`, `request_cancel` and `report`.
 VERBS: Final[Mapping[str, Verb]] = {
     "claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING)},
@@ -128,6 +128,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         token=Token.OWN_OR_NEW,
     ),
     "cancel": Verb({JobStatus.PENDING: _to(JobStatus.CANCELLED)}, token=Token.NONE),
+    "change": Verb({JobStatus.PENDING: _to(JobStatus.PENDING)}, token=Token.NONE),
     "request_cancel": Verb(
         {
             JobStatus.RESERVED: _to(JobStatus.RESERVED),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 import trio
 
+from ._cursor import Cursor
 from ._errors import NotInJob
 from ._job import Error, Input, JobId, JobRecord, Output
+from ._progress import Progress, ProgressNotes
 
 if TYPE_CHECKING:
     from ._client import M25
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,11 +33,69 @@ class RunningJob(JobRecord[Input, Output, Error]):
     stopping: trio.Event = attrs.field(repr=False, eq=False)
     #: The client that runs the job.
     m: M25 = attrs.field(repr=False, eq=False)
+    #: What `report` and `cursor` note; made when one of them is first called.
+    _notes: Callable[[], ProgressNotes] = attrs.field(alias="notes", repr=False, eq=False)
 
     @property
     def job_id(self) -> JobId:
         """The id of the chain's first attempt, the same for all attempts: an idempotency key."""
         return self.id if self.original_attempt_id is None else self.original_attempt_id
+
+    async def report(
+        self,
+        *,
+        done: int | float | None = None,  # noqa: PYI041 - as people read it
+        total: int | float | None = None,  # noqa: PYI041
+        note: str | None = None,
+    ) -> None:
+        """Say how far the job has come: `M25.progress` tells it to whoever follows the job.
+
+        It takes no statement of its own: the latest report is written with the next heartbeat, and
+        surely before the attempt's outcome. The next attempt begins with it.
+
+        Args:
+            done: how much is done, in a unit of your own.
+            total: how much there is to do, in the same unit.
+            note: what people should know.
+
+        Raises:
+            ValueRefused: `done` or `total` is no finite number, or `note` is no text that
+                PostgreSQL can hold.
+        """
+        self._notes().report(Progress(done, total, note))
+        await trio.lowlevel.checkpoint()
+
+    def cursor(
+        self,
+        name: str,
+        source: Callable[[Key | None], AsyncIterable[Item]],
+        *,
+        key: Callable[[Item], Key],
+        key_type: type[Key] | None = None,
+    ) -> AsyncIterator[Item]:
+        """Go through a source, and go on where an attempt before this one came to.
+
+            async for row in job.cursor("rows", rows_after, key=lambda row: row.id): ...
+
+        An item is behind the cursor once its pass of the loop has ended. Where the cursor stands is
+        written with the next heartbeat, and surely before the attempt's outcome, or its release. An
+        attempt that is lost with its process leaves what was written last: what came after that
+        comes again. A source that is an async generator is closed when the handler has ended.
+
+        Args:
+            name: the cursor's, within the job; not empty.
+            source: called once, with the key of the last item that is behind the cursor, or `None`.
+                What it returns yields the items that follow that key, in their order.
+            key: the key of an item.
+            key_type: the type of the keys, where they are not plain JSON: text, whole numbers, or
+                lists of these. It may be any type that a queue's input can have.
+
+        Raises:
+            ValueRefused: a key cannot be kept as JSON; for other types there is `key_type`.
+            ValueError: `name` is empty, or no text.
+            JobRecordFetchJsonDecodeError: what was kept is no key of this type.
+        """
+        return Cursor(self.id, self._notes(), name, source, key, key_type)
 
 
 class Attempt(Protocol):

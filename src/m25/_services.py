@@ -4,6 +4,8 @@
     └─ m25.open(conn)              the pool, and one nursery
        ├─ enqueuer                 while the block lasts: concurrent enqueues share a statement
        │  └─ notifier              notifies workers of new work, many jobs at once
+       ├─ waiters                  while anybody waits for a job: asks for all jobs that are
+       │                           waited for, and listens for their ends
        └─ services                 once started, here or in a nursery of the caller's; the store
           │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these

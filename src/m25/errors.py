@@ -47,6 +47,7 @@ from ._errors import (
     ValueRefused,
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._result_errors import JobCancelled, JobFailed
 
 __all__ = [
     "AlreadyStarted",
@@ -67,6 +68,8 @@ __all__ = [
     "JobCancelError",
     "JobCancelFetchError",
     "JobCancelQueryError",
+    "JobCancelled",
+    "JobFailed",
     "JobIdConflict",
     "JobRecordDecodeError",
     "JobRecordFetchDecodeErrors",

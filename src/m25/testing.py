@@ -40,6 +40,7 @@ from ._duration import Duration, as_timedelta
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
+from ._progress import ProgressNotes
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
@@ -168,6 +169,7 @@ async def _run(
         assert isinstance(started, Started), "nobody else knows this store"
         return started
 
+    noted: dict[ClaimedJob, ProgressNotes] = {}
     executor = Executor(
         queue=queue,
         row=row,
@@ -176,12 +178,15 @@ async def _run(
         environment=environment,
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
+        noted=noted.__setitem__,
         started=at_once,
         emits_all=True,
     )
     async with trio.open_nursery() as nursery:
         # In a task of its own: `current_job()` is to work there, and not in the test afterwards.
         nursery.start_soon(executor.run)
+    if noted:
+        await store.report(list(noted), [notes.text for notes in noted.values()])
     result = executor.result
     if isinstance(result, Outcome):
         await store.settle([result], queue.allowed_losses)

@@ -147,6 +147,47 @@ async def test_words_that_cannot_be_kept_are_refused_and_nothing_is_cancelled(
         assert (await m.get_job(notes, id)).status is m25.JobStatus.PENDING
 
 
+async def test_whoever_waits_is_given_the_end_whatever_it_was(dsn: str) -> None:
+    begun: trio.Event
+
+    @m25.queue("slow")
+    async def slow(swallows: bool) -> str:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            if not swallows:
+                raise
+        return "done"
+
+    async with m25.open(dsn) as m, m25.open(dsn) as another:
+        m.add_queue(slow)
+        await m.start()
+        for swallows, status in (
+            (False, m25.JobStatus.CANCELLED),
+            (True, m25.JobStatus.SUCCEEDED),
+        ):
+            begun = trio.Event()
+            id = (await another.enqueue(slow, swallows)).id
+            await begun.wait()
+            with trio.fail_after(4):
+                record = await another.cancel_job(slow, id, running=True, wait=True)
+            assert record.status is status
+        pending = await another.enqueue(notes, 1)
+        assert (await another.cancel_job(notes, pending.id, wait=True)).cancelled_at is not None
+
+
+async def test_a_cancel_in_a_transaction_cannot_be_waited_for(dsn: str) -> None:
+    async with (
+        m25.open(dsn) as m,
+        await m25.pg.AsyncConnection.connect(dsn) as connection,
+    ):
+        id = (await m.enqueue(notes, 1)).id
+        with pytest.raises(ValueError, match="cannot wait with a connection of yours"):
+            await m.cancel_job(notes, id, wait=True, connection=connection)
+        assert (await m.get_job(notes, id)).status is m25.JobStatus.PENDING
+
+
 # Races: whatever happens first, both sides agree on one end
 
 

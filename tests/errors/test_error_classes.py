@@ -9,13 +9,14 @@ import pickle
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, _handler_errors, errors
+from m25 import JobId, JobStatus, _errors, _handler_errors, _result_errors, errors
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 
@@ -37,6 +38,13 @@ VALUES: dict[str, Any] = {
     "path": ".lines[3].price",
     "queue_name": "letters",
     "reason": "is no number",
+    "record": m25.JobRecord(
+        id=JobId(UUID(int=6)),
+        queue_name="emails",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        input="ada",
+        timeout=timedelta(seconds=1),
+    ),
     "seconds": 5.0,
     "status": JobStatus.SUCCEEDED,
     "unique_key": "ada",
@@ -123,7 +131,11 @@ def test_a_class_of_ones_own_under_them_comes_back_too() -> None:
 def test_every_error_is_in_the_public_module() -> None:
     defined = {
         name
-        for name, value in {**vars(_errors), **vars(_handler_errors)}.items()
+        for name, value in {
+            **vars(_errors),
+            **vars(_handler_errors),
+            **vars(_result_errors),
+        }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert defined == set(errors.__all__)
@@ -147,6 +159,8 @@ def test_what_people_catch_is_at_the_top() -> None:
         "GiveUp",
         "InvalidState",
         "JobCancelError",
+        "JobCancelled",
+        "JobFailed",
         "JobRecordFetchError",
         "JobTimeout",
         "M25Error",

@@ -34,6 +34,12 @@ PRINTED = {
         "closed once",
         "pages, as the program is stopping",
     ],
+    "results.py": [
+        "the longest word: concurrency",
+        "refused: no words",
+        "page 3 of 3",
+        "3 pages",
+    ],
     "retrying.py": [
         "call 1 for sea.jpg is attempt 1",
         "call 2 for sea.jpg is attempt 2",
@@ -88,4 +94,4 @@ def test_the_program_in_the_readme_runs_as_printed(dsn: str, tmp_path: Path) -> 
         [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "succeeded sent 'Welcome' to ada@example.org\n"
+    assert done.stdout == "sent 'Welcome' to ada@example.org\n"

@@ -53,6 +53,17 @@ class Run:
 
 
 @attrs.frozen
+class End:
+    """What somebody was told who waited for a job."""
+
+    #: The id that was waited for.
+    asked: str
+    #: The attempt that was returned, and its status.
+    id: str
+    status: str
+
+
+@attrs.frozen
 class Asked:
     """That the cancel of a row was acknowledged."""
 
@@ -115,6 +126,28 @@ def lock_violations(
         late = (timestamp_from_text(finished_at) - run.returned).total_seconds()
         if late > longest:
             problems.append(f"10: the result of {run.job_id} was written {late} s late")
+    return problems
+
+
+def wait_violations(
+    rows: Sequence[JobRow], waited_for: Sequence[str], ends: Sequence[End]
+) -> list[str]:
+    """Whoever waits is told once, and of the end of the chain: the attempt that none follows."""
+    by_id = {row.id: row for row in rows}
+    latest = {row.original_attempt_id or row.id: row for row in rows if row.attempt == 1}
+    for row in rows:
+        first = row.original_attempt_id or row.id
+        if row.attempt > latest[first].attempt:
+            latest[first] = row
+    told: dict[str, list[End]] = defaultdict(list)
+    for end in ends:
+        told[end.asked].append(end)
+    problems: list[str] = []
+    for id in waited_for:
+        row = by_id[id]
+        last = latest[row.original_attempt_id or row.id]
+        if told[id] != [End(id, last.id, last.status)]:
+            problems.append(f"11: {id} ended as {last.id}, {last.status}; told was {told[id]}")
     return problems
 
 

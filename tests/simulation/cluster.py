@@ -28,7 +28,7 @@ from m25._store.protocol import Release
 from support.claims import claim_token
 from support.failing import connection_lost
 
-from .checker import BACKOFF, Asked, Run, lock_violations, violations
+from .checker import BACKOFF, Asked, End, Run, lock_violations, violations, wait_violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
@@ -145,6 +145,17 @@ class View:
     def working(self) -> Any:
         return self._store.working()
 
+    @contextlib.asynccontextmanager
+    async def listen_for_ends(self, waiter: str) -> AsyncIterator[AsyncIterator[str | None]]:
+        async with self._store.listen_for_ends(waiter) as ends:
+            yield self._some_of(ends)
+
+    async def _some_of(self, ends: AsyncIterator[str | None]) -> AsyncIterator[str | None]:
+        async for id in ends:
+            # As behind a pooler, or with a row that another's worker has ended.
+            if not (self._process.faulty and self._process.happens("unheard", 0.3)):
+                yield id
+
 
 @attrs.define(eq=False)
 class History:
@@ -164,6 +175,10 @@ class History:
     snoozed: set[str] = attrs.field(factory=set)
     #: Ids of rows that a stranger has locked for a while.
     locked: set[str] = attrs.field(factory=set)
+    #: The jobs that a client waits for, each with its queue's name.
+    waited_for: list[tuple[str, m25.JobId]] = attrs.field(factory=list)
+    #: Of these, the records that it was given as their ends, and when.
+    ends: list[End] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)
     faults: dict[str, int] = attrs.field(factory=dict)
 
@@ -384,6 +399,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     await trio.sleep(0.1)
                 else:
                     history.acknowledged.add(str(job.id))
+                    history.waited_for.append((queue.name, job.id))
                     break
             if rng.random() < 0.1:
                 try:
@@ -402,6 +418,24 @@ def _with_requests(order: Order, seed: int) -> Order:
     asked = ("snooze", "give up", "again")
     ends = tuple(rng.choice(asked) if rng.random() < 0.25 else end for end in order.ends)
     return attrs.evolve(order, ends=ends)
+
+
+async def wait_for_all(history: History, process: Process) -> None:
+    """A client that waits for every job that was enqueued, until cancelled."""
+    async with open_on(View(history.store, process), grace=timedelta(0), rng=process.rng) as m:
+        by_name = {queue.name: queue for queue in queues(history, process)}
+
+        async def wait(queue_name: str, id: m25.JobId) -> None:
+            record = await m.wait(by_name[queue_name], id)
+            history.ends.append(End(str(id), str(record.id), record.status.value))
+
+        async with trio.open_nursery() as nursery:
+            waits = 0
+            while True:
+                for each in history.waited_for[waits:]:
+                    nursery.start_soon(wait, *each)
+                waits = len(history.waited_for)
+                await trio.sleep(0.25)
 
 
 async def lock_some(history: History, limits: Limits) -> None:
@@ -484,10 +518,13 @@ async def _history(seed: int, limits: Limits) -> History:
         for n in range(rng.randint(1, MOST_WORKERS))
     ][: limits.workers]
     client = Process("client", random.Random(rng.getrandbits(64)), limits)
+    # Of its own, so that the rest of the history is the same without it.
+    waiter = Process("waiter", random.Random(f"waits {seed}"), limits)
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, history)
         strangers = await nursery.start(_cancellable, lock_some, history, limits)
+        nursery.start_soon(wait_for_all, history, waiter)
         cancels = await nursery.start(_cancellable, cancel_some, history, client)
         async with trio.open_nursery() as workers:
             for process in processes:
@@ -496,7 +533,7 @@ async def _history(seed: int, limits: Limits) -> History:
             await trio.sleep(rng.uniform(0, 20))
             strangers.cancel()
             cancels.cancel()
-            for process in processes:
+            for process in (*processes, waiter):
                 # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False
             with trio.move_on_after(PATIENCE) as patience:
@@ -506,6 +543,10 @@ async def _history(seed: int, limits: Limits) -> History:
             if patience.cancelled_caught:
                 stuck = [row.id for row in history.store.rows() if row.status not in FINAL]
                 history.problems.append(f"2: not ended after {PATIENCE:g} s: {stuck}")
+            # Nothing is notified of what ended before: the next poll finds it.
+            with trio.move_on_after(PATIENCE):
+                while len(history.ends) < len(history.waited_for):  # noqa: ASYNC110
+                    await trio.sleep(1)
             end.set()
         nursery.cancel_scope.cancel()
     for process in processes:
@@ -519,6 +560,9 @@ async def _history(seed: int, limits: Limits) -> History:
         history.cancelled,
         history.tokens(),
         history.asked,
+    )
+    history.problems += wait_violations(
+        history.store.rows(), [str(id) for _, id in history.waited_for], history.ends
     )
     if limits.faults <= {"lock"}:
         history.problems += lock_violations(history.store.rows(), history.runs, history.locked)

@@ -9,7 +9,7 @@ import attrs
 #: What may be done to a process, happen to a call of its, or be done to the table by a stranger.
 FAULTS: Final = (
     *("kill", "freeze", "stop", "error-before", "error-after", "uncommitted", "delay"),
-    *("no-resource", "lock", "cancel"),
+    *("no-resource", "lock", "cancel", "unheard"),
 )
 MOST_JOBS: Final = 16
 MOST_WORKERS: Final = 3

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
 from m25 import _lifecycle as lifecycle
 from m25._lifecycle import LIVE, MOVES, JobStatus, Token
-from m25._store.protocol import ClaimedJob
+from m25._store.protocol import Change, ClaimedJob
 
 #: How to bring a new job into each status, and the claim on it, such as it is.
 Lead = Callable[[WithVerbs, str], Awaitable[ClaimedJob]]
@@ -86,6 +86,8 @@ LEADS: Mapping[JobStatus, list[Lead]] = {
 }
 
 
+SOONER = datetime(2000, 1, 1, tzinfo=UTC)
+
 #: Each verb, by whoever has most right to it.
 Act = Callable[[WithVerbs, ClaimedJob, str], Awaitable[object]]
 
@@ -99,6 +101,9 @@ VERBS: Mapping[str, list[Act]] = {
     ],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
+    "change": [
+        lambda world, claim, name: world.store.change(claim.id, name, Change(True, SOONER, None))
+    ],
     "request_cancel": [lambda world, claim, name: world.store.request_cancel(claim.id, name)],
     "report": [lambda world, claim, _: world.store.report([claim], ['{"done": 1}'])],
     "start": [lambda world, claim, _: world.start(claim)],
@@ -116,6 +121,7 @@ VERBS: Mapping[str, list[Act]] = {
 
 #: Of the verbs that keep the status, what they write.
 WRITTEN = {
+    "change": "scheduled_at",
     "heartbeat": "latest_heartbeat_at",
     "request_cancel": "cancel_requested_at",
     "report": "progress",
@@ -165,7 +171,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
                     await act(world, claim._replace(token=token()), queue_name)
                     assert await world.row(claim.id) == row, (verb, before)
                     assert await world.successor(claim.id) is None
-    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "request_cancel", "sweep"}
+    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "change", "request_cancel", "sweep"}
 
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:

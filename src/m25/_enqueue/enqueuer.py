@@ -89,11 +89,18 @@ class Enqueuer:
         job: Input | Job[Input],
         connection: pg.AsyncConnection[Any] | None,
         notify: bool,
+        *,
+        id: str | None = None,
+        waiter: str | None = None,
     ) -> JobRecord[Input, Output, Error]:
-        """Put a job on a queue; see `M25.enqueue`."""
+        """Put a job on a queue; see `M25.enqueue`.
+
+        `id` is a new one of the runtime's, where the caller is to know it before the job is there.
+        `waiter` is the channel on which the job's end is notified.
+        """
         check_connection(connection)
         value, options = _split(job)
-        new = self._new_job(queue, value, options)
+        new = self._new_job(queue, value, options, id=id, waiter=waiter)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
@@ -215,12 +222,22 @@ class Enqueuer:
                 raise
             _raise_failure(failure, many.found.ids, connection)
 
-    def _new_job(self, queue: Queue[Any, Any, Any], value: Any, options: Job[Any]) -> NewJob:
+    def _new_job(
+        self,
+        queue: Queue[Any, Any, Any],
+        value: Any,
+        options: Job[Any],
+        *,
+        id: str | None = None,
+        waiter: str | None = None,
+    ) -> NewJob:
+        if options.id is not None:
+            id = str(options.id)
         own_retry, retry_delay = options.has_own_retry, options.retry_delay
         if not own_retry and queue.retry is not None:
             retry_delay = queue.retry.row_delay
         return NewJob(
-            id=self._runtime.make_id() if options.id is None else str(options.id),
+            id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,
             input=queue.input_codec.encode(value, "input"),
             scheduled_at=options.scheduled_at,
@@ -232,8 +249,10 @@ class Enqueuer:
             unique_key=options.unique_key,
             priority=options.priority,
             meta=None if options.meta is None else META.encode(options.meta, "meta"),
+            expires_at=options.expires_at,
             # Null costs a row nothing.
             own_retry=own_retry or None,
+            waiter=waiter,
         )
 
     def _leave_hints(self, jobs: Sequence[NewJob]) -> None:

@@ -74,6 +74,11 @@ class StatementFailed(Exception):
         return isinstance(self.__cause__, errors.LockNotAvailable)
 
     @property
+    def is_denied(self) -> bool:
+        """Whether the role lacks a right that the statement needs."""
+        return isinstance(self.__cause__, errors.InsufficientPrivilege)
+
+    @property
     def is_transactions(self) -> bool:
         """Whether the transaction met another one, and is to be repeated as a whole."""
         sqlstate = getattr(self.__cause__, "sqlstate", None) or ""
@@ -110,7 +115,7 @@ class RowRefused(StatementFailed):
 
 #: Statements, and calls, that write values which users gave. Where another statement is refused for
 #: a value, no row of its caller's can be the reason.
-_WRITES_VALUES: Final = frozenset({"enqueue", "enqueue_one", "enqueue_all", "settle"})
+_WRITES_VALUES: Final = frozenset({"enqueue", "enqueue_one", "enqueue_all", "report", "settle"})
 
 _ROW: Final = FailureKind.ROW
 _SESSION: Final = FailureKind.SESSION

@@ -31,6 +31,7 @@ from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     CancelAsked,
     CancelRequest,
+    Change,
     ClaimedJob,
     Due,
     Enqueued,
@@ -312,6 +313,17 @@ class PostgresStore(Store):
         steps = self._calls.cancel(id, queue_name, by, reason, lock_wait)
         return await self._run(steps, connection)
 
+    async def change(
+        self,
+        id: str,
+        queue_name: str,
+        change: Change,
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> JobRow | None:
+        return await self._run(self._calls.change(id, queue_name, change, lock_wait), connection)
+
     async def request_cancel(
         self,
         id: str,
@@ -331,7 +343,7 @@ class PostgresStore(Store):
     async def latest(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
-        return await self._run(self._calls.latest(ids), connection)
+        return await self._run(self._calls.latest(ids), connection, pool=self._work_pool)
 
     async def attempts(
         self, id: str, connection: pg.AsyncConnection[Any] | None = None
@@ -339,7 +351,7 @@ class PostgresStore(Store):
         return await self._run(self._calls.attempts(id), connection)
 
     async def watch(self, ids: Sequence[str], waiter: str) -> dict[str, Watched]:
-        return await self._run(self._calls.watch(ids, waiter))
+        return await self._run(self._calls.watch(ids, waiter), pool=self._work_pool)
 
     async def claim(
         self,
@@ -384,7 +396,7 @@ class PostgresStore(Store):
         return await self._run(self._calls.settle(outcomes, allowed_losses), pool=self._work_pool)
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
-        return await self._run(self._calls.report(claims, progress), pool=self._heartbeat_pool)
+        return await self._run(self._calls.report(claims, progress), pool=self._work_pool)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         return await self._run(self._calls.release(releases, notify), pool=self._work_pool)

@@ -139,6 +139,16 @@ class Written:
     to_cancel: AbstractSet[str] = frozenset()
 
 
+class Change(NamedTuple):
+    """What is to be different about a pending job."""
+
+    #: Whether `scheduled_at` is to be written: `None` is a time, too, and says at once.
+    reschedule: bool
+    scheduled_at: datetime | None
+    #: `None` leaves it as it is.
+    priority: int | None
+
+
 class CancelRequest(NamedTuple):
     """That somebody wants a job cancelled that is claimed."""
 
@@ -343,6 +353,21 @@ class Store(Protocol):
         """Cancel a job if it is pending, and return it; else `None`.
 
         Locks are waited for, and a cancellation ends it, as in `enqueue`.
+        """
+        ...
+
+    async def change(
+        self,
+        id: str,
+        queue_name: str,
+        change: Change,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> JobRow | None:
+        """Change a job if it is pending, and return it; else `None`.
+
+        The workers of its queue are notified. Locks are waited for as in `enqueue`.
         """
         ...
 

@@ -26,6 +26,7 @@ from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
+    Change,
     ClaimedJob,
     Due,
     Enqueued,
@@ -255,6 +256,25 @@ class Calls:
             "lock_wait": _milliseconds(lock_wait),
         }
         rows = yield Statement("cancel", parameters, is_awaited=True)
+        return JobRow._make(rows[0][:-1]) if rows else None
+
+    def change(
+        self,
+        id: str,
+        queue_name: str,
+        change: Change,
+        lock_wait: timedelta | None = None,
+    ) -> Steps[JobRow | None]:
+        parameters = {
+            "id": id,
+            "queue_name": queue_name,
+            "reschedule": _boolean(change.reschedule),
+            "scheduled_at": timestamp(change.scheduled_at),
+            "priority": None if change.priority is None else str(change.priority),
+            "channel": self.channel(queue_name),
+            "lock_wait": _milliseconds(lock_wait),
+        }
+        rows = yield Statement("change", parameters)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(

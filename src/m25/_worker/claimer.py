@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobReleased, JobSnoozed, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
@@ -17,6 +17,7 @@ from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from .._timestamps import duration_to_text
 from ..pg._backoff import Backoff
+from . import plan
 from .endings import Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
@@ -60,6 +61,8 @@ class Claimer:
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
+        #: Of the latest claim, the jobs that came too late to be started.
+        self._expired: list[tuple[JobRow, str]] = []
         self.stopping = False
         #: Whether a claim was ever answered.
         self.has_started = False
@@ -109,6 +112,7 @@ class Claimer:
         if self._ledger.in_doubt is not None:
             store = self._runtime.store
             ids = await store.release_claims(self._queue.name, [self._ledger.in_doubt])
+            self._expired.clear()  # They are pending again, and will be found once more.
             if ids:
                 for row in (await store.get(ids)).values():
                     emit_cancelled(self._runtime, row)
@@ -124,6 +128,7 @@ class Claimer:
             now = trio.current_time()
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
+            rows = self._without_expired(rows, token)
             jobs = [ClaimedJob(row.id, token) for row in rows]
             self._runtime.loop_watch.began(jobs, queue.name)
             begun = [
@@ -135,6 +140,7 @@ class Claimer:
                     environment=self._environment,
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
+                    noted=ledger.note_progress,
                     started=at_once,
                     emits_all=emits_all,
                 )
@@ -190,6 +196,14 @@ class Claimer:
             self._runtime.hints.survey.set()
         return len(rows)
 
+    def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
+        # rule: what has expired is not started
+        late = [row for row in rows if row.expires_at is not None and plan.has_expired(row)]
+        if not late:
+            return rows
+        self._expired += ((row, token) for row in late)
+        return [row for row in rows if row not in late]
+
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""
         ledger = self._ledger
@@ -197,7 +211,8 @@ class Claimer:
             return
         if begun := ledger.begun_in_doubt():
             await self._confirm(begun)  # rule: a claim in doubt is made sure of
-            # If any job of this claim began, all did: nothing is left to release.
+            # If any job of this claim began, all did that had not expired: nothing else is left to
+            # release.
             self._answered()
         else:
             await self.release_unheld()
@@ -223,6 +238,20 @@ class Claimer:
 
     def _answered(self) -> None:
         self._ledger.answered()
+        # Not before: until its claim is committed, the database would say that a job is fenced.
+        for row, token in self._expired:
+            reason = "expired before it was started"
+            self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
+            self._runtime.events.emit(
+                JobExpired(
+                    queue=self._queue.name,
+                    job_id=row.id,
+                    attempt=row.attempt,
+                    max_attempts=row.max_attempts,
+                    losses=row.losses,
+                )
+            )
+        self._expired.clear()
         if self._ledger.owes:
             self._settler.wakeup.set()
         if self._hint.to_cancel:

@@ -31,6 +31,7 @@ from .._events import (
 )
 from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
 from .._handler_errors import Snooze
+from .._progress import ProgressNotes
 from .._queue import Queue
 from .._record import decode_fields
 from .._retry import Retry
@@ -56,6 +57,8 @@ class Executor:
     deadline: float
     #: Moves the job from reserved to executing; called only if `started` is false.
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
+    #: Called when the handler has noted how far it has come.
+    noted: Callable[[ClaimedJob, ProgressNotes], None]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
@@ -89,6 +92,7 @@ class Executor:
     _why_cancelled: str = "its deadline has passed"
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
+    _notes: ProgressNotes | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -213,7 +217,11 @@ class Executor:
             scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
         try:
             with scope:
-                output = await handler.run(value, self._begin, self._returned)
+                try:
+                    output = await handler.run(value, self._begin, self._returned)
+                finally:
+                    if self._notes is not None:
+                        await self._notes.close()
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         try:
@@ -427,8 +435,14 @@ class Executor:
                 **decode_fields(self.row, self.queue),
                 stopping=self.environment.stopping,
                 m=self.environment.m,
+                notes=self._progress_notes,
             )
         return self._running_job
+
+    def _progress_notes(self) -> ProgressNotes:
+        if self._notes is None:
+            self._notes = ProgressNotes(self.row, lambda notes: self.noted(self.job, notes))
+        return self._notes
 
 
 def is_in_job_of(runtime: Runtime) -> bool:

@@ -62,6 +62,9 @@ class Heartbeats:
                 await trio.sleep_until(send_at)
                 send_at = trio.current_time() + interval
                 self._judge(interval)
+                if self._ledger.has_progress:
+                    self._ledger.progress_is_due = True
+                    self._settler.wakeup.set()
                 answered = await self._exchange(nursery, interval / 2)
                 if not (answered or self._ledger.has_outcomes):
                     continue

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .._progress import ProgressNotes
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
 
@@ -68,6 +69,10 @@ class Ledger:
         #: Outcomes and releases whose rows somebody had locked when they were last tried.
         self._locked_outcomes: list[Owed] = []
         self._locked_releases: list[Release] = []
+        #: What handlers have noted of their progress, and is not written.
+        self._progress: dict[ClaimedJob, ProgressNotes] = {}
+        #: Whether all of it is to be written now: a heartbeat has come.
+        self.progress_is_due = False
 
     # Claims
 
@@ -141,7 +146,7 @@ class Ledger:
     @property
     def owes(self) -> bool:
         """Whether there is anything to write now."""
-        return bool(self._outcomes or self._releases)
+        return bool(self._outcomes or self._releases or self.progress_is_due)
 
     @property
     def has_locked(self) -> bool:
@@ -178,6 +183,35 @@ class Ledger:
         """
         del self._releases[: len(jobs)]
         self._locked_releases += (job for job in jobs if job.id in locked)
+
+    # Progress
+
+    def note_progress(self, job: ClaimedJob, notes: ProgressNotes) -> None:
+        """A handler has noted how far it has come: to be written with the next heartbeat, and
+        before the job's outcome or release.
+        """
+        self._progress[job] = notes
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is any progress to be written with the next heartbeat."""
+        return bool(self._progress)
+
+    def next_progress(self, jobs: Iterable[ClaimedJob]) -> dict[ClaimedJob, ProgressNotes]:
+        """What to write now: all once a heartbeat has come, and else that of `jobs`, whose outcomes
+        or releases are written next.
+
+        It is gone from here, and comes back by `note_progress`.
+        """
+        if self.progress_is_due:
+            self.progress_is_due = False
+            jobs = list(self._progress)
+        return {
+            job: self._progress.pop(job)
+            for job in jobs
+            # Before a claim is committed, the database would say that it is fenced.
+            if job in self._progress and job.token != self.in_doubt
+        }
 
     def kept_alive(self, answered: Iterable[Executor]) -> list[ClaimedJob]:
         """The claims to renew: of executors that answered a heartbeat, and of unwritten outcomes.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Final, Protocol, TypeVar
+
+from .._store.protocol import JobRow
 
 #: The largest claim: what comes of it is to take less than a millisecond before others have a turn,
 #: and with more rows a statement only holds its locks longer.
@@ -26,6 +29,13 @@ def claim_size(*, max_concurrency: int, running: int, unwritten: int) -> int:
     waiting = max(0, unwritten - max(max_concurrency, FREE_OUTCOMES))
     most = min(max(max_concurrency // 2, _SLOTS_CLAIMED_AT_ONCE), LARGEST_CLAIM)
     return max(0, min(max_concurrency - running - waiting, most))
+
+
+def has_expired(row: JobRow) -> bool:
+    """Whether a job that was just claimed came too late, by the database's clock alone."""
+    if row.expires_at is None or row.reserved_at is None:
+        return False
+    return Decimal(row.expires_at) <= Decimal(row.reserved_at)
 
 
 class HasHeartbeats(Protocol):

@@ -1,4 +1,4 @@
-"""Writes the outcomes of attempts, and releases jobs that were cut short.
+"""Writes the outcomes of attempts, and releases jobs that were cut short; and how far others are.
 
 One statement at a time is under way, and the next is for all attempts that end meanwhile. While the
 database does not answer, outcomes wait in the ledger. So does an outcome whose row somebody has
@@ -8,19 +8,27 @@ locked; it keeps no other waiting, and is tried again by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import trio
 
 from .._crash import type_name
-from .._events import OutcomeRefused, OutcomeUnstorable, ResultDiscarded, RetryCancelled
+from .._events import (
+    OutcomeRefused,
+    OutcomeUnstorable,
+    ProgressRefused,
+    ResultDiscarded,
+    RetryCancelled,
+)
 from .._job import FailureReason
 from .._lifecycle import has_next_attempt
+from .._progress import ProgressNotes
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, without_rows
-from .._store.protocol import Release, WriteResult, Written
+from .._store.protocol import ClaimedJob, Release, WriteResult, Written
 from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
@@ -80,10 +88,17 @@ class Settler:
 
     async def _write(self) -> None:
         hints, name = self._runtime.hints, self._queue.name
-        if owed := self._ledger.next_outcomes():
-            results = await self._settle(owed)  # rule: an outcome is written
+        owed, releases = self._ledger.next_outcomes(), self._ledger.next_releases()
+        # What a handler noted last is there before others may have the job, or know its end.
+        unnoted: AbstractSet[str] = frozenset()
+        if self._ledger.has_progress:
+            # rule: the last report is not lost
+            unnoted = await self._write_progress(owed, releases)
+        if owed:
+            # rule: an outcome is written
+            results = await self._settle([each for each in owed if each.outcome.id not in unnoted])
             locked = {id for id, result in results.items() if result is WriteResult.LOCKED}
-            self._ledger.written(owed, locked)  # rule: and forgotten after that
+            self._ledger.written(owed, locked | unnoted)  # rule: and forgotten after that
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
@@ -96,11 +111,52 @@ class Settler:
             if WriteResult.RETRIED in results.values():
                 hints.work(name)
                 hints.survey.set()
-        if jobs := self._ledger.next_releases():
+        if releases:
+            jobs = [job for job in releases if job.id not in unnoted]
             answer = await self._runtime.store.release(jobs, [name])
             await self._tell_cancelled(jobs, answer)
-            self._ledger.released(jobs, answer.locked)
+            self._ledger.released(releases, answer.locked | unnoted)
             hints.work(name, rewind=True)
+
+    async def _write_progress(self, owed: Sequence[Owed], releases: Sequence[Release]) -> set[str]:
+        """Write how far handlers have come; return the ids of the jobs whose rows are locked."""
+        jobs = [each.job for each in owed]
+        jobs += (ClaimedJob(release.id, release.token) for release in releases)
+        notes = self._ledger.next_progress(jobs)
+        if not notes:
+            return set()
+        try:
+            answer = await self._report(notes)
+        except StatementFailed:
+            for job, each in notes.items():
+                self._ledger.note_progress(job, each)
+            self._ledger.progress_is_due = True
+            raise
+        for job, each in notes.items():
+            if job.id in answer:
+                self._ledger.note_progress(job, each)
+        return answer
+
+    async def _report(self, notes: Mapping[ClaimedJob, ProgressNotes]) -> set[str]:
+        report = self._runtime.store.report
+        try:
+            answer = await report(list(notes), [each.text for each in notes.values()])
+        except RowRefused as refused:
+            if len(notes) == 1:
+                ((job, _),) = notes.items()
+                self._runtime.events.emit(
+                    ProgressRefused(
+                        queue=self._queue.name, job_id=job.id, error=without_rows(refused)
+                    )
+                )
+                return set()
+        else:
+            return set(answer.locked)
+        # One of them is the reason; each is tried alone, so that the others are written.
+        locked: set[str] = set()
+        for job, each in notes.items():
+            locked |= await self._report({job: each})
+        return locked
 
     async def _tell_cancelled(self, releases: Sequence[Release], answer: Written) -> None:
         """Tell of the releases that have ended their jobs as cancelled.

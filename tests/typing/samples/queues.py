@@ -302,7 +302,7 @@ async def enqueueing(m: m25.M25, id: m25.JobId) -> None:
     await m.get_job(with_two, "0190d3a0-0000-7000-8000-000000000001")
     await m.get_job(with_two, id.value)
     await m.cancel_job(with_two, record.id)
-    await m.cancel_job(with_two, record.id, running=True, by="ada", reason="no")
+    await m.cancel_job(with_two, record.id, running=True, by="ada", reason="no", wait=True)
     assert_type(m25.JobId.parse("0190d3a0-0000-7000-8000-000000000001"), m25.JobId)
     assert_type(id.value, UUID)
     takes_uuid(id)
@@ -321,6 +321,46 @@ def takes(queue: m25.Queue[Email, Any, Any]) -> Callable[..., Awaitable[Any]]:
 takes(with_one)
 takes(with_setup)
 takes(with_four)  # error
+
+
+# Results
+
+
+async def results(m: m25.M25, id: m25.JobId) -> None:
+    assert_type(await m.wait(with_two, id), m25.JobRecord[Email, list[Receipt], Full | Gone])
+    assert_type(await m.result(with_two, id), list[Receipt])
+    assert_type(await m.result(without_errors, str(id)), Receipt)
+    assert_type(await m.call(with_one, Email("ada")), Receipt | None)
+    assert_type(await m.call(with_one, m25.Job(Email("ada"))), Receipt | None)
+    assert_type(await m.current(with_one, id), m25.JobRecord[Email, Receipt | None, Full])
+    assert_type(await m.attempts(with_one, id), list[m25.JobRecord[Email, Receipt | None, Full]])
+    record = await m.wait(with_two, id)
+    assert_type(record.error_data, Full | Gone | None)
+    print(await m.call(with_one, Email("ada")), await m.result(with_two, id))
+    await m.call(with_one, 5)  # error
+    await m.call(with_one, m25.Job("ada"))  # error
+    await m.result(with_one, 5)  # error
+    await m.wait(with_one, id, connection=None)  # error
+    assert_type(await m.result(without_errors, id), int)  # error
+    async for progress in m.progress(with_one, id):
+        assert_type(progress, m25.Progress)
+    await m.change_job(with_one, id, scheduled_at=None, priority=3)
+    await m.change_job(with_one, id, scheduled_at="tomorrow")  # error
+    await m.change_job(with_one, id, priority=None)  # error
+
+
+async def rows_after(after: int | None) -> AsyncGenerator[Receipt]:
+    yield Receipt(0 if after is None else after)
+
+
+async def progress_of_a_job(job: m25.RunningJob[Email, Receipt, Full]) -> None:
+    await job.report(done=1, total=2.5, note="half")
+    await job.report(done="one")  # error
+    await job.report(1)  # error
+    async for row in job.cursor("rows", rows_after, key=lambda row: row.number):
+        assert_type(row, Receipt)
+    job.cursor("rows", rows_after, key=lambda row: row.missing)  # error
+    job.cursor("rows", with_one, key=lambda row: row)  # error
 
 
 # Retries, and who is told of failures

@@ -169,8 +169,9 @@ def within_bounds(duration: int) -> int:
     return max(0, min(duration, _LONGEST))
 
 
-def _since_epoch(at: datetime) -> int:
-    return (at - UNIX_EPOCH) // MICROSECOND
+def since_epoch(at: datetime | None) -> int | None:
+    """A time as a row holds it."""
+    return None if at is None else (at - UNIX_EPOCH) // MICROSECOND
 
 
 def _length(duration: timedelta) -> int:
@@ -189,7 +190,7 @@ def _is_same_json(one: str | None, other: str | None) -> bool:
 
 #: By type, where it is not kept as it is: how what is given is kept.
 _KEPT: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "timestamptz": _since_epoch,
+    "timestamptz": since_epoch,
     "interval": _length,
     "jsonb": as_jsonb,
 }

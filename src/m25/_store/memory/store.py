@@ -22,6 +22,7 @@ from ..failures import Sorting
 from ..protocol import (
     CancelAsked,
     CancelRequest,
+    Change,
     ClaimedJob,
     DeclaredQueue,
     Due,
@@ -234,6 +235,26 @@ class MemoryStore(Store):
             self._chain_ended(row)
             return row.answer()
 
+    async def change(
+        self,
+        id: str,
+        queue_name: str,
+        change: Change,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> JobRow | None:
+        refuse_connection(connection)
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("change"):
+            row = self._table.rows.get(id)
+            if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
+                return None
+            self._table.change(row, change)
+            self._listeners.notify([queue_name])
+            return row.answer()
+
     async def request_cancel(
         self,
         id: str,
@@ -406,8 +427,11 @@ class MemoryStore(Store):
         async with self._way.call("report"):
             rows, locked = self._table.held(claims)
             reports = dict(zip((claim.id for claim in claims), progress, strict=True))
+            # As in `enqueue`: one that is refused takes the others with it.
+            with Sorting("report"):
+                written = {row.id: as_jsonb(reports[row.id]) for row in rows}
             for row in rows:
-                self._table.write("report", row, progress=as_jsonb(reports[row.id]))
+                self._table.write("report", row, progress=written[row.id])
             return Written({row.id for row in rows}, locked)
 
     async def settle(

@@ -9,8 +9,17 @@ from typing import Any, Final
 
 from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
-from ..protocol import ClaimedJob, Enqueued, Exists, Held, Position
-from .rows import LARGEST_INTEGER, SECOND, Key, Row, microseconds, seconds, within_bounds
+from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
+from .rows import (
+    LARGEST_INTEGER,
+    SECOND,
+    Key,
+    Row,
+    microseconds,
+    seconds,
+    since_epoch,
+    within_bounds,
+)
 
 #: Earlier than any time of a row.
 _EARLIEST: Final = -(2**63)
@@ -75,6 +84,16 @@ class Table:
             self._live[row.queue_name][row.id] = row
         elif after in KEYLESS and row.unique_key is not None:
             del self._holders[row.unique_key]
+
+    def change(self, row: Row, change: Change) -> None:
+        """Change when a pending row is due, or its priority."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if change.reschedule:
+            row.scheduled_at = since_epoch(change.scheduled_at)
+        if change.priority is not None:
+            row.priority = change.priority
+        insort(pending, row.key)
 
     def redate(self, row: Row, now: int) -> None:
         """Date a pending row as if it were created now."""

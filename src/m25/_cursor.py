@@ -1,0 +1,70 @@
+"""A cursor: goes through a source, and remembers over attempts how far it came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import Any, Generic, TypeVar, cast
+
+import trio
+
+from ._codec import Codec, Undecodable, value_codec
+from ._errors import JobRecordFetchJsonDecodeError
+from ._job import JobId, check_text
+from ._progress import ProgressNotes
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+
+class Cursor(AsyncIterator[Item], Generic[Item, Key]):
+    """The items of a source that follow the position; see `RunningJob.cursor`."""
+
+    def __init__(
+        self,
+        job_id: JobId,
+        notes: ProgressNotes,
+        name: str,
+        source: Callable[[Key | None], AsyncIterable[Item]],
+        key: Callable[[Item], Key],
+        key_type: type[Key] | None,
+    ) -> None:
+        check_text(name, "a cursor's name", ValueError)
+        self._job_id = job_id
+        self._notes = notes
+        self._name = name
+        self._source = source
+        self._key = key
+        self._codec: Codec[Key] = value_codec(Any if key_type is None else key_type, "key")
+        self._items: AsyncIterator[Item] | None = None
+        #: The item that was returned last, if there is one.
+        self._latest: tuple[Item] | None = None
+
+    async def __anext__(self) -> Item:
+        await trio.lowlevel.checkpoint()
+        if self._items is None:
+            self._items = self._open()
+        if self._latest is not None:
+            # Its pass of the loop has ended.
+            key = self._codec.encode(self._key(*self._latest), f"the key of cursor {self._name!r}")
+            self._notes.move(self._name, key)
+            self._latest = None
+        item = await anext(self._items)
+        self._latest = (item,)
+        return item
+
+    def _open(self) -> AsyncIterator[Item]:
+        items: AsyncIterator[Item] = aiter(self._source(self._position()))
+        source: object = items
+        if isinstance(source, AsyncGenerator):
+            self._notes.opened(cast("AsyncGenerator[Any]", source))
+        return items
+
+    def _position(self) -> Key | None:
+        if (text := self._notes.position(self._name)) is None:
+            return None
+        try:
+            return self._codec.decode(text)
+        except Undecodable as error:
+            raise JobRecordFetchJsonDecodeError(
+                self._job_id, f"progress.cursors[{self._name!r}]", error.path, error.reason
+            ) from error

@@ -1,0 +1,20 @@
+-- Change a job while it is pending: when it is due, or its priority. Safe under concurrency: the update's
+-- own condition is checked again on the row as it is once locked, so a job that was claimed meanwhile is
+-- left alone and no row comes back. Its queue's workers are notified: it may be due now.
+with {bounded}
+update {schema}.job
+set
+    scheduled_at = case
+        when %(reschedule)s::boolean
+        then %(scheduled_at)s::timestamptz
+        else scheduled_at
+    end,
+    priority = coalesce(%(priority)s::smallint, priority)
+from bounded
+where id = %(id)s::uuid
+    and queue_name = %(queue_name)s::text
+    and reserved_at is null -- rule: only a pending job is changed
+    and cancelled_at is null
+returning
+    {job_row},
+    pg_notify(%(channel)s::text, '')::text as notified
