@@ -491,7 +491,7 @@ class M25:
         check_connection(connection)
         if wait and connection is not None:
             raise ValueError(
-                "cancel_job cannot wait with a connection of yours: nobody hears of the cancel before"
+                "cancel_job cannot wait with a connection of yours: nobody hears of it before"
                 " your transaction is committed; wait afterwards, with m.wait"
             )
         check_words("by", by)

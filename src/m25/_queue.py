@@ -29,7 +29,7 @@ import attrs
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
-from ._job import Error, FailedJob, Input, OutputOf
+from ._job import Error, FailedJob, Input, Output_co
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -186,7 +186,7 @@ def _by_hand(
 
 
 @attrs.frozen(eq=False)
-class Queue(Generic[Input, OutputOf, Error]):
+class Queue(Generic[Input, Output_co, Error]):
     """A queue of jobs: their name, their handler, and how they are run.
 
     The options and their meaning are those of the original m25. Durations are seconds, or a
@@ -204,7 +204,7 @@ class Queue(Generic[Input, OutputOf, Error]):
     #: argument, or its parameter `resource`; what `lifespan` yields is its parameter `shared`. An
     #: `async def`, or where `runs` says so a plain `def`: to type checkers that is one for `@queue`
     #: alone, as no checker can tell the two apart here and infer the output of both.
-    handler_function: Callable[Concatenate[Input, ...], Awaitable[OutputOf]] = attrs.field(
+    handler_function: Callable[Concatenate[Input, ...], Awaitable[Output_co]] = attrs.field(
         kw_only=True, validator=_check_handler
     )
     #: The declared errors: exception classes whose instances are kept in `error_data` and come back
@@ -312,10 +312,10 @@ class Queue(Generic[Input, OutputOf, Error]):
     input_decoder: Callable[[Any], Input] | None = attrs.field(
         default=None, kw_only=True, validator=_FUNCTION
     )
-    output_to_json: Callable[[OutputOf], Any] | None = attrs.field(
+    output_to_json: Callable[[Output_co], Any] | None = attrs.field(
         default=None, kw_only=True, validator=_FUNCTION
     )
-    output_decoder: Callable[[Any], OutputOf] | None = attrs.field(
+    output_decoder: Callable[[Any], Output_co] | None = attrs.field(
         default=None, kw_only=True, validator=_FUNCTION
     )
     error_to_json: Callable[[Error], Any] | None = attrs.field(
@@ -328,10 +328,10 @@ class Queue(Generic[Input, OutputOf, Error]):
     #: The annotation of the input; `None` where there is none, as codecs by hand need none.
     input_type: Any = attrs.field(init=False, repr=False)
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
-    output_codec: Codec[OutputOf] = attrs.field(init=False, repr=False)
+    output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
     #: The queue's own code, and how it is called.
-    handler: Handler[Input, OutputOf, Error] = attrs.field(init=False, repr=False)
+    handler: Handler[Input, Output_co, Error] = attrs.field(init=False, repr=False)
 
     if not TYPE_CHECKING:
 

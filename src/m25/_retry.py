@@ -227,7 +227,7 @@ def as_retry(value: Any) -> Any:
     if not callable(value):
         return value
     try:
-        return Retry(delay=value)
+        return Retry(delay=cast("RetryFunction", value))
     except InvalidQueue:
         return value
 
