@@ -491,8 +491,8 @@ class M25:
         check_connection(connection)
         if wait and connection is not None:
             raise ValueError(
-                "cancel_job cannot wait with a connection of yours: nobody hears of it before"
-                " your transaction is committed; wait afterwards, with m.wait"
+                "cancel_job cannot wait with a connection of yours: nobody hears of the cancel"
+                " before your transaction is committed; wait afterwards, with m.wait"
             )
         check_words("by", by)
         check_words("reason", reason)

@@ -403,11 +403,12 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     break
             if rng.random() < 0.1:
                 try:
-                    await m.cancel_job(queue, job.id)
+                    record = await m.cancel_job(queue, job.id)
                 except m25.JobCancelError:
                     pass
                 else:
-                    history.cancelled.add(str(job.id))
+                    # It may be a later attempt.
+                    history.cancelled.add(str(record.id))
 
 
 def _with_requests(order: Order, seed: int) -> Order:
