@@ -34,7 +34,8 @@ async def uploads(name: str) -> None:
             raise m25.RetryAfter(0.1)
         case 3:
             raise m25.Snooze(0.1)
-    raise ValueError("no such file")
+        case _:
+            raise ValueError("no such file")
 
 
 async def main(dsn: str) -> None:

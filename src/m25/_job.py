@@ -19,8 +19,8 @@ from ._lifecycle import JobStatus as JobStatus  # noqa: PLC0414
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-#: A queue's own. Covariant, or a checker that wants an `object` of `await m.result(queue, id)`, as
-#: where it is printed, would want a queue of objects.
+#: A queue's own. Covariant: else a checker that wants an `object` from `await m.result(queue, id)`,
+#: as in a call of `print`, would want a queue of objects.
 Output_co = TypeVar("Output_co", covariant=True)
 if TYPE_CHECKING:
     # Before Python 3.13 only type checkers know of defaults.
