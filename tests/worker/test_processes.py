@@ -21,6 +21,7 @@ import m25.testing
 from m25 import FailureReason
 from m25.errors import InvalidQueue, ProcessNotStarted, QueueStartError
 from support.cpu import Declined, Order, endless, endless_with_a_child, work
+from support.slow_import import TAKES, sleeping
 from support.told import told
 from support.waiting import PATIENCE, ended, eventually
 
@@ -213,6 +214,24 @@ async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Pat
             assert (await ended(m, work, each.id)).failure_reason is FailureReason.JOB_TIMEOUT
         job = await ended(m, work, (await m.enqueue(work, Order("", 1))).id)
         assert job.output is not None
+
+
+async def test_the_start_of_a_process_is_not_on_the_clock_of_the_job_that_waits_for_it(
+    dsn: str,
+) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(sleeping)
+        await m.start(PATIENCE)
+        brief = m25.Job(60.0, timeout=TAKES / 4)
+        innocent = m25.Job(0.0, timeout=TAKES / 2)
+        with trio.fail_after(PATIENCE):
+            with pytest.raises(m25.JobFailed, match="job_timeout"):
+                await m.call(sleeping, brief)
+            assert await m.call(sleeping, innocent) == 0.0
+            # Once its process is there, a job has its own time, and no more.
+            for _ in range(2):
+                with pytest.raises(m25.JobFailed, match="job_timeout"):
+                    await m.call(sleeping, brief)
 
 
 async def test_under_a_clock_that_jumps_a_process_has_the_time_it_takes(

@@ -22,9 +22,10 @@ import trio
 from .._errors import AroundSwallowed, LifespanEnded
 from .._events import LifespanExitTimedOut, QueueUnready
 from .._handler import Handler, sort_raised
+from .._processes import ProcessPool
 from .._queue import Queue
 from .._remote import processes_for, remote_handler
-from .._running_job import RunningJob, current_job
+from .._running_job import RunningJob, current_attempt, current_job
 from .._runtime import Runtime
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
@@ -32,6 +33,7 @@ from .threads import Threads
 
 if TYPE_CHECKING:
     from .._client import M25
+    from .executor import Executor
 
 #: The type of each of a client's `around`: called for each job, and what it returns is entered
 #: around the call of the job's handler.
@@ -162,7 +164,7 @@ class Environment:
             if self._queue.runs == "process":
                 processes = processes_for(self._queue)
                 await stack.enter_async_context(processes.open())
-                handler = remote_handler(handler, processes.call)
+                handler = remote_handler(handler, partial(_call_process, processes))
             function = handler.function
             if self._queue.runs == "thread":
                 function = Threads(function, self._queue.max_concurrency).call
@@ -205,3 +207,9 @@ class Environment:
         raise AroundSwallowed(
             "one of `around` ended the handler before it returned, by a scope of its own"
         ) from swallowed
+
+
+async def _call_process(processes: ProcessPool, text: str) -> str:
+    """Call a handler in a process, for the job whose task this is."""
+    executor = cast("Executor", current_attempt.get())
+    return await processes.call(text, executor.while_process_starts)
