@@ -154,9 +154,7 @@ class ProcessPool:
             os.close(self._keeper)
             self._idle.clear()
 
-    async def call(
-        self, request: str, starting: Callable[[], AbstractContextManager[None]]
-    ) -> str:
+    async def call(self, request: str, starting: Callable[[], AbstractContextManager[None]]) -> str:
         """Call the function in a process. Cancelled, it kills the process, and whatever that has
         started, and returns once they have ended.
 
@@ -260,8 +258,7 @@ class ProcessPool:
                 answer = await receive(process.stream)
         except trio.TooSlowError:
             raise ProcessNotStarted(
-                "a process for handlers had not imported what it needs after"
-                f" {_LONGEST_START:g} s"
+                f"a process for handlers had not imported what it needs after {_LONGEST_START:g} s"
             ) from None
         except (EOFError, trio.BrokenResourceError) as error:
             await process.end()
