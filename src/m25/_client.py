@@ -599,6 +599,8 @@ async def open(
         DatabaseNotMigrated: the schema is missing, or behind this m25.
         DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
         ValueError: an argument is out of range, or `schema` can be the name of none.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         UsageError: called outside of Trio. So do all methods that are awaited.
     """
     check_in_trio("m25.open")

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import trio
 
 from ._codec import Codec, Undecodable, value_codec
-from ._errors import JobRecordFetchJsonDecodeError
+from ._errors import JobRecordFetchJsonDecodeError, ValueRefused
 from ._job import JobId, check_text
 from ._progress import ProgressNotes
 
@@ -45,14 +45,28 @@ class Cursor(AsyncIterator[Item], Generic[Item, Key]):
             self._items = self._open()
         if self._latest is not None:
             # Its pass of the loop has ended.
-            key = self._codec.encode(self._key(*self._latest), f"the key of cursor {self._name!r}")
-            self._notes.move(self._name, key)
+            self._move(*self._latest)
             self._latest = None
-        item = await anext(self._items)
+        try:
+            item = await anext(self._items)
+        except BaseException:
+            # The source has ended, or has failed and yields no more.
+            self._notes.close_cursor(self._name, self)
+            raise
         self._latest = (item,)
         return item
 
+    def _move(self, item: Item) -> None:
+        what = f"the key of cursor {self._name!r}"
+        key = self._codec.encode(self._key(item), what)
+        if key == "null":
+            raise ValueRefused(
+                what, "", "it is None, which says that nothing is behind the cursor yet"
+            )
+        self._notes.move(self._name, key)
+
     def _open(self) -> AsyncIterator[Item]:
+        self._notes.open_cursor(self._name, self)
         items: AsyncIterator[Item] = aiter(self._source(self._position()))
         source: object = items
         if isinstance(source, AsyncGenerator):

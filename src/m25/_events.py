@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from ._crash import type_of
+from ._groups import only_leaf
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -726,15 +727,22 @@ class QueueUnready(QueueEvent):
 
     level = logging.ERROR
     logger = "m25.manager"
-    message = "queue %(queue)r is not ready, %(error_type)s was raised%(then)s"
-    derived = ("then",)
+    message = "the %(what)s of queue %(queue)r failed, %(raised)s was raised%(then)s"
+    derived = ("raised", "then")
 
+    #: Which of them: "lifespan" or "processes".
+    what: str
     #: What was raised.
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
     #: The seconds until it is opened again; NaN where it is not.
     pause: float
+
+    @property
+    def raised(self) -> str:
+        """The name of the class of what was raised, also where it came in a group alone."""
+        return type_of(only_leaf(self.error) or self.error)
 
     @property
     def then(self) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import attrs
 
 from ._codec import Codec, Undecodable, value_codec
-from ._errors import JobRecordFetchJsonDecodeError
+from ._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from ._job import JobId
 from ._store.protocol import JobRow
 
@@ -35,6 +36,9 @@ class _Kept:
     report: Progress | None = None
     cursors: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
+
+#: In characters: each report replaces the one before, and is written whole.
+_LONGEST_NOTE: Final = 1_000
 
 _KEPT: Final[Codec[_Kept]] = value_codec(_Kept, "progress")
 _PROGRESS: Final[Codec[Progress]] = value_codec(Progress, "progress")
@@ -76,6 +80,8 @@ class ProgressNotes:
         kept = _decode(row)
         self._changed = changed
         self._sources: list[AsyncGenerator[Any]] = []
+        #: Weak: a cursor whose loop was left is dropped, and its name is free again.
+        self._open_cursors = WeakValueDictionary[str, object]()
         # Kept as JSON: a cursor moves once for each item, and is written with a heartbeat.
         self._report = "null" if kept.report is None else _PROGRESS.encode(kept.report, "progress")
         self._cursors = {
@@ -92,8 +98,20 @@ class ProgressNotes:
         """Note how far the handler has come.
 
         Raises:
-            ValueRefused: it holds something else than numbers and a text that JSON can hold.
+            ValueRefused: it holds something else than numbers from 0 on and a text of at most 1,000
+                characters that JSON can hold.
         """
+        for name in ("done", "total"):
+            number: object = getattr(progress, name)
+            if isinstance(number, int | float) and number < 0:
+                raise ValueRefused("progress", f".{name}", "it must be a number from 0 on")
+        note: object = progress.note
+        if isinstance(note, str) and len(note) > _LONGEST_NOTE:
+            raise ValueRefused(
+                "progress",
+                ".note",
+                f"it must be at most {_LONGEST_NOTE} characters long, not {len(note)}",
+            )
         self._report = _PROGRESS.encode(progress, "progress")
         self._changed(self)
 
@@ -105,6 +123,24 @@ class ProgressNotes:
         """Note where a cursor stands, as JSON."""
         self._cursors[name] = key
         self._changed(self)
+
+    def open_cursor(self, name: str, cursor: object) -> None:
+        """Note that a cursor is open.
+
+        Raises:
+            UsageError: another of this name is: they would move the same position.
+        """
+        if self._open_cursors.get(name) is not None:
+            raise UsageError(
+                f"a cursor {name!r} of this job is open already, and both would move the same"
+                " position: give the second a name of its own, or end the loop of the first"
+            )
+        self._open_cursors[name] = cursor
+
+    def close_cursor(self, name: str, cursor: object) -> None:
+        """Note that a cursor has come to its end."""
+        if self._open_cursors.get(name) is cursor:
+            del self._open_cursors[name]
 
     def opened(self, source: AsyncGenerator[Any]) -> None:
         """Note that a cursor goes through a source, which is to be closed with the handler."""

@@ -56,11 +56,11 @@ class RunningJob(JobRecord[Input, Output, Error]):
         Args:
             done: how much is done, in a unit of your own.
             total: how much there is to do, in the same unit.
-            note: what people should know.
+            note: what people should know, in at most 1,000 characters.
 
         Raises:
-            ValueRefused: `done` or `total` is no finite number, or `note` is no text that
-                PostgreSQL can hold.
+            ValueRefused: `done` or `total` is no finite number from 0 on, or `note` is longer, or
+                no text that PostgreSQL can hold.
         """
         self._notes().report(Progress(done, total, note))
         await trio.lowlevel.checkpoint()
@@ -83,7 +83,8 @@ class RunningJob(JobRecord[Input, Output, Error]):
         comes again. A source that is an async generator is closed when the handler has ended.
 
         Args:
-            name: the cursor's, within the job; not empty.
+            name: the cursor's, within the job; not empty. A second cursor of the same name can be
+                opened once the loop of the first has ended.
             source: called once, with the key of the last item that is behind the cursor, or `None`.
                 What it returns yields the items that follow that key, in their order.
             key: the key of an item.
@@ -91,7 +92,9 @@ class RunningJob(JobRecord[Input, Output, Error]):
                 lists of these. It may be any type that a queue's input can have.
 
         Raises:
-            ValueRefused: a key cannot be kept as JSON; for other types there is `key_type`.
+            ValueRefused: a key cannot be kept as JSON, or is `None`; for other types there is
+                `key_type`.
+            UsageError: another cursor of this name is open.
             ValueError: `name` is empty, or no text.
             JobRecordFetchJsonDecodeError: what was kept is no key of this type.
         """

@@ -71,7 +71,8 @@ async def open(
         shutdown_grace: as for `m25.open`; so is `around`.
 
     Raises:
-        TypeError: `around` holds what is no function.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
@@ -134,10 +135,15 @@ async def run_job(
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries: the next attempt, if one
     follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
-    raises `Snooze`. The queue's `lifespan` is entered for this one job; what it raises is raised.
+    raises `Snooze`. The queue's `lifespan` is entered for this one job, and has five
+    seconds to end; what it raises is raised.
+
+    Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
+    would wait for ever. For these use `m25.testing.open`.
 
     Raises:
-        TypeError: `around` holds what is no function.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         ValueRefused: the input cannot be kept as JSON.
         UsageError: called outside of Trio.
     """
@@ -151,8 +157,7 @@ async def run_job(
             enqueued = await m.enqueue(queue, asked)
             runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
             environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
-            async with environment.open():
-                await _run(environment, runtime, queue)
+            await environment.run_once(lambda: _run(environment, runtime, queue))
             return await m.get_job(queue, enqueued.id)
 
 

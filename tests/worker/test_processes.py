@@ -21,6 +21,7 @@ import m25.testing
 from m25 import FailureReason
 from m25.errors import InvalidQueue, ProcessNotStarted, QueueStartError
 from support.cpu import Declined, Order, endless, endless_with_a_child, work
+from support.slow_import import TAKES, sleeping
 from support.told import told
 from support.waiting import PATIENCE, ended, eventually
 
@@ -215,6 +216,23 @@ async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Pat
         assert job.output is not None
 
 
+async def test_the_start_of_a_process_is_not_on_the_clock_of_the_job_that_waits_for_it(
+    dsn: str,
+) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(sleeping)
+        await m.start(PATIENCE)
+        brief = m25.Job(60.0, timeout=0.3)
+        innocent = m25.Job(0.0, timeout=TAKES - 0.2)
+        with trio.fail_after(PATIENCE):
+            with pytest.raises(m25.JobFailed, match="job_timeout"):
+                await m.call(sleeping, brief)
+            assert await m.call(sleeping, innocent) == 0.0
+            # Once its process is there, a job has its own time, and no more.
+            with pytest.raises(m25.JobFailed, match="job_timeout"):
+                await m.call(sleeping, brief)
+
+
 async def test_under_a_clock_that_jumps_a_process_has_the_time_it_takes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -289,7 +307,8 @@ async def test_a_start_says_what_a_process_could_not_import(
     module.unlink()
     async with m25.testing.open() as m:
         m.add_queue(gone)
-        with pytest.raises(QueueStartError, match=r"m25\.errors\.ProcessNotStarted") as error:
+        reason = r"its processes could not be opened, m25\.errors\.ProcessNotStarted: a process"
+        with pytest.raises(QueueStartError, match=reason) as error:
             await m.start(queue_init_timeout=5)
     cause = error.value.__cause__
     assert isinstance(cause, ProcessNotStarted)

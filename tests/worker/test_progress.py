@@ -194,8 +194,17 @@ async def test_a_refused_report_is_dropped_and_the_job_goes_on(
 
 @pytest.mark.parametrize(
     "report",
-    [{"done": float("nan")}, {"total": "many"}, {"note": "a\0b"}, {"note": 5}, {"done": True}],
-    ids=str,
+    [
+        {"done": float("nan")},
+        {"total": "many"},
+        {"note": "a\0b"},
+        {"note": 5},
+        {"done": True},
+        {"done": -1},
+        {"total": -0.5},
+        {"note": "n" * 1001},
+    ],
+    ids=lambda report: f"{report!r:.20}",
 )
 async def test_a_report_that_cannot_be_kept_is_refused_in_the_handler(
     report: dict[str, Any],
@@ -273,6 +282,46 @@ async def test_a_key_that_is_no_json_is_refused_with_its_cursors_name() -> None:
                 pass
 
     assert (await m25.testing.run_job(pages, None)).status is m25.JobStatus.SUCCEEDED
+
+
+async def test_none_is_no_key_as_the_next_attempt_would_begin_anew() -> None:
+    def no_key(_: int) -> Any:
+        return None
+
+    @m25.queue("pages")
+    async def pages(_: None) -> None:
+        job = m25.current_job()
+        key_types: list[Any] = [None, int | None]
+        for key_type in key_types:
+            with pytest.raises(m25.ValueRefused, match=r"the key of cursor 'p': it is None"):
+                async for _each in job.cursor("p", after, key=no_key, key_type=key_type):
+                    pass
+
+    job = await m25.testing.run_job(pages, None)
+    assert job.status is m25.JobStatus.SUCCEEDED, job.crash_traceback
+
+
+async def test_two_open_cursors_of_one_name_are_refused() -> None:
+    @m25.queue("pages")
+    async def pages(_: None) -> list[int]:
+        job = m25.current_job()
+        seen: list[int] = []
+        async for number in job.cursor("p", after, key=lambda number: number):
+            with pytest.raises(m25.errors.UsageError, match="cursor 'p' of this job is open"):
+                await anext(job.cursor("p", after, key=lambda number: number))
+            async for _each in job.cursor(f"of {number}", after, key=lambda number: number):
+                break
+            seen.append(number)
+            if number == 3:
+                break
+        # The loops of those before have ended, by `break` and by their source.
+        for _again in range(2):
+            again = job.cursor("p", after, key=lambda number: number)
+            seen.extend([number async for number in again])
+        return seen
+
+    job = await m25.testing.run_job(pages, None)
+    assert job.output == [1, 2, 3, *range(3, 11)], job.crash_traceback
 
 
 async def test_a_source_whose_loop_is_left_is_closed_with_the_handler() -> None:

@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ from .._groups import unwrapped
 #: How long a process that was killed is waited for, in seconds. It takes longer where a process
 #: waits in the kernel for a device that does not answer; it ends once that does.
 _LONGEST_END: Final = 1.0
+#: How long a process may take until it is ready, in seconds: a module may import for minutes, and
+#: whoever waits for one that never ends must hear of it.
+_LONGEST_START: Final = 300.0
 #: Set in the environment of each process.
 MARK: Final = "M25_HANDLER_PROCESS"
 
@@ -151,15 +154,19 @@ class ProcessPool:
             os.close(self._keeper)
             self._idle.clear()
 
-    async def call(self, request: str) -> str:
+    async def call(self, request: str, starting: Callable[[], AbstractContextManager[None]]) -> str:
         """Call the function in a process. Cancelled, it kills the process, and whatever that has
         started, and returns once they have ended.
+
+        Args:
+            request: what the function is called with.
+            starting: what it returns is entered while a process must start before the call.
 
         Raises:
             ProcessNotStarted: no process could be started.
             ProcessDied: the process ended before it answered.
         """
-        process = await self._take()
+        process = await self._take(starting)
         try:
             await send(process.stream, request)
             answer = await receive(process.stream)
@@ -176,14 +183,15 @@ class ProcessPool:
         self._idle.append(process)
         return answer
 
-    async def _take(self) -> _Process:
+    async def _take(self, starting: Callable[[], AbstractContextManager[None]]) -> _Process:
         # The one that was used last is in the processor's caches.
         while self._idle:
             process = self._idle.pop()
             if not process.has_ended.is_set():
                 await trio.lowlevel.checkpoint()
                 return process
-        return await self._start()
+        with starting():
+            return await self._start()
 
     async def _start(self) -> _Process:
         assert self._nursery is not None, "the pool must be open"
@@ -245,8 +253,13 @@ class ProcessPool:
             "arguments": list(target.arguments),
         }
         try:
-            await send(process.stream, json.dumps(order))
-            answer = await receive(process.stream)
+            with trio.fail_after(_LONGEST_START):
+                await send(process.stream, json.dumps(order))
+                answer = await receive(process.stream)
+        except trio.TooSlowError:
+            raise ProcessNotStarted(
+                f"a process for handlers had not imported what it needs after {_LONGEST_START:g} s"
+            ) from None
         except (EOFError, trio.BrokenResourceError) as error:
             await process.end()
             raise ProcessNotStarted(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -155,6 +156,17 @@ class Executor:
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cut_off()
         return outcomes.overran(self)
+
+    @contextmanager
+    def while_process_starts(self) -> Generator[None]:
+        """A process for the handler starts in this block: the time that takes is not the job's."""
+        began = trio.current_time()
+        self._scope.deadline = math.inf
+        try:
+            yield
+        finally:
+            self.deadline += trio.current_time() - began
+            self._scope.deadline = self.deadline
 
     def enter_thread(self) -> None:
         """The handler is called in a thread: the deadline waits until that has ended."""
