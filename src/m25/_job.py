@@ -269,7 +269,8 @@ class FailedJob:
     attempts: int
     #: Why the last one failed.
     reason: FailureReason
-    #: What the last one left: of a crash its type and message, of a declared error its JSON.
+    #: What the last attempt left: of a crash "type: message"; of a declared error its JSON, as in
+    #: `{"args": ["a", 1], "type": "NoSuchMailbox"}`; of a deadline or a loss `None`.
     error: str | None
     #: The job's input, as JSON has it: dicts, lists, strings, numbers.
     input: Any

@@ -35,8 +35,9 @@ GIVE_UP: Final = _GiveUp.GIVE_UP
 RetryDecision: TypeAlias = Duration | _GiveUp
 
 #: Decides about one failure. It is given the job, which is what `current_job()` is in the handler,
-#: and what the handler raised; for a missed deadline that is a `JobTimeout`.
-RetryFunction: TypeAlias = "Callable[[RunningJob[Any, Any, Any], Exception], RetryDecision]"
+#: and what the handler raised; for a missed deadline that is a `JobTimeout`. To type checkers the
+#: error may be of any class: the function of a class in `Retry.on` is given one of that class.
+RetryFunction: TypeAlias = "Callable[[RunningJob[Any, Any, Any], Any], RetryDecision]"
 
 
 def _first(value: Duration) -> timedelta:
