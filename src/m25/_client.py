@@ -36,6 +36,7 @@ from ._errors import (
     InvalidQueue,
     InvalidState,
     JobCancelFetchError,
+    JobCancelNotFound,
     JobCancelQueryError,
     JobRecordFetchError,
     JobRecordFetchQueryError,
@@ -477,8 +478,8 @@ class M25:
         Raises:
             InvalidState: the job has ended; or it is claimed, without `running` or by a worker of
                 the original m25. The error's `status` says what it is.
-            JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
-                `error` says which.
+            JobCancelNotFound: the queue has no such job. It is a `NoJobRecordFound`, too.
+            JobCancelFetchError: the job's row cannot be read; the error's `error` says why.
             JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
                 as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
@@ -509,6 +510,8 @@ class M25:
             return decode_record(row, queue)
         except JobRecordFetchQueryError as error:
             raise JobCancelQueryError(error) from error
+        except NoJobRecordFound as error:
+            raise JobCancelNotFound(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
 

@@ -206,6 +206,23 @@ class JobCrashed(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class FailureRequested(AttemptFailed):
+    """A handler raised `GiveUp` or `RetryAfter` by itself, to end its attempt as failed.
+
+    It comes in place of `JobCrashed`, where the request was not raised from another exception. Its
+    message is in the record, as a crash's, and not in the log, since it may hold payload.
+    """
+
+    level = logging.WARNING
+    retried_level = logging.INFO
+    logger = "m25.executor"
+    message = f"handler raised m25.%(request)s: {_FAILED}"
+
+    #: What it raised: `GiveUp` or `RetryAfter`.
+    request: str
+
+
+@attrs.frozen(kw_only=True)
 class JobTimedOut(AttemptFailed):
     """A handler was still running at its deadline, and was cancelled.
 
@@ -384,7 +401,7 @@ class JobCancelled(JobEvent):
     """A job has ended as cancelled, as somebody asked: it was pending, or its handler has ended.
 
     Nothing is to be done. Who asked for it, and why, is in the record as well. Where `cancel_job`
-    was called with a connection of yours, it holds once your transaction is committed.
+    cancels a pending job in a transaction of yours, there is no event: you may roll it back.
     """
 
     level = logging.INFO

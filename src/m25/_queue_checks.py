@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
+from ._handler_errors import Request
 from ._job import check_text
 from ._signature import function_of, is_required
 
@@ -124,6 +125,11 @@ def check_errors(_: str, value: object) -> None:
     for error in cast("tuple[object, ...]", value):
         if not (isinstance(error, type) and issubclass(error, Exception)):
             raise InvalidQueue(f"errors must hold subclasses of Exception, not {error!r:.80}")
+        if issubclass(error, Request):
+            raise InvalidQueue(
+                f"errors cannot hold {error.__name__}: it says what is to become of a job, and may"
+                " be raised `from` a declared error"
+            )
         if error in seen:
             raise InvalidQueue(f"errors holds {error.__name__} twice")
         seen.add(error)
