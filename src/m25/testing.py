@@ -41,7 +41,7 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
 from ._progress import ProgressNotes
-from ._queue import Queue
+from ._queue import Queue, check_is_queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
@@ -80,6 +80,8 @@ async def open(
     check_around(around)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
+    elif not isinstance(store, MemoryStore):
+        raise TypeError(f"store must be a m25.testing.MemoryStore or None, not {store!r:.80}")
     with standing_mock_clock():
         async with open_on(store, grace=grace, around=around) as m:
             yield m
@@ -120,6 +122,7 @@ def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Ou
         ValueError: `m` is not one of `m25.testing.open`.
         JobRecordFetchDecodeErrors: a row holds what is not of the queue's types.
     """
+    check_is_queue(queue)
     rows = _memory_of(m).rows()
     return [decode_record(row, queue) for row in rows if row.queue_name == queue.name]
 
@@ -148,6 +151,7 @@ async def run_job(
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.run_job")
+    check_is_queue(queue)
     check_around(around)
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
