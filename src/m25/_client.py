@@ -566,7 +566,8 @@ class M25:
 
     def _closed_error(self) -> ClientClosed:
         return ClientClosed(
-            "this client's `async with m25.open(...)` block has been left; open another"
+            "this client's `async with m25.open(...)` block has been left, or was cancelled; open"
+            " another"
         )
 
 

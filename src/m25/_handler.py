@@ -270,3 +270,11 @@ def _sort(error: BaseException) -> Raised:
 def being_cancelled() -> bool:
     """Whether a scope around the caller is cancelled."""
     return trio.current_effective_deadline() == -math.inf
+
+
+def is_cancellation(error: BaseException | None) -> bool:
+    """Whether an exception is `Cancelled`, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)

@@ -93,7 +93,9 @@ def _raised(handler: Handler[Any, Any, Any], error: BaseException) -> dict[str, 
     asked: dict[str, Any] = {}
     if (request := request_of(error)) is not None:
         told = str(request) if isinstance(request, GiveUp) else request.delay.total_seconds()
-        asked = {"request": [type(request).__name__, told]}
+        # A subclass is known here alone: the program is told what it asks for.
+        name = next(name for name, cls in _REQUESTS.items() if isinstance(request, cls))
+        asked = {"request": [name, told]}
     kept = kept_of(error)
     declared = handler.declared(kept)
     if declared is not None:
@@ -123,7 +125,7 @@ class _AsText(Codec[Any]):
         return text
 
 
-_REQUESTS: Final[dict[str, Callable[[Any], Request]]] = {
+_REQUESTS: Final[dict[str, type[Request]]] = {
     cls.__name__: cls for cls in (RetryAfter, GiveUp, Snooze)
 }
 _AS_TEXT: Final = _AsText(str, str)

@@ -35,6 +35,17 @@ class RunningJob(JobRecord[Input, Output, Error]):
     m: M25 = attrs.field(repr=False, eq=False)
     #: What `report` and `cursor` note; made when one of them is first called.
     _notes: Callable[[], ProgressNotes] = attrs.field(alias="notes", repr=False, eq=False)
+    _cancelled: Callable[[], bool] = attrs.field(alias="cancelled", repr=False, eq=False)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a handler with `runs="thread"`, which nothing can interrupt, is to end: the
+        job's cancel was asked for, its deadline has passed (noticed within a heartbeat), its claim
+        is lost, or its queue has stopped without it. May be read in any thread.
+
+        Any other handler is told by `trio.Cancelled`, and need not look.
+        """
+        return self._cancelled()
 
     @property
     def job_id(self) -> JobId:

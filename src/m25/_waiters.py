@@ -118,6 +118,8 @@ class Waiters:
         self._idle_since = -math.inf
         #: Whether the client's role may write into the rows of jobs.
         self._may_watch = True
+        #: Whether `run` has ended: nobody answers from then on.
+        self._has_ended = False
 
     # For those who wait
 
@@ -129,7 +131,12 @@ class Waiters:
 
         With `is_coming` the job is inserted in the block, under an id that nobody else knows, and
         with this `channel` as its waiter. It is not asked for before `came` is called.
+
+        Raises:
+            Exception: what `closed` makes, where the client is closed or being cancelled.
         """
+        if self._has_ended:
+            raise self._closed()
         key = queue.name, str(id)
         wait = self._waits.get(key)
         if wait is None:
@@ -196,6 +203,8 @@ class Waiters:
                     await self._wakeup.wait()
                 await keep_running("waiters", self._serve, self._runtime)
         finally:
+            # A clean-up that is shielded may wait for jobs after this.
+            self._has_ended = True
             for wait in list(self._waits.values()):
                 self._forget(wait)
                 wait.abandon()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -217,6 +217,42 @@ async def test_who_waits_when_the_client_is_closed_is_told(open_client: Open) ->
             await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(m25.errors.ClientClosed):
             await m.wait(numbers, record.id)
+
+
+async def test_who_waits_in_the_clean_up_of_a_cancelled_client_is_told(open_client: Open) -> None:
+    told: list[str] = []
+    async with worker(open_client, late):
+        with trio.CancelScope() as scope:
+            async with open_client() as m:
+                id = (await m.enqueue(late, 60.0)).id
+                await eventually(lambda: is_executing(m, id))
+
+                async def follow() -> None:
+                    async for _ in m.progress(late, id):
+                        pass
+
+                waits: dict[str, Callable[[], Awaitable[Any]]] = {
+                    "wait": lambda: m.wait(late, id),
+                    "call": lambda: m.call(late, 0.0),
+                    "progress": follow,
+                    "cancel_job": lambda: m.cancel_job(late, id, running=True, wait=True),
+                }
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.move_on_after(10, shield=True):
+                        # What answers those that wait ends first.
+                        await trio.testing.wait_all_tasks_blocked()
+                        for name, wait in waits.items():
+                            with pytest.raises(m25.errors.ClientClosed):
+                                await wait()
+                            told.append(name)
+    assert told == list(waits)
+
+
+async def is_executing(m: m25.M25, id: m25.JobId) -> bool:
+    return (await m.get_job(late, id)).status is m25.JobStatus.EXECUTING
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing_behind(open_client: Open) -> None:

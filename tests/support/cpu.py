@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -29,6 +30,20 @@ class Declined(Exception):
     order: Order
 
 
+class NoUse(m25.GiveUp):
+    pass
+
+
+class Soon(m25.RetryAfter):
+    def __init__(self) -> None:
+        super().__init__(40)
+
+
+class Later(m25.Snooze):
+    def __init__(self) -> None:
+        super().__init__(50)
+
+
 class Unkept:
     pass
 
@@ -46,6 +61,12 @@ def work(order: Order) -> dict[str, Any]:
             raise m25.RetryAfter(40) from Declined("later", order)
         case "put off":
             raise m25.Snooze(50)
+        case "give up by its own class":
+            raise NoUse("no use")
+        case "again by its own class":
+            raise Soon from Declined("later", order)
+        case "put off by its own class":
+            raise Later
         case "exit":
             sys.exit(3)
         case "die":
@@ -85,3 +106,31 @@ def endless_with_a_child(path: str) -> int:
         # It says that it has started, by giving the file its name.
         Path(f"{path}.new").write_text(str(child.pid))
         return len(str(9**ENDLESS))
+
+
+@m25.queue("forks", runs="process", max_concurrency=1)
+def forks(what: str) -> str:
+    """Fork, and have the child come back from the handler like anybody, or raise."""
+    if what != "nothing":
+        child = os.fork()
+        if child == 0:
+            if what == "raise":
+                raise ValueError("of the child")
+            return "of the child"
+        os.waitpid(child, 0)
+    return f"of the handler: {what}"
+
+
+@m25.queue("says more", runs="process", max_concurrency=1)
+def says_more(number: int) -> int:
+    """With 0, say something on the process's own socket, as what it has forked might."""
+    if number == 0:
+        for descriptor in range(3, 64):
+            try:
+                is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+            except OSError:
+                continue
+            if is_socket:
+                said = b'7 {"output": "7"}'
+                os.write(descriptor, len(said).to_bytes(8, "big") + said)
+    return number

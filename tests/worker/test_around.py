@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
@@ -15,7 +17,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import FailureReason
-from support.waiting import ended
+from support.waiting import ended, eventually
 
 
 class Declined(Exception): ...
@@ -112,6 +114,78 @@ async def test_each_sees_what_the_handler_raised_and_cannot_make_it_a_success() 
     assert [type(error) for error in seen] == [Declined]
     job = await m25.testing.run_job(payments, 1, around=[ends])
     assert job.crash_type == "m25.errors.AroundSwallowed"
+
+
+@asynccontextmanager
+async def flushing(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+    """Waits as it is left, as to send a span."""
+    yield
+    await trio.lowlevel.checkpoint()
+
+
+async def cancelled_in(
+    queue: m25.Queue[int, Any, Any], around: Any, begun: threading.Event
+) -> m25.JobRecord[int, Any, Any]:
+    """How a job ends whose cancel was asked for once its handler has begun."""
+    async with m25.testing.open(around=[around]) as m:
+        m.add_queue(queue)
+        await m.start()
+        id = (await m.enqueue(queue, 1)).id
+        await eventually(lambda: is_set(begun))
+        with trio.fail_after(10):
+            return await m.cancel_job(queue, id, running=True, wait=True)
+
+
+async def is_set(event: threading.Event) -> bool:
+    await trio.lowlevel.checkpoint()
+    return event.is_set()
+
+
+async def test_who_returns_although_cancelled_has_succeeded_whatever_they_wait_for() -> None:
+    begun = threading.Event()
+
+    @m25.queue("returns")
+    async def returns(number: int) -> int:
+        begun.set()
+        with suppress(trio.Cancelled):
+            await trio.sleep_forever()
+        return 7
+
+    job = await cancelled_in(returns, flushing, begun)
+    assert (job.status, job.output) == (m25.JobStatus.SUCCEEDED, 7)
+
+
+async def test_so_has_a_handler_in_a_thread() -> None:
+    begun = threading.Event()
+
+    @m25.queue("in a thread", runs="thread")
+    def in_a_thread(number: int) -> int:
+        job = m25.current_job()
+        begun.set()
+        until = time.monotonic() + 10
+        while not job.is_cancelled and time.monotonic() < until:
+            time.sleep(0.01)
+        return 7
+
+    job = await cancelled_in(in_a_thread, flushing, begun)
+    assert (job.status, job.output) == (m25.JobStatus.SUCCEEDED, 7)
+
+
+async def test_one_that_swallows_a_cancel_that_was_asked_for_does_not_make_it_a_failure() -> None:
+    begun = threading.Event()
+
+    @asynccontextmanager
+    async def swallows(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+        with suppress(BaseException):
+            yield
+
+    @m25.queue("goes on")
+    async def goes_on(number: int) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    job = await cancelled_in(goes_on, swallows, begun)
+    assert (job.status, job.crash_type) == (m25.JobStatus.CANCELLED, None)
 
 
 async def test_they_are_within_the_deadline(autojump_clock: trio.testing.MockClock) -> None:

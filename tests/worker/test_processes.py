@@ -20,7 +20,15 @@ import m25
 import m25.testing
 from m25 import FailureReason
 from m25.errors import InvalidQueue, ProcessNotStarted, QueueStartError
-from support.cpu import Declined, Order, endless, endless_with_a_child, work
+from support.cpu import (
+    Declined,
+    Order,
+    endless,
+    endless_with_a_child,
+    forks,
+    says_more,
+    work,
+)
 from support.slow_import import TAKES, sleeping
 from support.told import told
 from support.waiting import PATIENCE, ended, eventually
@@ -113,6 +121,31 @@ async def test_a_process_that_dies_fails_its_job_alone(dsn: str) -> None:
         os.kill(pid, signal.SIGKILL)
         job = await ended(m, work, (await m.enqueue(work, Order("", 2))).id)
         assert job.output is not None or job.crash_message is not None
+
+
+async def test_a_child_that_a_handler_forked_answers_no_job(
+    dsn: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(forks)
+        await m.start(PATIENCE)
+        for what in ("return", "raise", "nothing"):
+            record = await ended(m, forks, (await m.enqueue(forks, what)).id)
+            assert record.output == f"of the handler: {what}"
+    assert capfd.readouterr().err.count("has come back from the handler") == 2
+
+
+async def test_what_answers_no_call_fails_that_which_is_made_and_none_after_it(dsn: str) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(says_more)
+        await m.start(PATIENCE)
+        record = await ended(m, says_more, (await m.enqueue(says_more, 0)).id)
+        assert record.crash_type == "m25.errors.ProcessDied"
+        assert record.crash_message is not None
+        assert "answered what it was not asked" in record.crash_message
+        for number in (1, 2):
+            record = await ended(m, says_more, (await m.enqueue(says_more, number)).id)
+            assert record.output == number
 
 
 async def test_what_a_handler_prints_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

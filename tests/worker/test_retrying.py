@@ -498,6 +498,16 @@ async def test_a_handler_in_a_process_asks_for_the_same() -> None:
     assert (put_off.status, put_off.attempt) == (JobStatus.PENDING, 1)
 
 
+async def test_a_handler_in_a_process_asks_by_classes_of_its_own() -> None:
+    (given_up,) = await attempts(work, m25.Job(Order("give up by its own class")).retry(3))
+    assert (given_up.crash_type, given_up.crash_message) == ("support.cpu.NoUse", "no use")
+    again = await attempts(work, m25.Job(Order("again by its own class")).retry(2))
+    assert waits(again) == [40]
+    assert isinstance(again[0].error_data, Declined)
+    put_off = await m25.testing.run_job(work, Order("put off by its own class"))
+    assert (put_off.status, put_off.attempt) == (JobStatus.PENDING, 1)
+
+
 async def test_what_is_put_off_although_its_cancel_was_asked_for_is_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

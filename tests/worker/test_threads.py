@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import m25
 import m25.testing
-from m25 import FailureReason
+from m25 import FailureReason, JobStatus
 from m25.errors import InvalidQueue
 from support.told import lines, told
 from support.waiting import chain, ended, eventually, rows
@@ -123,6 +124,38 @@ async def test_a_late_thread_keeps_its_row_until_it_ends_and_has_timed_out_then(
         assert (job.finished_at - job.deadline).total_seconds() > 1
     assert told(caplog, id).count("ThreadOverran") == 1
     assert "HandlerOverran" not in told(caplog, id)
+
+
+@pytest.mark.parametrize("first", ["the deadline", "the cancel"])
+async def test_whichever_came_first_deadline_or_cancel_decides(
+    first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go, begun = threading.Event(), threading.Event()
+
+    @m25.queue("late", runs="thread", heartbeat_interval=0.1)
+    def late(number: int) -> bool:
+        job = m25.current_job()
+        begun.set()
+        assert let_go.wait(30)
+        return job.is_cancelled
+
+    async with m25.testing.open() as m:
+        m.add_queue(late)
+        await m.start()
+        timeout = 0.1 if first == "the deadline" else 60
+        id = (await m.enqueue(late, m25.Job(1, timeout=timeout))).id
+        if first == "the deadline":
+            await seen(caplog, "ThreadOverran", id)
+        else:
+            await trio.to_thread.run_sync(begun.wait)
+        await m.cancel_job(late, id, running=True)
+        await trio.testing.wait_all_tasks_blocked()
+        let_go.set()
+        job = await m.wait(late, id)
+    if first == "the deadline":
+        assert (job.status, job.failure_reason) == (JobStatus.FAILED, FailureReason.JOB_TIMEOUT)
+    else:
+        assert (job.status, job.output) == (JobStatus.SUCCEEDED, True)
 
 
 async def test_a_late_thread_that_raises_has_timed_out() -> None:

@@ -3,12 +3,14 @@
 Its argument is the number of a socket's file descriptor. Messages on it are a length in eight bytes
 and as many bytes of UTF-8. The first is an order, as JSON: `path` (of modules), `argv`, `main`
 (null, or the program's main module, as `name` or `path`), `module`, `function` and `arguments`. The
-function is called with the arguments, and returns another, which is called with each message that
-follows and returns the answer. The first answer is empty, or says why the function cannot be had.
+function is called with the arguments, and returns another. The first answer is empty, or says why
+the function cannot be had. Each message that follows is a number, a space and a text: the function
+is called with the text, and the answer is the same number, a space and what it has returned.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -19,7 +21,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 def main() -> None:
@@ -40,8 +42,25 @@ def main() -> None:
         _send(connection, json.dumps({"reason": reason, "traceback": trace}))
         return
     _send(connection, "")
+    own = os.getpid()
     while (request := _receive(connection)) is not None:
-        _send(connection, call(request))
+        number, _, text = request.partition(" ")
+        answer = call(text)
+        if os.getpid() != own:
+            _end_fork()
+        _send(connection, f"{number} {answer}")
+
+
+def _end_fork() -> NoReturn:
+    """End a child that the function has forked: the answer is its parent's to give."""
+    message = (
+        f"m25: process {os.getpid()}, which a handler has forked, has come back from the handler:"
+        " what it returned or raised there is discarded, and it ends; end it by os._exit()\n"
+    )
+    with contextlib.suppress(OSError):
+        os.write(2, message.encode())
+    # Nothing else is run: buffers and exit handlers are its parent's.
+    os._exit(1)
 
 
 def _prepare(order: dict[str, Any]) -> Callable[[str], str]:

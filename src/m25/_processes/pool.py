@@ -75,6 +75,8 @@ class _Process:
     def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
         self.process = process
         self.stream = stream
+        #: How often the function was called there: the number of the latest call.
+        self.calls = 0
         self.has_ended = trio.Event()
 
     def kill(self) -> None:
@@ -164,12 +166,20 @@ class ProcessPool:
 
         Raises:
             ProcessNotStarted: no process could be started.
-            ProcessDied: the process ended before it answered.
+            ProcessDied: the process ended before it answered, or answered something else.
         """
         process = await self._take(starting)
+        process.calls += 1
         try:
-            await send(process.stream, request)
-            answer = await receive(process.stream)
+            await send(process.stream, f"{process.calls} {request}")
+            number, _, answer = (await receive(process.stream)).partition(" ")
+            if number != str(process.calls):
+                # Another may write there, as what the function has forked: no answer that follows
+                # can be trusted either.
+                raise ProcessDied(
+                    "the process of a handler answered what it was not asked, and was killed: does"
+                    " something that the handler has forked use its socket?"
+                )
         except (EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
             await process.end()
             self._replace()

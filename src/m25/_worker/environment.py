@@ -225,7 +225,9 @@ class Environment:
             try:
                 for make in self._around:
                     await stack.enter_async_context(make(job))
-                return await function(value, *resource)
+                output = await function(value, *resource)
+                cast("Executor", current_attempt.get()).returned_within_around(output)
+                return output
             except BaseException as error:
                 swallowed = error
                 raise

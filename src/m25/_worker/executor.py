@@ -17,7 +17,7 @@ import trio
 from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import CutShort, SetupTooSlow
+from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow
 from .._events import (
     ClaimFenced,
     Event,
@@ -30,7 +30,14 @@ from .._events import (
     ThreadAbandoned,
     ThreadOverran,
 )
-from .._handler import NotBegun, being_cancelled, kept_of, request_of, sort_raised
+from .._handler import (
+    NotBegun,
+    being_cancelled,
+    is_cancellation,
+    kept_of,
+    request_of,
+    sort_raised,
+)
 from .._handler_errors import Snooze
 from .._progress import ProgressNotes
 from .._queue import Queue
@@ -88,7 +95,11 @@ class Executor:
     _has_returned: bool = False
     _output: Any = None
     _returned_at: float = math.inf
+    #: Whether the handler has returned `_output`, and one of `around` is left next.
+    _has_returned_within_around: bool = False
     _in_thread: InThread = InThread.NO
+    #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
+    _was_late: bool = False
     #: What its handler is told; where nobody cancelled it, that it is late.
     _why_cancelled: str = "its deadline has passed"
     #: Made when it is first asked for.
@@ -140,6 +151,7 @@ class Executor:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
         self.cancel_request = request
         if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
+            self._was_late = trio.current_time() > self.deadline
             self.cancel_reason = CancelReason.ASKED_FOR
             self._cancel_scope(words_of(request))
 
@@ -167,6 +179,11 @@ class Executor:
         finally:
             self.deadline += trio.current_time() - began
             self._scope.deadline = self.deadline
+
+    def returned_within_around(self, output: Any) -> None:
+        """Note what the handler returned: a cancel that was asked for may cut `around` short."""
+        self._has_returned_within_around = True
+        self._output = output
 
     def enter_thread(self) -> None:
         """The handler is called in a thread: the deadline waits until that has ended."""
@@ -368,10 +385,18 @@ class Executor:
             return Unfinished.CANCELLED
         if raised is not None and isinstance(request_of(raised), Snooze):
             return Unfinished.CANCELLED
+        if self._was_late:
+            return outcomes.timed_out(self, raised)
+        if isinstance(raised, AroundSwallowed | SetupSwallowed) and is_cancellation(
+            raised.__cause__
+        ):
+            return Unfinished.CANCELLED
         if raised is not None:  # rule: who raises while being cancelled has failed
             return outcomes.raised(self, raised)
         if self._scope.cancelled_caught and not self._has_returned:
-            return Unfinished.CANCELLED
+            if not self._has_returned_within_around:
+                return Unfinished.CANCELLED
+            output = self._output
         return self._finished(output)  # rule: who returns although cancelled has succeeded
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
@@ -448,8 +473,16 @@ class Executor:
                 stopping=self.environment.stopping,
                 m=self.environment.m,
                 notes=self._progress_notes,
+                cancelled=self.is_cancelled,
             )
         return self._running_job
+
+    def is_cancelled(self) -> bool:
+        """Whether the handler was cancelled; also where it is in a thread, and does not feel it."""
+        return self.cancel_reason is not None or self._in_thread in (
+            InThread.LATE,
+            InThread.ABANDONED,
+        )
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:
