@@ -96,6 +96,12 @@ CREATE TABLE m25.worker (
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE m25.job
+    ADD CONSTRAINT job_waiter_check CHECK ((waiter ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
+
+ALTER TABLE m25.queue
+    ADD CONSTRAINT queue_channel_check CHECK ((channel ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
+
 ALTER TABLE ONLY m25.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 

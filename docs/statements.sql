@@ -184,7 +184,7 @@ returning
     progress::text,
     waiter,
     case
-        when waiter is not null
+        when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified;
 
@@ -249,7 +249,7 @@ returning
     setup_failures,
     progress::text,
     waiter,
-    pg_notify(%(channel)s::text, '')::text as notified;
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
 --
@@ -1204,15 +1204,18 @@ released as (
 select
     id::text,
     false as is_cancelled,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel)::text
-        as notified
+    (
+        select count(pg_notify(channel, ''))
+        from unnest(%(channels)s::text[]) as channel
+        where %(notifies)s::boolean
+    )::text as notified
 from released
 union all
 select
     id::text,
     true,
     case
-        when waiter is not null
+        when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
@@ -1273,7 +1276,7 @@ union all
 select
     id::text,
     case
-        when waiter is not null
+        when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
@@ -1369,7 +1372,8 @@ returning
     setup_failures,
     progress::text,
     waiter,
-    pg_notify(%(channel)s::text, id::text)::text as notified;
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
+        as notified;
 
 -- session
 --
@@ -1552,7 +1556,9 @@ select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     case
-        when settled.waiter is not null and next_attempt.previous_attempt_id is null
+        when settled.waiter is not null
+            and next_attempt.previous_attempt_id is null
+            and %(notifies)s::boolean
 
         then pg_notify(
             settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text
@@ -1562,6 +1568,7 @@ select
         select count(pg_notify(channel, ''))
         from m25.queue
         where name = any(array(select queue_name from failure_told)) and channel is not null
+            and %(notifies)s::boolean
     ) as failure_notified
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id;
@@ -1838,13 +1845,16 @@ select
     failed.max_attempts,
     false as is_cancelled,
     case
-        when failed.waiter is not null and next_attempt.previous_attempt_id is null
+        when failed.waiter is not null
+            and next_attempt.previous_attempt_id is null
+            and %(notifies)s::boolean
         then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
     end as notified,
     (
         select count(pg_notify(channel, ''))
         from m25.queue
         where name = any(array(select queue_name from failure_told)) and channel is not null
+            and %(notifies)s::boolean
     ) as failure_notified
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
@@ -1853,7 +1863,7 @@ select queue_name, id::text, null, false, attempt, max_attempts, false, null, nu
 from released
 union all
 select queue_name, id::text, null, false, attempt, max_attempts, true, case
-    when waiter is not null
+    when waiter is not null and %(notifies)s::boolean
     then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
 end as notified, null
 from cancelled;

@@ -243,6 +243,12 @@ MUTANTS = (
         ("tests/worker/test_progress.py",),
     ),
     Mutant(
+        11,
+        "what cannot be notified cannot be written",
+        (Rule("a notification is a hint", "raise failure"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
         1,
         "nobody is notified of the end of a chain",
         (Rule("the end of a chain is notified", "then null"),),

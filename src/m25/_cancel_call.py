@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+from psycopg.pq import TransactionStatus
+
 from . import pg
 from ._errors import InvalidState, NoJobRecordFound
 from ._job import JobId, JobStatus, check_text
@@ -86,7 +88,10 @@ class CancelCall:
             else:
                 row = await self._on_row(self._request_cancel, latest.id)
                 refused = latest
-        emit_cancelled(self._runtime, row)
+        connection = self._connection
+        # In a transaction of the caller's it may be rolled back still.
+        if connection is None or connection.info.transaction_status is TransactionStatus.IDLE:
+            emit_cancelled(self._runtime, row)
         return row
 
     async def _latest(self) -> JobRow:

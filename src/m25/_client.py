@@ -36,6 +36,7 @@ from ._errors import (
     InvalidQueue,
     InvalidState,
     JobCancelFetchError,
+    JobCancelNotFound,
     JobCancelQueryError,
     JobRecordFetchError,
     JobRecordFetchQueryError,
@@ -48,7 +49,7 @@ from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._lock_waits import FIRST_WAIT, LockWaits
 from ._progress import Progress
 from ._query import as_job_id, check_connection, raise_query_error
-from ._queue import Queue
+from ._queue import Queue, check_is_queue
 from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of
@@ -109,6 +110,7 @@ class M25:
             InvalidQueue: its handler is to run in processes, and no process could import it.
             ClientClosed: the block was left.
         """
+        check_is_queue(queue)
         self._check_open()
         if self._services is not None:
             raise AlreadyStarted(
@@ -226,7 +228,7 @@ class M25:
             EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_usable("enqueue")
+        self._check_usable("enqueue", queue)
         self._note_unstarted(queue)
         return await self._enqueuer.enqueue(queue, job, connection, notify)
 
@@ -260,7 +262,7 @@ class M25:
             EnqueueQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_usable("enqueue_many")
+        self._check_usable("enqueue_many", queue)
         self._note_unstarted(queue)
         return await self._enqueuer.enqueue_many(queue, jobs, skip_conflicts, connection, notify)
 
@@ -280,7 +282,7 @@ class M25:
             JobRecordFetchQueryError: the database failed.
             ClientClosed: the block was left.
         """
-        self._check_usable("get_job")
+        self._check_usable("get_job", queue)
         id = as_job_id(id)
         check_connection(connection)
         try:
@@ -305,7 +307,7 @@ class M25:
             NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, JobRecordFetchQueryError,
                 ClientClosed: as `get_job` does.
         """
-        self._check_usable("current")
+        self._check_usable("current", queue)
         return await self._results.current(queue, as_job_id(id), connection)
 
     async def attempts(
@@ -321,7 +323,7 @@ class M25:
             NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, JobRecordFetchQueryError,
                 ClientClosed: as `get_job` does.
         """
-        self._check_usable("attempts")
+        self._check_usable("attempts", queue)
         return await self._results.attempts(queue, as_job_id(id), connection)
 
     async def wait(
@@ -343,7 +345,7 @@ class M25:
             JobRecordFetchDecodeErrors: the row holds values that are not of the queue's types.
             ClientClosed: the block was left.
         """
-        self._check_usable("wait")
+        self._check_usable("wait", queue)
         return await self._results.wait(queue, as_job_id(id))
 
     async def result(self, queue: Queue[Any, Output, Any], id: JobId | UUID | str) -> Output:
@@ -355,7 +357,7 @@ class M25:
             JobCancelled: the job was cancelled, or has expired.
             NoJobRecordFound, InvalidJob, JobRecordFetchDecodeErrors, ClientClosed: as `wait` does.
         """
-        self._check_usable("result")
+        self._check_usable("result", queue)
         return await self._results.result(queue, as_job_id(id))
 
     async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
@@ -369,7 +371,7 @@ class M25:
             ValueRefused, UniqueKeyConflict, JobIdConflict, OutcomeUnknown, EnqueueQueryError,
                 ClientClosed: as `enqueue` does.
         """
-        self._check_usable("call")
+        self._check_usable("call", queue)
         self._note_unstarted(queue)
         return await self._results.call(queue, job)
 
@@ -387,7 +389,7 @@ class M25:
             JobRecordFetchJsonDecodeError: the row holds a report that is none of m25's.
             NoJobRecordFound, InvalidJob, ClientClosed: as `wait` does.
         """
-        self._check_usable("progress")
+        self._check_usable("progress", queue)
         return self._results.progress(queue, as_job_id(id))
 
     async def change_job(
@@ -417,7 +419,7 @@ class M25:
             NoJobRecordFound, JobRecordFetchDecodeErrors, JobRecordFetchQueryError, ClientClosed: as
                 `get_job` does.
         """
-        self._check_usable("change_job")
+        self._check_usable("change_job", queue)
         id = as_job_id(id)
         check_connection(connection)
         change = make_change(scheduled_at, priority)
@@ -477,8 +479,8 @@ class M25:
         Raises:
             InvalidState: the job has ended; or it is claimed, without `running` or by a worker of
                 the original m25. The error's `status` says what it is.
-            JobCancelFetchError: the queue has no such job, or its row cannot be read; the error's
-                `error` says which.
+            JobCancelNotFound: the queue has no such job. It is a `NoJobRecordFound`, too.
+            JobCancelFetchError: the job's row cannot be read; the error's `error` says why.
             JobCancelQueryError: the database failed; or it did not answer, after a cancellation or
                 as the connection was lost: then the job may be cancelled.
             InvalidJob: the id is given as a text, and that is not the text of a UUID.
@@ -486,7 +488,7 @@ class M25:
                 it is to wait with a connection of yours: nobody hears of it before your commit.
             ClientClosed: the block was left.
         """
-        self._check_usable("cancel_job")
+        self._check_usable("cancel_job", queue)
         id = as_job_id(id)
         check_connection(connection)
         if wait and connection is not None:
@@ -509,6 +511,8 @@ class M25:
             return decode_record(row, queue)
         except JobRecordFetchQueryError as error:
             raise JobCancelQueryError(error) from error
+        except NoJobRecordFound as error:
+            raise JobCancelNotFound(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
 
@@ -550,8 +554,10 @@ class M25:
             await self._services.cancel()
         self._closed = True
 
-    def _check_usable(self, method: str) -> None:
+    def _check_usable(self, method: str, *queues: Queue[Any, Any, Any]) -> None:
         check_in_trio(f"M25.{method}")
+        for queue in queues:
+            check_is_queue(queue)
         self._check_open()
 
     def _check_open(self) -> None:
@@ -600,6 +606,8 @@ async def open(
         DatabaseNotMigrated: the schema is missing, or behind this m25.
         DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
         ValueError: an argument is out of range, or `schema` can be the name of none.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         UsageError: called outside of Trio. So do all methods that are awaited.
     """
     check_in_trio("m25.open")

@@ -6,11 +6,13 @@ import traceback
 from typing import Final, NamedTuple
 
 from ._errors import RaisedInProcess
+from ._groups import only_leaf
 
 #: In characters. The beginning of a name or a message, and the end of a traceback, say most.
 _LONGEST_NAME: Final = 1_000
 _LONGEST_MESSAGE: Final = 10_000
 _LONGEST_TRACEBACK: Final = 50_000
+_LONGEST_LINE: Final = 200
 
 
 class Crash(NamedTuple):
@@ -44,6 +46,14 @@ def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
     return Crash(_storable(type_name(type(error))), message, trace)
+
+
+def in_words(error: BaseException) -> str:
+    """The type of an exception and its message's first line, for a line of text."""
+    leaf = only_leaf(error) or error
+    crash = describe_crash(leaf)
+    lines = crash.message.splitlines()
+    return f"{crash.type}: {lines[0][:_LONGEST_LINE]}" if lines else crash.type
 
 
 def type_of(error: BaseException) -> str:

@@ -359,6 +359,14 @@ class JobCancelFetchError(JobCancelError):
         self.error = error
 
 
+class JobCancelNotFound(JobCancelFetchError, NoJobRecordFound):
+    """The queue has no such job to cancel: a `NoJobRecordFound`, as other calls raise it."""
+
+    def __init__(self, error: NoJobRecordFound) -> None:
+        NoJobRecordFound.__init__(self, error.job_id, error.queue_name)
+        self.error = error
+
+
 class JobCancelQueryError(JobCancelFetchError, DatabaseError):
     """The database refused or lost a statement: of the update, or of the look at the job."""
 
@@ -385,7 +393,7 @@ class InvalidState(JobCancelError):
         elif status.value in ("reserved", "executing"):
             why = "only a pending job can be cancelled, or with running=True one that is claimed"
         else:
-            why = "only a pending job can be cancelled, and this one has ended"
+            why = "it has ended, and so it cannot be cancelled"
         super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status

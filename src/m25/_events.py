@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from ._crash import type_of
+from ._groups import only_leaf
 
 #: How the templates name a job, and an attempt that has just failed.
 _JOB: Final = "job %(job_id)s of queue %(queue)r, %(which)s"
@@ -205,6 +206,23 @@ class JobCrashed(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class FailureRequested(AttemptFailed):
+    """A handler raised `GiveUp` or `RetryAfter` by itself, to end its attempt as failed.
+
+    It comes in place of `JobCrashed`, where the request was not raised from another exception. Its
+    message is in the record, as a crash's, and not in the log, since it may hold payload.
+    """
+
+    level = logging.WARNING
+    retried_level = logging.INFO
+    logger = "m25.executor"
+    message = f"handler raised m25.%(request)s: {_FAILED}"
+
+    #: What it raised: `GiveUp` or `RetryAfter`.
+    request: str
+
+
+@attrs.frozen(kw_only=True)
 class JobTimedOut(AttemptFailed):
     """A handler was still running at its deadline, and was cancelled.
 
@@ -383,7 +401,7 @@ class JobCancelled(JobEvent):
     """A job has ended as cancelled, as somebody asked: it was pending, or its handler has ended.
 
     Nothing is to be done. Who asked for it, and why, is in the record as well. Where `cancel_job`
-    was called with a connection of yours, it holds once your transaction is committed.
+    cancels a pending job in a transaction of yours, there is no event: you may roll it back.
     """
 
     level = logging.INFO
@@ -726,15 +744,22 @@ class QueueUnready(QueueEvent):
 
     level = logging.ERROR
     logger = "m25.manager"
-    message = "queue %(queue)r is not ready, %(error_type)s was raised%(then)s"
-    derived = ("then",)
+    message = "the %(what)s of queue %(queue)r failed, %(raised)s was raised%(then)s"
+    derived = ("raised", "then")
 
+    #: Which of them: "lifespan" or "processes".
+    what: str
     #: What was raised.
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
     #: The seconds until it is opened again; NaN where it is not.
     pause: float
+
+    @property
+    def raised(self) -> str:
+        """The name of the class of what was raised, also where it came in a group alone."""
+        return type_of(only_leaf(self.error) or self.error)
 
     @property
     def then(self) -> str:

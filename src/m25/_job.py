@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar
+from uuid import UUID
 
 import attrs
 
@@ -56,8 +57,8 @@ def _timeout(value: Duration | None) -> timedelta | None:
     return None if value is None else as_timedelta(value, "timeout", InvalidJob)
 
 
-def _retry_delay(value: Duration) -> timedelta:
-    return as_timedelta(value, "retry_delay", InvalidJob, zero=True)
+def _retry_delay(value: Duration | None) -> timedelta | None:
+    return None if value is None else as_timedelta(value, "retry_delay", InvalidJob, zero=True)
 
 
 def _check_time(_job: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -86,9 +87,13 @@ def _check_whole(low: int, high: int) -> Callable[[object, attrs.Attribute[Any],
     return check
 
 
-def _check_id(_job: object, _field: object, value: Any) -> None:
-    if not isinstance(value, JobId):
-        raise InvalidJob(f"id must be a JobId, not {value!r:.80}")
+def _id(value: JobId | UUID | str | None) -> JobId | None:
+    if value is None or isinstance(value, JobId):
+        return value
+    try:
+        return JobId(value)
+    except InvalidJob:
+        raise InvalidJob(f"id must be a JobId, a UUID or its text, not {value!r:.80}") from None
 
 
 def _meta(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -140,8 +145,9 @@ class Job(Generic[Input]):
         kw_only=True,
         validator=attrs.validators.optional(_check_whole(1, 2**31 - 1)),
     )
-    #: How long after a failed attempt the next may run, in seconds or as a `timedelta`.
-    retry_delay: timedelta = attrs.field(default=timedelta(0), kw_only=True, converter=_retry_delay)
+    #: How long after a failed attempt the next may run, in seconds or as a `timedelta`; 0 is at
+    #: once, and `None` takes what the queue's `retry` says, or else at once.
+    retry_delay: timedelta | None = attrs.field(default=None, kw_only=True, converter=_retry_delay)
     #: At most one job that is neither failed nor cancelled holds a key, whatever its queue.
     unique_key: str | None = attrs.field(default=None, kw_only=True, validator=_check_unique_key)
     #: Lower runs first; -32768 to 32767.
@@ -150,12 +156,23 @@ class Job(Generic[Input]):
     )
     #: The enqueuer's notes, a JSON object; m25 hands them on and never reads them.
     meta: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True, converter=_meta)
-    #: An id of the caller's choosing. Enqueueing the same job with it again changes nothing and
-    #: returns the job as it is by then, which makes it safe to repeat an `enqueue` whose answer was
-    #: lost. Another job with that id is a `JobIdConflict`.
-    id: JobId | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(_check_id)
-    )
+    #: An id of the caller's choosing, given as a `JobId`, a `UUID` or its text. Enqueueing the same
+    #: job with it again changes nothing and returns the job as it is by then, which makes it safe
+    #: to repeat an `enqueue` whose answer was lost. Another job with that id is a `JobIdConflict`.
+    id: JobId | None = attrs.field(default=None, kw_only=True, converter=_id)
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.input, Job):
+            raise InvalidJob("the input of a Job is a Job itself; attrs.evolve makes a changed one")
+        if (
+            self.expires_at is not None
+            and self.scheduled_at is not None
+            and self.expires_at < self.scheduled_at
+        ):
+            raise InvalidJob(
+                f"expires_at ({self.expires_at}) is before scheduled_at ({self.scheduled_at}): the"
+                " job would never be started"
+            )
 
     def schedule(self, at: datetime) -> Job[Input]:
         """Return a copy that is not run before `at`, an aware datetime."""
@@ -178,7 +195,7 @@ class Job(Generic[Input]):
     @property
     def has_own_retry(self) -> bool:
         """Whether it says itself how it is retried."""
-        return self.max_attempts is not None or bool(self.retry_delay)
+        return self.max_attempts is not None or self.retry_delay is not None
 
     def with_unique_key(self, key: str) -> Job[Input]:
         """Return a copy that is refused while another job holds `key`."""
@@ -269,7 +286,8 @@ class FailedJob:
     attempts: int
     #: Why the last one failed.
     reason: FailureReason
-    #: What the last one left: of a crash its type and message, of a declared error its JSON.
+    #: What the last attempt left: of a crash "type: message"; of a declared error its JSON, as in
+    #: `{"args": ["a", 1], "type": "NoSuchMailbox"}`; of a deadline or a loss `None`.
     error: str | None
     #: The job's input, as JSON has it: dicts, lists, strings, numbers.
     input: Any

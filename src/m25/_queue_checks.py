@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
+from ._handler_errors import Request
 from ._job import check_text
 from ._signature import function_of, is_required
 
@@ -124,6 +125,11 @@ def check_errors(_: str, value: object) -> None:
     for error in cast("tuple[object, ...]", value):
         if not (isinstance(error, type) and issubclass(error, Exception)):
             raise InvalidQueue(f"errors must hold subclasses of Exception, not {error!r:.80}")
+        if issubclass(error, Request):
+            raise InvalidQueue(
+                f"errors cannot hold {error.__name__}: it says what is to become of a job, and may"
+                " be raised `from` a declared error"
+            )
         if error in seen:
             raise InvalidQueue(f"errors holds {error.__name__} twice")
         seen.add(error)
@@ -131,35 +137,51 @@ def check_errors(_: str, value: object) -> None:
 
 def check_context(name: str, value: object) -> None:
     """Check a function that is to return an async context manager: a setup, or a lifespan."""
-    if value is None:
-        return
+    if value is not None:
+        check_context_maker(name, value, InvalidQueue)
+
+
+def check_context_maker(
+    name: str, value: object, error: type[Exception], given: Sequence[str] = ()
+) -> None:
+    """Check a function that is called with what is `given`, in words, and is to return an async
+    context manager.
+
+    Raises:
+        error: it cannot be called so, or surely returns something else.
+    """
     # A context manager that contextlib made can be called, too, as a decorator: it is no function
     # that returns one.
     if not callable(value) or isinstance(value, AbstractAsyncContextManager):
-        raise InvalidQueue(
+        raise error(
             f"{name} must be a function that returns an async context manager, not {value!r:.80}"
         )
     function = function_of(value)
     if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
-        raise InvalidQueue(
+        raise error(
             f"{name} must return an async context manager: decorate it with "
             "@contextlib.asynccontextmanager, and let it yield once"
         )
     if _is_never_async(function):
-        raise InvalidQueue(
+        raise error(
             f"{name} must return an async context manager, and this one's is not async: for a "
             "generator that is `async def` and @contextlib.asynccontextmanager, for a class "
             "__aenter__ and __aexit__"
         )
     try:
-        parameters = inspect.signature(value).parameters.values()
+        signature = inspect.signature(value)
     except (TypeError, ValueError):
         return
-    if required := [each.name for each in parameters if is_required(each)]:
-        raise InvalidQueue(
-            f"{name} is called without arguments, and takes ({', '.join(required)}); a partial or "
-            "a closure can bring them"
-        )
+    try:
+        signature.bind(*given)
+    except TypeError:
+        parameters = signature.parameters.values()
+        takes = [each.name for each in parameters if given or is_required(each)]
+        called = f"with {', '.join(given)}" if given else "without arguments"
+        raise error(
+            f"{name} is called {called}, and takes ({', '.join(takes)}); a partial or a closure "
+            "can bring what else it needs"
+        ) from None
 
 
 def _is_never_async(maker: Any) -> bool:

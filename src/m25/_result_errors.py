@@ -24,14 +24,23 @@ class JobFailed(M25Error):
             reason += f", {record.crash_type}"
         attempts = "1 attempt" if record.attempt == 1 else f"{record.attempt} attempts"
         super().__init__(
-            f"job {record.id} of queue {record.queue_name!r} failed after {attempts}: {reason}"
+            f"job {record.id} of queue {record.queue_name!r} failed after {attempts}: {reason};"
+            " this error's `record` has the rest"
         )
         self.record = record
 
 
 class JobCancelled(M25Error):
-    """A job was cancelled, or had expired; `record` says by whom and why, if anybody said so."""
+    """A job was cancelled, or had expired; `record` says by whom and why, if anybody said so.
+
+    So does the message, in the words that `cancel_job` was given.
+    """
 
     def __init__(self, record: JobRecord[Any, Any, Any]) -> None:
-        super().__init__(f"job {record.id} of queue {record.queue_name!r} was cancelled")
+        by = "" if record.cancelled_by is None else f" by {record.cancelled_by!r}"
+        why = "" if record.cancel_reason is None else f", because {record.cancel_reason!r}"
+        super().__init__(
+            f"job {record.id} of queue {record.queue_name!r} was cancelled{by}{why}; this error's"
+            " `record` has the rest"
+        )
         self.record = record

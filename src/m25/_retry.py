@@ -13,6 +13,7 @@ import attrs
 
 from ._duration import LONGEST, Duration, as_timedelta
 from ._errors import InvalidQueue
+from ._handler_errors import Request
 
 if TYPE_CHECKING:
     from ._running_job import RunningJob
@@ -35,8 +36,9 @@ GIVE_UP: Final = _GiveUp.GIVE_UP
 RetryDecision: TypeAlias = Duration | _GiveUp
 
 #: Decides about one failure. It is given the job, which is what `current_job()` is in the handler,
-#: and what the handler raised; for a missed deadline that is a `JobTimeout`.
-RetryFunction: TypeAlias = "Callable[[RunningJob[Any, Any, Any], Exception], RetryDecision]"
+#: and what the handler raised; for a missed deadline that is a `JobTimeout`. To type checkers the
+#: error may be of any class: the function of a class in `Retry.on` is given one of that class.
+RetryFunction: TypeAlias = "Callable[[RunningJob[Any, Any, Any], Any], RetryDecision]"
 
 
 def _first(value: Duration) -> timedelta:
@@ -68,6 +70,13 @@ class Exponential:
     cap: timedelta = attrs.field(kw_only=True, converter=_cap)
     jitter: float = attrs.field(kw_only=True, validator=_check_number(0, 1))
 
+    def __attrs_post_init__(self) -> None:
+        if self.first > self.cap:
+            raise InvalidQueue(
+                f"exponential: first ({self.first}) must not be longer than cap ({self.cap}),"
+                " which is an hour where it is not given"
+            )
+
     def after(self, counted: int, rng: random.Random) -> timedelta:
         """How long to wait after the attempt of this number, counted from 1 without the lost."""
         cap, seconds = self.cap.total_seconds(), self.first.total_seconds()
@@ -97,7 +106,7 @@ def exponential(
             and may be longer by that.
 
     Raises:
-        InvalidQueue: a value is out of range.
+        InvalidQueue: a value is out of range, or `first` is longer than `cap`.
     """
     return Exponential(first, factor=factor, cap=cap, jitter=jitter)
 
@@ -162,6 +171,10 @@ def _on(value: Mapping[type[Exception], RetryRule]) -> Mapping[type[Exception], 
     for cls, rule in cast("Mapping[object, object]", value).items():
         if not (isinstance(cls, type) and issubclass(cls, Exception)):
             raise InvalidQueue(f"Retry: on must have exception classes as keys, not {cls!r:.80}")
+        if issubclass(cls, Request):
+            raise InvalidQueue(
+                f"Retry: on cannot have {cls.__name__}: a handler raises it to go before this rule"
+            )
         rules[cls] = _rule(rule, f"Retry: on[{cls.__name__}]")
     return rules
 

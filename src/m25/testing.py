@@ -41,7 +41,7 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
 from ._progress import ProgressNotes
-from ._queue import Queue
+from ._queue import Queue, check_is_queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
@@ -71,7 +71,8 @@ async def open(
         shutdown_grace: as for `m25.open`; so is `around`.
 
     Raises:
-        TypeError: `around` holds what is no function.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
@@ -79,6 +80,8 @@ async def open(
     check_around(around)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
+    elif not isinstance(store, MemoryStore):
+        raise TypeError(f"store must be a m25.testing.MemoryStore or None, not {store!r:.80}")
     with standing_mock_clock():
         async with open_on(store, grace=grace, around=around) as m:
             yield m
@@ -119,6 +122,7 @@ def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Ou
         ValueError: `m` is not one of `m25.testing.open`.
         JobRecordFetchDecodeErrors: a row holds what is not of the queue's types.
     """
+    check_is_queue(queue)
     rows = _memory_of(m).rows()
     return [decode_record(row, queue) for row in rows if row.queue_name == queue.name]
 
@@ -134,14 +138,20 @@ async def run_job(
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries: the next attempt, if one
     follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
-    raises `Snooze`. The queue's `lifespan` is entered for this one job; what it raises is raised.
+    raises `Snooze`. The queue's `lifespan` is entered for this one job, and has five
+    seconds to end; what it raises is raised.
+
+    Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
+    would wait for ever. For these use `m25.testing.open`.
 
     Raises:
-        TypeError: `around` holds what is no function.
+        TypeError: `around` holds what is no function of a job that returns an async context
+            manager.
         ValueRefused: the input cannot be kept as JSON.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.run_job")
+    check_is_queue(queue)
     check_around(around)
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
@@ -151,8 +161,7 @@ async def run_job(
             enqueued = await m.enqueue(queue, asked)
             runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
             environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
-            async with environment.open():
-                await _run(environment, runtime, queue)
+            await environment.run_once(lambda: _run(environment, runtime, queue))
             return await m.get_job(queue, enqueued.id)
 
 

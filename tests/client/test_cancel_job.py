@@ -71,7 +71,10 @@ async def test_a_job_that_has_ended_cannot_be_cancelled_and_the_error_says_how_i
             (flaky, failed, m25.JobStatus.FAILED),
         ):
             await ended(m, queue, id)
-            with pytest.raises(m25.InvalidState, match="this one has ended") as refused:
+            with pytest.raises(
+                m25.InvalidState,
+                match="; it has ended, and so it cannot be",
+            ) as refused:
                 await m.cancel_job(queue, id, running=True)
             assert refused.value.status is status
 

@@ -89,7 +89,8 @@ async def test_another_failure_says_how_and_has_the_record(open_client: Open) ->
     error = raised.value
     assert error.record.attempt == 2
     assert error.record.crash_message == "negative"
-    assert str(error).endswith("of queue 'numbers' failed after 2 attempts: crash, ValueError")
+    assert "of queue 'numbers' failed after 2 attempts: crash, ValueError; " in str(error)
+    assert str(error).endswith("this error's `record` has the rest")
     assert pickle.loads(pickle.dumps(error)).record == error.record
 
 
@@ -101,10 +102,11 @@ async def test_a_cancelled_job_says_so(open_client: Open) -> None:
             with pytest.raises(m25.JobCancelled) as raised:
                 await m.result(numbers, record.id)
             assert raised.value.record.status is m25.JobStatus.CANCELLED
+            assert "was cancelled by 'ada', because 'too late'; " in str(raised.value)
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        await m.cancel_job(numbers, record.id)
+        await m.cancel_job(numbers, record.id, by="ada", reason="too late")
 
 
 async def test_the_id_of_any_attempt_names_the_job(open_client: Open) -> None:

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 import m25
 from m25 import pg
+from support.told import told
 from support.waiting import ended, eventually, rows
 
 
@@ -74,6 +75,24 @@ async def test_a_job_is_enqueued_read_and_cancelled_within_one_transaction(dsn: 
         await connection.commit()
         assert (await m.get_job(orders, again.id)).status is m25.JobStatus.PENDING
     assert await inputs(dsn) == [1, 2]
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+async def test_a_cancel_that_may_be_rolled_back_is_not_told_of(
+    dsn: str, caplog: pytest.LogCaptureFixture, *, autocommit: bool
+) -> None:
+    caplog.set_level("INFO", "m25")
+    async with (
+        m25.open(dsn) as m,
+        await pg.AsyncConnection.connect(dsn, autocommit=autocommit) as connection,
+    ):
+        id = (await m.enqueue(orders, 1)).id
+        async with connection.transaction(force_rollback=True):
+            await m.cancel_job(orders, id, connection=connection)
+        assert told(caplog, id) == []
+        assert (await m.get_job(orders, id)).status is m25.JobStatus.PENDING
+        await m.cancel_job(orders, id, connection=connection)
+        assert told(caplog, id) == (["JobCancelled"] if autocommit else [])
 
 
 async def test_a_database_error_on_the_callers_connection_is_chained(dsn: str) -> None:

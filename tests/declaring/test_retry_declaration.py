@@ -108,3 +108,19 @@ def test_a_growing_delay_of_this_is_refused(options: dict[str, Any], says: str) 
 def test_a_queue_says_where_its_rule_is_wrong(retry: Any, says: str) -> None:
     with pytest.raises(InvalidQueue, match=f"^queue 'q': {says}.*test_retry_declaration"):
         m25.queue("q", retry=retry)(handler)
+
+
+@pytest.mark.parametrize("request_", [m25.GiveUp, m25.RetryAfter, m25.Snooze])
+def test_what_a_handler_asks_for_is_no_error_of_a_queue_and_has_no_rule(
+    request_: type[Exception],
+) -> None:
+    with pytest.raises(InvalidQueue, match=rf"errors cannot hold {request_.__name__}"):
+        m25.Queue("letters", handler_function=handler, errors=(request_,))
+    with pytest.raises(InvalidQueue, match=rf"on cannot have {request_.__name__}"):
+        Retry(on={request_: 3})
+
+
+def test_a_delay_that_grows_does_not_begin_beyond_its_cap() -> None:
+    exponential(5, cap=5)
+    with pytest.raises(InvalidQueue, match=r"first .* must not be longer than cap"):
+        exponential(6, cap=5)

@@ -303,8 +303,10 @@ async def test_a_job_that_is_not_there_is_not_found(dsn: str) -> None:
             await m.get_job(notes, other.id)
         with pytest.raises(m25.errors.JobCancelFetchError) as error:
             await m.cancel_job(notes, unknown)
-        with pytest.raises(m25.errors.JobCancelFetchError):
+        with pytest.raises(m25.NoJobRecordFound) as as_elsewhere:
             await m.cancel_job(notes, other.id)
         assert (await m.get_job(orders, other.id)).status is m25.JobStatus.PENDING
     assert isinstance(error.value.error, m25.NoJobRecordFound)
+    assert type(as_elsewhere.value) is type(error.value) is m25.errors.JobCancelNotFound
+    assert (as_elsewhere.value.job_id, as_elsewhere.value.queue_name) == (other.id, "notes")
     assert error.value.__cause__ is error.value.error

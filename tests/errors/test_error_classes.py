@@ -185,9 +185,10 @@ def test_what_people_catch_is_at_the_top() -> None:
             OutcomeUnknown QueueStartError""",
         m25.EnqueueError: "EnqueueQueryError JobIdConflict OutcomeUnknown UniqueKeyConflict",
         m25.JobRecordFetchError: """
-            EnqueueQueryError JobRecordFetchDecodeErrors JobRecordFetchQueryError
+            EnqueueQueryError JobCancelNotFound JobRecordFetchDecodeErrors JobRecordFetchQueryError
             NoJobRecordFound OutcomeUnknown""",
-        m25.JobCancelError: "InvalidState JobCancelFetchError JobCancelQueryError",
+        m25.JobCancelError: """
+            InvalidState JobCancelFetchError JobCancelNotFound JobCancelQueryError""",
         errors.MigrationError: "DatabaseNotMigrated DatabaseTooNew",
         ValueError: "InvalidJob InvalidQueue JobIdConflict ValueRefused",
     }.items(),

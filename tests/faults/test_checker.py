@@ -97,7 +97,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
         (1, {"input": "2"}, 4),
         (0, {"status": "succeeded", "failure_reason": None, "output": '"run 1"'}, 4),
         (1, {"scheduled_at": "1004.9"}, 7),
-        (1, {"retry_delay": "60"}, 7),
+        (0, {"retry_delay": "60"}, 7),
     ],
 )
 def test_a_row_that_is_wrong_is_found(at: int, changes: dict[str, Any], number: int) -> None:

@@ -25,13 +25,38 @@ def test_a_job_of_an_input_alone_runs_at_once_and_once():
         scheduled_at=None,
         timeout=None,
         max_attempts=None,
-        retry_delay=0,
+        retry_delay=None,
         unique_key=None,
         priority=0,
         meta=None,
         id=None,
     )
-    assert job.retry_delay == timedelta(0)
+    assert not job.has_own_retry
+
+
+def test_a_retry_delay_of_nothing_is_the_jobs_own() -> None:
+    assert Job(1, retry_delay=0).retry_delay == timedelta(0)
+    assert Job(1, retry_delay=0).has_own_retry
+
+
+@pytest.mark.parametrize("id", [ID, UUID(ID), JobId(ID)], ids=["text", "uuid", "job id"])
+def test_an_id_of_the_callers_is_taken_in_any_form(id: object) -> None:
+    made = Job(1, id=id).id
+    assert isinstance(made, JobId)
+    assert made == JobId(ID)
+
+
+def test_a_job_that_would_expire_before_it_is_due_is_refused() -> None:
+    Job(1, scheduled_at=AT, expires_at=AT)
+    with pytest.raises(InvalidJob, match=r"expires_at .* is before scheduled_at"):
+        Job(1, scheduled_at=AT, expires_at=AT - timedelta(seconds=1))
+    with pytest.raises(InvalidJob, match="is before scheduled_at"):
+        Job(1, expires_at=AT).schedule(AT + timedelta(seconds=1))
+
+
+def test_a_job_is_no_input_of_another() -> None:
+    with pytest.raises(InvalidJob, match="input of a Job is a Job"):
+        Job(Job(1))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +104,7 @@ NO_WHOLE_NUMBERS = [1.0, "1", True, None, math.nan, 10**5000]
 
 BAD = [
     *[("timeout", value) for value in [*NO_DURATIONS, 0, timedelta(0), 1e-9]],
-    *[("retry_delay", value) for value in [*NO_DURATIONS, None, timedelta(-1), 1e-9]],
+    *[("retry_delay", value) for value in [*NO_DURATIONS, timedelta(-1), 1e-9]],
     *[("max_attempts", value) for value in [*NO_WHOLE_NUMBERS, 0, -1, 2**31] if value is not None],
     *[("priority", value) for value in [*NO_WHOLE_NUMBERS, 2**15, -(2**15) - 1]],
     *[("unique_key", value) for value in ["", "a\0", "\ud800", "é" * 1001, 3, b"k"]],
@@ -89,8 +114,8 @@ BAD = [
     ("scheduled_at", 1893456000),
     ("scheduled_at", datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))),
     ("scheduled_at", datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))),
-    ("id", ID),
-    ("id", UUID(ID)),
+    ("id", "01a2"),
+    ("id", 7),
     ("meta", []),
     ("meta", "notes"),
     ("meta", {1: 2}),

@@ -20,6 +20,14 @@ from support.proxy import Proxy, proxied
 Commit = Callable[[str, Any, int], Awaitable[None]]
 COMMITS: list[Commit] = []
 INSERT = "insert into t values (%s)"
+#: So that whoever cancels while the commit is under way comes in time. It goes before the check of
+#: the keys: what a commit fires, it fires by name.
+SLOW_COMMITS = """
+    create function nap() returns trigger language plpgsql as
+        $$ begin perform pg_sleep(0.2); return null; end $$;
+    create constraint trigger "A" after insert on t
+        deferrable initially deferred for each row execute function nap()
+"""
 
 
 def commits(commit: Commit) -> Commit:
@@ -237,6 +245,7 @@ async def test_an_error_that_answers_a_commit_is_raised_though_the_task_is_cance
     connection: pg.AsyncConnection,
 ) -> None:
     await connection.execute(INSERT, [1])
+    await connection.execute(SLOW_COMMITS)
     with trio.CancelScope() as scope:
         with pytest.raises(psycopg.errors.UniqueViolation):
             async with connection.transaction():

@@ -16,15 +16,12 @@ from types import MappingProxyType
 
 import attrs
 
-from m25 import exponential
 from m25._lifecycle import FINAL, FailureReason, derive_status, has_next_attempt
+from m25._retry import Exponential
 from m25._store.protocol import JobRow
 from m25._timestamps import timestamp_from_text
 
 _FINAL = {status.value for status in FINAL}
-
-#: How the queues try jobs again that have no numbers of their own.
-BACKOFF = exponential(0.5, factor=3, cap=4, jitter=0)
 
 
 @attrs.define(eq=False)
@@ -81,8 +78,12 @@ def violations(
     asked: Mapping[str, Asked] = MappingProxyType({}),
     *,
     allowed_losses: int = 3,
+    backoff: Exponential | None = None,
 ) -> list[str]:
-    """Every violation, each with the job that shows it; `tokens` are the rows' at the end."""
+    """Every violation, each with the job that shows it; `tokens` are the rows' at the end.
+
+    `backoff` is what the queues declare for jobs without numbers of their own.
+    """
     by_id = {row.id: row for row in rows}
     by_job: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -98,7 +99,7 @@ def violations(
     # By row, the run whose outcome it has, if one that had its claim has ended.
     last = {run.job_id: run for run in runs if run.ended and run.token == tokens.get(run.job_id)}
     put_off = {run.job_id for run in runs if run.put_off}
-    problems += _chain_problems(rows, by_id, last, put_off, allowed_losses)
+    problems += _chain_problems(rows, by_id, last, put_off, allowed_losses, backoff)
     problems += _failure_problems(rows)
     problems += _cancel_problems(rows, by_job, asked)
     problems += [
@@ -203,17 +204,17 @@ def _cancel_problems(
     return problems
 
 
-def _delay(previous: JobRow, run: Run | None) -> float:
+def _delay(previous: JobRow, run: Run | None, backoff: Exponential | None) -> float:
     """In how many seconds the next attempt is to follow this one."""
     if previous.failure_reason == "heartbeat_timeout":
         # What was lost with its process is followed at once.
         return 0.0
     if run is not None and run.asked is not None and previous.failure_reason == "crash":
         return run.asked
-    if previous.own_retry:
+    if previous.own_retry or backoff is None:
         return float(previous.retry_delay)
     counted = previous.attempt - previous.losses
-    return BACKOFF.after(counted, random.Random(0)).total_seconds()
+    return backoff.after(counted, random.Random(0)).total_seconds()
 
 
 def _failure_problems(rows: Sequence[JobRow]) -> list[str]:
@@ -242,6 +243,7 @@ def _chain_problems(
     last: Mapping[str, Run],
     put_off: AbstractSet[str],
     allowed_losses: int,
+    backoff: Exponential | None,
 ) -> list[str]:
     problems: list[str] = []
     followers: dict[str, list[str]] = defaultdict(list)
@@ -263,7 +265,7 @@ def _chain_problems(
             problems.append(f"4: {row.id} follows {previous.id}, which is {previous.status}")
         elif row.scheduled_at is not None and previous.finished_at is not None:
             delay = float(row.scheduled_at) - float(previous.finished_at)
-            asked = _delay(previous, last.get(previous.id))
+            asked = _delay(previous, last.get(previous.id), backoff)
             # It may have been put off since.
             late = math.inf if row.id in put_off else 1e-3
             if not -1e-3 < delay - asked < late:

@@ -22,13 +22,14 @@ import trio.testing
 from trio._core import _run
 
 import m25
+from m25 import exponential
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from m25._store.protocol import Release
 from support.claims import claim_token
 from support.failing import connection_lost
 
-from .checker import BACKOFF, Asked, End, Run, lock_violations, violations, wait_violations
+from .checker import Asked, End, Run, lock_violations, violations, wait_violations
 from .limits import MOST_JOBS, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
@@ -39,6 +40,8 @@ QUEUES = ("plain", "with setup")
 ALERTS = "alerts"
 
 #: How long a claim of theirs lasts without a heartbeat, in seconds.
+#: How the queues try jobs again that have no numbers of their own.
+BACKOFF = exponential(0.5, factor=3, cap=4, jitter=0)
 LEASE = 3.0
 
 
@@ -560,6 +563,7 @@ async def _history(seed: int, limits: Limits) -> History:
         history.cancelled,
         history.tokens(),
         history.asked,
+        backoff=BACKOFF,
     )
     history.problems += wait_violations(
         history.store.rows(), [str(id) for _, id in history.waited_for], history.ends

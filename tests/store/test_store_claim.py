@@ -306,7 +306,14 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
             ("claim_after", claim | position),
             (
                 "cancel",
-                {"id": id, "queue_name": "q", "by": None, "reason": None, "lock_wait": None},
+                {
+                    "id": id,
+                    "queue_name": "q",
+                    "by": None,
+                    "reason": None,
+                    "lock_wait": None,
+                    "notifies": True,
+                },
             ),
         ):
             cursor = await connection.execute(statements[name], parameters)

@@ -7,9 +7,20 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TypeVar
 
+import pytest
 import trio
-from _world import LEASE, RESERVED_TIMEOUT, WithVerbs, failure, job, make_id, success
+from _world import (
+    LEASE,
+    RESERVED_TIMEOUT,
+    PostgresWorld,
+    WithVerbs,
+    failure,
+    job,
+    make_id,
+    success,
+)
 
+from m25._store.failures import RowRefused
 from m25._store.protocol import (
     CancelAsked,
     CancelRequest,
@@ -345,3 +356,34 @@ async def test_nobody_is_told_of_what_is_retried_cancelled_or_of_a_queue_that_as
 def test_a_release_is_a_claim_that_says_more() -> None:
     claim = ClaimedJob(make_id(), make_id())
     assert Release(*claim) == (*claim, None, False, None)
+
+
+# Notifications that the database does not take
+
+
+async def test_what_cannot_be_notified_is_written_all_the_same(database: PostgresWorld) -> None:
+    # Such a row cannot be inserted; one of before the constraint, or a full queue of notifications,
+    # fails in the same way.
+    await database.execute("alter table m25.job drop constraint job_waiter_check")
+    ids = await database.put(*(job()._replace(waiter="") for _ in range(6)), job())
+    cancelled, *_ = ids
+    assert await database.store.cancel(cancelled, "q") is not None
+    succeeded, failed, released, lost, lost_too, other = await database.claim()
+    results = await database.store.settle([success(succeeded), failure(failed), success(other)], 3)
+    assert set(results.values()) == {WriteResult.SETTLED}
+    await database.store.request_cancel(released.id, "q")
+    assert (await database.store.release([Release(*released)], ["q"])).ids == {released.id}
+    await database.store.request_cancel(lost_too.id, "q")
+    await database.pass_time(LEASE.total_seconds() + 1)
+    assert {one.id for one in await database.sweep(allowed_losses=0)} == {lost.id, lost_too.id}
+    assert [row.status for row in await database.rows(ids)] == [
+        *("cancelled", "succeeded", "failed", "cancelled", "failed", "cancelled", "succeeded")
+    ]
+
+
+@pytest.mark.parametrize("waiter", ["", "x" * 64, "m25_" + "x" * 60, 'm25_"'])
+async def test_a_waiter_that_no_channel_can_be_named_after_is_refused(
+    database: PostgresWorld, waiter: str
+) -> None:
+    with pytest.raises(RowRefused, match="job_waiter_check"):
+        await database.put(job()._replace(waiter=waiter))

@@ -9,7 +9,7 @@ import m25
 from m25._processes import MARK
 
 #: How long the process takes, in seconds; the program itself takes no time.
-TAKES = 1.0
+TAKES = 1.5
 
 if MARK in os.environ:
     time.sleep(TAKES)

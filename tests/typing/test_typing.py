@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import pytest
 import m25
 
 SAMPLES = sorted(Path(__file__).with_name("samples").glob("*.py"))
+#: Pages whose examples are whole programs.
+PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("handlers.md", "retrying.md")]
 #: Where m25 is, in case that is no place where a checker looks for packages.
 SOURCE = Path(m25.__file__).parents[1]
 
@@ -60,8 +63,7 @@ def test_there_are_samples():
     assert len(marked()) > 20
 
 
-def test_mypy_agrees_with_the_samples(tmp_path: Path):
-    needed("mypy")
+def complaints_of_mypy(tmp_path: Path, files: list[Path]) -> dict[tuple[str, int], str]:
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\n")
     said = run(
         "mypy",
@@ -69,17 +71,32 @@ def test_mypy_agrees_with_the_samples(tmp_path: Path):
         f"--cache-dir={tmp_path / 'cache'}",
         "--follow-imports=silent",
         "--output=json",
-        *SAMPLES,
+        *files,
         **({} if SOURCE.name == "site-packages" else {"MYPYPATH": str(SOURCE)}),
     )
     messages = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    agree(
-        {
-            (Path(each["file"]).name, each["line"]): each["message"]
-            for each in messages
-            if each["severity"] == "error"
-        }
-    )
+    return {
+        (Path(each["file"]).name, each["line"]): each["message"]
+        for each in messages
+        if each["severity"] == "error"
+    }
+
+
+def test_mypy_agrees_with_the_samples(tmp_path: Path):
+    needed("mypy")
+    agree(complaints_of_mypy(tmp_path, SAMPLES))
+
+
+def test_mypy_has_nothing_to_say_of_the_programs_in_the_pages(tmp_path: Path):
+    needed("mypy")
+    programs: list[Path] = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+            programs.append(tmp_path / f"{page.stem}_{number}.py")
+            programs[-1].write_text(code)
+    assert programs
+    assert complaints_of_mypy(tmp_path, programs) == {}
 
 
 def test_pyright_agrees_with_the_samples(tmp_path: Path):

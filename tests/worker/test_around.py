@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import trio
@@ -200,8 +201,66 @@ async def test_they_are_within_the_deadline(autojump_clock: trio.testing.MockClo
     assert job.failure_reason is FailureReason.JOB_TIMEOUT
 
 
-async def test_what_is_no_function_is_refused(dsn: str) -> None:
-    for around in ("telemetry", [3], 3):
-        with pytest.raises(TypeError, match="around must be a sequence of functions"):
-            async with m25.open(dsn, around=around):  # type: ignore[arg-type]
-                pass
+@asynccontextmanager
+async def watching(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+    yield
+
+
+async def undecorated(job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+    yield
+
+
+@contextmanager
+def not_async(job: m25.RunningJob[Any, Any, Any]) -> Iterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def without_a_parameter() -> AsyncIterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def with_two(job: m25.RunningJob[Any, Any, Any], more: str) -> AsyncIterator[None]:
+    yield
+
+
+WRONG: list[tuple[Any, str]] = [
+    ("telemetry", "around must be a sequence of functions"),
+    (3, "around must be a sequence of functions"),
+    (watching, "around must be a sequence of functions"),
+    ([3], r"around\[0\] must be a function"),
+    ([watching, watching(cast("Any", None))], r"around\[1\] must be a function"),
+    ([undecorated], r"around\[0\] must return .*@contextlib\.asynccontextmanager"),
+    ([not_async], r"around\[0\] must return .* not async"),
+    ([without_a_parameter], r"around\[0\] is called with a RunningJob, and takes \(\)"),
+    ([with_two], r"around\[0\] is called with a RunningJob, and takes \(job, more\)"),
+]
+
+
+async def one(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize(("around", "words"), WRONG, ids=[words for _, words in WRONG])
+async def test_what_cannot_be_entered_is_refused_before_a_job_fails_by_it(
+    dsn: str, around: Any, words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        async with m25.open(dsn, around=around):
+            pass
+    with pytest.raises(TypeError, match=words):
+        async with m25.testing.open(around=around):
+            pass
+    with pytest.raises(TypeError, match=words):
+        await m25.testing.run_job(m25.queue("one")(one), 1, around=around)
+
+
+async def test_a_method_and_a_partial_can_be_entered() -> None:
+    class Telemetry:
+        @asynccontextmanager
+        async def span(self, job: m25.RunningJob[Any, Any, Any]) -> AsyncIterator[None]:
+            yield
+
+    around: list[Any] = [Telemetry().span, partial(with_two, more="")]
+    assert (await m25.testing.run_job(m25.queue("one")(one), 1, around=around)).output == 1

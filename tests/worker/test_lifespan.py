@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -145,7 +146,10 @@ async def test_a_start_says_that_a_lifespan_did_not_open(
         await trio.sleep_forever()
         yield
 
-    for lifespan, reason in ((failing, "OSError, within 2 s"), (hanging, "not opened yet")):
+    for lifespan, reason in (
+        (failing, "its lifespan could not be opened, OSError: nobody answers, within 2 s"),
+        (hanging, "its lifespan did not open, within 2 s"),
+    ):
 
         @m25.queue("sharing", lifespan=lifespan)
         async def sharing(number: int) -> None: ...
@@ -162,6 +166,7 @@ async def test_a_start_says_that_a_lifespan_did_not_open(
 async def test_a_lifespan_that_ends_while_jobs_run_is_entered_again_and_its_jobs_run_again(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     lost = trio.Event()
     lifespans = 0
 
@@ -195,7 +200,12 @@ async def test_a_lifespan_that_ends_while_jobs_run_is_entered_again_and_its_jobs
         await m25.testing.drain(m)
         (job,) = m25.testing.jobs(m, sharing)
     assert (job.output, job.attempt) == (2, 1)
-    assert len(lines(caplog, "QueueUnready")) == 1
+    (unready,) = lines(caplog, "QueueUnready")
+    assert unready.getMessage().startswith(
+        "the lifespan of queue 'sharing' failed, ConnectionError was raised; opened again in "
+    )
+    (released,) = lines(caplog, "JobReleased")
+    assert "released, the lifespan of its queue ended, or its worker was" in released.getMessage()
 
 
 async def test_a_lifespan_that_ends_its_block_by_itself_is_told(
@@ -260,6 +270,26 @@ async def test_the_end_of_a_lifespan_is_shielded_and_bounded(
     assert [event.m25_queue for event in lines(caplog, "LifespanExitTimedOut")] == ["endless"]
 
 
+async def test_run_job_bounds_the_end_of_a_lifespan_as_a_worker_does(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def client() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await trio.sleep_forever()
+
+    @m25.queue("endless", lifespan=client)
+    async def endless(number: int) -> int:
+        return number
+
+    began = trio.current_time()
+    assert (await m25.testing.run_job(endless, 1)).output == 1
+    assert trio.current_time() - began == pytest.approx(5)
+    assert len(lines(caplog, "LifespanExitTimedOut")) == 1
+
+
 async def test_what_a_lifespan_raises_in_being_left_is_told_and_ends_no_program(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -275,7 +305,7 @@ async def test_what_a_lifespan_raises_in_being_left_is_told_and_ends_no_program(
         m.add_queue(sharing)
         await m.start()
     (event,) = lines(caplog, "QueueUnready")
-    assert "OSError was raised, as it ended" in event.getMessage()
+    assert "failed, OSError was raised, as it ended" in event.getMessage()
 
 
 async def test_a_stop_does_not_wait_for_a_lifespan_that_does_not_open_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -98,6 +99,45 @@ async def test_it_is_told_without_a_database_too(autojump_clock: trio.testing.Mo
     assert (given_up.attempts, given_up.error) == (1, "m25.errors.GiveUp: never")
     assert (timed_out.attempts, timed_out.error) == (3, None)
     assert timed_out.reason is FailureReason.JOB_TIMEOUT
+
+
+class Refused(Exception): ...
+
+
+async def refuse(text: str) -> None:
+    raise Refused(*json.loads(text))
+
+
+#: Whatever JSON can hold: keys of other lengths and orders, numbers of other kinds, escapes.
+ANYTHING = (
+    r'["é\n\u0001\"", 1.50, 1e2, -0.0, -7, null, true, [], {},'
+    r' {"bb": [1, 2], "c": {}, "é": 0, "a": 1}]'
+)
+
+
+@pytest.mark.parametrize("text", ['["a", 1]', "[]", ANYTHING])
+async def test_a_declared_error_is_told_in_the_same_words_with_and_without_a_database(
+    dsn: str, text: str
+) -> None:
+    told: list[FailedJob] = []
+    alerts = alerting(told)
+    queue = Queue("refusing", handler_function=refuse, errors=(Refused,), on_failure=alerts)
+    for opened in (m25.open(dsn), m25.testing.open()):
+        before = len(told)
+        async with opened as m:
+            m.add_queue(queue)
+            m.add_queue(alerts)
+            await m.start()
+            await m.enqueue(queue, text)
+
+            async def is_told(before: int = before) -> bool:
+                return len(told) > before
+
+            await eventually(is_told)
+    with_database, without = (failed.error for failed in told)
+    assert with_database == without
+    if text == '["a", 1]':
+        assert without == '{"args": ["a", 1], "type": "Refused"}'
 
 
 async def test_the_target_need_not_run_in_the_process_whose_jobs_fail(dsn: str) -> None:

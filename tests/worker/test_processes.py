@@ -255,16 +255,15 @@ async def test_the_start_of_a_process_is_not_on_the_clock_of_the_job_that_waits_
     async with m25.open(dsn) as m:
         m.add_queue(sleeping)
         await m.start(PATIENCE)
-        brief = m25.Job(60.0, timeout=TAKES / 4)
-        innocent = m25.Job(0.0, timeout=TAKES / 2)
+        brief = m25.Job(60.0, timeout=0.3)
+        innocent = m25.Job(0.0, timeout=TAKES - 0.2)
         with trio.fail_after(PATIENCE):
             with pytest.raises(m25.JobFailed, match="job_timeout"):
                 await m.call(sleeping, brief)
             assert await m.call(sleeping, innocent) == 0.0
             # Once its process is there, a job has its own time, and no more.
-            for _ in range(2):
-                with pytest.raises(m25.JobFailed, match="job_timeout"):
-                    await m.call(sleeping, brief)
+            with pytest.raises(m25.JobFailed, match="job_timeout"):
+                await m.call(sleeping, brief)
 
 
 async def test_under_a_clock_that_jumps_a_process_has_the_time_it_takes(
@@ -341,7 +340,8 @@ async def test_a_start_says_what_a_process_could_not_import(
     module.unlink()
     async with m25.testing.open() as m:
         m.add_queue(gone)
-        with pytest.raises(QueueStartError, match=r"m25\.errors\.ProcessNotStarted") as error:
+        reason = r"its processes could not be opened, m25\.errors\.ProcessNotStarted: a process"
+        with pytest.raises(QueueStartError, match=reason) as error:
             await m.start(queue_init_timeout=5)
     cause = error.value.__cause__
     assert isinstance(cause, ProcessNotStarted)

@@ -285,12 +285,16 @@ async def test_a_key_that_is_no_json_is_refused_with_its_cursors_name() -> None:
 
 
 async def test_none_is_no_key_as_the_next_attempt_would_begin_anew() -> None:
+    def no_key(_: int) -> Any:
+        return None
+
     @m25.queue("pages")
     async def pages(_: None) -> None:
         job = m25.current_job()
-        for key_type in (None, int | None):
+        key_types: list[Any] = [None, int | None]
+        for key_type in key_types:
             with pytest.raises(m25.ValueRefused, match=r"the key of cursor 'p': it is None"):
-                async for _each in job.cursor("p", after, key=lambda _: None, key_type=key_type):  # type: ignore[arg-type]
+                async for _each in job.cursor("p", after, key=no_key, key_type=key_type):
                     pass
 
     job = await m25.testing.run_job(pages, None)
@@ -312,8 +316,8 @@ async def test_two_open_cursors_of_one_name_are_refused() -> None:
                 break
         # The loops of those before have ended, by `break` and by their source.
         for _again in range(2):
-            async for number in job.cursor("p", after, key=lambda number: number):
-                seen.append(number)
+            again = job.cursor("p", after, key=lambda number: number)
+            seen.extend([number async for number in again])
         return seen
 
     job = await m25.testing.run_job(pages, None)

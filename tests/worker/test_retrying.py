@@ -324,6 +324,28 @@ async def test_a_handler_gives_up() -> None:
     assert only.failure_reason is FailureReason.CRASH
 
 
+@pytest.mark.parametrize(
+    ("raised", "level", "text"),
+    [
+        (m25.GiveUp("of ada"), "WARNING", "m25.GiveUp"),
+        (m25.RetryAfter(30), "INFO", "another attempt follows in 30 s"),
+        (ExceptionGroup("of ada", [m25.GiveUp("of ada")]), "WARNING", "given up"),
+    ],
+    ids=["GiveUp", "RetryAfter", "in a group"],
+)
+async def test_what_a_handler_asks_for_is_no_crash_in_the_log(
+    caplog: pytest.LogCaptureFixture, raised: Exception, level: str, text: str
+) -> None:
+    caplog.set_level("INFO", "m25")
+    queue = failing(Retry(max_attempts=3), raised)
+    await m25.testing.run_job(queue, 1)
+    (line,) = (each for each in caplog.records if each.levelname != "DEBUG")
+    assert line.m25_event == "FailureRequested"
+    assert (line.levelname, line.exc_info) == (level, None)
+    assert text in line.getMessage()
+    assert "ada" not in line.getMessage()
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("request_", [m25.RetryAfter(30), m25.GiveUp("no")])
 async def test_what_a_handler_asks_for_keeps_its_cause(request_: Exception, grouped: bool) -> None:

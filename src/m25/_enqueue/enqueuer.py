@@ -234,8 +234,9 @@ class Enqueuer:
         if options.id is not None:
             id = str(options.id)
         own_retry, retry_delay = options.has_own_retry, options.retry_delay
-        if not own_retry and queue.retry is not None:
-            retry_delay = queue.retry.row_delay
+        if retry_delay is None:
+            retry = None if own_retry else queue.retry
+            retry_delay = timedelta(0) if retry is None else retry.row_delay
         return NewJob(
             id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,

@@ -149,7 +149,12 @@ class PostgresStore(Store):
                     run = partial(self._run_one, statement, connection, pool or self._pool)
                     rows = await complete(run, CLEAN_UP)
                 else:
-                    rows = await self._run_one(statement, connection, pool or self._pool)
+                    try:
+                        rows = await self._run_one(statement, connection, pool or self._pool)
+                    except StatementFailed as failure:
+                        if connection is not None or not failure.is_about_notifying:
+                            raise
+                        rows = await self._repeat_in_silence(statement, pool or self._pool, failure)
                     is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
@@ -167,6 +172,15 @@ class PostgresStore(Store):
         if connection is None:
             return self._run_on_pool(pool, statement)
         return self._run_on(connection, statement)
+
+    async def _repeat_in_silence(
+        self, statement: Statement, pool: pg.Pool, failure: StatementFailed
+    ) -> Rows:
+        """Repeat a statement that failed by what it notifies, without that."""
+        if "notifies" not in statement.parameters:
+            raise failure
+        parameters = {**statement.parameters, "notifies": "false"}  # rule: a notification is a hint
+        return await self._run_on_pool(pool, statement._replace(parameters=parameters))
 
     async def _run_on_pool(self, pool: pg.Pool, statement: Statement) -> Rows:
         # That no connection is to be had is the statement's failure, too.

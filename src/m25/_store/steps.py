@@ -70,6 +70,10 @@ class Statement(NamedTuple):
 
 Steps: TypeAlias = Generator[Statement, Rows, T]
 
+#: Whether those are notified whom it concerns. That is only a hint: a statement that fails by it is
+#: repeated without.
+_NOTIFIES: Final = {"notifies": "true"}
+
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 _TRIES: Final = 5
 
@@ -255,7 +259,7 @@ class Calls:
             "reason": reason,
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", parameters, is_awaited=True)
+        rows = yield Statement("cancel", {**parameters, **_NOTIFIES}, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def change(
@@ -274,7 +278,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("change", parameters)
+        rows = yield Statement("change", {**parameters, **_NOTIFIES})
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(
@@ -293,7 +297,7 @@ class Calls:
             "channel": self.channel(queue_name),
             "lock_wait": _milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", parameters, is_awaited=True)
+        rows = yield Statement("request_cancel", {**parameters, **_NOTIFIES}, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
@@ -343,7 +347,7 @@ class Calls:
 
     def release_claims(self, queue_name: str, tokens: Sequence[str]) -> Steps[list[str]]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
-        rows = yield Statement("release_claims", parameters)
+        rows = yield Statement("release_claims", {**parameters, **_NOTIFIES})
         return [id for id, _ in rows]
 
     def start(
@@ -380,7 +384,9 @@ class Calls:
         columns = zip(*outcomes, strict=True)
         written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
         written["retry_after"] = array(_interval(one.retry_after) for one in outcomes)
-        rows = yield Statement("settle", {**written, "allowed_losses": str(allowed_losses)})
+        rows = yield Statement(
+            "settle", {**written, **_NOTIFIES, "allowed_losses": str(allowed_losses)}
+        )
         results = {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
             for id, has_next_attempt, _, _ in rows
@@ -400,7 +406,7 @@ class Calls:
             "cancel_reason": array(release.cancel_reason for release in releases),
             "channels": self._channels(notify),
         }
-        rows = yield Statement("release", parameters)
+        rows = yield Statement("release", {**parameters, **_NOTIFIES})
         ids = {id for id, _, _ in rows}
         cancelled = {id for id, is_cancelled, _ in rows if is_cancelled}
         return Written(ids, (yield from _find_locked(claims, ids)), cancelled)
@@ -426,7 +432,7 @@ class Calls:
             "claim_token": array(suspect.token for suspect in suspects),
             "lease_expires_at": array(suspect.lease_expires_at for suspect in suspects),
         }
-        rows = yield Statement("sweep", parameters)
+        rows = yield Statement("sweep", {**parameters, **_NOTIFIES})
         return [Swept._make(row[:-2]) for row in rows]
 
     def announce(self, worker: Worker, listener_pid: int | None) -> Steps[None]:

@@ -302,7 +302,8 @@ class Claimer:
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif result is Unfinished.CUT_SHORT:
-                reason = "its queue is stopping" if self.stopping else "its worker was cancelled"
+                why_cut_short = self._environment.why_cut_short
+                reason = "its queue is stopping" if self.stopping else why_cut_short
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
 
     def _setup_worked(self) -> None:

@@ -24,6 +24,7 @@ from .._events import LifespanExitTimedOut, QueueUnready
 from .._handler import Handler, sort_raised
 from .._processes import ProcessPool
 from .._queue import Queue
+from .._queue_checks import check_context_maker
 from .._remote import processes_for, remote_handler
 from .._running_job import RunningJob, current_attempt, current_job
 from .._runtime import Runtime
@@ -47,14 +48,15 @@ def check_around(around: object) -> None:
     """Check what is to be entered around handlers.
 
     Raises:
-        TypeError: it is no sequence of functions.
+        TypeError: it is no sequence of functions that take a job and return what can be entered.
     """
-    if isinstance(around, Sequence) and all(map(callable, cast("Sequence[object]", around))):
-        return
-    raise TypeError(
-        "around must be a sequence of functions that take a RunningJob and return an async context "
-        f"manager, not {around!r:.80}"
-    )
+    if not isinstance(around, Sequence) or isinstance(around, str):
+        raise TypeError(
+            "around must be a sequence of functions that take a RunningJob and return an async "
+            f"context manager, not {around!r:.80}"
+        )
+    for number, each in enumerate(cast("Sequence[object]", around)):
+        check_context_maker(f"around[{number}]", each, TypeError, ["a RunningJob"])
 
 
 class Environment:
@@ -85,6 +87,22 @@ class Environment:
         self._scope = trio.CancelScope()
         self._stop_asked = trio.Event()
 
+    @property
+    def shared_in_words(self) -> str:
+        """What the jobs share."""
+        return "processes" if self._queue.runs == "process" else "lifespan"
+
+    @property
+    def why_cut_short(self) -> str:
+        """Why jobs were cancelled that no stop has cancelled, in words."""
+        if self.stopping.is_set():
+            return "its worker was cancelled"
+        if self._queue.runs == "process":
+            return "the processes of its queue failed, or its worker was cancelled"
+        if self._queue.lifespan is not None:
+            return "the lifespan of its queue ended, or its worker was cancelled"
+        return "its worker was cancelled"
+
     async def run(self, body: Callable[[], Awaitable[None]]) -> None:
         """Open it, run `body` in it until that returns, and leave it.
 
@@ -103,7 +121,7 @@ class Environment:
             error: BaseException | None = None
             passing: BaseException | None = None
             try:
-                await self._run_once(run)
+                await self.run_once(run)
             except BaseException as raised:  # noqa: BLE001 - sorted
                 sorted_ = sort_raised(raised)
                 error, passing = sorted_.own, sorted_.passing
@@ -117,7 +135,12 @@ class Environment:
                     backoff.worked()
                 pause = math.nan if has_ended or passing else backoff.failed()
                 self._runtime.events.emit(
-                    QueueUnready(queue=self._queue.name, error=error, pause=pause)
+                    QueueUnready(
+                        queue=self._queue.name,
+                        what=self.shared_in_words,
+                        error=error,
+                        pause=pause,
+                    )
                 )
                 if pause > 0:
                     with trio.move_on_after(pause):
@@ -132,7 +155,12 @@ class Environment:
         self._stop_asked.set()
         self._scope.cancel()
 
-    async def _run_once(self, body: Callable[[], Awaitable[None]]) -> None:
+    async def run_once(self, body: Callable[[], Awaitable[None]]) -> None:
+        """Open it, run `body` in it, and leave it within a bound.
+
+        Raises:
+            BaseException: whatever opening it, `body` or leaving it raises.
+        """
         # This scope is around the lifespan's own scopes, as it must be: while the lifespan is
         # entered, a stop cancels it; afterwards it shields and bounds the lifespan's end.
         self._scope = entering = trio.CancelScope()

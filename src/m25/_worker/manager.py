@@ -26,7 +26,7 @@ from typing import Any, Final
 import trio
 
 from .._cancelling import cancel
-from .._crash import type_name
+from .._crash import in_words
 from .._events import OutcomesUnwritten
 from .._hints import QueueHint
 from .._queue import Queue
@@ -74,11 +74,12 @@ class Manager:
     def latest_failure(self) -> tuple[str, BaseException | None]:
         """Why the queue has not started yet, in words, and the error that is the reason, if any."""
         if (error := self._environment.failure) is not None:
-            return f"what its jobs share could not be opened: {type_name(type(error))}", error
+            what = self._environment.shared_in_words
+            return f"its {what} could not be opened, {in_words(error)}", error
         if (failure := self._claimer.latest_failure) is not None:
             return f"its first claim was not answered; {failure.brief}", failure.__cause__
         if not self._environment.is_open:
-            return "what its jobs share was not opened yet", None
+            return f"its {self._environment.shared_in_words} did not open", None
         return "its first claim was not answered", None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -10,6 +10,7 @@ from .._codec import Undecodable
 from .._crash import Crash, describe_crash, type_name
 from .._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from .._events import (
+    FailureRequested,
     HandlerOverran,
     InputUndecodable,
     JobCancelled,
@@ -55,6 +56,11 @@ def raised(executor: Executor, error: BaseException) -> Outcome:
     declared = executor.environment.handler.declared(kept)
     if declared is None:
         following = decide(executor, FailureReason.CRASH, kept, request)
+        if request is not None and kept is error:
+            name = type(request).__name__
+            event = FailureRequested(request=name, **_facts(executor, following))
+            executor.runtime.events.emit(event)
+            return _failure(executor, FailureReason.CRASH, following, crash=describe_crash(kept))
         return _crash(executor, kept, following, is_cause=kept is not error)
     following = decide(executor, FailureReason.ERRORED, declared, request)
     try:

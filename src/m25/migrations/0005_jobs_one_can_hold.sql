@@ -26,3 +26,10 @@ alter table {schema}.queue
     add column on_failure text,
     -- The channel on which its workers are notified.
     add column channel text;
+
+-- A name that no channel can have would fail every statement that notifies it, with all that the
+-- statement writes. Rows that are there have neither.
+alter table {schema}.job
+    add constraint job_waiter_check check (waiter ~ '^m25_[0-9a-z_]{1,59}$') not valid;
+alter table {schema}.queue
+    add constraint queue_channel_check check (channel ~ '^m25_[0-9a-z_]{1,59}$') not valid;

@@ -384,6 +384,18 @@ async def alerts(failed: m25.FailedJob) -> None:
     assert_type(failed.error, str | None)
 
 
+@attrs.frozen
+class Limited(Exception):
+    seconds: float
+
+
+def as_it_says(job: m25.RunningJob[Any, Any, Any], error: Limited) -> float:
+    return error.seconds
+
+
+m25.Retry(on={Limited: as_it_says, Full: lambda job, error: error.seconds * job.attempt})
+m25.Retry(on={Limited: lambda job: 3.0})  # error
+
 RETRY = m25.Retry(
     max_attempts=8,
     delay=m25.exponential(1, factor=2, cap=300, jitter=0.2),

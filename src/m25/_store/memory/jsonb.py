@@ -44,6 +44,33 @@ def optional_jsonb(text: str | None) -> str | None:
     return None if text is None else as_jsonb(text)
 
 
+def as_jsonb_text(text: str) -> str:
+    """JSON that `as_jsonb` has returned, written as `jsonb::text` writes it.
+
+    Keys are in order, the shorter first, the last of several alike counts, and numbers keep their
+    digits.
+    """
+    try:
+        return _written(json.loads(text, parse_int=Decimal, parse_float=Decimal))
+    except RecursionError:
+        return text
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = [
+            (key.encode(), _written(each)) for key, each in cast("dict[str, object]", value).items()
+        ]
+        pairs.sort(key=lambda pair: (len(pair[0]), pair[0]))
+        return f"{{{', '.join(f'{_written(key.decode())}: {each}' for key, each in pairs)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, cast('list[object]', value)))}]"
+    if isinstance(value, Decimal):
+        # PostgreSQL's numbers have no negative zero.
+        return f"{value or abs(value):f}"
+    return json.dumps(value, ensure_ascii=False)
+
+
 def is_same_jsonb(one: str, other: str) -> bool:
     """Whether PostgreSQL calls two `jsonb` values equal: whatever the order of their keys, and how
     their numbers are written.

@@ -47,7 +47,7 @@ from ..protocol import (
     Written,
 )
 from .clock import Clock
-from .jsonb import as_jsonb, optional_jsonb
+from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .listeners import Listeners
 from .rows import (
     DAY,
@@ -603,7 +603,7 @@ class MemoryStore(Store):
         if row.failure_reason is None or source is None or source.on_failure is None:
             return
         target = self._queues.get(source.on_failure, DeclaredQueue(source.on_failure, _TIMEOUT))
-        error = row.error_data
+        error = None if row.error_data is None else as_jsonb_text(row.error_data)
         if row.crash_type is not None:
             message = "" if row.crash_message is None else f": {row.crash_message}"
             error = row.crash_type + message

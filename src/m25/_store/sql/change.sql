@@ -17,4 +17,4 @@ where id = %(id)s::uuid
     and cancelled_at is null
 returning
     {job_row},
-    pg_notify(%(channel)s::text, '')::text as notified
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified

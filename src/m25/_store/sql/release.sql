@@ -52,8 +52,11 @@ released as (
 select
     id::text,
     false as is_cancelled,
-    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel)::text
-        as notified
+    (
+        select count(pg_notify(channel, ''))
+        from unnest(%(channels)s::text[]) as channel
+        where %(notifies)s::boolean
+    )::text as notified
 from released
 union all
 select

@@ -22,4 +22,5 @@ where id = %(id)s::uuid
     and claim_token is not null
 returning
     {job_row},
-    pg_notify(%(channel)s::text, id::text)::text as notified
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
+        as notified

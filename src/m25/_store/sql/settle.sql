@@ -88,7 +88,9 @@ select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     case
-        when settled.waiter is not null and next_attempt.previous_attempt_id is null
+        when settled.waiter is not null
+            and next_attempt.previous_attempt_id is null
+            and %(notifies)s::boolean
         -- rule: the end of a chain is notified
         then pg_notify(
             settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text

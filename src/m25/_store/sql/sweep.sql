@@ -100,7 +100,9 @@ select
     failed.max_attempts,
     false as is_cancelled,
     case
-        when failed.waiter is not null and next_attempt.previous_attempt_id is null
+        when failed.waiter is not null
+            and next_attempt.previous_attempt_id is null
+            and %(notifies)s::boolean
         then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
     end as notified,
     {failure_notified}

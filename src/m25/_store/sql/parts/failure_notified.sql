@@ -3,4 +3,5 @@
     select count(pg_notify(channel, ''))
     from {schema}.queue
     where name = any(array(select queue_name from failure_told)) and channel is not null
+        and %(notifies)s::boolean
 ) as failure_notified
