@@ -207,5 +207,6 @@ async def test_a_refused_output_is_tried_as_often_as_the_queue_allows(dsn: str) 
         id = (await m.enqueue(refused, 1)).id
         await rows(dsn, "update m25.job set max_attempts = 5 where id = %(id)s", id=id)
         await m.start()
-        record = await ended(m, refused, id)
+        with trio.fail_after(20):
+            record = await m.wait(refused, id)
     assert (record.attempt, record.failure_reason) == (2, FailureReason.CRASH)
