@@ -12,7 +12,7 @@ import trio
 import m25
 from m25 import FailureReason, JobStatus
 from support.told import told
-from support.waiting import chain, ended, eventually
+from support.waiting import chain, ended, eventually, rows
 
 
 class NotAnException(BaseException):
@@ -189,3 +189,24 @@ async def test_an_interrupt_spends_only_the_attempt_that_it_came_out_of(dsn: str
     assert [row["status"] for row in await chain(dsn, poison.id)] == ["failed", "pending"]
     (row,) = await chain(dsn, other.id)
     assert (row["status"], row["attempt"], row["losses"]) == ("pending", 1, 0)
+
+
+async def test_a_refused_output_is_tried_as_often_as_the_queue_allows(dsn: str) -> None:
+    @m25.queue("refused", retry=m25.Retry(max_attempts=2, delay=0))
+    async def refused(number: int) -> int:
+        return number
+
+    await rows(
+        dsn,
+        "alter table m25.job add constraint refuses check"
+        " (queue_name <> 'refused' or output is null)",
+    )
+    async with m25.open(dsn) as m:
+        m.add_queue(refused)
+        # A row may allow more than its queue, where an older program has inserted it.
+        id = (await m.enqueue(refused, 1)).id
+        await rows(dsn, "update m25.job set max_attempts = 5 where id = %(id)s", id=id)
+        await m.start()
+        with trio.fail_after(20):
+            record = await m.wait(refused, id)
+    assert (record.attempt, record.failure_reason) == (2, FailureReason.CRASH)

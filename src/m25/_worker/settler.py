@@ -213,10 +213,13 @@ class Settler:
             crash_message=refused.brief,
             crash_traceback=None,
             next_attempt_id=(
-                self._runtime.make_id()
-                if outcome.failure_reason is None
                 # Of a failure: what was given up still is.
-                else outcome.next_attempt_id
+                outcome.next_attempt_id
+                if outcome.failure_reason is not None
+                # The queue may allow less than the row, which is all that the database knows of.
+                else self._runtime.make_id()
+                if self._has_next_after_crash(owed)
+                else None
             ),
         )
         try:
@@ -237,6 +240,15 @@ class Settler:
             )
         )
         return results
+
+    def _has_next_after_crash(self, owed: Owed) -> bool:
+        return has_next_attempt(
+            FailureReason.CRASH,
+            attempt=owed.attempt,
+            max_attempts=owed.max_attempts,
+            losses=owed.losses,
+            allowed_losses=self._queue.allowed_losses,
+        )
 
     def _facts(self, owed: Owed) -> dict[str, Any]:
         return {
