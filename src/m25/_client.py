@@ -48,8 +48,8 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._lock_waits import FIRST_WAIT, LockWaits
 from ._progress import Progress
-from ._query import as_job_id, check_connection, raise_query_error
-from ._queue import Queue, check_is_queue
+from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
+from ._queue import Queue
 from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of

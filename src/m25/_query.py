@@ -8,6 +8,7 @@ from uuid import UUID
 from . import pg
 from ._errors import JobRecordFetchQueryError
 from ._job import JobId, JobRecord
+from ._queue import Queue
 from ._store.failures import StatementFailed
 
 
@@ -51,3 +52,16 @@ def raise_query_error(
     for note in notes:
         error.add_note(note)
     raise error from failure.__cause__
+
+
+def check_is_queue(value: object) -> None:
+    """Refuse what is no queue: its name alone, say, or its handler.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, Queue):
+        raise TypeError(
+            "a m25.Queue is needed, which is what @m25.queue(…) makes of a handler; not"
+            f" {value!r:.80}"
+        )

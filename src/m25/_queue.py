@@ -389,16 +389,3 @@ class Queue(Generic[Input, Output_co, Error]):
     def lease(self) -> timedelta:
         """How long after its latest heartbeat an attempt is taken for lost."""
         return self.heartbeat_interval * (self.allowed_heartbeat_misses + 1)
-
-
-def check_is_queue(value: object) -> None:
-    """Refuse what is no queue: its name alone, say, or its handler.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(value, Queue):
-        raise TypeError(
-            "a m25.Queue is needed, which is what @m25.queue(…) makes of a handler; not"
-            f" {value!r:.80}"
-        )

@@ -41,7 +41,8 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
 from ._progress import ProgressNotes
-from ._queue import Queue, check_is_queue
+from ._query import check_is_queue
+from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore

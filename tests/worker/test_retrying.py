@@ -20,7 +20,7 @@ from m25 import GIVE_UP, FailureReason, JobStatus, Retry, exponential
 from m25._store.protocol import SweptQueue
 from support.cpu import Declined, Order, work
 from support.told import told
-from support.waiting import chain, ended, eventually
+from support.waiting import PATIENCE, chain, ended, eventually
 
 Record = m25.JobRecord[Any, Any, Any]
 
@@ -523,7 +523,7 @@ async def test_what_is_put_off_although_its_cancel_was_asked_for_is_cancelled(
 
     async with m25.testing.open() as m:
         m.add_queue(slow)
-        await m.start()
+        await m.start(PATIENCE)
         id = (await m.enqueue(slow, 1)).id
         await begun.wait()
         await m.cancel_job(slow, id, running=True)
@@ -549,7 +549,7 @@ async def test_a_lost_attempt_is_followed_at_once_and_makes_no_delay_longer() ->
             suspects = await store.find_suspects([swept], 1)
             assert len(await store.sweep([swept], suspects)) == 1
         m.add_queue(queue)
-        await m.start()
+        await m.start(PATIENCE)
         await m25.testing.drain(m, scheduled=True)
         found = m25.testing.jobs(m, queue)
     assert [job.losses for job in found] == [1, 2, 2, 2, 2]
