@@ -249,6 +249,12 @@ MUTANTS = (
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
+        14,
+        "a request that nobody heard waits for a heartbeat",
+        (Rule("after a gap any may be to be cancelled"),),
+        ("tests/worker/test_cancelling.py",),
+    ),
+    Mutant(
         1,
         "nobody is notified of the end of a chain",
         (Rule("the end of a chain is notified", "then null"),),

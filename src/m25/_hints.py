@@ -23,6 +23,8 @@ class QueueHint:
         self.wakeup: Wakeup = Wakeup()
         #: Jobs whose cancel somebody may have asked for, by id.
         self.to_cancel: set[str] = set()
+        #: Whether any job's cancel may have been asked for: a notification may have been missed.
+        self.to_cancel_any = False
         #: Set when there are any.
         self.cancels: Wakeup = Wakeup()
 
@@ -53,6 +55,12 @@ class Hints:
         """Say that somebody may have asked for the cancel of a job."""
         if hint := self.queues.get(queue_name):
             hint.to_cancel.add(job_id)
+            hint.cancels.set()
+
+    def cancel_anywhere(self) -> None:
+        """Say that the cancel of any job may have been asked for."""
+        for hint in self.queues.values():
+            hint.to_cancel_any = True
             hint.cancels.set()
 
     def work_anywhere(self) -> None:

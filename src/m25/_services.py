@@ -172,6 +172,7 @@ class Listener:
                         # On a new connection, too: the worker has another session.
                         hints.announce.set()
                         hints.work_anywhere()
+                        hints.cancel_anywhere()  # rule: after a gap any may be to be cancelled
                     elif isinstance(name, CancelAsked):
                         hints.cancel(name.queue_name, name.job_id)
                     else:

@@ -609,3 +609,30 @@ async def test_no_log_line_and_no_row_repeats_why_a_handler_was_cancelled(
 def test_a_request_is_put_in_words() -> None:
     assert words_of(CancelRequest("", None, None)) == "cancel asked for"
     assert words_of(CancelRequest("", "ada", "no")) == "cancel asked for by 'ada': no"
+
+
+async def test_a_request_that_nobody_heard_is_found_once_the_worker_listens_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = trio.Event()
+
+    @m25.queue("unheard", heartbeat_interval=60, poll_interval=60)
+    async def unheard(_: None) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with m25.testing.open() as m:
+        m.add_queue(unheard)
+        await m.start()
+        id = (await m.enqueue(unheard, None)).id
+        await begun.wait()
+        listeners = store_of(m)._listeners
+        monkeypatch.setattr(listeners, "ask_to_cancel", lambda _: None)
+        await m.cancel_job(unheard, id, running=True)
+        for listener in listeners._workers:
+            # As after a new connection: nobody knows what was missed.
+            listener._waiting[None] = None
+            listener._wakeup.set()
+        with trio.fail_after(PATIENCE):
+            record = await m.wait(unheard, id)
+    assert record.status is m25.JobStatus.CANCELLED

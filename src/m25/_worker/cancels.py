@@ -51,6 +51,9 @@ class Cancels:
                 await self._hint.cancels.wait()
             self._end_overdue()
             hinted, self._hint.to_cancel = self._hint.to_cancel, set()
+            is_any, self._hint.to_cancel_any = self._hint.to_cancel_any, False
+            if is_any:
+                hinted |= {job.id for job in self._ledger.running}
             try:
                 await self._cancel(hinted)
             except StatementFailed as failure:
