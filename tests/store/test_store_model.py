@@ -343,7 +343,7 @@ def _tens(seconds: float) -> int:
 @thorough
 @given(histories)
 @settings(
-    max_examples=tries(40, 10),
+    max_examples=tries(25, 10),
     deadline=None,
     derandomize=True,
     database=None,
