@@ -1556,13 +1556,11 @@ select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     case
-        when settled.waiter is not null
-            and next_attempt.previous_attempt_id is null
-            and %(notifies)s::boolean
-
-        then pg_notify(
-            settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text
-        )::text
+        when next_attempt.previous_attempt_id is null
+        then case
+            when waiter is not null and %(notifies)s::boolean
+            then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+        end
     end as notified,
     (
         select count(pg_notify(channel, ''))
@@ -1845,10 +1843,11 @@ select
     failed.max_attempts,
     false as is_cancelled,
     case
-        when failed.waiter is not null
-            and next_attempt.previous_attempt_id is null
-            and %(notifies)s::boolean
-        then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
+        when next_attempt.previous_attempt_id is null
+        then case
+            when waiter is not null and %(notifies)s::boolean
+            then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+        end
     end as notified,
     (
         select count(pg_notify(channel, ''))
@@ -1862,10 +1861,19 @@ union all
 select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
 from released
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, true, case
-    when waiter is not null and %(notifies)s::boolean
-    then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
-end as notified, null
+select
+    queue_name,
+    id::text,
+    null,
+    false,
+    attempt,
+    max_attempts,
+    true,
+    case
+        when waiter is not null and %(notifies)s::boolean
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified,
+    null
 from cancelled;
 
 -- watch

@@ -12,4 +12,4 @@ where id = %(id)s::uuid
     and cancelled_at is null
 returning
     {job_row},
-    {cancel_notified}
+    {end_notified} as notified

@@ -6,27 +6,7 @@
 -- Safe under concurrency: a row that somebody has locked is left out, and a row is checked again once
 -- it is locked, before it is written. Of several processes that do this at once, each has other rows.
 -- A job stays pending, and in its order: batches are taken by `run_at`, and ids are in order.
-with recursive queue (name) as (
-    select unnest(%(queue_name)s::text[])
-),
-level (queue_name, priority) as (
-    select name, (
-        select priority from {schema}.job
-        where queue_name = name and status = 'pending'
-        order by priority limit 1
-    )
-    from queue
-    union all
-    select queue_name, (
-        select job.priority from {schema}.job
-        where job.queue_name = level.queue_name
-            and status = 'pending'
-            and job.priority > level.priority
-        order by job.priority limit 1
-    )
-    from level
-    where level.priority is not null
-),
+with recursive {levels},
 misdated as materialized (
     select candidate.id
     from level

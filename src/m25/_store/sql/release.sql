@@ -62,5 +62,5 @@ union all
 select
     id::text,
     true,
-    {cancel_notified}
+    {end_notified} as notified
 from cancelled

@@ -34,5 +34,5 @@ from released
 union all
 select
     id::text,
-    {cancel_notified}
+    {end_notified} as notified
 from cancelled

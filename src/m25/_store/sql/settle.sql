@@ -88,13 +88,8 @@ select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
     case
-        when settled.waiter is not null
-            and next_attempt.previous_attempt_id is null
-            and %(notifies)s::boolean
-        -- rule: the end of a chain is notified
-        then pg_notify(
-            settled.waiter, coalesce(settled.original_attempt_id, settled.id)::text
-        )::text
+        when next_attempt.previous_attempt_id is null
+        then {end_notified}
     end as notified,
     {failure_notified}
 from settled

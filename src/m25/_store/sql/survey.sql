@@ -4,27 +4,7 @@
 -- is so where the database's clock was set back, and redate.sql mends it. Less than a second is waited
 -- for: a transaction that began after this one may have been committed before this one looks.
 -- Reads only, a few index probes for each priority in use.
-with recursive queue (name) as (
-    select unnest(%(queue_name)s::text[])
-),
-level (queue_name, priority) as (
-    select name, (
-        select priority from {schema}.job
-        where queue_name = name and status = 'pending'
-        order by priority limit 1
-    )
-    from queue
-    union all
-    select queue_name, (
-        select job.priority from {schema}.job
-        where job.queue_name = level.queue_name
-            and status = 'pending'
-            and job.priority > level.priority
-        order by job.priority limit 1
-    )
-    from level
-    where level.priority is not null
-)
+with recursive {levels}
 select
     level.queue_name,
     least(

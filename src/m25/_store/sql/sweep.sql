@@ -100,10 +100,8 @@ select
     failed.max_attempts,
     false as is_cancelled,
     case
-        when failed.waiter is not null
-            and next_attempt.previous_attempt_id is null
-            and %(notifies)s::boolean
-        then pg_notify(failed.waiter, coalesce(failed.original_attempt_id, failed.id)::text)::text
+        when next_attempt.previous_attempt_id is null
+        then {end_notified}
     end as notified,
     {failure_notified}
 from failed
@@ -112,5 +110,14 @@ union all
 select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
 from released
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, true, {cancel_notified}, null
+select
+    queue_name,
+    id::text,
+    null,
+    false,
+    attempt,
+    max_attempts,
+    true,
+    {end_notified} as notified,
+    null
 from cancelled
