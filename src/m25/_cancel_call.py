@@ -12,11 +12,10 @@ from . import pg
 from ._errors import InvalidState, NoJobRecordFound
 from ._job import JobId, JobStatus, check_text
 from ._lifecycle import LIVE
-from ._lock_waits import FIRST_WAIT, LockWaits
+from ._lock_waits import LockWaits
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
-from ._store.failures import StatementFailed
 from ._store.protocol import JobRow
 from ._worker.outcomes import emit_cancelled
 
@@ -112,15 +111,7 @@ class CancelCall:
     ) -> JobRow | None:
         """Call the store about one row; somebody's lock of it is waited for."""
         call = partial(call, id, self._queue.name)
-        if self._connection is not None:
-            return await call(self._connection)
-        if not self._lock_waits.is_waited_for([id]):
-            try:
-                return await call(lock_wait=FIRST_WAIT)
-            except StatementFailed as failure:
-                if not failure.waits_for_lock:
-                    raise
-        return await self._lock_waits.run(lambda lock_wait: call(lock_wait=lock_wait), [id])
+        return await self._lock_waits.update(call, id, self._connection)
 
 
 def _is_same_claim(before: JobRow, after: JobRow) -> bool:

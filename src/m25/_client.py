@@ -8,8 +8,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Sequence,
 )
@@ -46,7 +44,7 @@ from ._events import NeverStarted, NothingToRun
 from ._groups import without_nursery
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
-from ._lock_waits import FIRST_WAIT, LockWaits
+from ._lock_waits import LockWaits
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
 from ._queue import Queue
@@ -58,7 +56,7 @@ from ._runtime import Runtime
 from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
-from ._store.protocol import JobRow, Store
+from ._store.protocol import Store
 from ._waiters import Waiters
 from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
@@ -425,7 +423,7 @@ class M25:
         change = make_change(scheduled_at, priority)
         while True:
             try:
-                row = await self._update(
+                row = await self._lock_waits.update(
                     partial(self._runtime.store.change, str(id), queue.name, change),
                     str(id),
                     connection,
@@ -515,23 +513,6 @@ class M25:
             raise JobCancelNotFound(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
-
-    async def _update(
-        self,
-        call: Callable[..., Awaitable[JobRow | None]],
-        id: str,
-        connection: pg.AsyncConnection[Any] | None,
-    ) -> JobRow | None:
-        """Make a call of the store about one row, which somebody may have locked."""
-        if connection is not None:
-            return await call(connection)
-        if not self._lock_waits.is_waited_for([id]):
-            try:
-                return await call(lock_wait=FIRST_WAIT)
-            except StatementFailed as failure:
-                if not failure.waits_for_lock:
-                    raise
-        return await self._lock_waits.run(lambda lock_wait: call(lock_wait=lock_wait), [id])
 
     async def _remind_to_start(self) -> None:
         """Say that jobs wait for a start which does not come."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
+from . import pg
 from ._store.failures import StatementFailed
 from .pg._backoff import Backoff
 
@@ -47,6 +48,29 @@ class LockWaits:
     def is_waited_for(self, names: Collection[str]) -> bool:
         """Whether a call that waits is about one of these ids or keys."""
         return not self._names.keys().isdisjoint(names)
+
+    async def update(
+        self,
+        call: Callable[..., Awaitable[T]],
+        id: str,
+        connection: pg.AsyncConnection[Any] | None,
+    ) -> T:
+        """Make a call of the store about one row, which somebody may have locked.
+
+        On a connection of the caller's the row is waited for there.
+
+        Raises:
+            StatementFailed: the call failed for another reason.
+        """
+        if connection is not None:
+            return await call(connection)
+        if not self.is_waited_for([id]):
+            try:
+                return await call(lock_wait=FIRST_WAIT)
+            except StatementFailed as failure:
+                if not failure.waits_for_lock:
+                    raise
+        return await self.run(lambda lock_wait: call(lock_wait=lock_wait), [id])
 
     async def run(
         self, call: Callable[[timedelta], Awaitable[T]], names: Collection[str] = ()

@@ -23,7 +23,7 @@ from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
 from .ledger import Ledger, Owed
-from .outcomes import emit_cancelled
+from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
@@ -242,15 +242,7 @@ class Claimer:
         for row, token in self._expired:
             reason = "expired before it was started"
             self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
-            self._runtime.events.emit(
-                JobExpired(
-                    queue=self._queue.name,
-                    job_id=row.id,
-                    attempt=row.attempt,
-                    max_attempts=row.max_attempts,
-                    losses=row.losses,
-                )
-            )
+            self._runtime.events.emit(JobExpired(**facts_of(row)))
         self._expired.clear()
         if self._ledger.owes:
             self._settler.wakeup.set()

@@ -171,17 +171,19 @@ def interrupted(executor: Executor, error: BaseException) -> Outcome:
 def emit_cancelled(runtime: Runtime, row: JobRow) -> None:
     """Tell of a job that has ended as cancelled; of another, nothing."""
     if row.status == JobStatus.CANCELLED.value:
-        runtime.events.emit(
-            JobCancelled(
-                queue=row.queue_name,
-                job_id=row.id,
-                attempt=row.attempt,
-                max_attempts=row.max_attempts,
-                losses=row.losses,
-                by=row.cancelled_by,
-                reason=row.cancel_reason,
-            )
-        )
+        event = JobCancelled(by=row.cancelled_by, reason=row.cancel_reason, **facts_of(row))
+        runtime.events.emit(event)
+
+
+def facts_of(row: JobRow) -> dict[str, Any]:
+    """The fields that every event of an attempt has, where no executor runs it."""
+    return {
+        "queue": row.queue_name,
+        "job_id": row.id,
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "losses": row.losses,
+    }
 
 
 def _refused(executor: Executor, refused: ValueRefused, following: Next | None = None) -> Outcome:

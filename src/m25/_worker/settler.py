@@ -180,14 +180,7 @@ class Settler:
         outcome = owed.outcome
         if outcome.failure_reason is None or outcome.next_attempt_id is None:
             return False
-        reason = FailureReason(outcome.failure_reason)
-        return has_next_attempt(
-            reason,
-            attempt=owed.attempt,
-            max_attempts=owed.max_attempts,
-            losses=owed.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
-            allowed_losses=self._queue.allowed_losses,
-        )
+        return self._has_next(owed, FailureReason(outcome.failure_reason))
 
     async def _settle(self, owed: Sequence[Owed]) -> dict[str, WriteResult]:
         outcomes = [each.outcome for each in owed]
@@ -218,7 +211,7 @@ class Settler:
                 if outcome.failure_reason is not None
                 # The queue may allow less than the row, which is all that the database knows of.
                 else self._runtime.make_id()
-                if self._has_next_after_crash(owed)
+                if self._has_next(owed, FailureReason.CRASH)
                 else None
             ),
         )
@@ -241,12 +234,13 @@ class Settler:
         )
         return results
 
-    def _has_next_after_crash(self, owed: Owed) -> bool:
+    def _has_next(self, owed: Owed, reason: FailureReason) -> bool:
+        """Whether the retry rule has another attempt follow one that failed for this reason."""
         return has_next_attempt(
-            FailureReason.CRASH,
+            reason,
             attempt=owed.attempt,
             max_attempts=owed.max_attempts,
-            losses=owed.losses,
+            losses=owed.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
             allowed_losses=self._queue.allowed_losses,
         )
 
