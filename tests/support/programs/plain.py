@@ -10,7 +10,8 @@ import m25
 
 @m25.queue("sleeps", max_concurrency=4, poll_interval=0.2)
 async def sleeps(seconds: float) -> None:
-    print("begun", flush=True)
+    # Printed once it sleeps: Ctrl-C in the lines before that would come out of the handler itself.
+    trio.lowlevel.current_trio_token().run_sync_soon(lambda: print("begun", flush=True))
     await trio.sleep(seconds)
 
 
