@@ -4,6 +4,38 @@
 
 CREATE SCHEMA m25;
 
+CREATE FUNCTION m25.delete_what_jobs_kept() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    kept_by uuid[] := array(
+        select distinct coalesce(gone.original_attempt_id, gone.id)
+        from gone
+        where exists (
+                select from "m25".step
+                where step.job_id = coalesce(gone.original_attempt_id, gone.id)
+            )
+            or exists (
+                select from "m25".message
+                where message.job_id = coalesce(gone.original_attempt_id, gone.id)
+            )
+    );
+begin
+    if cardinality(kept_by) > 0 then
+        kept_by := array(
+            select kept.id
+            from unnest(kept_by) as kept (id)
+            where not exists (select from "m25".job where job.id = kept.id)
+                and not exists (select from "m25".job where job.original_attempt_id = kept.id)
+        );
+        delete from "m25".step where job_id = any(kept_by);
+        delete from "m25".message where job_id = any(kept_by);
+    end if;
+    return null;
+end
+$$;
+
 CREATE FUNCTION m25.forget_claim() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -61,9 +93,31 @@ END) STORED NOT NULL,
     cancel_reason text,
     setup_failures integer,
     progress jsonb,
-    waiter text
+    waiter text,
+    parent_id uuid,
+    has_children boolean,
+    messages integer,
+    awaits text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
+
+CREATE TABLE m25.message (
+    job_id uuid NOT NULL,
+    id bigint NOT NULL,
+    name text NOT NULL,
+    value jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    received_at timestamp with time zone
+);
+
+ALTER TABLE m25.message ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME m25.message_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE m25.queue (
     name text NOT NULL,
@@ -73,6 +127,18 @@ CREATE TABLE m25.queue (
     default_max_attempts integer,
     on_failure text,
     channel text
+);
+
+CREATE TABLE m25.step (
+    job_id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    key text NOT NULL,
+    attempt_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    fingerprint text,
+    until timestamp with time zone,
+    output jsonb
 );
 
 CREATE TABLE m25.version (
@@ -99,11 +165,17 @@ ALTER TABLE ONLY m25.job
 ALTER TABLE m25.job
     ADD CONSTRAINT job_waiter_check CHECK ((waiter ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
 
+ALTER TABLE ONLY m25.message
+    ADD CONSTRAINT message_pkey PRIMARY KEY (job_id, id);
+
 ALTER TABLE m25.queue
     ADD CONSTRAINT queue_channel_check CHECK ((channel ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
 
 ALTER TABLE ONLY m25.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY m25.step
+    ADD CONSTRAINT step_pkey PRIMARY KEY (job_id, kind, name, key);
 
 ALTER TABLE ONLY m25.version
     ADD CONSTRAINT version_pkey PRIMARY KEY (version);
@@ -117,14 +189,19 @@ CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_a
 
 CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
 
+CREATE INDEX job_parent_id_idx ON m25.job USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
 CREATE INDEX job_previous_attempt_idx ON m25.job USING btree (previous_attempt_id) WHERE (previous_attempt_id IS NOT NULL);
 
 CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (status <> ALL (ARRAY['failed'::text, 'cancelled'::text])));
 
 CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
 
+CREATE TRIGGER job_deleted AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.delete_what_jobs_kept();
+
 insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
 insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
 insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -113,7 +113,9 @@ select
     cancel_reason,
     setup_failures,
     progress::text,
-    waiter
+    waiter,
+    parent_id::text,
+    has_children
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -183,6 +185,8 @@ returning
     setup_failures,
     progress::text,
     waiter,
+    parent_id::text,
+    has_children,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -249,6 +253,8 @@ returning
     setup_failures,
     progress::text,
     waiter,
+    parent_id::text,
+    has_children,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -309,7 +315,7 @@ claimed as (
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
 )
 select
     id::text,
@@ -347,7 +353,9 @@ select
     null::text as cancel_reason,
     setup_failures,
     progress::text,
-    null::text as waiter
+    null::text as waiter,
+    parent_id::text,
+    has_children
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -437,7 +445,7 @@ claimed as (
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
 )
 select
     id::text,
@@ -475,7 +483,9 @@ select
     null::text as cancel_reason,
     setup_failures,
     progress::text,
-    null::text as waiter
+    null::text as waiter,
+    parent_id::text,
+    has_children
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -573,22 +583,23 @@ wanted as (
         %(meta)s::jsonb[],
         %(expires_at)s::timestamptz[],
         %(own_retry)s::boolean[],
-        %(waiter)s::text[]
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     )
     select
         1,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -615,7 +626,7 @@ with bounded as materialized (
 insert into m25.job (
     attempt,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta, expires_at, own_retry, waiter
+    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
 )
 select
     1,
@@ -631,7 +642,8 @@ select
     %(meta)s::jsonb,
     %(expires_at)s::timestamptz,
     %(own_retry)s::boolean,
-    %(waiter)s::text
+    %(waiter)s::text,
+    %(parent_id)s::uuid
 from bounded
 on conflict do nothing
 returning
@@ -672,7 +684,8 @@ select
             case when unique_key is distinct from wanted_unique_key then 'unique_key' end,
             case when priority is distinct from wanted_priority then 'priority' end,
             case when meta is distinct from wanted_meta then 'meta' end,
-            case when expires_at is distinct from wanted_expires_at then 'expires_at' end
+            case when expires_at is distinct from wanted_expires_at then 'expires_at' end,
+            case when parent_id is distinct from wanted_parent_id then 'parent_id' end
         ],
         null
     ) as differs,
@@ -711,7 +724,9 @@ select
     cancel_reason,
     setup_failures,
     progress::text,
-    waiter
+    waiter,
+    parent_id::text,
+    has_children
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -725,11 +740,13 @@ from unnest(
     %(meta)s::jsonb[],
     %(expires_at)s::timestamptz[],
     %(own_retry)s::boolean[],
-    %(waiter)s::text[]
+    %(waiter)s::text[],
+    %(parent_id)s::uuid[]
 ) with ordinality as wanted (
     wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
     wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
     wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
+    wanted_parent_id,
     position
 )
 join m25.job on job.id = wanted_id
@@ -963,7 +980,9 @@ select
     cancel_reason,
     setup_failures,
     progress::text,
-    waiter
+    waiter,
+    parent_id::text,
+    has_children
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -1058,7 +1077,9 @@ select
     cancel_reason,
     setup_failures,
     progress::text,
-    waiter
+    waiter,
+    parent_id::text,
+    has_children
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -1372,6 +1393,8 @@ returning
     setup_failures,
     progress::text,
     waiter,
+    parent_id::text,
+    has_children,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -1481,7 +1504,8 @@ settled as (
         job.id, job.attempt, job.original_attempt_id, job.failure_reason,
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
-        job.own_retry, job.progress, job.waiter
+        job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
+        job.messages
 ),
 failed as (
     select
@@ -1498,7 +1522,7 @@ next_attempt as (
         id,
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, progress, waiter
+        expires_at, own_retry, progress, waiter, parent_id, has_children, messages
     )
     select
         next_attempt_id,
@@ -1511,7 +1535,8 @@ next_attempt as (
         coalesce(original_attempt_id, id),
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
-        losses, meta, expires_at, own_retry, progress, waiter
+        losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
+        messages
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -1764,13 +1789,14 @@ failed as (
         job.id, job.attempt, job.original_attempt_id, job.failure_reason,
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
-        job.own_retry, job.progress, job.waiter
+        job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
+        job.messages
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, progress, waiter
+        expires_at, own_retry, progress, waiter, parent_id, has_children, messages
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -1782,7 +1808,8 @@ next_attempt as (
         coalesce(original_attempt_id, id),
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
-        losses, meta, expires_at, own_retry, progress, waiter
+        losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
+        messages
     from failed
     where case
         when failure_reason is null then false
@@ -1955,7 +1982,9 @@ select
     cancel_reason,
     setup_failures,
     progress::text,
-    waiter
+    waiter,
+    parent_id::text,
+    has_children
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

@@ -264,6 +264,8 @@ class JobRecord(Generic[Input, Output, Error]):
     #: Who cancelled it, or asked for that, and why, in their words.
     cancelled_by: str | None = None
     cancel_reason: str | None = None
+    #: The job that started this one, and waits for it.
+    parent_id: JobId | None = None
 
     @property
     def counted_attempt(self) -> int:

@@ -88,6 +88,10 @@ class JobRow(NamedTuple):
     setup_failures: Annotated[int | None, Column("integer", claimed=True, internal=True)]
     progress: Annotated[str | None, Column("jsonb", inherited=True, claimed=True, internal=True)]
     waiter: Annotated[str | None, Column("text", given=True, inherited=True, internal=True)]
+    parent_id: Annotated[str | None, Column("uuid", given=True, inherited=True, claimed=True)]
+    has_children: Annotated[
+        bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
+    ]
     # fmt: on
 
 
@@ -101,6 +105,8 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "run_at": Column("timestamptz", generated=True),
     "claim_token": Column("uuid", of_claim=True),
     "lease_expires_at": Column("timestamptz", of_claim=True),
+    "messages": Column("integer", inherited=True),
+    "awaits": Column("text"),
 }
 
 #: What is null once a job is released.
@@ -109,5 +115,5 @@ GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
 #: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
 #: is not a part of it, nor is whether its numbers are its own or its queue's.
 COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry"))
-INHERITED: Final = tuple(name for name, column in COLUMNS.items() if column.inherited)
+INHERITED: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.inherited)
 CLAIMED: Final = tuple(name for name, column in COLUMNS.items() if column.claimed)

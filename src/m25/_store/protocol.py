@@ -40,6 +40,7 @@ class NewJob(NamedTuple):
     own_retry: bool | None = None
     #: The channel of whoever waits for the job from the beginning.
     waiter: str | None = None
+    parent_id: str | None = None
 
 
 @attrs.frozen

@@ -97,7 +97,7 @@ class _Writer(NamedTuple):
 
 
 _WRITERS: Final[Mapping[str, _Writer]] = {
-    "uuid": _Writer(None, plain_array),
+    "uuid": _Writer(None, array),
     "integer": _Writer(str, plain_array),
     "smallint": _Writer(str, plain_array),
     "text": _Writer(None, array),
@@ -107,7 +107,11 @@ _WRITERS: Final[Mapping[str, _Writer]] = {
     "interval": _Writer(interval, array),
 }
 #: By column that is given, in the order of `NewJob`.
-_GIVEN: Final = tuple((name, _WRITERS[COLUMNS[name].type]) for name in GIVEN)
+_GIVEN: Final = tuple(
+    # An id is always there.
+    (name, _Writer(None, plain_array) if name == "id" else _WRITERS[COLUMNS[name].type])
+    for name in GIVEN
+)
 #: Of these, the ones that are not text.
 _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one is not None)
 

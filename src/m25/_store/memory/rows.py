@@ -72,6 +72,10 @@ class Row:
     cancel_reason: str | None
     setup_failures: int | None
     waiter: str | None
+    parent_id: str | None
+    has_children: bool | None
+    messages: int | None
+    awaits: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})
