@@ -311,6 +311,7 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
                     "queue_name": "q",
                     "by": None,
                     "reason": None,
+                    "with_children": False,
                     "lock_wait": None,
                     "notifies": True,
                 },
