@@ -752,6 +752,57 @@ from unnest(
 join m25.job on job.id = wanted_id
 where job.id = any(%(id)s::uuid[]);
 
+-- find_kept
+--
+-- What became of steps that `keep_steps` did not keep: each was there already; or its attempt is still
+-- executing under the claim's token, and so was locked by somebody; or the claim is fenced. Reads only.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(job_id)s::uuid[],
+        %(kind)s::text[],
+        %(name)s::text[],
+        %(key)s::text[],
+        %(fingerprint)s::text[],
+        %(until_in)s::interval[],
+        %(output)s::jsonb[]
+    ) with ordinality as w (
+        id, claim_token, job_id, kind, name, key, fingerprint, until_in, output, number
+    )
+),
+held as (
+    select id, claim_token
+    from m25.job
+    where id = any(%(id)s::uuid[]) and status = 'executing'
+),
+kept as (
+    select job_id, kind,
+    name,
+    key,
+    fingerprint,
+    extract(epoch from until)::text as until,
+    extract(epoch from until - now())::float8 as seconds_left,
+    output::text
+    from m25.step
+    where job_id = any(%(job_id)s::uuid[])
+)
+select
+    wanted.number,
+    held.id is null as is_fenced,
+    kept.job_id is not null as is_kept,
+    kept.kind,
+    kept.name,
+    kept.key,
+    kept.fingerprint,
+    kept.until,
+    kept.seconds_left,
+    kept.output
+from wanted
+left join held on held.id = wanted.id and held.claim_token = wanted.claim_token
+left join kept using (job_id, kind, name, key);
+
 -- find_key_holders
 --
 -- Which job holds each unique key. Reads only.
@@ -802,6 +853,22 @@ select
     end as result
 from wanted
 left join found on found.id = wanted.id;
+
+-- find_steps
+--
+-- Read what handlers have done once, of several jobs, each by the id of its first attempt. Reads only.
+select
+    job_id::text,
+    kind,
+    name,
+    key,
+    fingerprint,
+    extract(epoch from until)::text as until,
+    extract(epoch from until - now())::float8 as seconds_left,
+    output::text
+from m25.step
+where job_id = any(%(job_id)s::uuid[])
+order by job_id, created_at;
 
 -- find_suspects
 --
@@ -1021,6 +1088,85 @@ set
     end
 where id = any(array(select id from held))
 returning id::text, cancel_requested_at is not null as to_cancel;
+
+-- keep_steps
+--
+-- Keep what handlers have done once, under their jobs, so that no later attempt does it again.
+-- Safe under concurrency: the row of each attempt is locked first, and must be executing under the
+-- claim's own token; so a worker that lost its claim keeps nothing, and no attempt ends while its step
+-- is being kept. A next attempt is there only once the one before it has ended: no two of a job keep
+-- steps at the same time, and no insert waits for another at the index. A row that somebody else has
+-- locked is left out, and keeps none of the others waiting. A repeat after a lost answer finds the step
+-- there, and changes nothing. What comes back was kept by this very statement; of the others
+-- find_kept.sql tells.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(job_id)s::uuid[],
+        %(kind)s::text[],
+        %(name)s::text[],
+        %(key)s::text[],
+        %(fingerprint)s::text[],
+        %(until_in)s::interval[],
+        %(output)s::jsonb[]
+    ) with ordinality as w (
+        id, claim_token, job_id, kind, name, key, fingerprint, until_in, output, number
+    )
+),
+held as materialized (
+    select claim.id, claim.claim_token
+    from m25.job
+    join (select distinct id, claim_token from wanted) as claim
+        on claim.id = job.id
+        and claim.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+kept as (
+    insert into m25.step (
+        job_id, kind, name, key, attempt_id, fingerprint, until, output
+    )
+    select
+        wanted.job_id,
+        wanted.kind,
+        wanted.name,
+        wanted.key,
+        wanted.id,
+        wanted.fingerprint,
+        -- Within what a timestamp can hold, as a deadline is.
+        case
+            when wanted.until_in is not null
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from wanted.until_in), 31557600000), 0)::float8
+            )
+        end,
+        wanted.output
+    from wanted
+    join held on held.id = wanted.id and held.claim_token = wanted.claim_token
+    on conflict do nothing
+    returning job_id, kind,
+    name,
+    key,
+    fingerprint,
+    extract(epoch from until)::text as until,
+    extract(epoch from until - now())::float8 as seconds_left,
+    output::text
+)
+select
+    wanted.number,
+    kept.kind,
+    kept.name,
+    kept.key,
+    kept.fingerprint,
+    kept.until,
+    kept.seconds_left,
+    kept.output
+from kept
+join wanted using (job_id, kind, name, key);
 
 -- latest
 --

@@ -612,6 +612,41 @@ MUTANTS = (
             "tests/worker/test_poison.py",
         ),
     ),
+    Mutant(
+        15,
+        "who lost his claim keeps a step",
+        (Rule("a step names its claim's token"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "an attempt that has ended keeps a step",
+        (Rule("an attempt that has ended keeps no step"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a locked row keeps all steps waiting",
+        (Rule("a locked row keeps no other step waiting", "for no key update of job"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step is kept twice",
+        (
+            Rule(
+                "a step is kept once",
+                "on conflict (job_id, kind, name, key) do update set output = excluded.output",
+            ),
+        ),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step of a locked row is lost",
+        (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
+        ("tests/store/test_store_steps.py",),
+    ),
 )
 
 

@@ -115,7 +115,9 @@ class RowRefused(StatementFailed):
 
 #: Statements, and calls, that write values which users gave. Where another statement is refused for
 #: a value, no row of its caller's can be the reason.
-_WRITES_VALUES: Final = frozenset({"enqueue", "enqueue_one", "enqueue_all", "report", "settle"})
+_WRITES_VALUES: Final = frozenset(
+    {"enqueue", "enqueue_one", "enqueue_all", "keep_steps", "report", "settle"}
+)
 
 _ROW: Final = FailureKind.ROW
 _SESSION: Final = FailureKind.SESSION

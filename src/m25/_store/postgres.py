@@ -36,14 +36,18 @@ from .protocol import (
     Due,
     Enqueued,
     Exists,
+    Fenced,
     Held,
     JobRow,
+    Kept,
     Locked,
     NewJob,
+    NewStep,
     Outcome,
     Position,
     Release,
     Started,
+    StepRow,
     Store,
     Suspect,
     Swept,
@@ -411,6 +415,14 @@ class PostgresStore(Store):
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         return await self._run(self._calls.report(claims, progress), pool=self._work_pool)
+
+    async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
+        return await self._run(self._calls.find_steps(job_ids), pool=self._work_pool)
+
+    async def keep_steps(
+        self, steps: Sequence[NewStep], connection: pg.AsyncConnection[Any] | None = None
+    ) -> list[Kept | Locked | Fenced]:
+        return await self._run(self._calls.keep_steps(steps), connection, pool=self._work_pool)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         return await self._run(self._calls.release(releases, notify), pool=self._work_pool)

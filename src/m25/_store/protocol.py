@@ -140,6 +140,55 @@ class Written:
     to_cancel: AbstractSet[str] = frozenset()
 
 
+class NewStep(NamedTuple):
+    """What a handler has done once, and no later attempt of its job is to do again."""
+
+    #: The claim of the attempt that has done it.
+    id: str
+    token: str
+    #: The id of the job's first attempt.
+    job_id: str
+    #: What it is to the handler: "step", "sleep" or "receive".
+    kind: str
+    name: str
+    #: Which of the steps of that name.
+    key: str
+    #: Of what the step was given.
+    fingerprint: str | None = None
+    #: In how long that is until which the job sleeps, or waits.
+    until_in: timedelta | None = None
+    #: As JSON.
+    output: str | None = None
+
+
+class StepRow(NamedTuple):
+    """What is kept of a step."""
+
+    kind: str
+    name: str
+    key: str
+    fingerprint: str | None
+    #: Seconds since the epoch, as in a `JobRow`.
+    until: str | None
+    #: How far ahead `until` was by the database's clock when it was read; negative once it is past.
+    seconds_left: float | None
+    output: str | None
+
+
+class Kept(NamedTuple):
+    """A step that is kept: by this call, or by an earlier one."""
+
+    step: StepRow
+    is_new: bool
+
+
+@attrs.frozen
+class Fenced:
+    """The claim on a job is lost: nothing was written."""
+
+    id: str
+
+
 class Change(NamedTuple):
     """What is to be different about a pending job."""
 
@@ -466,6 +515,24 @@ class Store(Protocol):
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         """Write how far handlers have come, as JSON. No lease is renewed by it."""
+        ...
+
+    async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
+        """Read what is kept of jobs, in order, by the ids of their first attempts.
+
+        A job without steps is left out.
+        """
+        ...
+
+    async def keep_steps(
+        self, steps: Sequence[NewStep], connection: Any = None
+    ) -> list[Kept | Locked | Fenced]:
+        """Keep what handlers have done, and answer for each, in order.
+
+        A step that is there already stays as it is, and is answered as it is. No two of `steps` are
+        of one job, kind, name and key. With `connection`, it is part of that connection's
+        transaction: the attempt's row is locked from then on.
+        """
         ...
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:

@@ -31,14 +31,18 @@ from .protocol import (
     Due,
     Enqueued,
     Exists,
+    Fenced,
     Held,
     JobRow,
+    Kept,
     Locked,
     NewJob,
+    NewStep,
     Outcome,
     Position,
     Release,
     Started,
+    StepRow,
     Suspect,
     Swept,
     SweptQueue,
@@ -401,6 +405,33 @@ class Calls:
             results.update((id, WriteResult(result)) for id, result in rows)
         return results
 
+    def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
+        rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})
+        found: dict[str, list[StepRow]] = {}
+        for job_id, *row in rows:
+            found.setdefault(job_id, []).append(StepRow._make(row))
+        return found
+
+    def keep_steps(self, steps: Sequence[NewStep]) -> Steps[list[Kept | Locked | Fenced]]:
+        rows = yield Statement("keep_steps", _step_columns(steps))
+        answers: dict[int, Kept | Locked | Fenced] = {
+            number: Kept(StepRow._make(row), is_new=True) for number, *row in rows
+        }
+        others = [number for number in range(1, len(steps) + 1) if number not in answers]
+        if others:
+            left = [steps[number - 1] for number in others]
+            rows = yield Statement("find_kept", _step_columns(left))
+            for number, is_fenced, is_kept, *row in rows:
+                id = left[number - 1].id
+                answers[others[number - 1]] = (
+                    Fenced(id)
+                    if is_fenced
+                    else Kept(StepRow._make(row), is_new=False)
+                    if is_kept
+                    else Locked(id)  # rule: a step of a locked row is not lost
+                )
+        return [answers[number] for number in range(1, len(steps) + 1)]
+
     def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Steps[Written]:
         claims = [ClaimedJob(release.id, release.token) for release in releases]
         parameters = {
@@ -491,6 +522,22 @@ def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
     return {
         "id": plain_array(claim.id for claim in claims),
         "claim_token": plain_array(claim.token for claim in claims),
+    }
+
+
+def _step_columns(steps: Sequence[NewStep]) -> dict[str, str]:
+    return {
+        "id": plain_array(step.id for step in steps),
+        "claim_token": plain_array(step.token for step in steps),
+        "job_id": plain_array(step.job_id for step in steps),
+        "kind": array(step.kind for step in steps),
+        "name": array(step.name for step in steps),
+        "key": array(step.key for step in steps),
+        "fingerprint": array(step.fingerprint for step in steps),
+        "until_in": array(
+            None if step.until_in is None else interval(step.until_in) for step in steps
+        ),
+        "output": array(step.output for step in steps),
     }
 
 

@@ -28,14 +28,18 @@ from ..protocol import (
     Due,
     Enqueued,
     Exists,
+    Fenced,
     Held,
     JobRow,
+    Kept,
     Locked,
     NewJob,
+    NewStep,
     Outcome,
     Position,
     Release,
     Started,
+    StepRow,
     Store,
     Suspect,
     Swept,
@@ -60,6 +64,7 @@ from .rows import (
     new_row,
     seconds,
 )
+from .steps import Steps, storable
 from .table import Table
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
@@ -93,6 +98,7 @@ class MemoryStore(Store):
         self._clock = Clock(epoch)
         self._make_id = make_id
         self._table = Table()
+        self._steps = Steps()
         self._listeners = Listeners()
         self._way = Way(self._clock, fault)
         self._unlocked = trio.lowlevel.ParkingLot()
@@ -449,6 +455,21 @@ class MemoryStore(Store):
                 ]
             return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
+    async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
+        async with self._way.call("find_steps") as now:
+            found = {id: self._steps.of(id, now) for id in job_ids}
+            return {id: steps for id, steps in found.items() if steps}
+
+    async def keep_steps(
+        self, steps: Sequence[NewStep], connection: Any = None
+    ) -> list[Kept | Locked | Fenced]:
+        refuse_connection(connection)
+        async with self._way.call("keep_steps") as now:
+            # As in `enqueue`: one that is refused takes the others with it.
+            with Sorting("keep_steps"):
+                new = [storable(step) for step in steps]
+            return [self._keep_step(step, now) for step in new]
+
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         async with self._way.call("release") as now:
             claims = [ClaimedJob(release.id, release.token) for release in releases]
@@ -592,6 +613,14 @@ class MemoryStore(Store):
         self._tell_of_failure(row, now)
         self._chain_ended(row)
         return WriteResult.SETTLED
+
+    def _keep_step(self, step: NewStep, now: int) -> Kept | Locked | Fenced:
+        row = self._table.rows.get(step.id)
+        if row is None or row.claim_token != step.token or row.status is not JobStatus.EXECUTING:
+            return Fenced(step.id)
+        if row.id in self._table.locked:
+            return self._steps.answer(step, now)
+        return self._steps.keep(step, now)
 
     def _chain_ended(self, row: Row) -> None:
         if row.waiter is not None:

@@ -1,0 +1,60 @@
+"""What handlers keep over attempts, in memory."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from ..protocol import Kept, Locked, NewStep, StepRow
+from .jsonb import optional_jsonb
+from .rows import MICROSECOND, SECOND, microseconds, seconds, within_bounds
+
+#: Kind, name and key.
+StepKey: TypeAlias = tuple[str, str, str]
+
+
+class Steps:
+    """The steps of all jobs."""
+
+    def __init__(self) -> None:
+        #: By the id of a job's first attempt.
+        self._kept: dict[str, dict[StepKey, StepRow]] = {}
+
+    def of(self, job_id: str, now: int) -> list[StepRow]:
+        """The steps of a job, in the order in which they were kept."""
+        return [_read(step, now) for step in self._kept.get(job_id, {}).values()]
+
+    def keep(self, step: NewStep, now: int) -> Kept:
+        """Keep a step, unless it is there."""
+        steps = self._kept.setdefault(step.job_id, {})
+        key = (step.kind, step.name, step.key)
+        is_new = key not in steps
+        if is_new:
+            steps[key] = _new(step, now)
+        return Kept(_read(steps[key], now), is_new)
+
+    def answer(self, step: NewStep, now: int) -> Kept | Locked:
+        """The answer for a step whose attempt's row is locked: it may be there all the same."""
+        kept = self._kept.get(step.job_id, {}).get((step.kind, step.name, step.key))
+        return Locked(step.id) if kept is None else Kept(_read(kept, now), is_new=False)
+
+
+def _new(step: NewStep, now: int) -> StepRow:
+    until = None
+    if step.until_in is not None:
+        until = seconds(now + within_bounds(step.until_in // MICROSECOND))
+    return StepRow(step.kind, step.name, step.key, step.fingerprint, until, None, step.output)
+
+
+def _read(step: StepRow, now: int) -> StepRow:
+    if step.until is None:
+        return step
+    return step._replace(seconds_left=(microseconds(step.until) - now) / SECOND)
+
+
+def storable(step: NewStep) -> NewStep:
+    """A step as the database keeps it.
+
+    Raises:
+        psycopg.DataError: it holds what no `jsonb` column would take.
+    """
+    return step._replace(output=optional_jsonb(step.output))

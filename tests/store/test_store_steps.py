@@ -1,0 +1,159 @@
+"""What a store keeps of what handlers have done once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from _world import LEASE, PostgresWorld, WithVerbs, failure, job, success, token
+
+from m25._store.failures import RowRefused
+from m25._store.protocol import ClaimedJob, Fenced, Kept, Locked, NewStep, StepRow
+
+
+def step(
+    claim: ClaimedJob, name: str = "charge", key: str = "0", *, job_id: str = "", **others: Any
+) -> NewStep:
+    return NewStep(*claim, job_id or claim.id, "step", name, key, **{"output": "1", **others})
+
+
+def new(step: NewStep) -> Kept:
+    """The answer for a step that is kept now, and has no time."""
+    row = StepRow(step.kind, step.name, step.key, step.fingerprint, None, None, step.output)
+    return Kept(row, is_new=True)
+
+
+async def test_what_is_kept_is_there_for_every_later_attempt(world: WithVerbs) -> None:
+    await world.put(job(max_attempts=2))
+    claim = await world.claim_one()
+    charged = step(claim, fingerprint="f", output='{"paid": 3}')
+    sent = step(claim, "send", "to ada")
+    assert await world.store.keep_steps([charged, sent]) == [new(charged), new(sent)]
+    await world.settle(failure(claim))
+    again = await world.claim_one()
+    assert again.id != claim.id
+    found = await world.store.find_steps([claim.id, again.id])
+    assert found == {claim.id: [new(charged).step, new(sent).step]}
+    # The same step of the next attempt is there already, whatever it is given.
+    other = step(again, job_id=claim.id, fingerprint="g", output="2")
+    assert await world.store.keep_steps([other]) == [Kept(new(charged).step, is_new=False)]
+
+
+async def test_a_repeat_after_a_lost_answer_keeps_nothing_twice(world: WithVerbs) -> None:
+    await world.put(job())
+    claim = await world.claim_one()
+    first, second = step(claim, output="1"), step(claim, key="1", output="2")
+    await world.store.keep_steps([first])
+    answers = await world.store.keep_steps([first, second])
+    assert answers == [Kept(new(first).step, is_new=False), new(second)]
+
+
+@pytest.mark.parametrize("end", ["released", "failed", "succeeded", "swept", "cancelled"])
+async def test_who_lost_his_claim_keeps_nothing(world: WithVerbs, end: str) -> None:
+    await world.put(job(max_attempts=2))
+    claim = await world.claim_one()
+    kept = step(claim)
+    await world.store.keep_steps([kept])
+    if end == "released":
+        await world.release(claim)
+        await world.claim_one()
+    elif end == "swept":
+        await world.pass_time(LEASE.total_seconds() + 1)
+        await world.sweep()
+    elif end == "cancelled":
+        await world.store.request_cancel(claim.id, "q")
+        await world.release(claim)
+    else:
+        await world.settle(success(claim) if end == "succeeded" else failure(claim))
+    late = [kept, step(claim, "send")]
+    assert await world.store.keep_steps(late) == [Fenced(claim.id), Fenced(claim.id)]
+    assert await world.store.find_steps([claim.id]) == {claim.id: [new(kept).step]}
+
+
+async def test_a_stolen_token_keeps_nothing_beside_the_true_one(world: WithVerbs) -> None:
+    await world.put(job())
+    claim = await world.claim_one()
+    stolen = ClaimedJob(claim.id, token())
+    true, false = step(claim), step(stolen, "send")
+    assert await world.store.keep_steps([true, false]) == [new(true), Fenced(claim.id)]
+    reserved = await _reserved(world)
+    assert await world.store.keep_steps([step(reserved)]) == [Fenced(reserved.id)]
+
+
+async def _reserved(world: WithVerbs) -> ClaimedJob:
+    await world.put(job())
+    return await world.claim_one(start=False)
+
+
+async def test_a_locked_attempt_keeps_its_own_steps_alone_waiting(world: WithVerbs) -> None:
+    await world.put(job(), job())
+    locked, other = await world.claim()
+    there = step(locked, "there")
+    await world.store.keep_steps([there])
+    steps = [there, step(locked), step(other)]
+    async with world.locked(locked.id):
+        assert await world.store.keep_steps(steps) == [
+            Kept(new(there).step, is_new=False),
+            Locked(locked.id),
+            new(steps[2]),
+        ]
+    assert await world.store.keep_steps([steps[1]]) == [new(steps[1])]
+
+
+async def test_a_time_is_the_stores_and_stays_where_it_was(world: WithVerbs) -> None:
+    await world.put(job(), job())
+    short, long = await world.claim()
+    nap = step(short, output=None, until_in=timedelta(hours=1))
+    ever = step(long, output=None, until_in=timedelta.max)
+    began = (await world.now()).timestamp()
+    first, second = await world.store.keep_steps([nap, ever])
+    assert isinstance(first, Kept)
+    assert isinstance(second, Kept)
+    assert first.step.seconds_left == 3600
+    assert first.step.until is not None
+    assert 3600 <= float(first.step.until) - began < 3660
+    assert second.step.seconds_left == 31_557_600_000
+    later = nap._replace(until_in=timedelta(hours=2))
+    (again,) = await world.store.keep_steps([later])
+    assert isinstance(again, Kept)
+    assert (again.is_new, again.step.until) == (False, first.step.until)
+    (read,) = (await world.store.find_steps([short.id]))[short.id]
+    assert read.until == first.step.until
+    assert read.seconds_left is not None
+    assert read.seconds_left <= 3600
+
+
+async def test_a_value_that_the_store_does_not_take_is_refused(world: WithVerbs) -> None:
+    await world.put(job())
+    claim = await world.claim_one()
+    with pytest.raises(RowRefused):
+        await world.store.keep_steps([step(claim), step(claim, "bad", output='"\\u0000"')])
+    assert await world.store.find_steps([claim.id]) == {}
+
+
+async def test_steps_of_a_callers_transaction_are_kept_with_it(database: PostgresWorld) -> None:
+    await database.put(job())
+    claim = await database.claim_one()
+    async with database.pool.connection() as connection:
+        async with connection.transaction(force_rollback=True):
+            assert await database.store.keep_steps([step(claim)], connection) == [new(step(claim))]
+            # Nobody can end the attempt meanwhile: its row is locked.
+            assert await database.store.keep_steps([step(claim)]) == [Locked(claim.id)]
+        assert await database.store.find_steps([claim.id]) == {}
+        async with connection.transaction():
+            await database.store.keep_steps([step(claim)], connection)
+        assert len((await database.store.find_steps([claim.id]))[claim.id]) == 1
+
+
+async def test_steps_go_with_the_last_row_of_their_job(database: PostgresWorld) -> None:
+    await database.put(job(max_attempts=2))
+    claim = await database.claim_one()
+    await database.store.keep_steps([step(claim, output=json.dumps("x" * 10))])
+    await database.settle(failure(claim))
+    again = await database.claim_one()
+    await database.execute("delete from m25.job where id = %(id)s", id=claim.id)
+    assert await database.store.find_steps([claim.id])
+    await database.execute("delete from m25.job where id = %(id)s", id=again.id)
+    assert await database.store.find_steps([claim.id]) == {}
