@@ -1167,7 +1167,9 @@ where id = any(%(id)s::uuid[]);
 -- held by their claims, each with whether somebody has asked for its cancel.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
--- lease never outlasts `reserved_timeout`, however long its executor goes on initialising.
+-- lease never outlasts `reserved_timeout`, however long its executor goes on initialising. A lease
+-- begins when its row is locked, and not with the transaction: of two heartbeats of one claim, one may
+-- have been sent long before the other and be written after it, and must not make the lease shorter.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -1188,9 +1190,9 @@ set
     lease_expires_at = case
         when status = 'reserved'
         then least(
-            now() + %(lease)s::interval, reserved_at + %(reserved_timeout)s::interval
+            clock_timestamp() + %(lease)s::interval, reserved_at + %(reserved_timeout)s::interval
         )
-        else now() + %(lease)s::interval
+        else clock_timestamp() + %(lease)s::interval
     end
 where id = any(array(select id from held))
 returning id::text, cancel_requested_at is not null as to_cancel;
@@ -1858,7 +1860,8 @@ left join next_attempt on next_attempt.previous_attempt_id = settled.id;
 -- Start reserved jobs, once their executors have initialised: they are executing from now on.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting, and
 -- only a row that still carries the claim's token and is still live is written. A repeat after a lost
--- answer finds the row executing under the same token, and returns it again unchanged.
+-- answer finds the row executing under the same token, and returns it again unchanged. The lease
+-- begins when the row is locked, as in heartbeat.sql.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -1885,7 +1888,7 @@ started as (
         ),
         -- What has failed since then fails in a row anew.
         setup_failures = null,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = clock_timestamp() + %(lease)s::interval
     where id = any(array(select id from held))
     returning id, started_at, deadline
 )

@@ -195,6 +195,41 @@ MUTANTS = (
         ("tests/worker/test_cancelling.py",),
     ),
     Mutant(
+        15,
+        "others take an exclusive job once its worker's sessions are gone",
+        (Rule("no lease is cut short", "token = self._runtime.new_token()"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "a lease is counted from its confirmation",
+        (
+            Rule(
+                "a lease is counted from the sending",
+                "self._scope.deadline = self._end(trio.current_time())",
+            ),
+        ),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "an exclusive handler begins although its lease is over",
+        (Rule("a handler does not begin late", "if False:"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "an exclusive attempt is ended before its handler",
+        (Rule("an exclusive attempt ends with its handler", "pass"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "a heartbeat that was sent long ago makes a lease shorter",
+        (Rule("a lease begins when it is written", "else now() + %(lease)s::interval"),),
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
         4,
         "what is to be cancelled is retried",
         (Rule("what is to be cancelled ends"),),
