@@ -1943,7 +1943,7 @@ parent as (
     from wanted
 ),
 held as materialized (
-    select job.id, job.claim_token
+    select job.id, parent.parent_token
     from m25.job
     join parent
         on parent.parent_attempt_id = job.id
@@ -1974,7 +1974,7 @@ inserted as (
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
         wanted.parent_id
     from bounded, wanted
-    join held on held.id = wanted.parent_attempt_id and held.claim_token = wanted.parent_token
+    join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
     on conflict do nothing
     returning id, created_at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -41,6 +41,13 @@ async def parent(world: WithVerbs, **options: Any) -> ClaimedJob:
 
 async def statuses(world: WithVerbs, *ids: str) -> list[str]:
     return [row.status for row in await world.rows(ids)]
+
+
+@pytest.fixture(autouse=True)
+async def patience() -> AsyncGenerator[None]:
+    # A cancel that is repeated for ever, or waits for a lock.
+    with trio.fail_after(30):
+        yield
 
 
 # Inserting

@@ -22,7 +22,7 @@ parent as (
     from wanted
 ),
 held as materialized (
-    select job.id, job.claim_token
+    select job.id, parent.parent_token
     from {schema}.job
     join parent
         on parent.parent_attempt_id = job.id
@@ -35,8 +35,8 @@ held as materialized (
 ),
 noted as (
     update {schema}.job
-    set has_children = true -- rule: a parent is known as one
-    where id = any(array(select id from held))
+    set has_children = true
+    where id = any(array(select id from held)) -- rule: a parent is known as one
         and has_children is not true
     returning id
 ),
@@ -49,7 +49,7 @@ inserted as (
         1,
         {given_columns_of_wanted}
     from bounded, wanted
-    join held on held.id = wanted.parent_attempt_id and held.claim_token = wanted.parent_token
+    join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
     on conflict do nothing
     returning id, created_at
