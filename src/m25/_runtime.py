@@ -17,6 +17,7 @@ from ._ids import IdSource
 from ._loop_watch import LoopWatch
 from ._setup_failures import SetupFailures
 from ._store.protocol import Store
+from ._waiting_limit import WaitingLimit
 
 #: How many characters the first half of a UUID has, as text.
 _PREFIX: Final = 18
@@ -34,6 +35,8 @@ class Runtime:
     make_id: Callable[[], str] = attrs.field(factory=IdSource)
     #: The id of this client as a worker: see `new_token`.
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
+    #: How many handlers are without a slot, since they wait for jobs.
+    waiting: WaitingLimit = attrs.field(factory=WaitingLimit)
     setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)

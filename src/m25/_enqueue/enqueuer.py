@@ -108,10 +108,10 @@ class Enqueuer:
                 channels = [queue.name] if notify else []
                 (answer,) = await self._store.enqueue([new], channels, connection)
         except StatementFailed as failure:
-            _raise_failure(failure, [JobId(new.id)], connection)
+            enqueue_failed(failure, [JobId(new.id)], connection)
         match answer:
             case Held():
-                raise _conflict(new, answer)
+                raise key_conflict(new, answer)
             case Exists(row):
                 _check_same(answer, new, queue)
                 return decode_record(row, queue)
@@ -184,7 +184,7 @@ class Enqueuer:
                 await self._insert_many(many, jobs, [], None, lock_wait)
             except StatementFailed as failure:
                 if not is_repeatable or not (failure.waits_for_lock or failure.is_transactions):
-                    _raise_failure(failure, many.found.ids, None)
+                    enqueue_failed(failure, many.found.ids, None)
             else:
                 return many
             await trio.sleep(backoff.failed())
@@ -220,7 +220,17 @@ class Enqueuer:
         except StatementFailed as failure:
             if connection is None:
                 raise
-            _raise_failure(failure, many.found.ids, connection)
+            enqueue_failed(failure, many.found.ids, connection)
+
+    def new_job(
+        self, queue: Queue[Any, Any, Any], job: object, *, id: str, waiter: str | None
+    ) -> NewJob:
+        """The row of a job that is to have this id.
+
+        Raises:
+            ValueRefused: the input cannot be kept as JSON.
+        """
+        return self._new_job(queue, *_split(job), id=id, waiter=waiter)
 
     def _new_job(
         self,
@@ -327,7 +337,7 @@ class _Many:
         for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
             self.is_scheduled = self.is_scheduled or new.scheduled_at is not None
             if isinstance(answer, Held):
-                conflict = _conflict(new, answer)
+                conflict = key_conflict(new, answer)
                 if not self._skip_conflicts:
                     conflict.add_note(which(position))
                     raise conflict
@@ -352,7 +362,8 @@ def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
     return job, _DEFAULTS
 
 
-def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
+def key_conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
+    """What is raised where another job holds the unique key."""
     assert new.unique_key is not None
     return UniqueKeyConflict(new.unique_key, JobId(held.id))
 
@@ -382,8 +393,10 @@ def _unanswered() -> StatementFailed:
     return sort_error("enqueue", pg.OutcomeUnknown(reason))
 
 
-def _raise_failure(
-    failure: StatementFailed, ids: Sequence[JobId], connection: pg.AsyncConnection[Any] | None
+def enqueue_failed(
+    failure: StatementFailed,
+    ids: Sequence[JobId],
+    connection: pg.AsyncConnection[Any] | None = None,
 ) -> NoReturn:
     """Tell the caller that the database failed, and what is known of these jobs.
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from .._events import (
     SetupTimedOut,
     ThreadAbandoned,
     ThreadOverran,
+    TooManyWaiting,
 )
 from .._handler import (
     NotBegun,
@@ -53,6 +54,7 @@ from . import outcomes
 from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
+from .slots import Slots
 from .starter import NotOurs
 
 
@@ -71,12 +73,20 @@ class Executor:
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Called when the handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
+    #: Where its slot is given back while it waits for jobs.
+    slots: Slots
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
     emits_all: bool
     #: Of a job of an exclusive queue: until when its handler may run.
     lease: Lease | None = None
+    #: Whether the handler may have started jobs that it waits for; those of earlier attempts count.
+    has_children: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: bool(self.row.has_children), takes_self=True)
+    )
+    #: The names of the nurseries of jobs that the handler has opened.
+    nurseries: list[str] = attrs.field(init=False, factory=list[str])
     #: Whether the handler was called.
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
@@ -165,6 +175,7 @@ class Executor:
 
     def _cancel_scope(self, why: str) -> None:
         self._why_cancelled = why
+        self.slots.let_go(self)
         if self._in_thread is InThread.NO:
             cancel(self._scope, why)
 
@@ -176,6 +187,42 @@ class Executor:
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cut_off()
         return outcomes.overran(self)
+
+    @property
+    def children_of(self) -> str | None:
+        """The id of the job's first attempt, if the job may have started others."""
+        return (self.row.original_attempt_id or self.row.id) if self.has_children else None
+
+    @property
+    def leaves_children(self) -> bool:
+        """Whether what the handler has started is to go on although the handler is cancelled: the
+        claim is not ours any more, or the job's next attempt is to find it.
+        """
+        return self.cancel_reason in (
+            CancelReason.FENCED,
+            CancelReason.UNRESPONSIVE,
+            CancelReason.OVERRAN,
+        )
+
+    @property
+    def is_cancelled_itself(self) -> bool:
+        """Whether this very attempt was cancelled, or is late, and not what is around it."""
+        return self.cancel_reason is not None or self._scope.cancel_called
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncGenerator[None]:
+        """A block in which a task of the handler waits for a job, if possible without a slot."""
+        if not self.slots.give_back(self) and self.slots.tell_limit():
+            self.runtime.events.emit(TooManyWaiting(most=self.runtime.waiting.most, **self.facts))
+        try:
+            yield
+        finally:
+            if not self.is_cancelled_itself:  # rule: a cancelled handler needs no slot
+                turn = self.slots.want(self)
+                if turn is not None:
+                    # A handler whose own timeout has ended its wait goes on in a slot, too.
+                    with trio.CancelScope(shield=True, deadline=self.deadline):
+                        await turn.wait()
 
     @contextmanager
     def while_process_starts(self) -> Generator[None]:

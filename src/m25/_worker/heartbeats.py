@@ -106,7 +106,8 @@ class Heartbeats:
                     executor.look_at_deadline()
                     continue
                 # rule: an attempt ends at its deadline
-                self._ledger.owe(Owed.of(executor.overrun(), executor.row))
+                owed = Owed.of(executor.overrun(), executor.row)
+                self._ledger.owe(owed.with_children_of(executor.children_of))
                 self._settler.wakeup.set()
 
     async def _look_at_leases(self, interval: float) -> None:
