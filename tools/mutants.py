@@ -608,6 +608,29 @@ MUTANTS = (
     ),
     Mutant(
         15,
+        "a step is asked for while its claim is in doubt",
+        (Rule("a claim in doubt keeps no step"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step is the same whatever it is given",
+        (Rule("a step is the same only if its input is", "if False:"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a cancelled handler loses what its step has done",
+        (
+            Rule(
+                "what was done is kept, although its handler is cancelled",
+                "answer = await self._keep(new)",
+            ),
+        ),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),

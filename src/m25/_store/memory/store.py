@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import trio
 
+from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -44,6 +45,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
@@ -66,6 +68,7 @@ from .rows import (
 )
 from .steps import Steps, storable
 from .table import Table
+from .transactions import Writes, open_transaction
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
 
@@ -86,6 +89,9 @@ class MemoryStore(Store):
         make_id: makes the ids of the attempts that `sweep` inserts; a simulation that is to run the
             same way twice gives its own.
         fault: what may happen to a call on its way there or back.
+        connection: on which the handlers of transactional queues write, one after the other, and
+            the functions of `RunningJob.transact`. In a transaction that the test has open, each of
+            theirs is a savepoint.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class MemoryStore(Store):
         epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC),
         make_id: Callable[[], str] = lambda: str(uuid4()),
         fault: Fault | None = None,
+        connection: Any = None,
     ) -> None:
         self._clock = Clock(epoch)
         self._make_id = make_id
@@ -101,6 +108,10 @@ class MemoryStore(Store):
         self._steps = Steps()
         self._listeners = Listeners()
         self._way = Way(self._clock, fault)
+        self._connection = connection
+        #: Whose turn it is to have a transaction on it.
+        self._connection_turns = trio.Lock()
+        self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
         #: By name, what workers have declared.
@@ -460,15 +471,31 @@ class MemoryStore(Store):
             found = {id: self._steps.of(id, now) for id in job_ids}
             return {id: steps for id, steps in found.items() if steps}
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
-        refuse_connection(connection)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         async with self._way.call("keep_steps") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             with Sorting("keep_steps"):
                 new = [storable(step) for step in steps]
             return [self._keep_step(step, now) for step in new]
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:  # noqa: ARG002
+        if self._connection is None:
+            raise UsageError(
+                "a handler needs a connection for its transaction, and there is no database here:"
+                " give the test's own, by run_job(…, connection=…) or MemoryStore(connection=…)"
+            )
+        # One connection has one transaction at a time.
+        async with (
+            self._connection_turns,
+            open_transaction(self._connection, self._writes, self._way) as transaction,
+        ):
+            yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:  # noqa: ARG002
+        # Whose task is gone has rolled back.
+        async with self._way.call("end_transactions"):
+            return {}
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         async with self._way.call("release") as now:
@@ -591,7 +618,9 @@ class MemoryStore(Store):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
 
-    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+    def _settle(
+        self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False
+    ) -> WriteResult:
         row = self._table.rows.get(outcome.id)
         if row is None or row.claim_token != outcome.token:
             return WriteResult.FENCED
@@ -601,6 +630,8 @@ class MemoryStore(Store):
             return WriteResult.FENCED
         if row.id in self._table.locked:
             return WriteResult.LOCKED
+        if only_look:
+            return WriteResult.SETTLED
         written = outcome._asdict()
         for name in ("id", "token", "failure_reason", "next_attempt_id", "retry_after"):
             del written[name]
@@ -614,12 +645,16 @@ class MemoryStore(Store):
         self._chain_ended(row)
         return WriteResult.SETTLED
 
-    def _keep_step(self, step: NewStep, now: int) -> Kept | Locked | Fenced:
+    def _keep_step(
+        self, step: NewStep, now: int, only_look: bool = False
+    ) -> Kept | Locked | Fenced:
         row = self._table.rows.get(step.id)
         if row is None or row.claim_token != step.token or row.status is not JobStatus.EXECUTING:
             return Fenced(step.id)
         if row.id in self._table.locked:
-            return self._steps.answer(step, now)
+            return self._steps.look(step, now) or Locked(step.id)
+        if only_look:
+            return self._steps.look(step, now) or self._steps.would_keep(step, now)
         return self._steps.keep(step, now)
 
     def _chain_ended(self, row: Row) -> None:
