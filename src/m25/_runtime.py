@@ -50,10 +50,13 @@ class Runtime:
         init=False, default=attrs.Factory(lambda self: LoopWatch(self.events), takes_self=True)
     )
 
-    def new_token(self) -> str:
+    def new_token(self, *, named: bool = True) -> str:
         """A token for a claim: its first half is that of the worker's id, so that others know whose
-        it is; its second is random.
+        it is; its second is random. One that is not `named` is all random: others cannot take the
+        claim for given up when the worker's sessions are gone.
         """
+        if not named:
+            return str(uuid4())
         digits = os.urandom(8).hex()
         return f"{self.worker_id[:_PREFIX]}-{digits[:4]}-{digits[4:]}"
 

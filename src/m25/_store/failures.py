@@ -121,7 +121,16 @@ class RowRefused(StatementFailed):
 #: Statements, and calls, that write values which users gave. Where another statement is refused for
 #: a value, no row of its caller's can be the reason.
 _WRITES_VALUES: Final = frozenset(
-    {"commit", "enqueue", "enqueue_one", "enqueue_all", "keep_steps", "report", "settle"}
+    {
+        "commit",
+        "enqueue",
+        "enqueue_one",
+        "enqueue_all",
+        "keep_steps",
+        "report",
+        "settle",
+        "start_children",
+    }
 )
 
 _ROW: Final = FailureKind.ROW

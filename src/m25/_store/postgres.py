@@ -34,6 +34,7 @@ from .protocol import (
     CancelRequest,
     Change,
     ClaimedJob,
+    Descendants,
     Due,
     Enqueued,
     Exists,
@@ -42,10 +43,12 @@ from .protocol import (
     JobRow,
     Kept,
     Locked,
+    NewChild,
     NewJob,
     NewStep,
     Outcome,
     Position,
+    Refused,
     Release,
     Started,
     StepRow,
@@ -63,8 +66,11 @@ from .protocol import (
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
 from .transactions import open_transaction, session_name
+from .tree_steps import TreeCalls, TreeLocked, in_silence
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 #: How many connections claims, outcomes, surveys and sweeps have to themselves while queues run.
 #: Heartbeats have one more.
@@ -118,6 +124,7 @@ class PostgresStore(Store):
         self._transactional_connections = transactional_connections
         self._schema = schema
         self._calls = Calls(schema)
+        self._trees = TreeCalls(self._calls)
         self._sql = load_statements(schema)
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
@@ -247,6 +254,46 @@ class PostgresStore(Store):
         await cursor.execute(sql, parameters, prepare=prepare)
         return await cursor.fetchall()
 
+    async def _run_on_trees(
+        self, call: Callable[[Sequence[Item]], Steps[Answer]], items: Sequence[Item]
+    ) -> tuple[list[Answer], list[Item]]:
+        """Run steps about jobs that have started others, in one transaction; where a row below one
+        of them is locked, in one for each.
+
+        Return the answers, and the items of the trees that are locked.
+        """
+        try:
+            return [await self._run_atomically(lambda: call(items), self._work_pool)], []
+        except TreeLocked:
+            if len(items) == 1:
+                return [], list(items)
+        answers: list[Answer] = []
+        locked: list[Item] = []
+        for each in items:
+            some_answers, some_locked = await self._run_on_trees(call, [each])
+            answers += some_answers
+            locked += some_locked
+        return answers, locked
+
+    async def _run_atomically(self, make_steps: Callable[[], Steps[T]], pool: pg.Pool) -> T:
+        try:
+            return await self._try_atomically(make_steps(), pool)
+        except StatementFailed as failure:
+            if not failure.is_about_notifying:
+                raise
+        return await self._try_atomically(in_silence(make_steps()), pool)
+
+    async def _try_atomically(self, steps: Steps[T], pool: pg.Pool) -> T:
+        with Sorting("tree") as sorting:
+            async with pool.connection() as pooled:
+                try:
+                    # rule: a tree ends with its top
+                    async with pooled.transaction():
+                        return await self._run(steps, pooled)
+                except Exception as error:
+                    await _close_if_spoilt(pooled, error, sorting)
+                    raise
+
     # The calls
 
     async def check_version(self) -> None:
@@ -328,6 +375,27 @@ class PostgresStore(Store):
                 # Once is enough: they are notified at the commit.
                 notify = ()
 
+    async def start_children(
+        self,
+        children: Sequence[NewChild],
+        notify: Sequence[str],
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[Enqueued | Exists | Held | Locked | Refused]:
+        return await self._run(self._trees.start_children(children, notify, lock_wait))
+
+    async def cancel_descendants(
+        self,
+        parents: Sequence[str],
+        ids: Sequence[str] = (),
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Descendants:
+        steps = self._trees.cancel_descendants(parents, ids, by, reason)
+        return await self._run(steps, connection, pool=self._work_pool)
+
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
@@ -341,9 +409,15 @@ class PostgresStore(Store):
         *,
         by: str | None = None,
         reason: str | None = None,
+        with_children: bool = False,
         lock_wait: timedelta | None = None,
     ) -> JobRow | None:
-        steps = self._calls.cancel(id, queue_name, by, reason, lock_wait)
+        if with_children and connection is None:
+            make_steps = partial(self._trees.cancel, id, queue_name, by, reason, lock_wait)
+            return await self._run_atomically(make_steps, self._pool)
+        steps = self._calls.cancel(
+            id, queue_name, by, reason, lock_wait, with_children=with_children
+        )
         return await self._run(steps, connection)
 
     async def change(
@@ -426,7 +500,17 @@ class PostgresStore(Store):
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
-        return await self._run(self._calls.settle(outcomes, allowed_losses), pool=self._work_pool)
+        parents = [one for one in outcomes if one.children_of is not None]
+        if not parents:
+            steps = self._calls.settle(outcomes, allowed_losses)
+            return await self._run(steps, pool=self._work_pool)
+        answers, locked = await self._run_on_trees(
+            lambda some: self._trees.settle(some, allowed_losses), parents
+        )
+        answers.append({one.id: WriteResult.LOCKED for one in locked})
+        if others := [one for one in outcomes if one.children_of is None]:
+            answers.append(await self.settle(others, allowed_losses))
+        return {id: result for answer in answers for id, result in answer.items()}
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         return await self._run(self._calls.report(claims, progress), pool=self._work_pool)
@@ -457,13 +541,32 @@ class PostgresStore(Store):
         return await self._run(self._calls.end_transactions(names), pool=self._work_pool)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
-        return await self._run(self._calls.release(releases, notify), pool=self._work_pool)
+        parents = [one for one in releases if one.children_of is not None]
+        if not parents:
+            return await self._run(self._calls.release(releases, notify), pool=self._work_pool)
+        answers, locked = await self._run_on_trees(
+            lambda some: self._trees.release(some, notify), parents
+        )
+        answers.append(Written(frozenset(), {one.id for one in locked}))
+        if others := [one for one in releases if one.children_of is None]:
+            answers.append(await self.release(others, notify))
+        return Written(
+            frozenset[str]().union(*(answer.ids for answer in answers)),
+            frozenset[str]().union(*(answer.locked for answer in answers)),
+            frozenset[str]().union(*(answer.to_cancel for answer in answers)),
+        )
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         return await self._run(self._calls.find_suspects(queues, limit), pool=self._work_pool)
 
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
-        return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
+        parents = [one for one in suspects if one.children_of is not None]
+        if not parents:
+            return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
+        answers, _ = await self._run_on_trees(lambda some: self._trees.sweep(queues, some), parents)
+        if others := [one for one in suspects if one.children_of is None]:
+            answers.append(await self.sweep(queues, others))
+        return [swept for answer in answers for swept in answer]
 
     async def announce(self, worker: Worker) -> None:
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.

@@ -22,6 +22,7 @@ from .endings import Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
+from .lease import Lease
 from .ledger import Ledger, Owed
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
@@ -124,7 +125,11 @@ class Claimer:
     async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
-        token = self._runtime.new_token()
+        # A worker whose sessions are cut off runs its handlers on. Where these must have ended
+        # before anyone else starts the job, the lease alone says when.
+        token = self._runtime.new_token(named=not queue.exclusive)  # rule: no lease is cut short
+
+        began = trio.current_time()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
@@ -145,6 +150,7 @@ class Claimer:
                     noted=ledger.note_progress,
                     claimed=self._until_claimed,
                     started=at_once,
+                    lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
                     emits_all=emits_all,
                 )
                 for row, job in zip(rows, jobs, strict=True)
@@ -160,11 +166,12 @@ class Claimer:
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
         # server goes down at that moment, the claim is undone, and the database does not know that
-        # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
-        # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
-        # and all tasks below it are under the deadline of the queue's start.
+        # a handler began. So a job that may start only once (`allowed_losses=0`), or whose handlers
+        # may not run at once, waits for the commit. The jobs of the manager's first claim wait,
+        # too: until it is answered, this task and all tasks below it are under the deadline of the
+        # queue's start.
         # rule: a job that may start only once waits for the commit
-        early = at_once and queue.allowed_losses > 0 and self.has_started
+        early = at_once and queue.allowed_losses > 0 and not queue.exclusive and self.has_started
         has_begun = False
 
         def begin_early(rows: Sequence[JobRow]) -> None:
@@ -178,7 +185,6 @@ class Claimer:
         if self._hint.rewind:
             self._hint.rewind = False
             self._cursor.rewind()
-        began = trio.current_time()
         after = self._cursor.next(began)
         ledger.ask(token)
         rows = await self._runtime.store.claim(
@@ -308,6 +314,8 @@ class Claimer:
                 why_cut_short = self._environment.why_cut_short
                 reason = "its queue is stopping" if self.stopping else why_cut_short
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+            elif result is Unfinished.TOO_LATE:
+                self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _setup_worked(self) -> None:
         if self._setup_again_at > -math.inf:

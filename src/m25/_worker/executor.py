@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -21,7 +22,9 @@ from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow, U
 from .._events import (
     ClaimFenced,
     Event,
+    HandlerHeldUp,
     JobStarted,
+    LeaseOutrun,
     RaisedWhileCancelled,
     ResultDiscarded,
     SetupExitTimedOut,
@@ -50,6 +53,7 @@ from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Starte
 from . import outcomes
 from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
+from .lease import LEASE_OVER, Lease
 from .starter import NotOurs
 
 
@@ -74,6 +78,8 @@ class Executor:
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
     emits_all: bool
+    #: Of a job of an exclusive queue: until when its handler may run.
+    lease: Lease | None = None
     #: Whether the handler was called.
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
@@ -103,6 +109,8 @@ class Executor:
     _in_thread: InThread = InThread.NO
     #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
     _was_late: bool = False
+    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
+    _is_overdue: bool = False
     #: What its handler is told; where nobody cancelled it, that it is late.
     _why_cancelled: str = "its deadline has passed"
     #: Made when it is first asked for.
@@ -219,6 +227,17 @@ class Executor:
             self._in_thread = InThread.LATE
             self.runtime.events.emit(ThreadOverran(timeout=float(self.row.timeout), **self.facts))
 
+    def look_at_lease(self, now: float) -> None:
+        """Say so once, where the handler of an exclusive queue goes on past its lease."""
+        if self.lease is not None and self.lease.is_outrun(now):
+            self.runtime.events.emit(LeaseOutrun(**self.facts))
+
+    def look_at_deadline(self) -> None:
+        """Say so once, where the handler of an exclusive queue goes on past its deadline."""
+        if not self._is_overdue:
+            self._is_overdue = True
+            self.runtime.events.emit(HandlerHeldUp(timeout=float(self.row.timeout), **self.facts))
+
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
         first: trio.MemoryReceiveChannel[None] | None = None
@@ -250,6 +269,8 @@ class Executor:
         scope = self._scope
         output: Any = None
         raised: BaseException | None = None
+        if self.lease is not None and self.lease.is_over():  # rule: a handler does not begin late
+            return Unfinished.TOO_LATE
         if self.started:
             self._note_begun()
         else:
@@ -257,7 +278,11 @@ class Executor:
         try:
             with scope:
                 try:
-                    output = await handler.run(value, self._begin, self._returned)
+                    if self.lease is None:
+                        output = await handler.run(value, self._begin, self._returned)
+                    else:
+                        run = partial(handler.run, value, self._begin, self._returned)
+                        output = await self.lease.hold(run)
                 finally:
                     if self._notes is not None:
                         await self._notes.close()
@@ -286,6 +311,13 @@ class Executor:
             if not self.started:
                 return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
+        if self.lease is not None and self.lease.has_cancelled and not self._has_returned:
+            if not self.has_begun:
+                return Unfinished.TOO_LATE
+            # As ever, who returns although cancelled has succeeded, and a declared error counts:
+            # the claim's token decides whether either is written.
+            if output is LEASE_OVER or (raised and handler.declared(kept_of(raised)) is None):
+                return outcomes.lease_over(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
@@ -305,14 +337,19 @@ class Executor:
         """Start the job, between setup and handler; return whether its claim still holds."""
         if not await self._start():
             return False
+        if self.lease is not None and self.lease.is_over():
+            return False
         self._note_begun()
         return True
 
     async def _start(self) -> bool:
+        sent = trio.current_time()
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
         self.started = True
+        if self.lease is not None:
+            self.lease.started(sent)
         self.row = self.row._replace(
             status="executing", started_at=started.started_at, deadline=started.deadline
         )

@@ -56,6 +56,8 @@ class Heartbeats:
         tries = self._runtime.tries()
         self._locked.clear()
         async with trio.open_nursery() as nursery:
+            if self._queue.exclusive:
+                nursery.start_soon(self._look_at_leases, interval)
             send_at = trio.current_time() + interval
             while True:
                 await trio.sleep_until(send_at)
@@ -93,9 +95,21 @@ class Heartbeats:
                 executor.look_at_thread(now)
         for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
+                if self._queue.exclusive:
+                    # rule: an exclusive attempt ends with its handler
+                    executor.look_at_deadline()
+                    continue
                 # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed.of(executor.overrun(), executor.row))
                 self._settler.wakeup.set()
+
+    async def _look_at_leases(self, interval: float) -> None:
+        """Say so where handlers outrun their leases: also while the database does not answer."""
+        while True:
+            await trio.sleep(interval)
+            now = trio.current_time()
+            for executor in list(self._ledger.running.values()):
+                executor.look_at_lease(now)
 
     async def _exchange(self, responders: trio.Nursery, longest: float) -> list[Executor]:
         """Send each executor a heartbeat; return those that answered within `longest` seconds."""
@@ -139,6 +153,7 @@ class Heartbeats:
         if not jobs:
             return {}
         asked = set(jobs)
+        sent = trio.current_time()
         answer = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout
         )
@@ -147,9 +162,12 @@ class Heartbeats:
         locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job
-            if job not in asked or job.id in answer.ids or job not in self._ledger.running:
+            if job not in asked or job not in self._ledger.running:
                 continue
-            if job.id in answer.locked:
+            if job.id in answer.ids:
+                if executor.lease is not None:
+                    executor.lease.renewed(sent)
+            elif job.id in answer.locked:
                 locked[job] = executor
             else:
                 executor.fence()
