@@ -255,6 +255,17 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a wait whose message a lost call has received waits for another",
+        (
+            Rule(
+                "what a lost call has received is looked at again",
+                "answers[number] = NoMessage(step, messages)",
+            ),
+        ),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
         "a message wakes nobody",
         (Rule("who waits for a message is woken", "and false"),),
         ("tests/store/test_store_messages.py",),
@@ -268,7 +279,12 @@ MUTANTS = (
     Mutant(
         16,
         "a message that is sent again comes twice",
-        (Rule("a message is sent once", "on conflict (job_id, key) do update set key = excluded.key"),),
+        (
+            Rule(
+                "a message is sent once",
+                "on conflict (job_id, key) do update set key = excluded.key",
+            ),
+        ),
         ("tests/store/test_store_messages.py",),
     ),
     Mutant(
@@ -694,6 +710,29 @@ MUTANTS = (
             ),
         ),
         ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step is asked for while its claim is in doubt",
+        (Rule("a claim in doubt keeps no step"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step is the same whatever it is given",
+        (Rule("a step is the same only if its input is", "if False:"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a cancelled handler loses what its step has done",
+        (
+            Rule(
+                "what was done is kept, although its handler is cancelled",
+                "answer = await self._keep(new)",
+            ),
+        ),
+        ("tests/worker/test_steps.py",),
     ),
     Mutant(
         15,

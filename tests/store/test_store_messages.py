@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, failure, job, success, token
 
+from m25._store import message_steps
 from m25._store.failures import RowRefused
 from m25._store.protocol import (
     FOREVER,
@@ -253,13 +255,10 @@ async def test_a_job_that_was_asked_to_be_cancelled_is_not_set_aside(world: With
 # What only a database does
 
 
-async def test_a_message_between_a_looks_snapshot_and_its_lock_is_not_slept_through(
-    database: PostgresWorld,
-) -> None:
-    """The look sees the messages of its snapshot, and locks the row as it is later."""
-    claim = await executing(database)
-    looked: list[Any] = []
-    # An advisory lock holds the look up: it has its snapshot, and no row lock yet.
+async def look_held_up(
+    world: PostgresWorld, claim: ClaimedJob, meanwhile: Callable[[], Awaitable[object]]
+) -> tuple[Any, ...]:
+    """Look for a message; once the look has its snapshot, and no lock yet, something happens."""
     statement = load_statements("m25")["receive"].replace(
         b"with wanted as (",
         b"with held_up as materialized (select pg_advisory_xact_lock(25)), wanted as (",
@@ -272,33 +271,57 @@ async def test_a_message_between_a_looks_snapshot_and_its_lock_is_not_slept_thro
         1,
     )
     assert statement.count(b"held_up") == 2
-    parameters = {
-        "id": [claim.id],
-        "claim_token": [claim.token],
-        "job_id": [claim.id],
-        "name": ["answer"],
-        "key": ["0"],
-        "timeout": [None],
-    }
+    found: list[tuple[Any, ...]] = []
 
     async def look() -> None:
-        async with database.pool.connection() as connection:
+        async with world.pool.connection() as connection:
+            parameters = next(message_steps.receive([wait(claim)])).parameters
             cursor = await connection.execute(statement, parameters)
-            looked.extend(await cursor.fetchall())
+            found.extend(await cursor.fetchall())
 
-    async with database.pool.connection() as other:
+    async with world.pool.connection() as other:
         await other.execute("select pg_advisory_lock(25)")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
             waits = "select 1 from pg_locks where not granted and objid = 25"
-            while not await database.execute(waits):
+            while not await world.execute(waits):  # noqa: ASYNC110
                 await trio.sleep(0.01)
-            assert await send(database, claim.id, "1") is Sent.SENT
+            await meanwhile()
             await other.execute("select pg_advisory_unlock(25)")
-    ((_, is_held, _, _, messages, *_, output),) = looked
-    assert (is_held, messages, output) == (True, 0, None)
-    await set_aside(database, claim, messages=messages)
+    (row,) = found
+    return row
+
+
+async def test_a_message_between_a_looks_snapshot_and_its_lock_is_not_slept_through(
+    database: PostgresWorld,
+) -> None:
+    """The look sees the messages of its snapshot, and locks the row as it is later."""
+    claim = await executing(database)
+    row = await look_held_up(database, claim, lambda: send(database, claim.id, "1"))
+    assert _answer(claim, row) == NoMessage(None, 0)
+    await set_aside(database, claim, messages=0)
     assert (await database.claim_one()).id == claim.id
+
+
+async def test_what_a_lost_call_has_received_is_looked_at_again(database: PostgresWorld) -> None:
+    """It goes on in the server, and its repeat has a snapshot in which the message is still new."""
+    claim = await executing(database)
+    await send(database, claim.id, "1")
+    row = await look_held_up(database, claim, lambda: receive(database, wait(claim)))
+    assert _answer(claim, row) == Locked(claim.id)
+    assert await receive(database, wait(claim)) == Kept(received("1"), is_new=False)
+
+
+def _answer(claim: ClaimedJob, row: tuple[Any, ...]) -> Any:
+    """The answer of the call whose statement has returned this row."""
+    steps = message_steps.receive([wait(claim)])
+    next(steps)
+    try:
+        steps.send([row])
+    except StopIteration as done:
+        (answer,) = done.value
+        return answer
+    raise AssertionError("another statement follows")
 
 
 async def test_messages_go_with_the_last_row_of_their_job(database: PostgresWorld) -> None:

@@ -438,6 +438,32 @@ class Unserved(NamedTuple):
     workers: int
 
 
+class Transaction(Protocol):
+    """A transaction for a handler: what it writes and what m25 writes of it are one commit."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        ...
+
+    async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
+        """Keep a step, as `Store.keep_steps` does: the attempt's row is locked from then on."""
+        ...
+
+    async def settle(self, outcome: Outcome, allowed_losses: int) -> WriteResult:
+        """End an attempt, as `Store.settle` does: its row is locked from then on."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit. A cancellation that comes once it was sent waits for the answer.
+
+        Raises:
+            UsageError: the handler has ended the transaction itself, or has caught an error of the
+                database's, after which there is nothing to commit.
+        """
+        ...
+
+
 class Store(Protocol):
     """Everything m25 asks of a database.
 
@@ -680,14 +706,26 @@ class Store(Protocol):
         """
         ...
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         """Keep what handlers have done, and answer for each, in order.
 
         A step that is there already stays as it is, and is answered as it is. No two of `steps` are
-        of one job, kind, name and key. With `connection`, it is part of that connection's
-        transaction: the attempt's row is locked from then on.
+        of one job, kind, name and key.
+        """
+        ...
+
+    def transaction(self, claim: ClaimedJob) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction in which a handler writes, for the attempt that has this claim.
+
+        One that is left without a commit is rolled back, in five seconds at most. What the block
+        raises passes as it is.
+        """
+        ...
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
+        """End the sessions that have transactions of these claims open, and so hold locks.
+
+        By the job's id, whether the role was allowed to; jobs without such a session are left out.
         """
         ...
 

@@ -438,6 +438,12 @@ class Calls:
                 )
         return [answers[number] for number in range(1, len(steps) + 1)]
 
+    def end_transactions(self, names: Mapping[str, str]) -> Steps[dict[str, bool]]:
+        """End the sessions that have these names; by the name's key, whether that was allowed."""
+        rows = yield Statement("end_transactions", {"name": array(names.values())})
+        keys = {name: key for key, name in names.items()}
+        return {keys[name]: is_ended for name, is_ended in rows}
+
     def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Steps[Written]:
         claims = [ClaimedJob(release.id, release.token) for release in releases]
         parameters = {

@@ -64,6 +64,8 @@ class Claimer:
         self._setup_again_at = -math.inf
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
+        #: Who waits for a claim in doubt.
+        self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
         #: Whether a claim was ever answered.
         self.has_started = False
@@ -146,6 +148,7 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     noted=ledger.note_progress,
+                    claimed=self._until_claimed,
                     started=at_once,
                     lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
                     emits_all=emits_all,
@@ -236,14 +239,22 @@ class Claimer:
             locked = answer.locked if trio.current_time() < give_up_at else frozenset[str]()
             for job in begun:
                 if job in running and job.id not in answer.ids and job.id not in locked:
-                    self._heartbeats.fence(running[job])
+                    running[job].fence()
             begun = [job for job in begun if job.id in locked]
             if not begun:
                 return
             await trio.sleep(backoff.failed())
 
+    async def _until_claimed(self, job: ClaimedJob) -> None:
+        """Wait until the claim that has given a job is in doubt no more."""
+        await trio.lowlevel.checkpoint()
+        # rule: a claim in doubt keeps no step
+        while self._ledger.in_doubt == job.token:
+            await self._certainty.park()
+
     def _answered(self) -> None:
         self._ledger.answered()
+        self._certainty.unpark_all()
         # Not before: until its claim is committed, the database would say that a job is fenced.
         for row, token in self._expired:
             reason = "expired before it was started"

@@ -18,7 +18,7 @@ import trio
 from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow
+from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow, UsageError
 from .._events import (
     ClaimFenced,
     Event,
@@ -48,6 +48,7 @@ from .._record import decode_fields
 from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
+from .._steps import JobSteps
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes
 from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
@@ -71,6 +72,8 @@ class Executor:
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Called when the handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
+    #: Waits until the claim of a job is known to be committed.
+    claimed: Callable[[ClaimedJob], Awaitable[None]]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
@@ -113,6 +116,7 @@ class Executor:
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
+    _steps: JobSteps | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -154,6 +158,12 @@ class Executor:
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
             self._cancel_scope(reason.value)
+
+    def fence(self) -> None:
+        """Cancel the handler: the database says that the claim is lost."""
+        if self.cancel_reason is not CancelReason.FENCED:
+            self.runtime.events.emit(ClaimFenced(**self.facts))
+            self.cancel(CancelReason.FENCED)
 
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
@@ -510,6 +520,7 @@ class Executor:
                 stopping=self.environment.stopping,
                 m=self.environment.m,
                 notes=self._progress_notes,
+                steps=self._job_steps,
                 cancelled=self.is_cancelled,
             )
         return self._running_job
@@ -520,6 +531,23 @@ class Executor:
             InThread.LATE,
             InThread.ABANDONED,
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended, and all around it."""
+        return self.result is not None
+
+    async def until_claimed(self) -> None:
+        """Wait until the claim is known to be committed: before that all writes are fenced."""
+        await self.claimed(self.job)
+
+    def _job_steps(self) -> JobSteps:
+        if not self.started:
+            raise UsageError("a job keeps no steps before its handler has begun: not in `setup`")
+        if self._steps is None:
+            job_id = self.row.original_attempt_id or self.row.id
+            self._steps = JobSteps(self, job_id, self.runtime)
+        return self._steps
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import trio
 
-from .._events import ClaimFenced
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -84,11 +83,6 @@ class Heartbeats:
     def executor_ended(self, executor: Executor) -> None:
         """Note that an executor has ended that was to answer: an exchange need not wait for it."""
         self._send_answer.send_nowait(executor)
-
-    def fence(self, executor: Executor) -> None:
-        """Cancel an executor: the database says that its claim is fenced."""
-        self._runtime.events.emit(ClaimFenced(**executor.facts))
-        executor.cancel(CancelReason.FENCED)
 
     def _judge(self, interval: float) -> None:
         """Cancel executors that do not answer; end attempts whose handlers overran the deadline."""
@@ -176,7 +170,7 @@ class Heartbeats:
             elif job.id in answer.locked:
                 locked[job] = executor
             else:
-                self.fence(executor)
+                executor.fence()
         return locked
 
     async def _retry_locked(self) -> None:

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import trio
 
+from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -51,6 +52,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
@@ -75,6 +77,7 @@ from .rows import (
 )
 from .steps import Steps, storable
 from .table import Table
+from .transactions import Writes, open_transaction
 from .trees import Trees
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
@@ -96,6 +99,9 @@ class MemoryStore(Store):
         make_id: makes the ids of the attempts that `sweep` inserts; a simulation that is to run the
             same way twice gives its own.
         fault: what may happen to a call on its way there or back.
+        connection: on which the handlers of transactional queues write, one after the other, and
+            the functions of `RunningJob.transact`. In a transaction that the test has open, each of
+            theirs is a savepoint.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class MemoryStore(Store):
         epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC),
         make_id: Callable[[], str] = lambda: str(uuid4()),
         fault: Fault | None = None,
+        connection: Any = None,
     ) -> None:
         self._clock = Clock(epoch)
         self._make_id = make_id
@@ -113,6 +120,10 @@ class MemoryStore(Store):
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
+        self._connection = connection
+        #: Whose turn it is to have a transaction on it.
+        self._connection_turns = trio.Lock()
+        self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
         #: By name, what workers have declared.
@@ -516,10 +527,7 @@ class MemoryStore(Store):
             found = {id: self._steps.of(id, now) for id in job_ids}
             return {id: steps for id, steps in found.items() if steps}
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
-        refuse_connection(connection)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         async with self._way.call("keep_steps") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             with Sorting("keep_steps"):
@@ -561,6 +569,25 @@ class MemoryStore(Store):
             self._table.wake(row, now)
             self._listeners.notify([queue_name])
             return Sent.WOKEN
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:  # noqa: ARG002
+        if self._connection is None:
+            raise UsageError(
+                "a handler needs a connection for its transaction, and there is no database here:"
+                " give the test's own, by run_job(…, connection=…) or MemoryStore(connection=…)"
+            )
+        # One connection has one transaction at a time.
+        async with (
+            self._connection_turns,
+            open_transaction(self._connection, self._writes, self._way) as transaction,
+        ):
+            yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:  # noqa: ARG002
+        # Whose task is gone has rolled back.
+        async with self._way.call("end_transactions"):
+            return {}
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         async with self._way.call("release") as now:
@@ -701,7 +728,9 @@ class MemoryStore(Store):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
 
-    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+    def _settle(
+        self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False
+    ) -> WriteResult:
         row = self._table.rows.get(outcome.id)
         if row is None or row.claim_token != outcome.token:
             return WriteResult.FENCED
@@ -713,6 +742,8 @@ class MemoryStore(Store):
             return WriteResult.LOCKED
         if outcome.children_of is not None and self._trees.is_locked([outcome.children_of]):
             return WriteResult.LOCKED
+        if only_look:
+            return WriteResult.SETTLED
         written = outcome._asdict()
         for name in (
             "id",
@@ -755,12 +786,16 @@ class MemoryStore(Store):
         """Cancel what is below a job that has ended."""
         self._trees.cancel([job_id], [], now, None, ENDED_ABOVE)
 
-    def _keep_step(self, step: NewStep, now: int) -> Kept | Locked | Fenced:
+    def _keep_step(
+        self, step: NewStep, now: int, only_look: bool = False
+    ) -> Kept | Locked | Fenced:
         row = self._table.rows.get(step.id)
         if row is None or row.claim_token != step.token or row.status is not JobStatus.EXECUTING:
             return Fenced(step.id)
         if row.id in self._table.locked:
-            return self._steps.answer(step, now)
+            return self._steps.look(step, now) or Locked(step.id)
+        if only_look:
+            return self._steps.look(step, now) or self._steps.would_keep(step, now)
         return self._steps.keep(step, now)
 
     def _receive(self, wanted: NewReceive, now: int) -> Kept | NoMessage | Locked | Fenced:

@@ -89,7 +89,7 @@ written as (
     where taken.number is not null or (chosen.number is null and wanted.timeout is not null)
     on conflict (job_id, kind, name, key) do update
     set output = excluded.output, attempt_id = excluded.attempt_id
-    where step.output is null and excluded.output is not null -- rule: a wait has one end
+    where step.output is null and excluded.output is not null
     returning job_id, {step_row}
 )
 select
