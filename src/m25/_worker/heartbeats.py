@@ -100,7 +100,7 @@ class Heartbeats:
         for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
                 # rule: an attempt ends at its deadline
-                self._ledger.owe(Owed.of(executor.overrun(), executor.row))
+                self._ledger.owe(Owed(executor.overrun(), executor.row, self._queue.retry))
                 self._settler.wakeup.set()
 
     async def _exchange(self, responders: trio.Nursery, longest: float) -> list[Executor]:
