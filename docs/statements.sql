@@ -134,7 +134,8 @@ select
 -- Cancel a job if it is pending. Safe under concurrency: the update's own condition is checked again
 -- on the row as it is once locked, so a job that was claimed meanwhile is left alone and no row comes
 -- back. It says "pending" without naming the status, so that the row is found by its id, and never by
--- a walk over all that is pending on its queue. Whoever waits for the job is notified.
+-- a walk over all that is pending on its queue. Whoever waits for the job is notified. A job that has
+-- started others is left alone, unless the caller cancels these in the same transaction.
 with bounded as materialized (
     select case
         when %(lock_wait)s::text is not null
@@ -148,6 +149,8 @@ where id = %(id)s::uuid
     and queue_name = %(queue_name)s::text
     and reserved_at is null
     and cancelled_at is null
+
+    and (has_children is not true or %(with_children)s::boolean)
 returning
     id::text,
     queue_name,
@@ -191,6 +194,110 @@ returning
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified;
+
+-- cancel_descendants
+--
+-- Cancel what jobs have started, and what that has started, down to the last: the jobs of `id` and
+-- all below them, and all below those of `parent_id`. Ids are those of first attempts. What is pending
+-- is cancelled at once; what is claimed is asked for, and its owner ends it.
+-- It is to be repeated until no row comes back. Each time, whatever was inserted before its parent was
+-- cancelled, or asked for, is seen by the next statement at the latest: a parent like that starts
+-- nothing more (start_children.sql), and is not tried again. A single statement would miss a child,
+-- or the next attempt of one, that is committed while it runs.
+-- It goes down through rows of every status, so that a tree that was left half done is done by whoever
+-- repeats it, and by the end of the job at its top at the latest.
+-- Safe under concurrency: nothing is waited for, so two of these cannot deadlock, nor can this and
+-- anything else. A row that somebody has locked comes back as not done; one that has ended meanwhile
+-- does, too, and the next time it is gone. What is done already is not written again.
+with recursive tree (job_id) as (
+    select unnest(%(parent_id)s::uuid[] || %(id)s::uuid[])
+    union
+    select child.job_id
+    from tree
+    cross join lateral (
+        select coalesce(original_attempt_id, id) as job_id
+        from m25.job
+        where parent_id = tree.job_id
+            and has_children
+        -- Each is looked up by the index, whatever the planner believes about their number.
+        offset 0
+    ) as child
+),
+wanted as materialized (
+    select child.id
+    from tree
+    cross join lateral (
+        select id
+        from m25.job
+        where parent_id = tree.job_id and finished_at is null
+        and cancelled_at is null
+        and cancel_requested_at is null
+        and (reserved_at is null or claim_token is not null)
+        offset 0
+    ) as child
+    union
+    select attempt.id
+    from unnest(%(id)s::uuid[]) as asked (id)
+    cross join lateral (
+        select id
+        from m25.job
+        where id = asked.id and finished_at is null
+        and cancelled_at is null
+        and cancel_requested_at is null
+        and (reserved_at is null or claim_token is not null)
+        union all
+        select id
+        from m25.job
+        where original_attempt_id = asked.id and finished_at is null
+        and cancelled_at is null
+        and cancel_requested_at is null
+        and (reserved_at is null or claim_token is not null)
+        offset 0
+    ) as attempt
+),
+held as materialized (
+    select id, reserved_at is null as is_pending
+    from m25.job
+    where id = any(array(select id from wanted)) and finished_at is null
+    and cancelled_at is null
+    and cancel_requested_at is null
+    and (reserved_at is null or claim_token is not null)
+    for no key update skip locked
+),
+cancelled as (
+    update m25.job
+    set cancelled_at = now(), cancelled_by = %(by)s::text, cancel_reason = %(reason)s::text
+    where id = any(array(select id from held where is_pending))
+    returning
+        id, queue_name, attempt, max_attempts, losses, original_attempt_id, waiter
+),
+asked as (
+    update m25.job
+    set cancel_requested_at = now(), cancelled_by = %(by)s::text, cancel_reason = %(reason)s::text
+    where id = any(array(select id from held where not is_pending))
+    returning id, queue_name, attempt, max_attempts, losses
+)
+select
+    id::text, queue_name, attempt, max_attempts, losses, true as is_cancelled,
+    case
+        when waiter is not null and %(notifies)s::boolean
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified
+from cancelled
+union all
+select
+    id::text, queue_name, attempt, max_attempts, losses, false,
+    case
+        when %(notifies)s::boolean
+        then pg_notify(
+            (select channel from m25.queue where queue.name = asked.queue_name), id::text
+        )::text
+    end
+from asked
+union all
+select id::text, null, null, null, null, null, null
+from wanted
+where id not in (select id from held);
 
 -- change
 --
@@ -555,6 +662,25 @@ where ended_at is null
     )
 returning id::text;
 
+-- end_transactions
+--
+-- End the sessions that have a handler's transaction open, by the `application_name` that each has
+-- set for it: those of claims whose owners are dead, as the caller knows. What they have written is
+-- rolled back, and the rows that they have locked are free. A session that has just begun another
+-- transaction has another name; should it do so in this very moment, it is ended in that one, which is
+-- rolled back too.
+-- Safe under concurrency: a session ends once, and its worker can commit nothing of that claim any
+-- more, whoever ends the attempt.
+select
+    activity.application_name,
+    case
+        when pg_has_role(activity.usesysid, 'member') then pg_terminate_backend(activity.pid)
+        else false
+    end as is_ended
+from pg_catalog.pg_stat_activity as activity
+where activity.application_name = any(%(name)s::text[])
+    and activity.datname = current_database();
+
 -- enqueue
 --
 -- Insert new jobs.
@@ -917,7 +1043,8 @@ select
             'NaN'
         ),
         0
-    )::float8 as length
+    )::float8 as length,
+    case when job.has_children then coalesce(job.original_attempt_id, job.id)::text end as children_of
 from queue
 join m25.job on job.queue_name = queue.name
 where job.queue_name = any(%(queue_name)s::text[])
@@ -1059,7 +1186,9 @@ where id = any(%(id)s::uuid[]);
 -- held by their claims, each with whether somebody has asked for its cancel.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
--- lease never outlasts `reserved_timeout`, however long its executor goes on initialising.
+-- lease never outlasts `reserved_timeout`, however long its executor goes on initialising. A lease
+-- begins when its row is locked, and not with the transaction: of two heartbeats of one claim, one may
+-- have been sent long before the other and be written after it, and must not make the lease shorter.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -1080,9 +1209,9 @@ set
     lease_expires_at = case
         when status = 'reserved'
         then least(
-            now() + %(lease)s::interval, reserved_at + %(reserved_timeout)s::interval
+            clock_timestamp() + %(lease)s::interval, reserved_at + %(reserved_timeout)s::interval
         )
-        else now() + %(lease)s::interval
+        else clock_timestamp() + %(lease)s::interval
     end
 where id = any(array(select id from held))
 returning id::text, cancel_requested_at is not null as to_cancel;
@@ -1391,7 +1520,8 @@ from cancelled;
 --
 -- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
 -- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
--- somebody else has locked is left to its lease. They are found first, without an order, since a walk
+-- somebody else has locked is left to its lease; so is one that is to be cancelled and has started
+-- others: whoever sweeps it cancels these, too. They are found first, without an order, since a walk
 -- in id order would be over the whole table. What somebody wants cancelled is cancelled.
 with taken as materialized (
     select id
@@ -1409,6 +1539,8 @@ held as materialized (
         and finished_at is null
         and cancelled_at is null
         and claim_token = any(%(claim_token)s::uuid[])
+
+        and (cancel_requested_at is null or has_children is not true)
     order by id
     for no key update skip locked
 ),
@@ -1747,7 +1879,8 @@ left join next_attempt on next_attempt.previous_attempt_id = settled.id;
 -- Start reserved jobs, once their executors have initialised: they are executing from now on.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting, and
 -- only a row that still carries the claim's token and is still live is written. A repeat after a lost
--- answer finds the row executing under the same token, and returns it again unchanged.
+-- answer finds the row executing under the same token, and returns it again unchanged. The lease
+-- begins when the row is locked, as in heartbeat.sql.
 with wanted as (
     select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
 ),
@@ -1774,7 +1907,7 @@ started as (
         ),
         -- What has failed since then fails in a row anew.
         setup_failures = null,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = clock_timestamp() + %(lease)s::interval
     where id = any(array(select id from held))
     returning id, started_at, deadline
 )
@@ -1783,6 +1916,94 @@ select
     extract(epoch from started_at)::text as started_at,
     extract(epoch from deadline)::text as deadline
 from started;
+
+-- start_children
+--
+-- Insert jobs that executing jobs start and wait for, each under its parent's claim.
+-- Safe under concurrency: the parent's row is locked while its children are inserted. Whoever cancels
+-- a tree, or ends the parent, locks that row, too: so it either comes later, and its next statement
+-- sees these children; or it came first, and they are not inserted. A parent that somebody else has
+-- locked keeps no other waiting. As in enqueue.sql, a row whose id or key exists is skipped: the ids
+-- are made from the parent's, so a repeat finds what it has inserted.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+),
+wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[],
+        %(parent_attempt_id)s::uuid[],
+        %(parent_token)s::uuid[]
+    ) as w (
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
+        parent_attempt_id,
+        parent_token
+    )
+),
+parent as (
+    select distinct parent_attempt_id, parent_token
+    from wanted
+),
+held as materialized (
+    select job.id, parent.parent_token
+    from m25.job
+    join parent
+        on parent.parent_attempt_id = job.id
+        and parent.parent_token = job.claim_token
+    where job.id = any(%(parent_attempt_id)s::uuid[])
+        and job.status = 'executing'
+        and job.cancel_requested_at is null
+    order by job.id
+    for no key update of job skip locked
+),
+noted as (
+    update m25.job
+    set has_children = true
+    where id = any(array(select id from held))
+        and has_children is not true
+    returning id
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+    select
+        1,
+        wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
+        wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
+        wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
+        wanted.parent_id
+    from bounded, wanted
+    join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
+    order by wanted.unique_key, wanted.id
+    on conflict do nothing
+    returning id, created_at
+)
+select
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified,
+    (select count(*) from noted) as noted
+from inserted;
 
 -- survey
 --
@@ -1857,6 +2078,8 @@ group by level.queue_name;
 --   any of these whose cancel somebody has asked for           -> cancelled
 -- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
 -- for its end, that is notified.
+-- Where a chain ends whose job has started others, the caller cancels these in the same transaction. So
+-- a row is left alone that has started some since the caller saw it.
 -- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
 -- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
 -- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
@@ -1870,8 +2093,11 @@ with queue as (
 suspect as (
     select *
     from unnest(
-        %(id)s::uuid[], %(claim_token)s::uuid[], %(lease_expires_at)s::text[]
-    ) as s (id, claim_token, lease_expires_at)
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(lease_expires_at)s::text[],
+        %(has_children)s::boolean[]
+    ) as s (id, claim_token, lease_expires_at, has_children)
 ),
 dead as materialized (
     select
@@ -1885,6 +2111,8 @@ dead as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
         and job.claim_token is not distinct from suspect.claim_token
+
+        and coalesce(job.has_children, false) = suspect.has_children
         and case
             when job.claim_token is not null
             then extract(epoch from job.lease_expires_at)::text

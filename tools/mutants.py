@@ -195,6 +195,41 @@ MUTANTS = (
         ("tests/worker/test_cancelling.py",),
     ),
     Mutant(
+        15,
+        "others take an exclusive job once its worker's sessions are gone",
+        (Rule("no lease is cut short", "token = self._runtime.new_token()"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "a lease is counted from its confirmation",
+        (
+            Rule(
+                "a lease is counted from the sending",
+                "self._scope.deadline = self._end(trio.current_time())",
+            ),
+        ),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "an exclusive handler begins although its lease is over",
+        (Rule("a handler does not begin late", "if False:"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "an exclusive attempt is ended before its handler",
+        (Rule("an exclusive attempt ends with its handler", "pass"),),
+        ("tests/worker/test_exclusive.py",),
+    ),
+    Mutant(
+        15,
+        "a heartbeat that was sent long ago makes a lease shorter",
+        (Rule("a lease begins when it is written", "else now() + %(lease)s::interval"),),
+        ("tests/store/test_store_claim.py",),
+    ),
+    Mutant(
         4,
         "what is to be cancelled is retried",
         (Rule("what is to be cancelled ends"),),
@@ -608,9 +643,109 @@ MUTANTS = (
     ),
     Mutant(
         15,
+        "a step is asked for while its claim is in doubt",
+        (Rule("a claim in doubt keeps no step"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a step is the same whatever it is given",
+        (Rule("a step is the same only if its input is", "if False:"),),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a cancelled handler loses what its step has done",
+        (
+            Rule(
+                "what was done is kept, although its handler is cancelled",
+                "answer = await self._keep(new)",
+            ),
+        ),
+        ("tests/worker/test_steps.py",),
+    ),
+    Mutant(
+        15,
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "a tree's cancel waits for the locks of strangers",
+        (Rule("a tree's cancel waits for no lock", "for no key update"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a job ends although something below it goes on",
+        (Rule("a job does not end before what it has started", "pass"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a tree's cancel is asked for again and again",
+        (Rule("a tree's cancel is done once"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a cancel reaches one floor",
+        (Rule("a cancel goes down the tree", "and false"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a worker that lost its claim starts jobs",
+        (Rule("a child is started by its parent's own claim"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "what is to be cancelled goes on starting jobs",
+        (Rule("what is to be cancelled starts no more children"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a parent is not known as one",
+        (Rule("a parent is known as one", "where false"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a pending job is cancelled without what it has started",
+        (Rule("what has started others is cancelled with these"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a lost claim ends the top of a tree alone",
+        (Rule("a tree is not ended by its top alone"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a job that became a parent is swept as another",
+        (Rule("a job is swept as the parent that it is"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a cancel goes down a tree once",
+        (
+            Rule(
+                "a tree's cancel is repeated until nothing is left",
+                "return Descendants(tuple(reached))",
+            ),
+        ),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        15,
+        "a job ends in another transaction than what it has started",
+        (Rule("a tree ends with its top", "return await self._run(steps, pooled)"),),
+        ("tests/store/test_store_trees.py",),
     ),
 )
 

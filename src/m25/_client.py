@@ -637,6 +637,7 @@ async def open_on(
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)
             nursery.start_soon(m._enqueuer.run)
             nursery.start_soon(m._waiters.run)
+            nursery.start_soon(runtime.step_batches.run)
             nursery.start_soon(m._remind_to_start)
             try:
                 yield m

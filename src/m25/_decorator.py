@@ -34,6 +34,7 @@ class QueueOptions(TypedDict, total=False):
     setup: Setup[Any] | None
     lifespan: Lifespan | None
     runs: Runs
+    exclusive: bool
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]
     output_to_json: Callable[[Any], Any]

@@ -305,6 +305,57 @@ class JobUnresponsive(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class JobLeaseOver(AttemptFailed):
+    """A handler of an exclusive queue was cancelled: its lease could not be renewed in time.
+
+    The database was away, or the link to it was cut, or Trio's loop stood still, or somebody had
+    the job's row locked. Another worker may start the job once the lease is over. The attempt
+    counts as lost, and is followed by another up to `allowed_losses` times. A longer lease
+    (`heartbeat_interval`, `allowed_heartbeat_misses`) outlasts longer outages.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler was cancelled, as no heartbeat was confirmed for %(seconds).3f s: {_FAILED}"
+
+    #: How long a handler of its queue may run without a confirmed heartbeat.
+    seconds: float
+    #: What the handler raised while it was being cancelled, if it did.
+    error: BaseException | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class LeaseOutrun(JobEvent):
+    """A handler of an exclusive queue goes on, and its lease is over: another may have its job.
+
+    It was cancelled a quarter of the lease ago. It shields itself from cancellation, or catches it,
+    or its clean-up takes longer than that. What it still leaves is written only if nobody else has
+    the job. Let it pass on `trio.Cancelled`, or give the queue a longer lease.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = f"handler goes on although its lease is over: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
+class HandlerHeldUp(JobEvent):
+    """A handler of an exclusive queue goes on past its deadline: its job waits for it.
+
+    In other queues the attempt is failed without waiting for its handler, as `HandlerOverran` says.
+    Here the next attempt would run beside it: so this one stays executing until it ends, and has
+    timed out then. Let it pass on `trio.Cancelled`.
+    """
+
+    level = logging.WARNING
+    logger = "m25.manager"
+    message = f"handler of an exclusive queue goes on past %(timeout).3f s: {_JOB}"
+
+    #: How long it was given, in seconds.
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
 class JobInterrupted(AttemptFailed):
     """Ctrl-C came out of a handler, and ends the program: the attempt is lost with its process.
 

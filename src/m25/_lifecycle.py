@@ -113,7 +113,7 @@ def _to(*statuses: JobStatus) -> frozenset[JobStatus]:
 
 
 #: By the name of its statement in `_store/sql`. A verb that keeps the status renews the lease, but
-#: for `change`, `request_cancel` and `report`.
+#: for `change`, `request_cancel`, `cancel_descendants` and `report`.
 VERBS: Final[Mapping[str, Verb]] = {
     "claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING)},
@@ -131,6 +131,15 @@ VERBS: Final[Mapping[str, Verb]] = {
     "change": Verb({JobStatus.PENDING: _to(JobStatus.PENDING)}, token=Token.NONE),
     "request_cancel": Verb(
         {
+            JobStatus.RESERVED: _to(JobStatus.RESERVED),
+            JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
+        },
+        token=Token.NONE,
+    ),
+    "cancel_descendants": Verb(
+        {
+            JobStatus.PENDING: _to(JobStatus.CANCELLED),
+            # Asked for.
             JobStatus.RESERVED: _to(JobStatus.RESERVED),
             JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
         },

@@ -36,6 +36,8 @@ from ._queue_checks import (
     check_context,
     check_duration,
     check_errors,
+    check_exclusive,
+    check_flag,
     check_handler,
     check_name,
     check_options,
@@ -303,6 +305,9 @@ class Queue(Generic[Input, Output_co, Error]):
     #: Where the handler runs: in Trio, as an `async def` does; or, as a plain `def`, in a thread,
     #: which nothing can end, or in a process of its own, which is killed at the job's deadline.
     runs: Runs = attrs.field(default="trio", kw_only=True, validator=_check(check_runs))
+    #: Whether two handlers of one job never run at once, in whatever process: a worker that cannot
+    #: renew the job's lease cancels its handler before anyone else may start the job.
+    exclusive: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
     #: Turns an input into what `json.dumps` takes. With `input_decoder` it replaces the codec that
     #: is otherwise made from the handler's annotations. So do the pairs for output and error.
     input_to_json: Callable[[Input], Any] | None = attrs.field(
@@ -351,6 +356,8 @@ class Queue(Generic[Input, Output_co, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            if self.exclusive:
+                check_exclusive(self)
             if cycle := failure_cycle([self]):
                 raise InvalidQueue(f"on_failure leads in a circle: {' → '.join(map(repr, cycle))}")
             arguments = _arguments(self)

@@ -55,6 +55,39 @@ def check_whole(low: int, high: int) -> Callable[[str, object], None]:
     return check
 
 
+def check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidQueue(f"{name} must be True or False, not {value!r:.80}")
+
+
+#: A handler that is cancelled for its lease has a quarter of that to end: with less than this, in
+#: seconds, the pauses that every process makes would be longer.
+_SHORTEST_EXCLUSIVE_LEASE: Final = 1.0
+#: With fewer, one heartbeat that is late would cancel every handler.
+_FEWEST_EXCLUSIVE_MISSES: Final = 2
+
+
+def check_exclusive(queue: Queue[Any, Any, Any]) -> None:
+    """Check that an exclusive queue can be one."""
+    if queue.runs == "thread":
+        raise InvalidQueue(
+            'exclusive=True cannot be had with runs="thread": nothing ends a thread, and the worker'
+            ' must end a handler whose lease it cannot renew; runs="process" can be killed'
+        )
+    if queue.allowed_heartbeat_misses < _FEWEST_EXCLUSIVE_MISSES:
+        raise InvalidQueue(
+            f"allowed_heartbeat_misses must be at least {_FEWEST_EXCLUSIVE_MISSES} with"
+            " exclusive=True: a handler is cancelled after three quarters of its lease, and until"
+            " then a heartbeat must have time to be tried again"
+        )
+    if queue.lease.total_seconds() < _SHORTEST_EXCLUSIVE_LEASE:
+        raise InvalidQueue(
+            "heartbeat_interval × (allowed_heartbeat_misses + 1) must be at least"
+            f" {_SHORTEST_EXCLUSIVE_LEASE:g} s with exclusive=True: a quarter of it is all the time"
+            " that a handler has to end once it is cancelled"
+        )
+
+
 def check_options(name: object, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse options that there are not.
 

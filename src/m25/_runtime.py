@@ -16,6 +16,8 @@ from ._hints import Hints
 from ._ids import IdSource
 from ._loop_watch import LoopWatch
 from ._setup_failures import SetupFailures
+from ._step_batches import StepBatches
+from ._step_types import StepFunctions
 from ._store.protocol import Store
 
 #: How many characters the first half of a UUID has, as text.
@@ -35,6 +37,12 @@ class Runtime:
     #: The id of this client as a worker: see `new_token`.
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)
+    #: What functions of steps take and return; those in a transaction are given its connection.
+    step_functions: StepFunctions = attrs.field(factory=StepFunctions, init=False)
+    transact_functions: StepFunctions = attrs.field(factory=lambda: StepFunctions(1), init=False)
+    step_batches: StepBatches = attrs.field(
+        init=False, default=attrs.Factory(lambda self: StepBatches(self.store), takes_self=True)
+    )
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
     )
@@ -42,10 +50,13 @@ class Runtime:
         init=False, default=attrs.Factory(lambda self: LoopWatch(self.events), takes_self=True)
     )
 
-    def new_token(self) -> str:
+    def new_token(self, *, named: bool = True) -> str:
         """A token for a claim: its first half is that of the worker's id, so that others know whose
-        it is; its second is random.
+        it is; its second is random. One that is not `named` is all random: others cannot take the
+        claim for given up when the worker's sessions are gone.
         """
+        if not named:
+            return str(uuid4())
         digits = os.urandom(8).hex()
         return f"{self.worker_id[:_PREFIX]}-{digits[:4]}-{digits[4:]}"
 

@@ -49,10 +49,12 @@ from ._errors import (
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._result_errors import JobCancelled, JobFailed
+from ._step_errors import ClaimLost, StepChanged
 
 __all__ = [
     "AlreadyStarted",
     "AroundSwallowed",
+    "ClaimLost",
     "ClientClosed",
     "CutShort",
     "DatabaseError",
@@ -96,6 +98,7 @@ __all__ = [
     "SetupTooSlow",
     "SetupUnusable",
     "Snooze",
+    "StepChanged",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

@@ -179,6 +179,9 @@ async def _run(
         assert isinstance(started, Started), "nobody else knows this store"
         return started
 
+    async def claimed(_: ClaimedJob) -> None:
+        await trio.lowlevel.checkpoint()
+
     noted: dict[ClaimedJob, ProgressNotes] = {}
     executor = Executor(
         queue=queue,
@@ -189,6 +192,7 @@ async def _run(
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         noted=noted.__setitem__,
+        claimed=claimed,
         started=at_once,
         emits_all=True,
     )

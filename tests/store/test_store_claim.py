@@ -19,7 +19,10 @@ from _world import (
     token,
 )
 
+from m25 import pg
 from m25._store.protocol import ClaimedJob, JobRow
+from m25._store.statements import load_statements
+from m25._store.steps import Calls
 
 
 async def test_two_claimers_never_get_the_same_job(world: WithVerbs) -> None:
@@ -204,6 +207,28 @@ async def test_a_heartbeat_is_recorded_and_renews_the_lease(world: WithVerbs) ->
     assert float(row.latest_heartbeat_at) - float(row.started_at) == pytest.approx(250, abs=5)
 
 
+async def test_a_heartbeat_that_was_sent_before_another_makes_no_lease_shorter(
+    database: PostgresWorld,
+) -> None:
+    """Its transaction may begin long before it comes to write, where a link stalls in between."""
+    await database.put(job())
+    claim = await database.claim_one()
+    async with (
+        pg.Pool(database.pool.conninfo, kwargs={"autocommit": True}) as stalled,
+        stalled.connection() as connection,
+        connection.transaction(),
+    ):
+        await connection.execute("select now()")
+        await trio.sleep(0.05)
+        assert await database.heartbeat(claim) == {claim.id}
+        read = "select lease_expires_at from m25.job"
+        ((before,),) = await database.execute(read)
+        statement = next(Calls("m25").heartbeat([claim], LEASE, RESERVED_TIMEOUT))
+        await connection.execute(load_statements("m25")["heartbeat"], statement.parameters)
+    ((after,),) = await database.execute(read)
+    assert after > before
+
+
 async def test_a_heartbeat_says_which_jobs_are_still_held(world: WithVerbs) -> None:
     await world.put(*(job() for _ in range(5)))
     held, settled, released, taken, reserved = await world.claim(start=False)
@@ -311,6 +336,7 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
                     "queue_name": "q",
                     "by": None,
                     "reason": None,
+                    "with_children": False,
                     "lock_wait": None,
                     "notifies": True,
                 },

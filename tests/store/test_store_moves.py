@@ -105,6 +105,9 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, claim, name: world.store.change(claim.id, name, Change(True, SOONER, None))
     ],
     "request_cancel": [lambda world, claim, name: world.store.request_cancel(claim.id, name)],
+    "cancel_descendants": [
+        lambda world, claim, _: world.store.cancel_descendants([], [claim.id]),
+    ],
     "report": [lambda world, claim, _: world.store.report([claim], ['{"done": 1}'])],
     "start": [lambda world, claim, _: world.start(claim)],
     "heartbeat": [lambda world, claim, _: world.heartbeat(claim)],
@@ -121,6 +124,7 @@ VERBS: Mapping[str, list[Act]] = {
 
 #: Of the verbs that keep the status, what they write.
 WRITTEN = {
+    "cancel_descendants": "cancel_requested_at",
     "change": "scheduled_at",
     "heartbeat": "latest_heartbeat_at",
     "request_cancel": "cancel_requested_at",
@@ -171,7 +175,14 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
                     await act(world, claim._replace(token=token()), queue_name)
                     assert await world.row(claim.id) == row, (verb, before)
                     assert await world.successor(claim.id) is None
-    assert tried == set(lifecycle.VERBS) - {"claim", "cancel", "change", "request_cancel", "sweep"}
+    assert tried == set(lifecycle.VERBS) - {
+        "claim",
+        "cancel",
+        "change",
+        "request_cancel",
+        "cancel_descendants",
+        "sweep",
+    }
 
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:

@@ -258,13 +258,10 @@ class Enqueuer:
 
     def _leave_hints(self, jobs: Sequence[NewJob]) -> None:
         """Tell this process's own workers, who need not wait for a notification."""
-        hints = self._runtime.hints
         for name in {job.queue_name for job in jobs}:
-            hints.work(name)
-        for job in jobs:
-            if job.scheduled_at is not None:
-                hints.survey.set()
-                break
+            self._runtime.hints.work(name)
+        if [job for job in jobs if job.scheduled_at is not None]:
+            self._runtime.hints.survey.set()
 
     async def _enqueue_batch(
         self, requests: Sequence[_Request]

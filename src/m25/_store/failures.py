@@ -85,6 +85,11 @@ class StatementFailed(Exception):
         return sqlstate[:2] == "40"
 
     @property
+    def is_outage(self) -> bool:
+        """Whether it is to be tried again, as it is: not where the transaction met another one."""
+        return self.kind is FailureKind.DATABASE and not self.is_transactions
+
+    @property
     def is_about_notifying(self) -> bool:
         """Whether the row could have been written, and its workers could not be notified."""
         cause = self.__cause__
@@ -116,7 +121,16 @@ class RowRefused(StatementFailed):
 #: Statements, and calls, that write values which users gave. Where another statement is refused for
 #: a value, no row of its caller's can be the reason.
 _WRITES_VALUES: Final = frozenset(
-    {"enqueue", "enqueue_one", "enqueue_all", "keep_steps", "report", "settle"}
+    {
+        "commit",
+        "enqueue",
+        "enqueue_one",
+        "enqueue_all",
+        "keep_steps",
+        "report",
+        "settle",
+        "start_children",
+    }
 )
 
 _ROW: Final = FailureKind.ROW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -33,6 +34,7 @@ from .protocol import (
     CancelRequest,
     Change,
     ClaimedJob,
+    Descendants,
     Due,
     Enqueued,
     Exists,
@@ -41,10 +43,12 @@ from .protocol import (
     JobRow,
     Kept,
     Locked,
+    NewChild,
     NewJob,
     NewStep,
     Outcome,
     Position,
+    Refused,
     Release,
     Started,
     StepRow,
@@ -52,6 +56,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
@@ -60,8 +65,12 @@ from .protocol import (
 )
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
+from .transactions import open_transaction, session_name
+from .tree_steps import TreeCalls, TreeLocked, in_silence
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 #: How many connections claims, outcomes, surveys and sweeps have to themselves while queues run.
 #: Heartbeats have one more.
@@ -104,12 +113,18 @@ class PostgresStore(Store):
     connections of its own while queues run, and heartbeats have one that not even claims can take.
     """
 
-    def __init__(self, pool: pg.Pool[Any], schema: str) -> None:
+    def __init__(
+        self, pool: pg.Pool[Any], schema: str, *, transactional_connections: int = 10
+    ) -> None:
         self._pool = pool
         #: Of the calls of workers, and of heartbeats among these.
         self._work_pool = self._heartbeat_pool = pool
+        #: Of the transactions of handlers.
+        self._transaction_pool = pool
+        self._transactional_connections = transactional_connections
         self._schema = schema
         self._calls = Calls(schema)
+        self._trees = TreeCalls(self._calls)
         self._sql = load_statements(schema)
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
@@ -119,17 +134,24 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[None]:
-        async with self._own(_WORK_CONNECTIONS) as work, self._own(1) as heartbeats:
+        async with (
+            self._own(_WORK_CONNECTIONS) as work,
+            self._own(1) as heartbeats,
+            # It opens none before a handler needs one.
+            self._own(self._transactional_connections, least=0) as transactions,
+        ):
             # rule: lease work shares no connection with users
             self._work_pool, self._heartbeat_pool = work, heartbeats
+            self._transaction_pool = transactions
             try:
                 yield
             finally:
                 self._work_pool = self._heartbeat_pool = self._pool
+                self._transaction_pool = self._pool
 
-    def _own(self, size: int) -> pg.Pool:
+    def _own(self, size: int, *, least: int = 1) -> pg.Pool:
         return pool_beside(
-            self._pool, min_size=1, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
+            self._pool, min_size=least, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
         )
 
     # The driver
@@ -232,6 +254,46 @@ class PostgresStore(Store):
         await cursor.execute(sql, parameters, prepare=prepare)
         return await cursor.fetchall()
 
+    async def _run_on_trees(
+        self, call: Callable[[Sequence[Item]], Steps[Answer]], items: Sequence[Item]
+    ) -> tuple[list[Answer], list[Item]]:
+        """Run steps about jobs that have started others, in one transaction; where a row below one
+        of them is locked, in one for each.
+
+        Return the answers, and the items of the trees that are locked.
+        """
+        try:
+            return [await self._run_atomically(lambda: call(items), self._work_pool)], []
+        except TreeLocked:
+            if len(items) == 1:
+                return [], list(items)
+        answers: list[Answer] = []
+        locked: list[Item] = []
+        for each in items:
+            some_answers, some_locked = await self._run_on_trees(call, [each])
+            answers += some_answers
+            locked += some_locked
+        return answers, locked
+
+    async def _run_atomically(self, make_steps: Callable[[], Steps[T]], pool: pg.Pool) -> T:
+        try:
+            return await self._try_atomically(make_steps(), pool)
+        except StatementFailed as failure:
+            if not failure.is_about_notifying:
+                raise
+        return await self._try_atomically(in_silence(make_steps()), pool)
+
+    async def _try_atomically(self, steps: Steps[T], pool: pg.Pool) -> T:
+        with Sorting("tree") as sorting:
+            async with pool.connection() as pooled:
+                try:
+                    # rule: a tree ends with its top
+                    async with pooled.transaction():
+                        return await self._run(steps, pooled)
+                except Exception as error:
+                    await _close_if_spoilt(pooled, error, sorting)
+                    raise
+
     # The calls
 
     async def check_version(self) -> None:
@@ -313,6 +375,27 @@ class PostgresStore(Store):
                 # Once is enough: they are notified at the commit.
                 notify = ()
 
+    async def start_children(
+        self,
+        children: Sequence[NewChild],
+        notify: Sequence[str],
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[Enqueued | Exists | Held | Locked | Refused]:
+        return await self._run(self._trees.start_children(children, notify, lock_wait))
+
+    async def cancel_descendants(
+        self,
+        parents: Sequence[str],
+        ids: Sequence[str] = (),
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Descendants:
+        steps = self._trees.cancel_descendants(parents, ids, by, reason)
+        return await self._run(steps, connection, pool=self._work_pool)
+
     async def get(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
     ) -> dict[str, JobRow]:
@@ -326,9 +409,15 @@ class PostgresStore(Store):
         *,
         by: str | None = None,
         reason: str | None = None,
+        with_children: bool = False,
         lock_wait: timedelta | None = None,
     ) -> JobRow | None:
-        steps = self._calls.cancel(id, queue_name, by, reason, lock_wait)
+        if with_children and connection is None:
+            make_steps = partial(self._trees.cancel, id, queue_name, by, reason, lock_wait)
+            return await self._run_atomically(make_steps, self._pool)
+        steps = self._calls.cancel(
+            id, queue_name, by, reason, lock_wait, with_children=with_children
+        )
         return await self._run(steps, connection)
 
     async def change(
@@ -411,7 +500,17 @@ class PostgresStore(Store):
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
-        return await self._run(self._calls.settle(outcomes, allowed_losses), pool=self._work_pool)
+        parents = [one for one in outcomes if one.children_of is not None]
+        if not parents:
+            steps = self._calls.settle(outcomes, allowed_losses)
+            return await self._run(steps, pool=self._work_pool)
+        answers, locked = await self._run_on_trees(
+            lambda some: self._trees.settle(some, allowed_losses), parents
+        )
+        answers.append({one.id: WriteResult.LOCKED for one in locked})
+        if others := [one for one in outcomes if one.children_of is None]:
+            answers.append(await self.settle(others, allowed_losses))
+        return {id: result for answer in answers for id, result in answer.items()}
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         return await self._run(self._calls.report(claims, progress), pool=self._work_pool)
@@ -419,19 +518,55 @@ class PostgresStore(Store):
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         return await self._run(self._calls.find_steps(job_ids), pool=self._work_pool)
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: pg.AsyncConnection[Any] | None = None
-    ) -> list[Kept | Locked | Fenced]:
-        return await self._run(self._calls.keep_steps(steps), connection, pool=self._work_pool)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
+        return await self._run(self._calls.keep_steps(steps), pool=self._work_pool)
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:
+        with Sorting("transaction") as sorting:
+            # Those who wait for a connection are served in order, however long that takes.
+            async with self._transaction_pool.connection(math.inf) as connection:
+                with sorting.theirs():
+                    async with open_transaction(
+                        connection, claim, self._calls, self._run
+                    ) as transaction:
+                        yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
+        names = {
+            suspect.id: session_name(ClaimedJob(suspect.id, suspect.token))
+            for suspect in suspects
+            if suspect.token is not None
+        }
+        return await self._run(self._calls.end_transactions(names), pool=self._work_pool)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
-        return await self._run(self._calls.release(releases, notify), pool=self._work_pool)
+        parents = [one for one in releases if one.children_of is not None]
+        if not parents:
+            return await self._run(self._calls.release(releases, notify), pool=self._work_pool)
+        answers, locked = await self._run_on_trees(
+            lambda some: self._trees.release(some, notify), parents
+        )
+        answers.append(Written(frozenset(), {one.id for one in locked}))
+        if others := [one for one in releases if one.children_of is None]:
+            answers.append(await self.release(others, notify))
+        return Written(
+            frozenset[str]().union(*(answer.ids for answer in answers)),
+            frozenset[str]().union(*(answer.locked for answer in answers)),
+            frozenset[str]().union(*(answer.to_cancel for answer in answers)),
+        )
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         return await self._run(self._calls.find_suspects(queues, limit), pool=self._work_pool)
 
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
-        return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
+        parents = [one for one in suspects if one.children_of is not None]
+        if not parents:
+            return await self._run(self._calls.sweep(queues, suspects), pool=self._work_pool)
+        answers, _ = await self._run_on_trees(lambda some: self._trees.sweep(queues, some), parents)
+        if others := [one for one in suspects if one.children_of is None]:
+            answers.append(await self.sweep(queues, others))
+        return [swept for answer in answers for swept in answer]
 
     async def announce(self, worker: Worker) -> None:
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.

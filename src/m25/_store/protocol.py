@@ -66,6 +66,19 @@ class Held:
     id: str
 
 
+@attrs.frozen
+class Refused:
+    """The claim of a job's parent is lost, or its cancel asked for; nothing was inserted."""
+
+
+class NewChild(NamedTuple):
+    """A job to be inserted that another one starts, and waits for."""
+
+    job: NewJob
+    #: The claim under which the other one is executing.
+    parent: ClaimedJob
+
+
 class Position(NamedTuple):
     """Where the latest claim in a priority ended: at the last row that it took."""
 
@@ -107,6 +120,9 @@ class Outcome(NamedTuple):
     next_attempt_id: str | None
     #: After how many seconds the next attempt may run, as text; `None` is as the row has it.
     retry_after: str | None = None
+    #: The id of the job's first attempt, if the job may have started others: where its chain ends,
+    #: they are cancelled with it.
+    children_of: str | None = None
 
 
 class Release(NamedTuple):
@@ -120,6 +136,8 @@ class Release(NamedTuple):
     setup_failed: bool = False
     #: Why it is cancelled, and not pending again; it also is where somebody has asked for that.
     cancel_reason: str | None = None
+    #: As for an `Outcome`.
+    children_of: str | None = None
 
 
 class Locked(NamedTuple):
@@ -199,6 +217,28 @@ class Change(NamedTuple):
     priority: int | None
 
 
+class Descendant(NamedTuple):
+    """A job that was cancelled, or asked for, since one above it was."""
+
+    id: str
+    queue_name: str
+    attempt: int
+    max_attempts: int
+    losses: int
+    #: Whether it was pending, and has ended.
+    is_cancelled: bool
+
+
+@attrs.frozen
+class Descendants:
+    """What a cancel down a tree has come to."""
+
+    #: Those that this call has reached.
+    reached: Sequence[Descendant] = ()
+    #: Whether there are others, whose rows somebody has locked for now: it is to be asked again.
+    is_unfinished: bool = False
+
+
 class CancelRequest(NamedTuple):
     """That somebody wants a job cancelled that is claimed."""
 
@@ -257,6 +297,8 @@ class Suspect(NamedTuple):
     is_abandoned: bool
     #: How long the lease was when it was given, in seconds: its owner's heartbeats come more often.
     length: float
+    #: As for an `Outcome`.
+    children_of: str | None = None
 
 
 @attrs.frozen
@@ -295,6 +337,11 @@ class Swept(NamedTuple):
     #: Whether it ended as cancelled, since somebody had asked for that.
     is_cancelled: bool = False
 
+    @property
+    def ends_chain(self) -> bool:
+        """Whether nothing follows: it was neither released nor is there a next attempt."""
+        return self.is_cancelled or (self.failure_reason is not None and not self.has_next_attempt)
+
 
 class CancelAsked(NamedTuple):
     """A hint that a job of a queue is to be cancelled, which some process has claimed."""
@@ -321,6 +368,32 @@ class Unserved(NamedTuple):
     seconds: float
     #: How many workers are live, and serve others.
     workers: int
+
+
+class Transaction(Protocol):
+    """A transaction for a handler: what it writes and what m25 writes of it are one commit."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        ...
+
+    async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
+        """Keep a step, as `Store.keep_steps` does: the attempt's row is locked from then on."""
+        ...
+
+    async def settle(self, outcome: Outcome, allowed_losses: int) -> WriteResult:
+        """End an attempt, as `Store.settle` does: its row is locked from then on."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit. A cancellation that comes once it was sent waits for the answer.
+
+        Raises:
+            UsageError: the handler has ended the transaction itself, or has caught an error of the
+                database's, after which there is nothing to commit.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -386,6 +459,37 @@ class Store(Protocol):
         """
         ...
 
+    async def start_children(
+        self,
+        children: Sequence[NewChild],
+        notify: Sequence[str],
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[Enqueued | Exists | Held | Locked | Refused]:
+        """Insert jobs that executing jobs start, and answer for each, in order.
+
+        What is to be cancelled starts nothing. Where a parent's row is locked, the answer is that.
+        All else is as in `enqueue`.
+        """
+        ...
+
+    async def cancel_descendants(
+        self,
+        parents: Sequence[str],
+        ids: Sequence[str] = (),
+        connection: Any = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Descendants:
+        """Cancel all that jobs have started, down to the last; and the jobs of `ids`, with all that
+        these have started. What is claimed is asked for.
+
+        Ids are those of first attempts. A job that has started others, and may start more, is
+        asked for before these, or has ended: else what it starts meanwhile is not reached.
+        """
+        ...
+
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         """Read jobs, by id; an unknown id is left out."""
         ...
@@ -398,11 +502,16 @@ class Store(Protocol):
         *,
         by: str | None = None,
         reason: str | None = None,
+        with_children: bool = False,
         lock_wait: timedelta | None = None,
     ) -> JobRow | None:
         """Cancel a job if it is pending, and return it; else `None`.
 
-        Locks are waited for, and a cancellation ends it, as in `enqueue`.
+        A job that has started others is left alone but `with_children`: these are cancelled in the
+        same transaction. In a `connection`'s, they are the caller's to cancel.
+
+        Locks are waited for, and a cancellation ends it, as in `enqueue`. One of a descendant is
+        not: the failure says that it `waits_for_lock`.
         """
         ...
 
@@ -510,7 +619,12 @@ class Store(Protocol):
     async def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
-        """End attempts, and insert the next where the retry rule says so, in one transaction."""
+        """End attempts, and insert the next where the retry rule says so, in one transaction.
+
+        Where that ends the chain of a job that has started others, all that is below it is
+        cancelled, or asked for, in the same transaction. While somebody has locked any of these
+        rows, the answer is that the job's own row is locked.
+        """
         ...
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
@@ -524,21 +638,34 @@ class Store(Protocol):
         """
         ...
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         """Keep what handlers have done, and answer for each, in order.
 
         A step that is there already stays as it is, and is answered as it is. No two of `steps` are
-        of one job, kind, name and key. With `connection`, it is part of that connection's
-        transaction: the attempt's row is locked from then on.
+        of one job, kind, name and key.
+        """
+        ...
+
+    def transaction(self, claim: ClaimedJob) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction in which a handler writes, for the attempt that has this claim.
+
+        One that is left without a commit is rolled back, in five seconds at most. What the block
+        raises passes as it is.
+        """
+        ...
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
+        """End the sessions that have transactions of these claims open, and so hold locks.
+
+        By the job's id, whether the role was allowed to; jobs without such a session are left out.
         """
         ...
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         """Release claimed jobs, their attempts not counted: they are pending again, or cancelled.
 
-        `notify` names the queues whose workers are told in the same commit.
+        `notify` names the queues whose workers are told in the same commit. With what is cancelled
+        goes all that is below it, as in `settle`.
         """
         ...
 
@@ -547,7 +674,11 @@ class Store(Protocol):
         ...
 
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
-        """End or release those suspects whose claims and leases are still as they were seen."""
+        """End or release those suspects whose claims and leases are still as they were seen.
+
+        Where that ends a chain, it ends what is below it, as in `settle`; a job of which a
+        descendant's row is locked is left for another time.
+        """
         ...
 
     async def announce(self, worker: Worker) -> None:

@@ -60,6 +60,7 @@ def _from_columns() -> dict[str, str]:
         ),
         "claimed_columns": _names((*CLAIMED, "run_at")),
         "given_columns": _names(GIVEN),
+        "given_columns_of_wanted": _names(f"wanted.{name}" for name in GIVEN),
         "wanted_columns": _names(f"wanted_{name}" for name in GIVEN),
         "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
         "given_differences": _lines(

@@ -76,10 +76,10 @@ Steps: TypeAlias = Generator[Statement, Rows, T]
 
 #: Whether those are notified whom it concerns. That is only a hint: a statement that fails by it is
 #: repeated without.
-_NOTIFIES: Final = {"notifies": "true"}
+NOTIFIES: Final = {"notifies": "true"}
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
-_TRIES: Final = 5
+TRIES: Final = 5
 
 
 def _boolean(value: bool | None) -> str | None:
@@ -121,7 +121,7 @@ _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one
 
 #: What `settle` writes, by the names in the table.
 _OUTCOME_COLUMNS: Final = tuple(
-    "claim_token" if name == "token" else name for name in Outcome._fields
+    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
 )
 
 
@@ -148,7 +148,8 @@ class Calls:
         digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
         return f"m25_{digest[:32]}"
 
-    def _channels(self, queue_names: Sequence[str]) -> str:
+    def channels(self, queue_names: Sequence[str]) -> str:
+        """The same of several, as an array."""
         return plain_array(map(self.channel, queue_names))
 
     def backend(self) -> Steps[Backend]:
@@ -167,7 +168,7 @@ class Calls:
         tries = 0
         while left:
             answered = len(answers)
-            first = left if len(left) == 1 else _without_repeats(left)
+            first = left if len(left) == 1 else without_repeats(left)
             rows = yield self._insert([*first.values()], notify, lock_wait)
             if len(rows) == len(jobs) == 1:
                 return [Enqueued(rows[0][1])]
@@ -180,22 +181,22 @@ class Calls:
                     answers[position] = Enqueued(created[job.id])
             left = {at: job for at, job in left.items() if at not in answers}
             if left:
-                answers.update((yield from self._find_taken(left)))
+                answers.update((yield from self.find_taken(left)))
                 left = {at: job for at, job in left.items() if at not in answers}
             tries = tries + 1 if len(answers) == answered else 0
-            if tries == _TRIES:
+            if tries == TRIES:
                 error = psycopg.OperationalError(
-                    f"{len(left)} jobs could not be inserted in {_TRIES} tries: their unique keys "
+                    f"{len(left)} jobs could not be inserted in {TRIES} tries: their unique keys "
                     "are taken and given up faster than they can be looked up"
                 )
                 raise sort_error("enqueue", error)
         return [answers[position] for position in range(len(jobs))]
 
-    def _find_taken(self, jobs: Mapping[int, NewJob]) -> Steps[dict[int, Exists | Held]]:
+    def find_taken(self, jobs: Mapping[int, NewJob]) -> Steps[dict[int, Exists | Held]]:
         """Of jobs that were not inserted, those whose id is there, or whose key is held."""
         taken: dict[int, Exists | Held] = {}
         positions = list(jobs)
-        rows = yield Statement("find_existing", _arrays(list(jobs.values())))
+        rows = yield Statement("find_existing", given_arrays(list(jobs.values())))
         for number, differs, *row in rows:
             taken[positions[number - 1]] = Exists(JobRow._make(row), tuple(differs))
         keys = {
@@ -222,11 +223,11 @@ class Calls:
                 if (value := parameters[name]) is not None:
                     parameters[name] = write(value)
             parameters["channel"] = self.channel(notify[0]) if notify else None
-            parameters["lock_wait"] = _milliseconds(lock_wait)
+            parameters["lock_wait"] = milliseconds(lock_wait)
             return Statement("enqueue_one", parameters, is_awaited=True)
-        parameters = _arrays(jobs)
-        parameters["channels"] = self._channels(notify)
-        parameters["lock_wait"] = _milliseconds(lock_wait)
+        parameters = given_arrays(jobs)
+        parameters["channels"] = self.channels(notify)
+        parameters["lock_wait"] = milliseconds(lock_wait)
         return Statement("enqueue", parameters, is_awaited=True)
 
     def get(self, ids: Sequence[str]) -> Steps[dict[str, JobRow]]:
@@ -262,15 +263,18 @@ class Calls:
         by: str | None = None,
         reason: str | None = None,
         lock_wait: timedelta | None = None,
+        *,
+        with_children: bool = False,
     ) -> Steps[JobRow | None]:
         parameters = {
             "id": id,
             "queue_name": queue_name,
             "by": by,
             "reason": reason,
-            "lock_wait": _milliseconds(lock_wait),
+            "with_children": _boolean(with_children),
+            "lock_wait": milliseconds(lock_wait),
         }
-        rows = yield Statement("cancel", {**parameters, **_NOTIFIES}, is_awaited=True)
+        rows = yield Statement("cancel", {**parameters, **NOTIFIES}, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def change(
@@ -287,9 +291,9 @@ class Calls:
             "scheduled_at": timestamp(change.scheduled_at),
             "priority": None if change.priority is None else str(change.priority),
             "channel": self.channel(queue_name),
-            "lock_wait": _milliseconds(lock_wait),
+            "lock_wait": milliseconds(lock_wait),
         }
-        rows = yield Statement("change", {**parameters, **_NOTIFIES})
+        rows = yield Statement("change", {**parameters, **NOTIFIES})
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def request_cancel(
@@ -306,9 +310,9 @@ class Calls:
             "by": by,
             "reason": reason,
             "channel": self.channel(queue_name),
-            "lock_wait": _milliseconds(lock_wait),
+            "lock_wait": milliseconds(lock_wait),
         }
-        rows = yield Statement("request_cancel", {**parameters, **_NOTIFIES}, is_awaited=True)
+        rows = yield Statement("request_cancel", {**parameters, **NOTIFIES}, is_awaited=True)
         return JobRow._make(rows[0][:-1]) if rows else None
 
     def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> Steps[list[CancelRequest]]:
@@ -354,11 +358,11 @@ class Calls:
     def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[Written]:
         rows = yield Statement("confirm", {**_columns(claims), "lease": interval(lease)})
         ids = {id for (id,) in rows}
-        return Written(ids, (yield from _find_locked(claims, ids, or_pending=True)))
+        return Written(ids, (yield from find_locked(claims, ids, or_pending=True)))
 
     def release_claims(self, queue_name: str, tokens: Sequence[str]) -> Steps[list[str]]:
         parameters = {"queue_name": queue_name, "claim_token": plain_array(tokens)}
-        rows = yield Statement("release_claims", {**parameters, **_NOTIFIES})
+        rows = yield Statement("release_claims", {**parameters, **NOTIFIES})
         return [id for id, _ in rows]
 
     def start(
@@ -366,7 +370,7 @@ class Calls:
     ) -> Steps[list[Started | Locked]]:
         rows = yield Statement("start", {**_columns(claims), "lease": interval(lease)})
         answers: list[Started | Locked] = list(map(Started._make, rows))
-        locked = yield from _find_locked(claims, {started.id for started in answers})
+        locked = yield from find_locked(claims, {started.id for started in answers})
         return answers + [Locked(id) for id in locked]
 
     def heartbeat(
@@ -380,12 +384,12 @@ class Calls:
         rows = yield Statement("heartbeat", parameters)
         ids = {id for id, _ in rows}
         to_cancel = {id for id, is_to_cancel in rows if is_to_cancel}
-        return Written(ids, (yield from _find_locked(claims, ids)), to_cancel)
+        return Written(ids, (yield from find_locked(claims, ids)), to_cancel)
 
     def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Steps[Written]:
         rows = yield Statement("report", {**_columns(claims), "progress": array(progress)})
         ids = {id for (id,) in rows}
-        return Written(ids, (yield from _find_locked(claims, ids)))
+        return Written(ids, (yield from find_locked(claims, ids)))
 
     def settle(
         self, outcomes: Sequence[Outcome], allowed_losses: int
@@ -393,12 +397,13 @@ class Calls:
         if not outcomes:
             return {}
         columns = zip(*outcomes, strict=True)
-        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=True))
+        # The last of an outcome's fields is not written: `children_of`.
+        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
         written["retry_after"] = array(
             [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
         )
         rows = yield Statement(
-            "settle", {**written, **_NOTIFIES, "allowed_losses": str(allowed_losses)}
+            "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
         )
         results = {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
@@ -437,6 +442,12 @@ class Calls:
                 )
         return [answers[number] for number in range(1, len(steps) + 1)]
 
+    def end_transactions(self, names: Mapping[str, str]) -> Steps[dict[str, bool]]:
+        """End the sessions that have these names; by the name's key, whether that was allowed."""
+        rows = yield Statement("end_transactions", {"name": array(names.values())})
+        keys = {name: key for key, name in names.items()}
+        return {keys[name]: is_ended for name, is_ended in rows}
+
     def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Steps[Written]:
         claims = [ClaimedJob(release.id, release.token) for release in releases]
         parameters = {
@@ -444,12 +455,12 @@ class Calls:
             "delay": array(_interval(release.delay) for release in releases),
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
-            "channels": self._channels(notify),
+            "channels": self.channels(notify),
         }
-        rows = yield Statement("release", {**parameters, **_NOTIFIES})
+        rows = yield Statement("release", {**parameters, **NOTIFIES})
         ids = {id for id, _, _ in rows}
         cancelled = {id for id, is_cancelled, _ in rows if is_cancelled}
-        return Written(ids, (yield from _find_locked(claims, ids)), cancelled)
+        return Written(ids, (yield from find_locked(claims, ids)), cancelled)
 
     def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> Steps[list[Suspect]]:
         parameters = {
@@ -471,8 +482,11 @@ class Calls:
             "id": plain_array(suspect.id for suspect in suspects),
             "claim_token": array(suspect.token for suspect in suspects),
             "lease_expires_at": array(suspect.lease_expires_at for suspect in suspects),
+            "has_children": plain_array(
+                _boolean(suspect.children_of is not None) for suspect in suspects
+            ),
         }
-        rows = yield Statement("sweep", {**parameters, **_NOTIFIES})
+        rows = yield Statement("sweep", {**parameters, **NOTIFIES})
         return [Swept._make(row[:-2]) for row in rows]
 
     def announce(self, worker: Worker, listener_pid: int | None) -> Steps[None]:
@@ -508,10 +522,10 @@ class Calls:
         return [name for (name,) in rows]
 
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
-        yield Statement("notify", {"channels": self._channels(queue_names)})
+        yield Statement("notify", {"channels": self.channels(queue_names)})
 
 
-def _find_locked(
+def find_locked(
     claims: Sequence[ClaimedJob], written: AbstractSet[str], *, or_pending: bool = False
 ) -> Steps[set[str]]:
     """Of the claims whose rows were not written, the ids of those that somebody has locked."""
@@ -546,7 +560,7 @@ def _step_columns(steps: Sequence[NewStep]) -> dict[str, str]:
     }
 
 
-def _arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
+def given_arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
     """What is given of many jobs, column by column."""
     return {
         name: write.many(values if write.one is None else map(write.one, values))
@@ -554,7 +568,7 @@ def _arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
     }
 
 
-def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
+def without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
     """The jobs but for those that have an id or a key of one before them.
 
     What becomes of those depends on what became of the one before.
@@ -572,5 +586,5 @@ def _without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:
 
 
 @functools.lru_cache(16)
-def _milliseconds(lock_wait: timedelta | None) -> str | None:
+def milliseconds(lock_wait: timedelta | None) -> str | None:
     return None if lock_wait is None else str(max(1, lock_wait // timedelta(milliseconds=1)))

@@ -22,6 +22,7 @@ from .endings import Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
+from .lease import Lease
 from .ledger import Ledger, Owed
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
@@ -63,6 +64,8 @@ class Claimer:
         self._setup_again_at = -math.inf
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
+        #: Who waits for a claim in doubt.
+        self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
         #: Whether a claim was ever answered.
         self.has_started = False
@@ -122,7 +125,11 @@ class Claimer:
     async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> int:
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
-        token = self._runtime.new_token()
+        # A worker whose sessions are cut off runs its handlers on. Where these must have ended
+        # before anyone else starts the job, the lease alone says when.
+        token = self._runtime.new_token(named=not queue.exclusive)  # rule: no lease is cut short
+
+        began = trio.current_time()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()
@@ -141,7 +148,9 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     noted=ledger.note_progress,
+                    claimed=self._until_claimed,
                     started=at_once,
+                    lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
                     emits_all=emits_all,
                 )
                 for row, job in zip(rows, jobs, strict=True)
@@ -157,11 +166,12 @@ class Claimer:
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
         # server goes down at that moment, the claim is undone, and the database does not know that
-        # a handler began. So a job that may start only once (`allowed_losses=0`) waits for the
-        # commit. The jobs of the manager's first claim wait, too: until it is answered, this task
-        # and all tasks below it are under the deadline of the queue's start.
+        # a handler began. So a job that may start only once (`allowed_losses=0`), or whose handlers
+        # may not run at once, waits for the commit. The jobs of the manager's first claim wait,
+        # too: until it is answered, this task and all tasks below it are under the deadline of the
+        # queue's start.
         # rule: a job that may start only once waits for the commit
-        early = at_once and queue.allowed_losses > 0 and self.has_started
+        early = at_once and queue.allowed_losses > 0 and not queue.exclusive and self.has_started
         has_begun = False
 
         def begin_early(rows: Sequence[JobRow]) -> None:
@@ -175,7 +185,6 @@ class Claimer:
         if self._hint.rewind:
             self._hint.rewind = False
             self._cursor.rewind()
-        began = trio.current_time()
         after = self._cursor.next(began)
         ledger.ask(token)
         rows = await self._runtime.store.claim(
@@ -230,14 +239,22 @@ class Claimer:
             locked = answer.locked if trio.current_time() < give_up_at else frozenset[str]()
             for job in begun:
                 if job in running and job.id not in answer.ids and job.id not in locked:
-                    self._heartbeats.fence(running[job])
+                    running[job].fence()
             begun = [job for job in begun if job.id in locked]
             if not begun:
                 return
             await trio.sleep(backoff.failed())
 
+    async def _until_claimed(self, job: ClaimedJob) -> None:
+        """Wait until the claim that has given a job is in doubt no more."""
+        await trio.lowlevel.checkpoint()
+        # rule: a claim in doubt keeps no step
+        while self._ledger.in_doubt == job.token:
+            await self._certainty.park()
+
     def _answered(self) -> None:
         self._ledger.answered()
+        self._certainty.unpark_all()
         # Not before: until its claim is committed, the database would say that a job is fenced.
         for row, token in self._expired:
             reason = "expired before it was started"
@@ -297,6 +314,8 @@ class Claimer:
                 why_cut_short = self._environment.why_cut_short
                 reason = "its queue is stopping" if self.stopping else why_cut_short
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+            elif result is Unfinished.TOO_LATE:
+                self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _setup_worked(self) -> None:
         self._setup_backoff.worked()

@@ -22,6 +22,8 @@ class Unfinished(enum.Enum):
     #: The claim is fenced, or the attempt was ended without waiting for its handler: nothing is to
     #: be written.
     FENCED = "fenced"
+    #: Its lease was over before its handler could begin: the job is released.
+    TOO_LATE = "its lease was over before its handler could begin"
     #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
     CANCELLED = "cancelled"
 

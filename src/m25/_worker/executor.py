@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,11 +18,13 @@ import trio
 from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow
+from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow, UsageError
 from .._events import (
     ClaimFenced,
     Event,
+    HandlerHeldUp,
     JobStarted,
+    LeaseOutrun,
     RaisedWhileCancelled,
     ResultDiscarded,
     SetupExitTimedOut,
@@ -45,10 +48,12 @@ from .._record import decode_fields
 from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
+from .._steps import JobSteps
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes, plan
 from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
+from .lease import LEASE_OVER, Lease
 from .starter import NotOurs
 
 
@@ -78,6 +83,8 @@ class _State:
     _in_thread: InThread = InThread.NO
     #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
     _was_late: bool = False
+    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
+    _is_overdue: bool = False
     #: What its handler is told; where nobody cancelled it, that it is late.
     _why_cancelled: str = "its deadline has passed"
     #: The answer to the start, until the row is asked for and has it.
@@ -85,6 +92,7 @@ class _State:
     #: Made when it is first asked for.
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
+    _steps: JobSteps | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -102,10 +110,14 @@ class Executor(_State):
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Called when the handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
+    #: Waits until the claim of a job is known to be committed.
+    claimed: Callable[[ClaimedJob], Awaitable[None]]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
     emits_all: bool
+    #: Of a job of an exclusive queue: until when its handler may run.
+    lease: Lease | None = None
     _scope: trio.CancelScope = attrs.field(
         init=False,
         default=attrs.Factory(
@@ -155,6 +167,12 @@ class Executor(_State):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
             self._cancel_scope(reason.value)
+
+    def fence(self) -> None:
+        """Cancel the handler: the database says that the claim is lost."""
+        if self.cancel_reason is not CancelReason.FENCED:
+            self.runtime.events.emit(ClaimFenced(**self.facts))
+            self.cancel(CancelReason.FENCED)
 
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
@@ -218,6 +236,17 @@ class Executor(_State):
             self._in_thread = InThread.LATE
             self.runtime.events.emit(ThreadOverran(timeout=float(self.row.timeout), **self.facts))
 
+    def look_at_lease(self, now: float) -> None:
+        """Say so once, where the handler of an exclusive queue goes on past its lease."""
+        if self.lease is not None and self.lease.is_outrun(now):
+            self.runtime.events.emit(LeaseOutrun(**self.facts))
+
+    def look_at_deadline(self) -> None:
+        """Say so once, where the handler of an exclusive queue goes on past its deadline."""
+        if not self._is_overdue:
+            self._is_overdue = True
+            self.runtime.events.emit(HandlerHeldUp(timeout=float(self.row.timeout), **self.facts))
+
     def send_heartbeat(self) -> trio.MemoryReceiveChannel[None] | None:
         """Send a heartbeat; for the first, return the channel on which `respond` is to run."""
         first: trio.MemoryReceiveChannel[None] | None = None
@@ -249,6 +278,8 @@ class Executor(_State):
         scope = self._scope
         output: Any = None
         raised: BaseException | None = None
+        if self.lease is not None and self.lease.is_over():  # rule: a handler does not begin late
+            return Unfinished.TOO_LATE
         if self.started:
             self._note_begun()
         else:
@@ -256,7 +287,11 @@ class Executor(_State):
         try:
             with scope:
                 try:
-                    output = await handler.run(value, self._begin, self._returned)
+                    if self.lease is None:
+                        output = await handler.run(value, self._begin, self._returned)
+                    else:
+                        run = partial(handler.run, value, self._begin, self._returned)
+                        output = await self.lease.hold(run)
                 finally:
                     if self._notes is not None:
                         await self._notes.close()
@@ -283,6 +318,15 @@ class Executor(_State):
             if not self.started:
                 return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
+        if self.lease is not None and self.lease.has_cancelled and not self._has_returned:
+            if not self.has_begun:
+                return Unfinished.TOO_LATE
+            # As ever, who returns although cancelled has succeeded, and a declared error counts:
+            # the claim's token decides whether either is written.
+            if output is LEASE_OVER or (
+                raised is not None and handler.declared(kept_of(raised, request_of(raised))) is None
+            ):
+                return outcomes.lease_over(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
@@ -303,14 +347,19 @@ class Executor(_State):
         """Start the job, between setup and handler; return whether its claim still holds."""
         if not await self._start():
             return False
+        if self.lease is not None and self.lease.is_over():
+            return False
         self._note_begun()
         return True
 
     async def _start(self) -> bool:
+        sent = trio.current_time()
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
         self.started = True
+        if self.lease is not None:
+            self.lease.started(sent)
         self._started = started
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
@@ -483,6 +532,7 @@ class Executor(_State):
                 stopping=self.environment.stopping,
                 m=self.environment.m,
                 notes=self._progress_notes,
+                steps=self._job_steps,
                 cancelled=self.is_cancelled,
             )
         return self._running_job
@@ -493,6 +543,23 @@ class Executor(_State):
             InThread.LATE,
             InThread.ABANDONED,
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended, and all around it."""
+        return self.result is not None
+
+    async def until_claimed(self) -> None:
+        """Wait until the claim is known to be committed: before that all writes are fenced."""
+        await self.claimed(self.job)
+
+    def _job_steps(self) -> JobSteps:
+        if not self.started:
+            raise UsageError("a job keeps no steps before its handler has begun: not in `setup`")
+        if self._steps is None:
+            job_id = self.row.original_attempt_id or self.row.id
+            self._steps = JobSteps(self, job_id, self.runtime)
+        return self._steps
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:

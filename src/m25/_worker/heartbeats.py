@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import trio
 
-from .._events import ClaimFenced
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -57,6 +56,8 @@ class Heartbeats:
         tries = self._runtime.tries()
         self._locked.clear()
         async with trio.open_nursery() as nursery:
+            if self._queue.exclusive:
+                nursery.start_soon(self._look_at_leases, interval)
             send_at = trio.current_time() + interval
             while True:
                 await trio.sleep_until(send_at)
@@ -83,11 +84,6 @@ class Heartbeats:
         """Note that an executor has ended that was to answer: an exchange need not wait for it."""
         self._send_answer.send_nowait(executor)
 
-    def fence(self, executor: Executor) -> None:
-        """Cancel an executor: the database says that its claim is fenced."""
-        self._runtime.events.emit(ClaimFenced(**executor.facts))
-        executor.cancel(CancelReason.FENCED)
-
     def _judge(self, interval: float) -> None:
         """Cancel executors that do not answer; end attempts whose handlers overran the deadline."""
         running = list(self._ledger.running.values())
@@ -99,9 +95,21 @@ class Heartbeats:
                 executor.look_at_thread(now)
         for executor in plan.overdue(running, now, interval):
             if executor.cancel_reason is None and executor.started:
+                if self._queue.exclusive:
+                    # rule: an exclusive attempt ends with its handler
+                    executor.look_at_deadline()
+                    continue
                 # rule: an attempt ends at its deadline
                 self._ledger.owe(Owed(executor.overrun(), executor.row, self._queue.retry))
                 self._settler.wakeup.set()
+
+    async def _look_at_leases(self, interval: float) -> None:
+        """Say so where handlers outrun their leases: also while the database does not answer."""
+        while True:
+            await trio.sleep(interval)
+            now = trio.current_time()
+            for executor in list(self._ledger.running.values()):
+                executor.look_at_lease(now)
 
     async def _exchange(self, responders: trio.Nursery, longest: float) -> list[Executor]:
         """Send each executor a heartbeat; return those that answered within `longest` seconds."""
@@ -145,6 +153,7 @@ class Heartbeats:
         if not jobs:
             return {}
         asked = set(jobs)
+        sent = trio.current_time()
         answer = await self._runtime.store.heartbeat(
             jobs, self._queue.lease, self._queue.reserved_timeout
         )
@@ -153,12 +162,15 @@ class Heartbeats:
         locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job
-            if job not in asked or job.id in answer.ids or job not in self._ledger.running:
+            if job not in asked or job not in self._ledger.running:
                 continue
-            if job.id in answer.locked:
+            if job.id in answer.ids:
+                if executor.lease is not None:
+                    executor.lease.renewed(sent)
+            elif job.id in answer.locked:
                 locked[job] = executor
             else:
-                self.fence(executor)
+                executor.fence()
         return locked
 
     async def _retry_locked(self) -> None:

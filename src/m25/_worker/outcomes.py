@@ -17,6 +17,7 @@ from .._events import (
     JobCrashed,
     JobErrored,
     JobInterrupted,
+    JobLeaseOver,
     JobSucceeded,
     JobTimedOut,
     JobUnresponsive,
@@ -156,6 +157,20 @@ def unresponsive(executor: Executor) -> Outcome:
         JobUnresponsive(misses=executor.misses_when_cancelled, **_facts(executor, following))
     )
     return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, following)
+
+
+def lease_over(executor: Executor, error: BaseException | None) -> Outcome:
+    """The handler of an exclusive queue was cancelled, since its lease could not be renewed.
+
+    It counts as lost with its process, which could not reach the database.
+    """
+    assert executor.lease is not None
+    following = decide(executor, FailureReason.HEARTBEAT_TIMEOUT)
+    executor.runtime.events.emit(
+        JobLeaseOver(seconds=executor.lease.seconds, error=error, **_facts(executor, following))
+    )
+    crashed = None if error is None else describe_crash(error)
+    return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, following, crash=crashed)
 
 
 def interrupted(executor: Executor, error: BaseException) -> Outcome:

@@ -97,6 +97,11 @@ class Row:
         )
 
     @property
+    def job_id(self) -> str:
+        """The id of the chain's first attempt."""
+        return self.original_attempt_id or self.id
+
+    @property
     def key(self) -> Key:
         """Where it stands among the pending."""
         run_at = self.created_at if self.scheduled_at is None else self.scheduled_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ..protocol import Kept, Locked, NewStep, StepRow
+from ..protocol import Kept, NewStep, StepRow
 from .jsonb import optional_jsonb
 from .rows import MICROSECOND, SECOND, microseconds, seconds, within_bounds
 
@@ -32,10 +32,14 @@ class Steps:
             steps[key] = _new(step, now)
         return Kept(_read(steps[key], now), is_new)
 
-    def answer(self, step: NewStep, now: int) -> Kept | Locked:
-        """The answer for a step whose attempt's row is locked: it may be there all the same."""
+    def look(self, step: NewStep, now: int) -> Kept | None:
+        """The answer for a step that is there already."""
         kept = self._kept.get(step.job_id, {}).get((step.kind, step.name, step.key))
-        return Locked(step.id) if kept is None else Kept(_read(kept, now), is_new=False)
+        return None if kept is None else Kept(_read(kept, now), is_new=False)
+
+    def would_keep(self, step: NewStep, now: int) -> Kept:
+        """The answer for a step that is not there, as if it were kept now."""
+        return Kept(_read(_new(step, now), now), is_new=True)
 
 
 def _new(step: NewStep, now: int) -> StepRow:

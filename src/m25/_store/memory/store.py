@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import trio
 
+from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -25,6 +26,7 @@ from ..protocol import (
     Change,
     ClaimedJob,
     DeclaredQueue,
+    Descendants,
     Due,
     Enqueued,
     Exists,
@@ -33,10 +35,12 @@ from ..protocol import (
     JobRow,
     Kept,
     Locked,
+    NewChild,
     NewJob,
     NewStep,
     Outcome,
     Position,
+    Refused,
     Release,
     Started,
     StepRow,
@@ -44,12 +48,14 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
     WriteResult,
     Written,
 )
+from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .listeners import Listeners
@@ -66,6 +72,8 @@ from .rows import (
 )
 from .steps import Steps, storable
 from .table import Table
+from .transactions import Writes, open_transaction
+from .trees import Trees
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
 
@@ -86,6 +94,9 @@ class MemoryStore(Store):
         make_id: makes the ids of the attempts that `sweep` inserts; a simulation that is to run the
             same way twice gives its own.
         fault: what may happen to a call on its way there or back.
+        connection: on which the handlers of transactional queues write, one after the other, and
+            the functions of `RunningJob.transact`. In a transaction that the test has open, each of
+            theirs is a savepoint.
     """
 
     def __init__(
@@ -94,13 +105,19 @@ class MemoryStore(Store):
         epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC),
         make_id: Callable[[], str] = lambda: str(uuid4()),
         fault: Fault | None = None,
+        connection: Any = None,
     ) -> None:
         self._clock = Clock(epoch)
         self._make_id = make_id
         self._table = Table()
         self._steps = Steps()
         self._listeners = Listeners()
+        self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
+        self._connection = connection
+        #: Whose turn it is to have a transaction on it.
+        self._connection_turns = trio.Lock()
+        self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
         #: By name, what workers have declared.
@@ -213,6 +230,38 @@ class MemoryStore(Store):
             if inserted:
                 self._listeners.notify(notify)
 
+    async def start_children(
+        self,
+        children: Sequence[NewChild],
+        notify: Sequence[str],
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> list[Enqueued | Exists | Held | Locked | Refused]:
+        async with self._way.call("start_children", is_awaited=True) as now:
+            with Sorting("start_children"):
+                rows = [new_row(child.job, now) for child in children]
+            answers = [
+                self._start_child(row, child.parent)
+                for row, child in zip(rows, children, strict=True)
+            ]
+            if any(isinstance(answer, Enqueued) for answer in answers):
+                self._listeners.notify(notify)
+            return answers
+
+    async def cancel_descendants(
+        self,
+        parents: Sequence[str],
+        ids: Sequence[str] = (),
+        connection: Any = None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Descendants:
+        refuse_connection(connection)
+        async with self._way.call("cancel_descendants") as now:
+            reached = self._trees.cancel(parents, ids, now, by, reason)
+            return Descendants(tuple(reached), self._trees.is_locked(parents, ids))
+
     async def get(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         refuse_connection(connection)
         async with self._way.call("get"):
@@ -226,6 +275,7 @@ class MemoryStore(Store):
         *,
         by: str | None = None,
         reason: str | None = None,
+        with_children: bool = False,
         lock_wait: timedelta | None = None,  # noqa: ARG002
     ) -> JobRow | None:
         refuse_connection(connection)
@@ -235,6 +285,12 @@ class MemoryStore(Store):
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.status is not JobStatus.PENDING:
                 return None
+            if row.has_children:
+                if not with_children:
+                    return None
+                if self._trees.is_locked([row.job_id]):
+                    raise TreeLocked
+                self._trees.cancel([row.job_id], [], now, by, reason)
             self._table.write(
                 "cancel", row, cancelled_at=now, cancelled_by=by, cancel_reason=reason
             )
@@ -387,7 +443,12 @@ class MemoryStore(Store):
     async def release_claims(self, queue_name: str, tokens: Sequence[str]) -> list[str]:
         async with self._way.call("release_claims") as now:
             wanted = set(tokens)
-            rows = [row for row in self._table.unlocked(queue_name) if row.claim_token in wanted]
+            rows = [
+                row
+                for row in self._table.unlocked(queue_name)
+                if row.claim_token in wanted
+                and (row.cancel_requested_at is None or not row.has_children)
+            ]
             for row in rows:
                 if row.cancel_requested_at is None:
                     self._table.release("release_claims", row)
@@ -460,15 +521,31 @@ class MemoryStore(Store):
             found = {id: self._steps.of(id, now) for id in job_ids}
             return {id: steps for id, steps in found.items() if steps}
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
-        refuse_connection(connection)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         async with self._way.call("keep_steps") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             with Sorting("keep_steps"):
                 new = [storable(step) for step in steps]
             return [self._keep_step(step, now) for step in new]
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:  # noqa: ARG002
+        if self._connection is None:
+            raise UsageError(
+                "a handler needs a connection for its transaction, and there is no database here:"
+                " give the test's own, by run_job(…, connection=…) or MemoryStore(connection=…)"
+            )
+        # One connection has one transaction at a time.
+        async with (
+            self._connection_turns,
+            open_transaction(self._connection, self._writes, self._way) as transaction,
+        ):
+            yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:  # noqa: ARG002
+        # Whose task is gone has rolled back.
+        async with self._way.call("end_transactions"):
+            return {}
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         async with self._way.call("release") as now:
@@ -479,6 +556,11 @@ class MemoryStore(Store):
             for row in rows:
                 release = by_id[row.id]
                 if row.cancel_requested_at is not None or release.cancel_reason is not None:
+                    if release.children_of is not None:
+                        if self._trees.is_locked([release.children_of]):
+                            locked.add(row.id)
+                            continue
+                        self._end_tree(release.children_of, now)
                     # What was said with the request counts first.
                     reason = row.cancel_reason or release.cancel_reason
                     self._table.cancel_held("release", row, now, reason)
@@ -495,7 +577,7 @@ class MemoryStore(Store):
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
-            return Written({row.id for row in rows}, locked, cancelled)
+            return Written({row.id for row in rows} - locked, locked, cancelled)
 
     async def find_suspects(self, queues: Sequence[SweptQueue], limit: int) -> list[Suspect]:
         async with self._way.call("find_suspects") as now:
@@ -518,8 +600,12 @@ class MemoryStore(Store):
                     continue
                 if row.id in self._table.locked:
                     continue
+                if suspect.children_of is not None and self._trees.is_locked([row.job_id]):
+                    continue
                 if row.claim_token is not None or row.is_dead(queue, now):
                     swept.append(self._sweep(row, queue, now))
+                    if suspect.children_of is not None and swept[-1].ends_chain:
+                        self._end_tree(suspect.children_of, now)
             return swept
 
     async def announce(self, worker: Worker) -> None:
@@ -591,7 +677,9 @@ class MemoryStore(Store):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
 
-    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+    def _settle(
+        self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False
+    ) -> WriteResult:
         row = self._table.rows.get(outcome.id)
         if row is None or row.claim_token != outcome.token:
             return WriteResult.FENCED
@@ -601,8 +689,19 @@ class MemoryStore(Store):
             return WriteResult.FENCED
         if row.id in self._table.locked:
             return WriteResult.LOCKED
+        if outcome.children_of is not None and self._trees.is_locked([outcome.children_of]):
+            return WriteResult.LOCKED
+        if only_look:
+            return WriteResult.SETTLED
         written = outcome._asdict()
-        for name in ("id", "token", "failure_reason", "next_attempt_id", "retry_after"):
+        for name in (
+            "id",
+            "token",
+            "failure_reason",
+            "next_attempt_id",
+            "retry_after",
+            "children_of",
+        ):
             del written[name]
         reason, next_id = outcome.failure_reason, outcome.next_attempt_id
         after = None if outcome.retry_after is None else microseconds(outcome.retry_after)
@@ -612,14 +711,40 @@ class MemoryStore(Store):
             return WriteResult.RETRIED
         self._tell_of_failure(row, now)
         self._chain_ended(row)
+        if outcome.children_of is not None:
+            self._end_tree(outcome.children_of, now)
         return WriteResult.SETTLED
 
-    def _keep_step(self, step: NewStep, now: int) -> Kept | Locked | Fenced:
+    def _start_child(
+        self, row: Row, parent: ClaimedJob
+    ) -> Enqueued | Exists | Held | Locked | Refused:
+        taken = self._table.taken(row)
+        if taken is not None:
+            return taken
+        (held, locked) = self._table.held([parent])
+        if locked:
+            return Locked(parent.id)
+        if not held or held[0].status is not JobStatus.EXECUTING:
+            return Refused()
+        if held[0].cancel_requested_at is not None:
+            return Refused()
+        held[0].has_children = True
+        return self._table.insert_unless_taken(row)
+
+    def _end_tree(self, job_id: str, now: int) -> None:
+        """Cancel what is below a job that has ended."""
+        self._trees.cancel([job_id], [], now, None, ENDED_ABOVE)
+
+    def _keep_step(
+        self, step: NewStep, now: int, only_look: bool = False
+    ) -> Kept | Locked | Fenced:
         row = self._table.rows.get(step.id)
         if row is None or row.claim_token != step.token or row.status is not JobStatus.EXECUTING:
             return Fenced(step.id)
         if row.id in self._table.locked:
-            return self._steps.answer(step, now)
+            return self._steps.look(step, now) or Locked(step.id)
+        if only_look:
+            return self._steps.look(step, now) or self._steps.would_keep(step, now)
         return self._steps.keep(step, now)
 
     def _chain_ended(self, row: Row) -> None:

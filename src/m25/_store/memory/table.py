@@ -32,6 +32,8 @@ class Table:
         self.rows: dict[str, Row] = {}
         self._pending = defaultdict[str, list[Key]](list)
         self._live = defaultdict[str, dict[str, Row]](dict)
+        #: By the id of its first attempt, the rows of what a job has started.
+        self.children = defaultdict[str, list[Row]](list)
         #: By unique key, the id of the row that holds it.
         self._holders: dict[str, str] = {}
         #: The ids of the rows that a stranger's transaction has locked.
@@ -41,18 +43,27 @@ class Table:
 
     def insert_unless_taken(self, row: Row) -> Enqueued | Exists | Held:
         """Insert a row, unless its id is there or its key is held."""
+        taken = self.taken(row)
+        if taken is not None:
+            return taken
+        self.insert(row)
+        return Enqueued(seconds(row.created_at))
+
+    def taken(self, row: Row) -> Exists | Held | None:
+        """What keeps a row from being inserted, if anything does."""
         if row.id in self.rows:
             existing = self.rows[row.id]
             return Exists(existing.answer(), existing.differs(row))
         if row.unique_key is not None and row.unique_key in self._holders:
             return Held(self._holders[row.unique_key])
-        self.insert(row)
-        return Enqueued(seconds(row.created_at))
+        return None
 
     def insert(self, row: Row) -> None:
         """Insert a pending row whose id is new, and whose key nobody holds."""
         self.rows[row.id] = row
         insort(self._pending[row.queue_name], row.key)
+        if row.parent_id is not None:
+            self.children[row.parent_id].append(row)
         if row.unique_key is not None:
             self._holders[row.unique_key] = row.id
 
@@ -62,6 +73,8 @@ class Table:
             return
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
+        if row.parent_id is not None:
+            self.children[row.parent_id].remove(row)
         if row.unique_key is not None:
             del self._holders[row.unique_key]
 
@@ -180,6 +193,21 @@ class Table:
         first = row.original_attempt_id or row.id
         chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
         return sorted(chain, key=lambda row: row.attempt)
+
+    def tree(self, parents: Sequence[str], ids: Sequence[str]) -> Iterator[Row]:
+        """All that jobs have started, down to the last, and the jobs of `ids` with all below them;
+        ids are those of first attempts.
+        """
+        for id in ids:
+            yield from self.chain(id)
+        left = list(dict.fromkeys((*parents, *ids)))
+        seen = set(left)
+        while left:
+            for row in self.children[left.pop()]:
+                yield row
+                if row.has_children and row.job_id not in seen:
+                    seen.add(row.job_id)
+                    left.append(row.job_id)
 
     def queue_names(self) -> list[str]:
         """The queues that have pending jobs, by name."""

@@ -59,6 +59,7 @@ class Workers:
             is_expired,
             is_abandoned,
             length / SECOND,
+            row.job_id if row.has_children else None,
         )
 
 
@@ -68,6 +69,7 @@ def is_as_seen(row: Row, suspect: Suspect) -> bool:
         row.status in LIVE
         and row.claim_token == suspect.token
         and _lease(row) == suspect.lease_expires_at
+        and bool(row.has_children) == (suspect.children_of is not None)
     )
 
 

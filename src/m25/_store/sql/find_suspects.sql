@@ -43,7 +43,8 @@ select
             'NaN'
         ),
         0
-    )::float8 as length
+    )::float8 as length,
+    case when job.has_children then coalesce(job.original_attempt_id, job.id)::text end as children_of
 from queue
 join {schema}.job on job.queue_name = queue.name
 where job.queue_name = any(%(queue_name)s::text[])

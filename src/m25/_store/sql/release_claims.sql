@@ -1,6 +1,7 @@
 -- Release whatever a claim took whose answer was lost: its rows are known by its token alone.
 -- Safe under concurrency: the token is nobody else's, and rows are locked in id order; one that
--- somebody else has locked is left to its lease. They are found first, without an order, since a walk
+-- somebody else has locked is left to its lease; so is one that is to be cancelled and has started
+-- others: whoever sweeps it cancels these, too. They are found first, without an order, since a walk
 -- in id order would be over the whole table. What somebody wants cancelled is cancelled.
 with taken as materialized (
     select id
@@ -18,6 +19,8 @@ held as materialized (
         and finished_at is null
         and cancelled_at is null
         and claim_token = any(%(claim_token)s::uuid[])
+        -- rule: a tree is not ended by its top alone
+        and (cancel_requested_at is null or has_children is not true)
     order by id
     for no key update skip locked -- rule: a locked row is left to its lease
 ),

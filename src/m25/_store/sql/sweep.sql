@@ -8,6 +8,8 @@
 --   any of these whose cancel somebody has asked for           -> cancelled
 -- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
 -- for its end, that is notified.
+-- Where a chain ends whose job has started others, the caller cancels these in the same transaction. So
+-- a row is left alone that has started some since the caller saw it.
 -- Safe under concurrency: only rows are taken whose claim and lease are those that the caller saw,
 -- twice; a heartbeat since then has made another lease of it. `skip locked` leaves a row that its
 -- owner or another sweeper is writing; a row that was locked is re-checked, so a heartbeat that came
@@ -21,8 +23,11 @@ with queue as (
 suspect as (
     select *
     from unnest(
-        %(id)s::uuid[], %(claim_token)s::uuid[], %(lease_expires_at)s::text[]
-    ) as s (id, claim_token, lease_expires_at)
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(lease_expires_at)s::text[],
+        %(has_children)s::boolean[]
+    ) as s (id, claim_token, lease_expires_at, has_children)
 ),
 dead as materialized (
     select
@@ -36,6 +41,8 @@ dead as materialized (
     where job.id = any(%(id)s::uuid[])
         and job.status in ('reserved', 'executing')
         and job.claim_token is not distinct from suspect.claim_token
+        -- rule: a job is swept as the parent that it is
+        and coalesce(job.has_children, false) = suspect.has_children
         and case
             when job.claim_token is not null
             then extract(epoch from job.lease_expires_at)::text
