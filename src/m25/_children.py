@@ -10,9 +10,10 @@ import attrs
 import trio
 
 from ._batcher import Batcher
-from ._enqueue.enqueuer import Enqueuer, enqueue_failed, key_conflict
-from ._errors import StartRefused
+from ._enqueue.conflicts import key_conflict
+from ._enqueue.enqueuer import Enqueuer, enqueue_failed
 from ._job import Job, JobId
+from ._nursery_errors import StartRefused
 from ._queue import Queue
 from ._running_job import Attempt
 from ._runtime import Runtime
@@ -109,7 +110,9 @@ class Children:
             StartRefused: the attempt may start nothing more.
             EnqueueQueryError: the database failed.
         """
-        attempt.has_children = True  # rule: who may have children is ended as a parent
+        # rule: nothing is started under a claim in doubt
+        await attempt.until_claimed()
+        attempt.starts_children = True  # rule: who may have children is ended as a parent
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)
         left = [NewChild(job, attempt.job) for job in jobs]
         while left:
@@ -172,7 +175,7 @@ class Children:
             StartRefused: it was cancelled already, and goes on all the same.
         """
         await self._wait_for_cancel(attempt)
-        raise StartRefused(JobId(attempt.row.id), attempt.queue.name)
+        raise StartRefused(JobId(attempt.row.id))
 
     async def wait_for_own_cancel(self, attempt: Attempt) -> None:
         """Wait for the cancellation of a handler, if its job's cancel was asked for."""

@@ -43,11 +43,12 @@ from ._errors import (
     UsageError,
 )
 from ._events import NeverStarted, NothingToRun
+from ._family import FamilyOfClient, FamilyOfJob
 from ._groups import without_nursery
 from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
-from ._job_nursery import FamilyOfClient, FamilyOfJob, JobNursery
+from ._job_nursery import JobNursery
 from ._lock_waits import LockWaits
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
@@ -413,7 +414,7 @@ class M25:
             raise UsageError(
                 f"this job has opened a nursery named {name!r}; give each a name of its own"
             )
-        attempt.nurseries.append(said)
+        attempt.nurseries = (*attempt.nurseries, said)
         family = FamilyOfJob(self._children, attempt)
         return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
 
@@ -692,6 +693,7 @@ async def open_on(
             nursery.start_soon(m._enqueuer.run)
             nursery.start_soon(m._waiters.run)
             nursery.start_soon(m._children.run)
+            nursery.start_soon(runtime.step_batches.run)
             nursery.start_soon(m._remind_to_start)
             try:
                 yield m

@@ -122,21 +122,6 @@ class NotInJob(UsageError):
     """`current_job()` was called outside a handler."""
 
 
-class StartRefused(M25Error):
-    """A handler that was cancelled, or whose claim is lost, goes on all the same, and starts jobs.
-
-    It starts no more: nobody would wait for them. Otherwise it would have been cancelled here.
-    """
-
-    def __init__(self, id: JobId, queue_name: str) -> None:
-        super().__init__(
-            f"job {id} of queue {queue_name!r} starts no more jobs: its cancel was asked for, or"
-            " another process has it"
-        )
-        self.id = id
-        self.queue_name = queue_name
-
-
 class CutShort(M25Error):
     """A handler was cut short, and its attempt must not begin again.
 

@@ -5,307 +5,38 @@ others; so does whatever leaves the block. All that was raised arrives in one gr
 nursery of tasks.
 
 A nursery of a job's own (`RunningJob.open_nursery`) is as durable as that job: when it runs again,
-it finds the jobs that it had started. Which are started anew is `Family.begin`.
+it finds the jobs that it had started. Which are started anew is said in
+`_family.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Self
 
 import trio
 
-from ._child_ids import child_id
+from ._child_job import ChildJob
 from ._children import Children, NewOne
 from ._completion import complete
-from ._errors import NoJobRecordFound, UsageError
-from ._handler import is_cancellation, sort_raised
+from ._errors import UsageError
+from ._family import Family
+from ._handler import is_cancellation
 from ._in_transaction import refuse_in_transaction
-from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._job import Error, Input, Job, Output
 from ._lifecycle import FINAL
-from ._outer_cancel import OuterCancel
 from ._query import check_is_queue
 from ._queue import Queue
-from ._record import decode_record, output_of
 from ._result_errors import JobCancelled
-from ._running_job import Attempt
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
 from ._without_slot import without_slot
 
-Result_co = TypeVar("Result_co", covariant=True)
-
-#: How long a nursery of a client waits for its jobs once it was cancelled, in seconds.
-_GRACE_OF_CLIENT: Final = 10.0
-#: How much of its `cancel_grace` a handler waits for its jobs, and how much of the time that an
-#: attempt has to end after its deadline: the rest is for what comes after.
-_PART_OF_GRACE: Final = 0.8
-
-_FAILED: Final = frozenset(status.value for status in FINAL if status is not JobStatus.SUCCEEDED)
 _FINAL: Final = frozenset(status.value for status in FINAL)
-
-
-class ChildJob(Generic[Result_co]):
-    """A job that was started in a nursery."""
-
-    def __init__(self, queue: Queue[Any, Any, Any], id: str, *, is_detached: bool = False) -> None:
-        self._queue = queue
-        #: The id of its first attempt, which names the job.
-        self.id: Final = JobId(id)
-        self._is_detached = is_detached
-        self._ended = trio.Event()
-        self._record: JobRecord[Any, Any, Any] | None = None
-        #: Why there is no record, once it has ended.
-        self._error: Exception | None = None
-        #: Whether its insert has failed, and nobody knows whether it is there.
-        self._is_doubtful = False
-
-    async def result(self) -> Result_co:
-        """Wait until the job has ended, and return what its handler returned.
-
-        Raises:
-            Exception, JobFailed, JobCancelled, JobRecordFetchDecodeErrors, NoJobRecordFound,
-                ClientClosed: as `M25.result` does. Within the nursery's block it is `Cancelled` for
-                the most part, since a job that fails cancels the block.
-        """
-        refuse_in_transaction("ChildJob.result()")
-        if not self._ended.is_set() and not self._is_detached:
-            async with without_slot():
-                await self._ended.wait()
-        else:
-            await trio.lowlevel.checkpoint()
-        return self.output
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has ended, as far as is known here."""
-        return self._ended.is_set()
-
-    @property
-    def output(self) -> Result_co:
-        """What its handler returned; to be read once it has ended, as after the nursery's block.
-
-        Raises:
-            UsageError: it has not ended, or was started with `detached=True`.
-            Exception, JobFailed, JobCancelled, JobRecordFetchDecodeErrors, NoJobRecordFound,
-                ClientClosed: as `M25.result` does.
-        """
-        output: Result_co = output_of(self.record)
-        return output
-
-    @property
-    def record(self) -> JobRecord[Any, Result_co, Any]:
-        """The record in which it ended.
-
-        Raises:
-            UsageError, JobRecordFetchDecodeErrors, NoJobRecordFound, ClientClosed: as for `output`.
-        """
-        if self._record is not None:
-            return self._record
-        if self._error is not None:
-            raise self._error
-        if self._is_detached:
-            raise UsageError(
-                f"job {self.id} of queue {self._queue.name!r} was started with detached=True, and"
-                " its nursery does not wait for it; m.result does, from outside of the block"
-            )
-        raise UsageError(
-            f"job {self.id} of queue {self._queue.name!r} has not ended; await its result(), or"
-            " leave the nursery's block first"
-        )
-
-    def __repr__(self) -> str:
-        return f"<ChildJob {self.id} of queue {self._queue.name!r}>"
-
-    def _end(self, row: JobRow | None, lost: Exception | None) -> Exception | None:
-        """Note how it has ended; return what that is to its nursery, if it is an error."""
-        self._ended.set()
-        try:
-            if lost is not None:
-                raise lost
-            if row is None or row.queue_name != self._queue.name:
-                raise NoJobRecordFound(self.id, self._queue.name)
-            self._record = decode_record(row, self._queue)
-        except Exception as unreadable:  # noqa: BLE001 - it is raised to whoever asks
-            self._error = unreadable
-            return unreadable
-        try:
-            output_of(self._record)
-        except Exception as raised:  # noqa: BLE001 - likewise
-            return raised
-        return None
-
-
-class Family(Protocol):
-    """Whose jobs a nursery starts."""
-
-    #: How long a cancelled nursery waits for its jobs, in seconds.
-    grace: float
-
-    def open(self) -> None:
-        """The block begins."""
-        ...
-
-    def close(self) -> None:
-        """The block has ended."""
-        ...
-
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
-        """The ids that a job may have, the one that it is started with last."""
-        ...
-
-    def detached_id(self, nursery: str, key: str, number: int) -> str:
-        """The id of a job that is not waited for."""
-        ...
-
-    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
-        """The id of each, and its latest attempt where it was started before."""
-        ...
-
-    def new_job(self, new: NewOne) -> NewJob:
-        """The row of a job that is to be started."""
-        ...
-
-    async def insert(self, jobs: Sequence[NewJob]) -> None:
-        """Start jobs."""
-        ...
-
-    async def wait_for_own_cancel(self) -> None:
-        """Wait for the cancellation of whoever has started the jobs, if it is on its way."""
-        ...
-
-    async def leaves_children(self, error: BaseException) -> bool:
-        """Whether what was started is to go on, although this was raised in the block."""
-        ...
-
-
-class FamilyOfJob:
-    """The jobs that a job has started, in any attempt.
-
-    An incarnation is what the attempts are between two failures that count: an attempt that was
-    lost, cut short or put off goes on in the next one.
-    """
-
-    def __init__(self, children: Children, attempt: Attempt) -> None:
-        row, queue = attempt.row, attempt.queue
-        self._children = children
-        self._attempt = attempt
-        self._outside = OuterCancel()
-        self._job_id = row.original_attempt_id or row.id
-        self._incarnation = row.attempt - row.losses - 1
-        #: Whether an earlier attempt, or an earlier run of this one, may have started some.
-        self._is_repeated = bool(row.has_children)
-        bound = min(queue.cancel_grace, queue.heartbeat_interval)
-        self.grace = bound.total_seconds() * _PART_OF_GRACE
-
-    def open(self) -> None:
-        """Know from now on what is around the attempt."""
-        self._outside.begin(self._attempt)
-
-    def close(self) -> None:
-        """Know no more."""
-        self._outside.end()
-
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
-        """One for each incarnation so far; a job's first run looks for none."""
-        first = 0 if self._is_repeated else self._incarnation
-        return [
-            child_id(self._job_id, nursery, key, number, incarnation)
-            for incarnation in range(first, self._incarnation + 1)
-        ]
-
-    def detached_id(self, nursery: str, key: str, number: int) -> str:
-        """The same in every incarnation: it is started once."""
-        return child_id(self._job_id, nursery, f"detached {key}", number, 0)
-
-    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
-        """Find what was started before, whether it is under way or has ended.
-
-        What has failed, or was cancelled, in an earlier incarnation is to be started anew: else no
-        next attempt could ever succeed.
-        """
-        rows = await self._children.find(news) if self._is_repeated else {}
-        return [_latest_of(new, rows) for new in news]
-
-    def new_job(self, new: NewOne) -> NewJob:
-        """A row that names its parent."""
-        return self._children.new_job(new, self._job_id)
-
-    async def insert(self, jobs: Sequence[NewJob]) -> None:
-        """Start jobs under the attempt's claim."""
-        await self._children.start(self._attempt, jobs)
-
-    async def wait_for_own_cancel(self) -> None:
-        """The database knows of it before it knows of any cancel below."""
-        await self._children.wait_for_own_cancel(self._attempt)
-
-    async def leaves_children(self, error: BaseException) -> bool:
-        """Where the attempt is lost or cut short, the next one finds what this one has started."""
-        return (
-            self._attempt.leaves_children
-            or sort_raised(error).is_interrupt
-            or await self._outside.is_cancelled()  # rule: a stop leaves what was started
-        )
-
-
-def _latest_of(new: NewOne, rows: Mapping[str, JobRow]) -> tuple[str, JobRow | None]:
-    *earlier, present = new.ids
-    if present in rows:
-        return present, rows[present]
-    for id in reversed(earlier):
-        if id in rows:
-            # rule: what has failed with its parent is started anew
-            return (present, None) if _has_come_to_nothing(rows[id]) else (id, rows[id])
-    return present, None
-
-
-class FamilyOfClient:
-    """The jobs that a client has started by itself: they end with its block."""
-
-    grace = _GRACE_OF_CLIENT
-
-    def __init__(self, children: Children, make_id: Callable[[], str]) -> None:
-        self._children = children
-        self._make_id = make_id
-
-    def open(self) -> None:
-        """Nothing is to be done."""
-
-    def close(self) -> None:
-        """Nothing is to be done."""
-
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:  # noqa: ARG002
-        """A new one."""
-        return [self._make_id()]
-
-    def detached_id(self, nursery: str, key: str, number: int) -> str:  # noqa: ARG002
-        """A new one."""
-        return self._make_id()
-
-    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
-        """Nothing was started before."""
-        await trio.lowlevel.checkpoint()
-        return [(new.ids[-1], None) for new in news]
-
-    def new_job(self, new: NewOne) -> NewJob:
-        """A row like any other."""
-        return self._children.new_job(new)
-
-    async def insert(self, jobs: Sequence[NewJob]) -> None:
-        """Put jobs on their queues."""
-        await self._children.insert(jobs)
-
-    async def wait_for_own_cancel(self) -> None:
-        """It does not come from the database."""
-
-    async def leaves_children(self, error: BaseException) -> bool:  # noqa: ARG002
-        """Nobody would find them."""
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return False
 
 
 class JobNursery:
@@ -451,13 +182,13 @@ class JobNursery:
             has_inserted = True
         finally:
             for _, child, wait in missing:
-                child._is_doubtful = not has_inserted
+                child.is_doubtful = not has_inserted
                 self._waiters.came(wait, is_sure=has_inserted)
 
     def _watch(self, child: ChildJob[Any], *, is_coming: bool = False) -> Wait:
         """Have the end of a child noted here."""
         wait = self._waits.enter_context(
-            self._waiters.waiting(child._queue, child.id, is_coming=is_coming)
+            self._waiters.waiting(child.queue, child.id, is_coming=is_coming)
         )
         wait.on_answer.append(lambda answered: self._answered(child, answered))
         self._live[child] = None
@@ -474,11 +205,11 @@ class JobNursery:
         self, child: ChildJob[Any], row: JobRow | None, lost: Exception | None = None
     ) -> None:
         self._live.pop(child, None)
-        if row is None and child._is_doubtful:
+        if row is None and child.is_doubtful:
             # It was never inserted, and whoever wanted to start it has heard why.
             self._change()
             return
-        error = child._end(row, lost)
+        error = child.end(row, lost)
         if error is not None and not (self._is_cancelling and isinstance(error, JobCancelled)):
             self._errors.append(error)
             self._scope.cancel()
@@ -572,10 +303,3 @@ def _outside(scope: trio.CancelScope, error: BaseException | None) -> BaseExcept
     except BaseException as remaining:  # noqa: BLE001 - it is raised in the group
         return remaining
     return None if is_absorbed else error
-
-
-def _has_come_to_nothing(row: JobRow) -> bool:
-    """Whether a job of an earlier incarnation has failed, or was cancelled, or is to be."""
-    return row.status in _FAILED or (
-        row.status != JobStatus.SUCCEEDED.value and row.cancel_requested_at is not None
-    )

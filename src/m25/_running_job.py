@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
 
 import attrs
 import trio
@@ -16,13 +16,17 @@ from ._job import Error, Input, JobId, JobRecord, Output
 from ._progress import Progress, ProgressNotes
 
 if TYPE_CHECKING:
+    from . import pg
     from ._client import M25
     from ._job_nursery import JobNursery
     from ._queue import Queue
+    from ._steps import JobSteps
     from ._store.protocol import ClaimedJob, JobRow
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
+Result = TypeVar("Result")
+Args = TypeVarTuple("Args")
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +43,8 @@ class RunningJob(JobRecord[Input, Output, Error]):
     m: M25 = attrs.field(repr=False, eq=False)
     #: What `report` and `cursor` note; made when one of them is first called.
     _notes: Callable[[], ProgressNotes] = attrs.field(alias="notes", repr=False, eq=False)
+    #: Made when a step is first called.
+    _steps: Callable[[], JobSteps] = attrs.field(alias="steps", repr=False, eq=False)
     _cancelled: Callable[[], bool] = attrs.field(alias="cancelled", repr=False, eq=False)
 
     @property
@@ -145,6 +151,80 @@ class RunningJob(JobRecord[Input, Output, Error]):
         """
         return Cursor(self.id, self._notes(), name, source, key, key_type)
 
+    async def step(
+        self,
+        name: str,
+        function: Callable[[Unpack[Args]], Awaitable[Result]],
+        *args: *Args,
+        key: str | None = None,
+    ) -> Result:
+        """Do something once in the life of the job: a later attempt is given what it returned.
+
+            user = await job.step("create", create_user, form)
+
+        What the function returns is kept under the job, the step's name and its key, before `step`
+        returns. When another attempt calls the step, the function is not called. What it raises is
+        not kept: the next attempt calls it again. So it is where the process dies after the
+        function has returned and before that is kept: make what it does safe to repeat, by
+        `job_id`, or do it in the database, with `transact`.
+
+        The result goes through JSON, also the first time: it is a new value, equal to what the
+        function returned.
+
+        Args:
+            name: the step's, within the job; up to 250 characters.
+            function: an `async def`. Its return annotation says how the result is kept: any type
+                that a queue's output can have.
+            args: what it is called with. A fingerprint of it is kept. Bind what is no value, like a
+                client, by `functools.partial`: that is not looked at.
+            key: which of the steps of that name, up to 250 characters. Without it they are counted,
+                in the order in which they begin; so steps of one name that run at once need it.
+
+        Raises:
+            StepChanged: an attempt before this one has kept the step, and given it something else.
+            UsageError: the function does not say what it takes and returns; an argument cannot be
+                written as JSON; the step could be taken for another one; or it is called within a
+                transaction of the handler's. The function was not called.
+            ValueError: the name or the key is empty, too long, or no text.
+            ValueRefused: what it returned cannot be kept.
+            JobRecordFetchJsonDecodeError: what was kept is not of the function's type any more.
+            ClaimLost: the job is another process's by now, and the handler shields itself from its
+                cancellation.
+        """
+        result: Result = await self._steps().step(name, function, args, key)
+        return result
+
+    async def transact(
+        self,
+        name: str,
+        function: Callable[[pg.AsyncConnection[Any], Unpack[Args]], Awaitable[Result]],
+        *args: *Args,
+        key: str | None = None,
+    ) -> Result:
+        """Do something in the database exactly once in the life of the job.
+
+            receipt = await job.transact("charge", charge, order)
+
+            async def charge(connection: pg.AsyncConnection, order: Order) -> Receipt: ...
+
+        As `step`, but for this: what the function writes on its connection and the step itself are
+        one commit, which is refused where the job is not this process's any more. So the writes are
+        there if and only if the step is kept. The transaction is READ COMMITTED, and the function
+        must not end it; `connection.transaction()` makes a savepoint. Where the connection is lost,
+        the function is called again: it should do nothing else but write on its connection.
+
+        Args:
+            name: as for `step`, with which it shares its names; so are `args` and `key`.
+            function: an `async def`, called with a connection and `args`.
+
+        Raises:
+            psycopg.Error: the commit was refused, as by a deferred constraint. Nothing is written.
+            StepChanged, UsageError, ValueError, ValueRefused, JobRecordFetchJsonDecodeError,
+                ClaimLost: as `step` does. Nothing is written.
+        """
+        result: Result = await self._steps().transact(name, function, args, key)
+        return result
+
 
 class Attempt(Protocol):
     """What runs a job, as its handler's task knows it."""
@@ -153,10 +233,10 @@ class Attempt(Protocol):
     job: ClaimedJob
     row: JobRow
     queue: Queue[Any, Any, Any]
-    #: Whether the job may have started others; to be set before it does.
-    has_children: bool
+    #: Whether the attempt may have started others; to be set before it does.
+    starts_children: bool
     #: The names of the nurseries that it has opened.
-    nurseries: list[str]
+    nurseries: Sequence[str]
 
     @property
     def leaves_children(self) -> bool:
@@ -165,6 +245,10 @@ class Attempt(Protocol):
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job: made when it is first asked for, since most handlers do not ask."""
+        ...
+
+    async def until_claimed(self) -> None:
+        """Wait until its claim is known to be committed: before that it can write nothing."""
         ...
 
     def waiting(self) -> AbstractAsyncContextManager[None]:

@@ -16,6 +16,8 @@ from ._hints import Hints
 from ._ids import IdSource
 from ._loop_watch import LoopWatch
 from ._setup_failures import SetupFailures
+from ._step_batches import StepBatches
+from ._step_types import StepFunctions
 from ._store.protocol import Store
 from ._waiting_limit import WaitingLimit
 
@@ -38,6 +40,12 @@ class Runtime:
     #: How many handlers are without a slot, since they wait for jobs.
     waiting: WaitingLimit = attrs.field(factory=WaitingLimit)
     setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)
+    #: What functions of steps take and return; those in a transaction are given its connection.
+    step_functions: StepFunctions = attrs.field(factory=StepFunctions, init=False)
+    transact_functions: StepFunctions = attrs.field(factory=lambda: StepFunctions(1), init=False)
+    step_batches: StepBatches = attrs.field(
+        init=False, default=attrs.Factory(lambda self: StepBatches(self.store), takes_self=True)
+    )
     health: DatabaseHealth = attrs.field(
         init=False, default=attrs.Factory(lambda self: DatabaseHealth(self.events), takes_self=True)
     )

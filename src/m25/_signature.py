@@ -16,8 +16,17 @@ from typing import Any, Final, NamedTuple
 
 from ._errors import InvalidQueue
 
-#: Modules through which a queue is declared: the declaration itself is in whatever calls them.
-_OURS: Final = (__name__, "m25._queue", "m25._decorator", "contextlib")
+#: Modules through which a queue is declared, or a step is called: the place where that is written
+#: is in whatever calls them.
+_OURS: Final = (
+    __name__,
+    "m25._queue",
+    "m25._decorator",
+    "m25._running_job",
+    "m25._steps",
+    "m25._step_types",
+    "contextlib",
+)
 
 
 def function_of(handler: Any) -> Any:
@@ -77,7 +86,7 @@ def names_around(handler: Any) -> dict[str, Any]:
     return names
 
 
-def hints_of(handler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+def hints_of(handler: Any, names: Mapping[str, Any], what: str = "the handler") -> dict[str, Any]:
     """The annotations of a handler, with the types that they name.
 
     Raises:
@@ -95,7 +104,7 @@ def hints_of(handler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
             return typing.get_type_hints(function, localns={**known, **names}, include_extras=True)
     except Exception as error:
         raise InvalidQueue(
-            f"an annotation of the handler {described(handler)} cannot be resolved: {error}; "
+            f"an annotation of {what} {described(handler)} cannot be resolved: {error}; "
             "declare the type at the top of its module"
         ) from error
 

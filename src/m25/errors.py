@@ -43,17 +43,19 @@ from ._errors import (
     SetupSwallowed,
     SetupTooSlow,
     SetupUnusable,
-    StartRefused,
     UniqueKeyConflict,
     UsageError,
     ValueRefused,
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
+from ._step_errors import ClaimLost, StepChanged
 
 __all__ = [
     "AlreadyStarted",
     "AroundSwallowed",
+    "ClaimLost",
     "ClientClosed",
     "CutShort",
     "DatabaseError",
@@ -98,6 +100,7 @@ __all__ = [
     "SetupUnusable",
     "Snooze",
     "StartRefused",
+    "StepChanged",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

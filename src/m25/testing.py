@@ -182,6 +182,9 @@ async def _run(
         assert isinstance(started, Started), "nobody else knows this store"
         return started
 
+    async def claimed(_: ClaimedJob) -> None:
+        await trio.lowlevel.checkpoint()
+
     noted: dict[ClaimedJob, ProgressNotes] = {}
     executor = Executor(
         queue=queue,
@@ -193,6 +196,7 @@ async def _run(
         start=start,
         noted=noted.__setitem__,
         slots=Slots(runtime.waiting, lambda: None),
+        claimed=claimed,
         started=at_once,
         emits_all=True,
     )

@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, _handler_errors, _result_errors, errors
+from m25 import JobId, JobStatus, _errors, _handler_errors, _nursery_errors, _result_errors, _step_errors, errors
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 
@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "failure_reason": "boredom",
     "field": "input",
     "job_id": JobId(UUID(int=3)),
+    "key": "0",
     "message": "it broke",
     "traceback": "Traceback (most recent call last): …",
     "type_name": "ValueError",
@@ -134,7 +135,9 @@ def test_every_error_is_in_the_public_module() -> None:
         for name, value in {
             **vars(_errors),
             **vars(_handler_errors),
+            **vars(_nursery_errors),
             **vars(_result_errors),
+            **vars(_step_errors),
         }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
@@ -179,7 +182,7 @@ def test_what_people_catch_is_at_the_top() -> None:
     {
         m25.UsageError: """
             AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue JobIdConflict
-            NotInJob""",
+            NotInJob StepChanged""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",

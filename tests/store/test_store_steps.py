@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from _world import LEASE, PostgresWorld, WithVerbs, failure, job, success, token
+from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, success, token
 
-from m25._store.failures import RowRefused
-from m25._store.protocol import ClaimedJob, Fenced, Kept, Locked, NewStep, StepRow
+from m25._store.failures import RowRefused, StatementFailed
+from m25._store.protocol import (
+    ClaimedJob,
+    Fenced,
+    Kept,
+    Locked,
+    NewStep,
+    StepRow,
+    Suspect,
+    WriteResult,
+)
 
 
 def step(
@@ -133,18 +143,73 @@ async def test_a_value_that_the_store_does_not_take_is_refused(world: WithVerbs)
     assert await world.store.find_steps([claim.id]) == {}
 
 
-async def test_steps_of_a_callers_transaction_are_kept_with_it(database: PostgresWorld) -> None:
+class Connection:
+    """A test's own, for the store in memory: nothing is written on it."""
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+def with_connection(world: WithVerbs) -> WithVerbs:
+    """A database has its own; in memory, the test gives one."""
+    if isinstance(world, MemoryWorld):
+        world.store._connection = Connection()
+    return world
+
+
+async def test_steps_of_a_transaction_are_kept_at_its_commit(world: WithVerbs) -> None:
+    store = with_connection(world).store
+    await world.put(job())
+    claim = await world.claim_one()
+    async with store.transaction(claim) as transaction:
+        assert await transaction.keep_step(step(claim)) == new(step(claim))
+        # Nobody can end the attempt meanwhile: its row is locked.
+        assert await store.keep_steps([step(claim)]) == [Locked(claim.id)]
+    assert await store.find_steps([claim.id]) == {}
+    async with store.transaction(claim) as transaction:
+        await transaction.keep_step(step(claim))
+        await transaction.commit()
+    assert await store.find_steps([claim.id]) == {claim.id: [new(step(claim)).step]}
+    async with store.transaction(claim) as transaction:
+        again = await transaction.keep_step(step(claim, output="2"))
+        assert again == Kept(new(step(claim)).step, is_new=False)
+        stolen = ClaimedJob(claim.id, token())
+        assert await transaction.keep_step(step(stolen, "send")) == Fenced(claim.id)
+
+
+async def test_a_success_of_a_transaction_is_written_at_its_commit(world: WithVerbs) -> None:
+    store = with_connection(world).store
+    await world.put(job())
+    claim = await world.claim_one()
+    stolen = ClaimedJob(claim.id, token())
+    async with store.transaction(stolen) as transaction:
+        assert await transaction.settle(success(stolen), 3) is WriteResult.FENCED
+    async with store.transaction(claim) as transaction:
+        assert await transaction.settle(success(claim), 3) is WriteResult.SETTLED
+        assert await world.settle(failure(claim)) is WriteResult.LOCKED
+    assert await world.status(claim.id) == "executing"
+    async with store.transaction(claim) as transaction:
+        await transaction.settle(success(claim, '"done"'), 3)
+        await transaction.commit()
+    row = await world.row(claim.id)
+    assert (row.status, row.output) == ("succeeded", '"done"')
+    assert await world.settle(failure(claim)) is WriteResult.REPEATED
+
+
+async def test_who_stands_still_in_a_transaction_is_ended_and_holds_no_lock(
+    database: PostgresWorld,
+) -> None:
     await database.put(job())
     claim = await database.claim_one()
-    async with database.pool.connection() as connection:
-        async with connection.transaction(force_rollback=True):
-            assert await database.store.keep_steps([step(claim)], connection) == [new(step(claim))]
-            # Nobody can end the attempt meanwhile: its row is locked.
-            assert await database.store.keep_steps([step(claim)]) == [Locked(claim.id)]
-        assert await database.store.find_steps([claim.id]) == {}
-        async with connection.transaction():
-            await database.store.keep_steps([step(claim)], connection)
-        assert len((await database.store.find_steps([claim.id]))[claim.id]) == 1
+    with pytest.raises(StatementFailed):
+        async with database.store.transaction(claim) as transaction:
+            await transaction.settle(success(claim), 3)
+            suspect = Suspect("q", *claim, None, True, False, 1.0)
+            others = suspect._replace(token=token())
+            assert await database.store.end_transactions([others]) == {}
+            assert await database.store.end_transactions([suspect]) == {claim.id: True}
+            await transaction.commit()
+    assert await database.status(claim.id) == "executing"
 
 
 async def test_steps_go_with_the_last_row_of_their_job(database: PostgresWorld) -> None:

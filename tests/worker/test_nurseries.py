@@ -34,17 +34,14 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-@pytest.fixture(autouse=True)
-def clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
-    return autojump_clock
-
-
 @m25.queue("double")
 async def double(number: int) -> int:
     return 2 * number
 
 
-async def test_a_job_has_the_results_of_those_that_it_starts() -> None:
+async def test_a_job_has_the_results_of_those_that_it_starts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sum")
     async def total(numbers: list[int]) -> int:
         async with m25.current_job().open_nursery() as nursery:
@@ -60,7 +57,9 @@ async def test_a_job_has_the_results_of_those_that_it_starts() -> None:
         assert {child.parent_id for child in children} == {parent.id}
 
 
-async def test_a_child_that_fails_cancels_the_others_and_is_raised_in_a_group() -> None:
+async def test_a_child_that_fails_cancels_the_others_and_is_raised_in_a_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     cancelled: list[int] = []
 
     @m25.queue("picture", errors=(NoPicture,))
@@ -93,7 +92,9 @@ async def test_a_child_that_fails_cancels_the_others_and_is_raised_in_a_group() 
         assert sorted(statuses) == ["cancelled", "cancelled", "failed"]
 
 
-async def test_what_the_block_raises_cancels_the_children_and_comes_in_a_group() -> None:
+async def test_what_the_block_raises_cancels_the_children_and_comes_in_a_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sleep")
     async def sleep(seconds: int) -> None:
         await trio.sleep(seconds)
@@ -112,7 +113,9 @@ async def test_what_the_block_raises_cancels_the_children_and_comes_in_a_group()
         assert child.status is m25.JobStatus.CANCELLED
 
 
-async def test_a_cancel_reaches_everything_below_and_the_top_ends_last() -> None:
+async def test_a_cancel_reaches_everything_below_and_the_top_ends_last(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     ended: list[int] = []
 
     @m25.queue("node")
@@ -136,7 +139,9 @@ async def test_a_cancel_reaches_everything_below_and_the_top_ends_last() -> None
         assert ended[-1] == 3
 
 
-async def test_a_deadline_reaches_everything_below() -> None:
+async def test_a_deadline_reaches_everything_below(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sleep")
     async def sleep(seconds: int) -> None:
         await trio.sleep(seconds)
@@ -154,7 +159,9 @@ async def test_a_deadline_reaches_everything_below() -> None:
         assert child.status is m25.JobStatus.CANCELLED
 
 
-async def test_parents_that_wait_leave_their_slots_to_their_children() -> None:
+async def test_parents_that_wait_leave_their_slots_to_their_children(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     running = 0
 
     @m25.queue("node", max_concurrency=10)
@@ -176,7 +183,9 @@ async def test_parents_that_wait_leave_their_slots_to_their_children() -> None:
         assert sum(parent.output for parent in parents) == 100
 
 
-async def test_a_handler_goes_on_in_a_slot() -> None:
+async def test_a_handler_goes_on_in_a_slot(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """However it has waited: by a result, a call, or in a timeout of its own."""
     running = most = 0
 
@@ -209,7 +218,7 @@ async def test_a_handler_goes_on_in_a_slot() -> None:
 
 
 async def test_beyond_max_waiting_a_handler_keeps_its_slot(
-    caplog: pytest.LogCaptureFixture,
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     @m25.queue("top", max_concurrency=3)
     async def top(_: None) -> int:
@@ -259,7 +268,9 @@ async def again(
         return runs, [job.status.value for job in m25.testing.jobs(m, top)]
 
 
-async def test_a_retry_finds_what_succeeded_and_starts_what_failed_anew() -> None:
+async def test_a_retry_finds_what_succeeded_and_starts_what_failed_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async def end(run: int) -> None:
         pass
 
@@ -268,7 +279,9 @@ async def test_a_retry_finds_what_succeeded_and_starts_what_failed_anew() -> Non
     assert statuses == ["failed", "succeeded"]
 
 
-async def test_a_job_that_a_stop_cuts_short_finds_its_children_again() -> None:
+async def test_a_job_that_a_stop_cuts_short_finds_its_children_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     runs = 0
 
     @m25.queue("child")
@@ -296,7 +309,9 @@ async def test_a_job_that_a_stop_cuts_short_finds_its_children_again() -> None:
     assert runs == 1
 
 
-async def test_children_are_known_by_their_keys_and_each_has_its_own() -> None:
+async def test_children_are_known_by_their_keys_and_each_has_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("top")
     async def top(_: None) -> None:
         async with m25.current_job().open_nursery("one") as nursery:
@@ -314,7 +329,9 @@ async def test_children_are_known_by_their_keys_and_each_has_its_own() -> None:
         await m.call(top, None)
 
 
-async def test_a_detached_job_is_neither_waited_for_nor_cancelled() -> None:
+async def test_a_detached_job_is_neither_waited_for_nor_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sleep")
     async def sleep(seconds: int) -> None:
         await trio.sleep(seconds)
@@ -335,7 +352,9 @@ async def test_a_detached_job_is_neither_waited_for_nor_cancelled() -> None:
         assert child.parent_id is None
 
 
-async def test_a_clients_nursery_ends_with_its_block() -> None:
+async def test_a_clients_nursery_ends_with_its_block(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sleep")
     async def sleep(seconds: int) -> None:
         await trio.sleep(seconds)
@@ -351,7 +370,9 @@ async def test_a_clients_nursery_ends_with_its_block() -> None:
             pass
 
 
-async def test_a_job_that_somebody_cancels_is_an_error_of_its_nursery() -> None:
+async def test_a_job_that_somebody_cancels_is_an_error_of_its_nursery(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @m25.queue("sleep")
     async def sleep(seconds: int) -> None:
         await trio.sleep(seconds)

@@ -8,7 +8,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
@@ -17,7 +17,7 @@ import trio
 from .. import pg
 from .._batcher import Batcher
 from .._completion import complete
-from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown, UniqueKeyConflict
+from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lock_waits import FIRST_WAIT, LockWaits
@@ -31,6 +31,7 @@ from ..pg._backoff import Backoff
 from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
 from .batches import LARGEST_BATCH, make_batches, size_of, which
+from .conflicts import check_same, key_conflict
 from .notifier import Notifier
 
 #: How long `enqueue_many` waits for a lock before it rolls back and begins again: less than the
@@ -113,7 +114,7 @@ class Enqueuer:
             case Held():
                 raise key_conflict(new, answer)
             case Exists(row):
-                _check_same(answer, new, queue)
+                check_same(answer, new, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
                 return new_record(new, value, options, created_at)
@@ -268,7 +269,7 @@ class Enqueuer:
 
     def _leave_hints(self, jobs: Sequence[NewJob]) -> None:
         """Tell this process's own workers, who need not wait for a notification."""
-        for name in dict.fromkeys([job.queue_name for job in jobs]):
+        for name in {job.queue_name for job in jobs}:
             self._runtime.hints.work(name)
         if [job for job in jobs if job.scheduled_at is not None]:
             self._runtime.hints.survey.set()
@@ -344,7 +345,7 @@ class _Many:
                 found.conflicts[position] = conflict
             elif isinstance(answer, Exists):
                 try:
-                    _check_same(answer, new, self.queue)
+                    check_same(answer, new, self.queue)
                 except JobIdConflict as error:
                     error.add_note(which(position))
                     raise
@@ -360,32 +361,6 @@ def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
         given = cast("Job[Input]", job)
         return given.input, given
     return job, _DEFAULTS
-
-
-def key_conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
-    """What is raised where another job holds the unique key."""
-    assert new.unique_key is not None
-    return UniqueKeyConflict(new.unique_key, JobId(held.id))
-
-
-def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
-    differs = exists.differs
-    # Most likely the queue's defaults of today: a deploy may have changed them.
-    if new.timeout == queue.default_job_timeout:
-        differs = tuple(name for name in differs if name != "timeout")
-    if not (new.own_retry or exists.row.own_retry):
-        differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
-    if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
-        # A handler may have put the job off since.
-        differs = tuple(name for name in differs if name != "scheduled_at")
-    if differs:
-        raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
-
-
-def _is_later(seconds: str | None, than: datetime | None) -> bool:
-    if seconds is None:
-        return False
-    return than is None or float(seconds) > than.timestamp()
 
 
 def _unanswered() -> StatementFailed:

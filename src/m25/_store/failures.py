@@ -85,6 +85,11 @@ class StatementFailed(Exception):
         return sqlstate[:2] == "40"
 
     @property
+    def is_outage(self) -> bool:
+        """Whether it is to be tried again, as it is: not where the transaction met another one."""
+        return self.kind is FailureKind.DATABASE and not self.is_transactions
+
+    @property
     def is_about_notifying(self) -> bool:
         """Whether the row could have been written, and its workers could not be notified."""
         cause = self.__cause__
@@ -117,11 +122,13 @@ class RowRefused(StatementFailed):
 #: a value, no row of its caller's can be the reason.
 _WRITES_VALUES: Final = frozenset(
     {
+        "commit",
         "enqueue",
         "enqueue_one",
         "enqueue_all",
         "keep_steps",
         "report",
+        "send",
         "settle",
         "start_children",
     }

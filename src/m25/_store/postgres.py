@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -27,6 +28,7 @@ from .._completion import complete
 from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
+from . import message_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     CancelAsked,
@@ -44,17 +46,22 @@ from .protocol import (
     Locked,
     NewChild,
     NewJob,
+    NewMessage,
+    NewReceive,
     NewStep,
+    NoMessage,
     Outcome,
     Position,
     Refused,
     Release,
+    Sent,
     Started,
     StepRow,
     Store,
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
@@ -63,6 +70,7 @@ from .protocol import (
 )
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
+from .transactions import open_transaction, session_name
 from .tree_steps import TreeCalls, TreeLocked, in_silence
 
 T = TypeVar("T")
@@ -110,10 +118,15 @@ class PostgresStore(Store):
     connections of its own while queues run, and heartbeats have one that not even claims can take.
     """
 
-    def __init__(self, pool: pg.Pool[Any], schema: str) -> None:
+    def __init__(
+        self, pool: pg.Pool[Any], schema: str, *, transactional_connections: int = 10
+    ) -> None:
         self._pool = pool
         #: Of the calls of workers, and of heartbeats among these.
         self._work_pool = self._heartbeat_pool = pool
+        #: Of the transactions of handlers.
+        self._transaction_pool = pool
+        self._transactional_connections = transactional_connections
         self._schema = schema
         self._calls = Calls(schema)
         self._trees = TreeCalls(self._calls)
@@ -126,17 +139,24 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[None]:
-        async with self._own(_WORK_CONNECTIONS) as work, self._own(1) as heartbeats:
+        async with (
+            self._own(_WORK_CONNECTIONS) as work,
+            self._own(1) as heartbeats,
+            # It opens none before a handler needs one.
+            self._own(self._transactional_connections, least=0) as transactions,
+        ):
             # rule: lease work shares no connection with users
             self._work_pool, self._heartbeat_pool = work, heartbeats
+            self._transaction_pool = transactions
             try:
                 yield
             finally:
                 self._work_pool = self._heartbeat_pool = self._pool
+                self._transaction_pool = self._pool
 
-    def _own(self, size: int) -> pg.Pool:
+    def _own(self, size: int, *, least: int = 1) -> pg.Pool:
         return pool_beside(
-            self._pool, min_size=1, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
+            self._pool, min_size=least, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
         )
 
     # The driver
@@ -503,10 +523,44 @@ class PostgresStore(Store):
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         return await self._run(self._calls.find_steps(job_ids), pool=self._work_pool)
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: pg.AsyncConnection[Any] | None = None
-    ) -> list[Kept | Locked | Fenced]:
-        return await self._run(self._calls.keep_steps(steps), connection, pool=self._work_pool)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
+        return await self._run(self._calls.keep_steps(steps), pool=self._work_pool)
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:
+        with Sorting("transaction") as sorting:
+            # Those who wait for a connection are served in order, however long that takes.
+            async with self._transaction_pool.connection(math.inf) as connection:
+                with sorting.theirs():
+                    async with open_transaction(
+                        connection, claim, self._calls, self._run
+                    ) as transaction:
+                        yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
+        names = {
+            suspect.id: session_name(ClaimedJob(suspect.id, suspect.token))
+            for suspect in suspects
+            if suspect.token is not None
+        }
+        return await self._run(self._calls.end_transactions(names), pool=self._work_pool)
+
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        return await self._run(message_steps.receive(wanted), pool=self._work_pool)
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> Sent:
+        channel = self._calls.channel(queue_name)
+        steps = message_steps.send(message, queue_name, channel, lock_wait)
+        return await self._run(steps, connection)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         parents = [one for one in releases if one.children_of is not None]

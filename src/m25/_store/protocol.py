@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 
@@ -125,6 +125,22 @@ class Outcome(NamedTuple):
     children_of: str | None = None
 
 
+class SetAside(NamedTuple):
+    """How a handler's job is to wait without its handler."""
+
+    #: When it is due: seconds since the epoch, as in a `JobRow`.
+    until: str
+    #: The name of the message by which it is due before that, if it waits for one.
+    awaits: str | None = None
+    #: How many messages were sent to the job when the handler last looked: with more it is due now.
+    messages: int = 0
+
+
+#: When a job is due that waits for a message, however long that takes. Not infinity, which no
+#: `datetime` can hold: 9000-01-01 in UTC.
+FOREVER: Final = "221845392000.000000"
+
+
 class Release(NamedTuple):
     """A claim that is given up without an outcome; the attempt is not counted."""
 
@@ -138,6 +154,8 @@ class Release(NamedTuple):
     cancel_reason: str | None = None
     #: As for an `Outcome`.
     children_of: str | None = None
+    #: That it is set aside.
+    set_aside: SetAside | None = None
 
 
 class Locked(NamedTuple):
@@ -205,6 +223,56 @@ class Fenced:
     """The claim on a job is lost: nothing was written."""
 
     id: str
+
+
+class NewReceive(NamedTuple):
+    """That a handler waits for a message."""
+
+    #: The claim of the attempt that waits.
+    id: str
+    token: str
+    #: The id of the job's first attempt.
+    job_id: str
+    #: Of the message.
+    name: str
+    #: Which of the handler's waits for messages of that name.
+    key: str
+    #: For how long it waits, from when it first asks.
+    timeout: timedelta | None = None
+
+
+class NoMessage(NamedTuple):
+    """None has come that is for this wait."""
+
+    #: Until when the handler waits; `None` is for as long as it takes.
+    step: StepRow | None
+    #: How many messages were sent to the job by then, of whatever names.
+    messages: int
+
+
+class NewMessage(NamedTuple):
+    """What is sent to a job."""
+
+    #: That of the attempt to whose row it is sent.
+    id: str
+    #: By which it is known when it is sent again.
+    key: str
+    name: str
+    #: As JSON.
+    value: str
+
+
+class Sent(enum.Enum):
+    """What became of a message."""
+
+    #: It was sent now.
+    SENT = "sent"
+    #: It was sent now, and the job, which was set aside for it, is due.
+    WOKEN = "woken"
+    #: It had been sent before, by a call whose answer was lost.
+    REPEATED = "repeated"
+    #: The attempt has ended, or the queue has none of this id. Nothing was written.
+    NOT_LIVE = "not live"
 
 
 class Change(NamedTuple):
@@ -368,6 +436,32 @@ class Unserved(NamedTuple):
     seconds: float
     #: How many workers are live, and serve others.
     workers: int
+
+
+class Transaction(Protocol):
+    """A transaction for a handler: what it writes and what m25 writes of it are one commit."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        ...
+
+    async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
+        """Keep a step, as `Store.keep_steps` does: the attempt's row is locked from then on."""
+        ...
+
+    async def settle(self, outcome: Outcome, allowed_losses: int) -> WriteResult:
+        """End an attempt, as `Store.settle` does: its row is locked from then on."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit. A cancellation that comes once it was sent waits for the answer.
+
+        Raises:
+            UsageError: the handler has ended the transaction itself, or has caught an error of the
+                database's, after which there is nothing to commit.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -612,14 +706,53 @@ class Store(Protocol):
         """
         ...
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         """Keep what handlers have done, and answer for each, in order.
 
         A step that is there already stays as it is, and is answered as it is. No two of `steps` are
-        of one job, kind, name and key. With `connection`, it is part of that connection's
-        transaction: the attempt's row is locked from then on.
+        of one job, kind, name and key.
+        """
+        ...
+
+    def transaction(self, claim: ClaimedJob) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction in which a handler writes, for the attempt that has this claim.
+
+        One that is left without a commit is rolled back, in five seconds at most. What the block
+        raises passes as it is.
+        """
+        ...
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
+        """End the sessions that have transactions of these claims open, and so hold locks.
+
+        By the job's id, whether the role was allowed to; jobs without such a session are left out.
+        """
+        ...
+
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        """Receive messages, each kept as a step of kind "receive", and answer for each, in order.
+
+        No two of `wanted` are of one job and name. What was received before, by the same wait of
+        this attempt or an earlier one, is answered again. Where none has come, and it is to wait
+        for some time only, until when that is is kept; a message that is sent after that is not
+        received by it.
+        """
+        ...
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> Sent:
+        """Send a message to a job, by the id of its latest attempt.
+
+        Where the job is set aside for it, the workers of its queue are notified. Locks are waited
+        for, and a cancellation ends it, as in `enqueue`.
         """
         ...
 

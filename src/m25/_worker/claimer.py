@@ -64,6 +64,8 @@ class Claimer:
         self._setup_again_at = -math.inf
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
+        #: Who waits for a claim in doubt.
+        self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
         #: Whether a claim was ever answered.
         self.has_started = False
@@ -147,6 +149,7 @@ class Claimer:
                     start=starter.start,
                     noted=ledger.note_progress,
                     slots=ledger.slots,
+                    claimed=self._until_claimed,
                     started=at_once,
                     lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
                     emits_all=emits_all,
@@ -240,14 +243,22 @@ class Claimer:
             locked = answer.locked if trio.current_time() < give_up_at else frozenset[str]()
             for job in begun:
                 if job in running and job.id not in answer.ids and job.id not in locked:
-                    self._heartbeats.fence(running[job])
+                    running[job].fence()
             begun = [job for job in begun if job.id in locked]
             if not begun:
                 return
             await trio.sleep(backoff.failed())
 
+    async def _until_claimed(self, job: ClaimedJob) -> None:
+        """Wait until the claim that has given a job is in doubt no more."""
+        await trio.lowlevel.checkpoint()
+        # rule: a claim in doubt keeps no step
+        while self._ledger.in_doubt == job.token:
+            await self._certainty.park()
+
     def _answered(self) -> None:
         self._ledger.answered()
+        self._certainty.unpark_all()
         # Not before: until its claim is committed, the database would say that a job is fenced.
         for row, token in self._expired:
             reason = "expired before it was started"
@@ -290,11 +301,11 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            owed = Owed(result, executor.row.attempt, executor.max_attempts)
+            owed = Owed(result, executor.row, self._queue.retry)
             self._ledger.owe(owed.with_children_of(executor.children_of))
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            else:
+            elif self._setup_again_at > -math.inf:
                 self._setup_worked()
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
@@ -322,9 +333,8 @@ class Claimer:
                 self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _setup_worked(self) -> None:
-        if self._setup_again_at > -math.inf:
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+        self._setup_backoff.worked()
+        self._setup_again_at = -math.inf
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

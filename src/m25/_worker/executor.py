@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import trio
 from .._cancelling import cancel
 from .._codec import Undecodable
 from .._crash import type_name
-from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow
+from .._errors import AroundSwallowed, CutShort, SetupSwallowed, SetupTooSlow, UsageError
 from .._events import (
     ClaimFenced,
     Event,
@@ -49,8 +49,9 @@ from .._record import decode_fields
 from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
+from .._steps import JobSteps
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
-from . import outcomes
+from . import outcomes, plan
 from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
@@ -58,8 +59,50 @@ from .slots import Slots
 from .starter import NotOurs
 
 
-@attrs.define(eq=False)
-class Executor:
+class _State:
+    """What may become of an attempt. Of most attempts little does: a new executor has it from here,
+    and need not set it.
+    """
+
+    #: Whether this attempt may have started jobs that it waits for.
+    starts_children: bool = False
+    #: The names of the nurseries of jobs that the handler has opened.
+    nurseries: Sequence[str] = ()
+    #: Whether the handler was called.
+    has_begun: bool = False
+    #: Whether `setup` failed or took too long.
+    setup_failed: bool = False
+    result: Outcome | Unfinished | Snoozed | None = None
+    cancel_reason: CancelReason | None = None
+    #: That somebody has asked for the cancel, where this process knows of it.
+    cancel_request: CancelRequest | None = None
+    #: Heartbeats in a row that were not answered.
+    misses: int = 0
+    misses_when_cancelled: int = 0
+    _heartbeats: trio.MemorySendChannel[None] | None = None
+    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
+    _has_returned: bool = False
+    _output: Any = None
+    _returned_at: float = math.inf
+    #: Whether the handler has returned `_output`, and one of `around` is left next.
+    _has_returned_within_around: bool = False
+    _in_thread: InThread = InThread.NO
+    #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
+    _was_late: bool = False
+    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
+    _is_overdue: bool = False
+    #: What its handler is told; where nobody cancelled it, that it is late.
+    _why_cancelled: str = "its deadline has passed"
+    #: The answer to the start, until the row is asked for and has it.
+    _started: Started | None = None
+    #: Made when it is first asked for.
+    _running_job: RunningJob[Any, Any, Any] | None = None
+    _notes: ProgressNotes | None = None
+    _steps: JobSteps | None = None
+
+
+@attrs.define(eq=False, slots=False)
+class Executor(_State):
     """One for each job that runs."""
 
     queue: Queue[Any, Any, Any]
@@ -75,29 +118,14 @@ class Executor:
     noted: Callable[[ClaimedJob, ProgressNotes], None]
     #: Where its slot is given back while it waits for jobs.
     slots: Slots
+    #: Waits until the claim of a job is known to be committed.
+    claimed: Callable[[ClaimedJob], Awaitable[None]]
     #: Whether the job is executing by now, in the database's eyes.
     started: bool
     #: Whether a listener wants the events of an attempt that goes well.
     emits_all: bool
     #: Of a job of an exclusive queue: until when its handler may run.
     lease: Lease | None = None
-    #: Whether the handler may have started jobs that it waits for; those of earlier attempts count.
-    has_children: bool = attrs.field(
-        init=False, default=attrs.Factory(lambda self: bool(self.row.has_children), takes_self=True)
-    )
-    #: The names of the nurseries of jobs that the handler has opened.
-    nurseries: list[str] = attrs.field(init=False, factory=list[str])
-    #: Whether the handler was called.
-    has_begun: bool = False
-    #: Whether `setup` failed or took too long.
-    setup_failed: bool = False
-    result: Outcome | Unfinished | Snoozed | None = None
-    cancel_reason: CancelReason | None = None
-    #: That somebody has asked for the cancel, where this process knows of it.
-    cancel_request: CancelRequest | None = None
-    #: Heartbeats in a row that were not answered.
-    misses: int = 0
-    misses_when_cancelled: int = 0
     _scope: trio.CancelScope = attrs.field(
         init=False,
         default=attrs.Factory(
@@ -106,23 +134,6 @@ class Executor:
             takes_self=True,
         ),
     )
-    _heartbeats: trio.MemorySendChannel[None] | None = None
-    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
-    _has_returned: bool = False
-    _output: Any = None
-    _returned_at: float = math.inf
-    #: Whether the handler has returned `_output`, and one of `around` is left next.
-    _has_returned_within_around: bool = False
-    _in_thread: InThread = InThread.NO
-    #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
-    _was_late: bool = False
-    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
-    _is_overdue: bool = False
-    #: What its handler is told; where nobody cancelled it, that it is late.
-    _why_cancelled: str = "its deadline has passed"
-    #: Made when it is first asked for.
-    _running_job: RunningJob[Any, Any, Any] | None = None
-    _notes: ProgressNotes | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -165,6 +176,12 @@ class Executor:
             self.misses_when_cancelled = self.misses
             self._cancel_scope(reason.value)
 
+    def fence(self) -> None:
+        """Cancel the handler: the database says that the claim is lost."""
+        if self.cancel_reason is not CancelReason.FENCED:
+            self.runtime.events.emit(ClaimFenced(**self.facts))
+            self.cancel(CancelReason.FENCED)
+
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
         self.cancel_request = request
@@ -191,7 +208,9 @@ class Executor:
     @property
     def children_of(self) -> str | None:
         """The id of the job's first attempt, if the job may have started others."""
-        return (self.row.original_attempt_id or self.row.id) if self.has_children else None
+        if self.starts_children or self.row.has_children:
+            return self.row.original_attempt_id or self.row.id
+        return None
 
     @property
     def leaves_children(self) -> bool:
@@ -296,7 +315,7 @@ class Executor:
             await answers.send(self)
 
     async def _run(self) -> Outcome | Unfinished | Snoozed:
-        if self._is_asked_for:
+        if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
         handler = self.environment.handler
         try:
@@ -340,10 +359,8 @@ class Executor:
     ) -> Outcome | Unfinished | Snoozed:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
-        if self._is_asked_for:
-            return self._as_asked(output, raised)
         if self.cancel_reason is not None:
-            return self._cancelled(raised)
+            return self._as_asked(output, raised) if self._is_asked_for else self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
                 return Unfinished.NOT_INITIALISED
@@ -353,22 +370,25 @@ class Executor:
                 return Unfinished.TOO_LATE
             # As ever, who returns although cancelled has succeeded, and a declared error counts:
             # the claim's token decides whether either is written.
-            if output is LEASE_OVER or (raised and handler.declared(kept_of(raised)) is None):
+            if output is LEASE_OVER or (
+                raised is not None and handler.declared(kept_of(raised, request_of(raised))) is None
+            ):
                 return outcomes.lease_over(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if handler.declared(kept_of(raised)) is None and being_cancelled():
+        request = request_of(raised)
+        if handler.declared(kept_of(raised, request)) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self._cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
-        if isinstance(request := request_of(raised), Snooze):
+        if isinstance(request, Snooze):
             return outcomes.snoozed(self, request)
-        return outcomes.raised(self, raised)
+        return outcomes.raised(self, raised, request)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
@@ -387,9 +407,7 @@ class Executor:
         self.started = True
         if self.lease is not None:
             self.lease.started(sent)
-        self.row = self.row._replace(
-            status="executing", started_at=started.started_at, deadline=started.deadline
-        )
+        self._started = started
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
         return True
@@ -476,7 +494,7 @@ class Executor:
         ):
             return Unfinished.CANCELLED
         if raised is not None:  # rule: who raises while being cancelled has failed
-            return outcomes.raised(self, raised)
+            return outcomes.raised(self, raised, request_of(raised))
         if self._scope.cancelled_caught and not self._has_returned:
             if not self._has_returned_within_around:
                 return Unfinished.CANCELLED
@@ -530,13 +548,12 @@ class Executor:
     @property
     def retry(self) -> Retry | None:
         """What the queue says of retries, unless the job was given numbers of its own."""
-        return None if self.row.own_retry else self.queue.retry
+        return plan.retry_of(self.row, self.queue.retry)
 
     @property
     def max_attempts(self) -> int:
         """How many attempts the job has at most."""
-        allowed, retry = self.row.max_attempts, self.retry
-        return allowed if retry is None else min(allowed, retry.max_attempts)
+        return plan.max_attempts(self.row, self.queue.retry)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -551,12 +568,18 @@ class Executor:
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job, as its handler sees it."""
+        if (started := self._started) is not None:
+            self._started = None
+            self.row = self.row._replace(
+                status="executing", started_at=started.started_at, deadline=started.deadline
+            )
         if self._running_job is None:
             self._running_job = RunningJob(
                 **decode_fields(self.row, self.queue),
                 stopping=self.environment.stopping,
                 m=self.environment.m,
                 notes=self._progress_notes,
+                steps=self._job_steps,
                 cancelled=self.is_cancelled,
             )
         return self._running_job
@@ -567,6 +590,23 @@ class Executor:
             InThread.LATE,
             InThread.ABANDONED,
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended, and all around it."""
+        return self.result is not None
+
+    async def until_claimed(self) -> None:
+        """Wait until the claim is known to be committed: before that all writes are fenced."""
+        await self.claimed(self.job)
+
+    def _job_steps(self) -> JobSteps:
+        if not self.started:
+            raise UsageError("a job keeps no steps before its handler has begun: not in `setup`")
+        if self._steps is None:
+            job_id = self.row.original_attempt_id or self.row.id
+            self._steps = JobSteps(self, job_id, self.runtime)
+        return self._steps
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:

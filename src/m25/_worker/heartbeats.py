@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import trio
 
-from .._events import ClaimFenced
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -85,11 +84,6 @@ class Heartbeats:
         """Note that an executor has ended that was to answer: an exchange need not wait for it."""
         self._send_answer.send_nowait(executor)
 
-    def fence(self, executor: Executor) -> None:
-        """Cancel an executor: the database says that its claim is fenced."""
-        self._runtime.events.emit(ClaimFenced(**executor.facts))
-        executor.cancel(CancelReason.FENCED)
-
     def _judge(self, interval: float) -> None:
         """Cancel executors that do not answer; end attempts whose handlers overran the deadline."""
         running = list(self._ledger.running.values())
@@ -106,7 +100,7 @@ class Heartbeats:
                     executor.look_at_deadline()
                     continue
                 # rule: an attempt ends at its deadline
-                owed = Owed.of(executor.overrun(), executor.row)
+                owed = Owed(executor.overrun(), executor.row, self._queue.retry)
                 self._ledger.owe(owed.with_children_of(executor.children_of))
                 self._settler.wakeup.set()
 
@@ -177,7 +171,7 @@ class Heartbeats:
             elif job.id in answer.locked:
                 locked[job] = executor
             else:
-                self.fence(executor)
+                executor.fence()
         return locked
 
     async def _retry_locked(self) -> None:

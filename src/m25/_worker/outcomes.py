@@ -25,8 +25,8 @@ from .._events import (
     OutputRefused,
     SetupGivenUp,
 )
-from .._handler import kept_of, request_of
-from .._handler_errors import JobTimeout, Snooze
+from .._handler import kept_of
+from .._handler_errors import JobTimeout, Request, Snooze
 from .._job import FailureReason, JobId, JobStatus
 from .._remote import UndecodedElsewhere
 from .._runtime import Runtime
@@ -50,11 +50,14 @@ def returned(executor: Executor, output: Any) -> Outcome:
     return Outcome(id, token, None, text, None, None, None, None, None)
 
 
-def raised(executor: Executor, error: BaseException) -> Outcome:
-    """The handler raised: one of its queue's errors, or anything else, which is a crash."""
+def raised(executor: Executor, error: BaseException, request: Request | None) -> Outcome:
+    """The handler raised: one of its queue's errors, or anything else, which is a crash.
+
+    `request` is what it has asked for by that, if anything.
+    """
     if isinstance(error, UndecodedElsewhere):
         return undecodable(executor, error)
-    kept, request = kept_of(error), request_of(error)
+    kept = kept_of(error, request)
     declared = executor.environment.handler.declared(kept)
     if declared is None:
         following = decide(executor, FailureReason.CRASH, kept, request)

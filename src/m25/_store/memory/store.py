@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import trio
 
+from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -36,17 +37,22 @@ from ..protocol import (
     Locked,
     NewChild,
     NewJob,
+    NewMessage,
+    NewReceive,
     NewStep,
+    NoMessage,
     Outcome,
     Position,
     Refused,
     Release,
+    Sent,
     Started,
     StepRow,
     Store,
     Suspect,
     Swept,
     SweptQueue,
+    Transaction,
     Unserved,
     Watched,
     Worker,
@@ -57,6 +63,7 @@ from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .listeners import Listeners
+from .messages import Messages
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -70,6 +77,7 @@ from .rows import (
 )
 from .steps import Steps, storable
 from .table import Table
+from .transactions import Writes, open_transaction
 from .trees import Trees
 from .way import Fault, Way, refuse_connection
 from .workers import Workers, is_as_seen
@@ -91,6 +99,9 @@ class MemoryStore(Store):
         make_id: makes the ids of the attempts that `sweep` inserts; a simulation that is to run the
             same way twice gives its own.
         fault: what may happen to a call on its way there or back.
+        connection: on which the handlers of transactional queues write, one after the other, and
+            the functions of `RunningJob.transact`. In a transaction that the test has open, each of
+            theirs is a savepoint.
     """
 
     def __init__(
@@ -99,14 +110,20 @@ class MemoryStore(Store):
         epoch: datetime = datetime(2000, 1, 1, tzinfo=UTC),
         make_id: Callable[[], str] = lambda: str(uuid4()),
         fault: Fault | None = None,
+        connection: Any = None,
     ) -> None:
         self._clock = Clock(epoch)
         self._make_id = make_id
         self._table = Table()
         self._steps = Steps()
+        self._messages = Messages()
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
+        self._connection = connection
+        #: Whose turn it is to have a transaction on it.
+        self._connection_turns = trio.Lock()
+        self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
         #: By name, what workers have declared.
@@ -510,15 +527,67 @@ class MemoryStore(Store):
             found = {id: self._steps.of(id, now) for id in job_ids}
             return {id: steps for id, steps in found.items() if steps}
 
-    async def keep_steps(
-        self, steps: Sequence[NewStep], connection: Any = None
-    ) -> list[Kept | Locked | Fenced]:
-        refuse_connection(connection)
+    async def keep_steps(self, steps: Sequence[NewStep]) -> list[Kept | Locked | Fenced]:
         async with self._way.call("keep_steps") as now:
             # As in `enqueue`: one that is refused takes the others with it.
             with Sorting("keep_steps"):
                 new = [storable(step) for step in steps]
             return [self._keep_step(step, now) for step in new]
+
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        async with self._way.call("receive") as now:
+            return [self._receive(one, now) for one in wanted]
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> Sent:
+        refuse_connection(connection)
+        while message.id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("send", is_awaited=True) as now:
+            row = self._table.rows.get(message.id)
+            if row is None or row.queue_name != queue_name:
+                return Sent.NOT_LIVE
+            job_id = row.original_attempt_id or row.id
+            if self._messages.has(job_id, message.key):
+                return Sent.REPEATED
+            if row.status in FINAL:
+                return Sent.NOT_LIVE
+            with Sorting("send"):
+                value = as_jsonb(message.value)
+            self._messages.send(job_id, message._replace(value=value), now)
+            row.messages = min(row.messages or 0, LARGEST_INTEGER - 1) + 1
+            if row.status is not JobStatus.PENDING or row.awaits != message.name:
+                return Sent.SENT
+            self._table.wake(row, now)
+            self._listeners.notify([queue_name])
+            return Sent.WOKEN
+
+    @asynccontextmanager
+    async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:  # noqa: ARG002
+        if self._connection is None:
+            raise UsageError(
+                "a handler needs a connection for its transaction, and there is no database here:"
+                " give the test's own, by run_job(…, connection=…) or MemoryStore(connection=…)"
+            )
+        # One connection has one transaction at a time.
+        async with (
+            self._connection_turns,
+            open_transaction(self._connection, self._writes, self._way) as transaction,
+        ):
+            yield transaction
+
+    async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:  # noqa: ARG002
+        # Whose task is gone has rolled back.
+        async with self._way.call("end_transactions"):
+            return {}
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         async with self._way.call("release") as now:
@@ -545,8 +614,17 @@ class MemoryStore(Store):
                     scheduled_at = now + microseconds(release.delay)
                 if release.setup_failed:
                     setup_failures = min(setup_failures or 0, LARGEST_INTEGER - 1) + 1
+                awaits: str | None = None
+                if (aside := release.set_aside) is not None:
+                    scheduled_at, awaits = microseconds(aside.until), aside.awaits
+                    if awaits is not None and (row.messages or 0) != aside.messages:
+                        scheduled_at, awaits = now, None
                 self._table.release(
-                    "release", row, scheduled_at=scheduled_at, setup_failures=setup_failures
+                    "release",
+                    row,
+                    scheduled_at=scheduled_at,
+                    setup_failures=setup_failures,
+                    awaits=awaits,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
@@ -650,7 +728,9 @@ class MemoryStore(Store):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
 
-    def _settle(self, outcome: Outcome, allowed_losses: int, now: int) -> WriteResult:
+    def _settle(
+        self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False
+    ) -> WriteResult:
         row = self._table.rows.get(outcome.id)
         if row is None or row.claim_token != outcome.token:
             return WriteResult.FENCED
@@ -662,6 +742,8 @@ class MemoryStore(Store):
             return WriteResult.LOCKED
         if outcome.children_of is not None and self._trees.is_locked([outcome.children_of]):
             return WriteResult.LOCKED
+        if only_look:
+            return WriteResult.SETTLED
         written = outcome._asdict()
         for name in (
             "id",
@@ -704,13 +786,25 @@ class MemoryStore(Store):
         """Cancel what is below a job that has ended."""
         self._trees.cancel([job_id], [], now, None, ENDED_ABOVE)
 
-    def _keep_step(self, step: NewStep, now: int) -> Kept | Locked | Fenced:
+    def _keep_step(
+        self, step: NewStep, now: int, only_look: bool = False
+    ) -> Kept | Locked | Fenced:
         row = self._table.rows.get(step.id)
         if row is None or row.claim_token != step.token or row.status is not JobStatus.EXECUTING:
             return Fenced(step.id)
         if row.id in self._table.locked:
-            return self._steps.answer(step, now)
+            return self._steps.look(step, now) or Locked(step.id)
+        if only_look:
+            return self._steps.look(step, now) or self._steps.would_keep(step, now)
         return self._steps.keep(step, now)
+
+    def _receive(self, wanted: NewReceive, now: int) -> Kept | NoMessage | Locked | Fenced:
+        row = self._table.rows.get(wanted.id)
+        if row is None or row.claim_token != wanted.token or row.status is not JobStatus.EXECUTING:
+            return Fenced(wanted.id)
+        if row.id in self._table.locked:
+            return Locked(row.id)
+        return self._steps.receive(wanted, self._messages, row.messages or 0, now)
 
     def _chain_ended(self, row: Row) -> None:
         if row.waiter is not None:

@@ -1,0 +1,36 @@
+"""What is raised in a handler of what its job keeps over attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._errors import M25Error, UsageError
+
+if TYPE_CHECKING:
+    from ._job import JobId
+
+
+class ClaimLost(M25Error):
+    """A handler wants to keep a step, and its job is another process's by now, or has ended.
+
+    The handler is being cancelled; this is raised where it shields itself from that.
+    """
+
+    def __init__(self, job_id: JobId) -> None:
+        super().__init__(f"job {job_id}: another process has it by now, or it has ended")
+        self.job_id = job_id
+
+
+class StepChanged(UsageError):
+    """A step was kept by an earlier attempt, and is given something else now."""
+
+    def __init__(self, job_id: JobId, name: str, key: str) -> None:
+        super().__init__(
+            f"job {job_id}: step {name!r} (key {key!r}) was kept by an earlier attempt, which gave"
+            " it other arguments than this one. If it is to be done again, give it another name;"
+            " if it is another step of the same name, give each a key=; if what it is given cannot"
+            " stay the same, bind that by functools.partial"
+        )
+        self.job_id = job_id
+        self.name = name
+        self.key = key

@@ -1,0 +1,335 @@
+"""What a job's handler does once: kept under the job, and not done again by later attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+
+import attrs
+import trio
+
+from ._codec import Undecodable
+from ._completion import complete
+from ._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
+from ._in_transaction import in_transaction, refuse_in_transaction
+from ._job import JobId, check_text
+from ._runtime import Runtime
+from ._step_errors import ClaimLost, StepChanged
+from ._step_types import StepTypes
+from ._store.failures import RowRefused, StatementFailed
+from ._store.protocol import (
+    ClaimedJob,
+    Fenced,
+    Kept,
+    Locked,
+    NewStep,
+    StepRow,
+    Transaction,
+)
+from .pg._backoff import Backoff
+from .pg._wire import CLEAN_UP
+
+T = TypeVar("T")
+
+#: The kind of plain steps and of those in a transaction: their names are of one space.
+STEP: Final = "step"
+
+#: In characters, of a name and of a key: together they have to fit into an entry of the index.
+_LONGEST: Final = 250
+#: How long a step whose job's row is locked waits before it is tried again, in seconds.
+_FIRST_RETRY: Final = 0.02
+_LONGEST_RETRY: Final = 0.5
+
+
+class Attempt(Protocol):
+    """The running attempt, as its steps know it."""
+
+    @property
+    def job(self) -> ClaimedJob: ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its handler has ended."""
+        ...
+
+    async def until_claimed(self) -> None:
+        """Wait until its claim is known to be committed: before that all it writes is fenced."""
+        ...
+
+    def fence(self) -> None:
+        """Cancel its handler: the database says that its claim is lost."""
+        ...
+
+
+class JobSteps:
+    """The steps of one attempt's job.
+
+    Args:
+        job_id: the id of the job's first attempt.
+    """
+
+    def __init__(self, attempt: Attempt, job_id: str, runtime: Runtime) -> None:
+        self._attempt = attempt
+        self._job_id = job_id
+        self._runtime = runtime
+        #: By kind, name and key; `None` until they were read.
+        self._kept: dict[tuple[str, str, str], StepRow] | None = None
+        self._reading = trio.Lock()
+        self._names: dict[str, _Name] = {}
+
+    async def step(
+        self, name: str, function: Callable[..., Awaitable[Any]], args: Any, key: str | None
+    ) -> Any:
+        """See `RunningJob.step`."""
+        refuse_in_transaction("job.step()")
+        types = self._runtime.step_functions.types_of(name, function)
+        with self._open(name, key, types, args) as new:
+            kept = await self.find(STEP, name, new.key)
+            if kept is None:
+                done = self._with_output(new, types, await function(*args))
+                kept = await self.keep(done)
+            return self._read(kept, new, types)
+
+    async def transact(
+        self, name: str, function: Callable[..., Awaitable[Any]], args: Any, key: str | None
+    ) -> Any:
+        """See `RunningJob.transact`."""
+        refuse_in_transaction("job.transact()")
+        types = self._runtime.transact_functions.types_of(name, function)
+        with self._open(name, key, types, args) as new:
+            kept = await self.find(STEP, name, new.key)
+            if kept is None:
+                kept = await self._transact(new, types, partial(_call, function, args))
+            return self._read(kept, new, types)
+
+    # For whatever is kept over attempts
+
+    async def find(self, kind: str, name: str, key: str) -> StepRow | None:
+        """What is kept of a step, if anything. All of a job are read at once, when this is first
+        called; while the database does not answer, it is asked again.
+        """
+        async with self._reading:
+            if self._kept is None:
+                rows = await self._persist(partial(self._runtime.step_batches.find, self._job_id))
+                self._kept = {(row.kind, row.name, row.key): row for row in rows}
+        return self._kept.get((kind, name, key))
+
+    async def keep(self, new: NewStep) -> StepRow:
+        """Keep a step, and return what is kept: of a step that was there already, that one.
+
+        What was done is to be kept, also where the handler is cancelled meanwhile: for five seconds
+        at most.
+
+        Raises:
+            ClaimLost: another process has the job, or it has ended; the handler is cancelled.
+            ValueRefused: the database does not take its output.
+        """
+        try:
+            # rule: what was done is kept, although its handler is cancelled
+            answer = await complete(partial(self._keep, new), CLEAN_UP)
+        except trio.TooSlowError:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise
+        except RowRefused as refused:
+            raise self._refused(new, refused) from refused.__cause__
+        if isinstance(answer, Fenced):
+            await self._lose()
+        self._note(answer.step)
+        return answer.step
+
+    def new(self, kind: str, name: str, key: str, **columns: Any) -> NewStep:
+        """A step of this attempt's."""
+        return NewStep(*self._attempt.job, self._job_id, kind, name, key, **columns)
+
+    # How it is done
+
+    @contextmanager
+    def _open(self, name: str, key: str | None, types: StepTypes, args: Any) -> Generator[NewStep]:
+        """A block in which a step is done, or looked up; yields it without its output.
+
+        Raises:
+            UsageError: it cannot be a step of this job's now.
+        """
+        if self._attempt.has_ended:
+            raise UsageError(f"step {name!r}: the handler of this job has ended")
+        _check_text(name, "a step's name")
+        if key is not None:
+            _check_text(key, f"the key of step {name!r}")
+        fingerprint = types.fingerprint(name, args)
+        uses = self._names.setdefault(name, _Name(name))
+        with uses.used(key) as key_:
+            yield self.new(STEP, name, key_, fingerprint=fingerprint)
+
+    async def _transact(
+        self, new: NewStep, types: StepTypes, call: Callable[[Any], Awaitable[Any]]
+    ) -> StepRow:
+        """Do a step in a transaction, and commit both; again, where the connection is lost.
+
+        Where a commit was not answered, the transaction may still go on at the server. A second one
+        then waits at the job's row until it has ended, and finds the step there, or keeps it.
+        """
+        tries = self._runtime.tries()
+        is_in_doubt = False
+        await self._attempt.until_claimed()
+        while True:
+            try:
+                kept = await self._transact_once(new, types, call)
+            except RowRefused as refused:
+                raise self._refused(new, refused) from refused.__cause__
+            except StatementFailed as failure:
+                if not failure.is_outage:
+                    raise failure.__cause__ or failure from None
+                is_in_doubt = is_in_doubt or failure.outcome_is_unknown
+                await trio.sleep(tries.failed(failure))
+                found = await self._find_again(new) if is_in_doubt else None
+            except Exception:
+                # What the first transaction has written may be in the way of the second.
+                found = await self._find_again(new) if is_in_doubt else None
+                if found is None:
+                    raise
+            else:
+                tries.worked()
+                return kept
+            if found is not None:
+                return found
+
+    async def _transact_once(
+        self, new: NewStep, types: StepTypes, call: Callable[[Any], Awaitable[Any]]
+    ) -> StepRow:
+        async with self._runtime.store.transaction(self._attempt.job) as transaction:
+            with in_transaction("job.transact()"):
+                value = await call(transaction.connection)
+            answer = await self._keep_in(transaction, self._with_output(new, types, value))
+            if isinstance(answer, Kept) and answer.is_new:
+                await transaction.commit()
+        # If it was not committed, it was rolled back.
+        if isinstance(answer, Fenced):
+            await self._lose()
+        self._note(answer.step)
+        return answer.step
+
+    async def _keep_in(self, transaction: Transaction, new: NewStep) -> Kept | Fenced:
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        while True:
+            answer = await transaction.keep_step(new)
+            if not isinstance(answer, Locked):
+                return answer
+            await trio.sleep(backoff.failed())
+
+    async def _keep(self, new: NewStep) -> Kept | Fenced:
+        await self._attempt.until_claimed()
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        while True:
+            answer = await self._persist(partial(self._runtime.step_batches.keep, new))
+            if not isinstance(answer, Locked):
+                return answer
+            await trio.sleep(backoff.failed())
+
+    async def _find_again(self, new: NewStep) -> StepRow | None:
+        self._kept = None
+        return await self.find(new.kind, new.name, new.key)
+
+    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database until it answers.
+
+        Raises:
+            RowRefused: it does not take what it is given.
+        """
+        tries = self._runtime.tries()
+        while True:
+            try:
+                answer = await ask()
+            except RowRefused:
+                raise
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+            else:
+                tries.worked()
+                return answer
+
+    def _note(self, row: StepRow) -> None:
+        if self._kept is not None:
+            self._kept[row.kind, row.name, row.key] = row
+
+    def _refused(self, new: NewStep, refused: RowRefused) -> Exception:
+        """The error of a step that the database does not take."""
+        if refused.statement == "commit" and refused.__cause__ is not None:
+            # A deferred constraint, and so about what the step's function has written.
+            return refused.__cause__  # type: ignore[return-value]
+        return ValueRefused(f"the result of step {new.name!r}", "", refused.brief)
+
+    def _with_output(self, new: NewStep, types: StepTypes, value: Any) -> NewStep:
+        return new._replace(output=types.result.encode(value, f"the result of step {new.name!r}"))
+
+    def _read(self, kept: StepRow, new: NewStep, types: StepTypes) -> Any:
+        if kept.fingerprint != new.fingerprint:  # rule: a step is the same only if its input is
+            raise StepChanged(JobId(self._attempt.job.id), new.name, new.key)
+        try:
+            return types.result.decode("null" if kept.output is None else kept.output)
+        except Undecodable as error:
+            raise JobRecordFetchJsonDecodeError(
+                JobId(self._attempt.job.id), f"step {new.name!r}", error.path, error.reason
+            ) from error
+
+    async def _lose(self) -> NoReturn:
+        self._attempt.fence()
+        await trio.lowlevel.checkpoint()
+        # In a scope that shields the handler it is not cancelled yet.
+        raise ClaimLost(JobId(self._attempt.job.id))
+
+
+async def _call(function: Callable[..., Awaitable[Any]], args: Any, connection: Any) -> Any:
+    return await function(connection, *args)
+
+
+def _check_text(value: str, what: str) -> None:
+    if len(check_text(value, what, ValueError)) > _LONGEST:
+        raise ValueError(f"{what} must be at most {_LONGEST} characters long")
+
+
+@attrs.define
+class _Name:
+    """How a run of the handler has used the name of a step."""
+
+    name: str
+    #: How many steps of the name had no key.
+    _counted: int = 0
+    #: Whether any of them had one.
+    _has_keys: bool = False
+    #: The keys of those that are being done.
+    _running: set[str] = attrs.field(factory=set[str])
+
+    @contextmanager
+    def used(self, key: str | None) -> Generator[str]:
+        """A block in which a step of this name is done; yields its key.
+
+        Raises:
+            UsageError: it could be taken for another one.
+        """
+        if (self._has_keys and key is None) or (self._counted and key is not None):
+            raise UsageError(
+                f"step {self.name!r}: some steps of this name have a key, and others are told apart"
+                " by their count: give all of them a key, or none"
+            )
+        if key is None:
+            if self._running:
+                raise UsageError(
+                    f"step {self.name!r}: another step of this name is under way, and which of them"
+                    " is which depends on which begins first: give each a key=, by which a later"
+                    " attempt knows it again"
+                )
+            key = str(self._counted)
+            self._counted += 1
+        else:
+            self._has_keys = True
+            if key in self._running:
+                raise UsageError(
+                    f"step {self.name!r}: the step with the key {key!r} is under way already"
+                )
+        self._running.add(key)
+        try:
+            yield key
+        finally:
+            self._running.discard(key)
