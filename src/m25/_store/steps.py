@@ -41,6 +41,7 @@ from .protocol import (
     Outcome,
     Position,
     Release,
+    SetAside,
     Started,
     StepRow,
     Suspect,
@@ -455,6 +456,7 @@ class Calls:
             "delay": array(_interval(release.delay) for release in releases),
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
+            **_aside_columns([release.set_aside for release in releases]),
             "channels": self.channels(notify),
         }
         rows = yield Statement("release", {**parameters, **NOTIFIES})
@@ -541,6 +543,14 @@ def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
     return {
         "id": plain_array(claim.id for claim in claims),
         "claim_token": plain_array(claim.token for claim in claims),
+    }
+
+
+def _aside_columns(set_aside: Sequence[SetAside | None]) -> dict[str, str]:
+    return {
+        "until": array(None if one is None else one.until for one in set_aside),
+        "awaits": array(None if one is None else one.awaits for one in set_aside),
+        "messages": array(None if one is None else str(one.messages) for one in set_aside),
     }
 
 
