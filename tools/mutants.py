@@ -817,6 +817,54 @@ MUTANTS = (
         (Rule("a tree ends with its top", "return await self._run(steps, pooled)"),),
         ("tests/store/test_store_trees.py",),
     ),
+    Mutant(
+        15,
+        "a job fails as its cancel reaches its children first",
+        (Rule("a job that is cancelled does not fail by its children's cancels", "pass"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a nursery's block is left while its jobs go on",
+        (Rule("what a nursery has started ends before it", "pass"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "any number of handlers wait without a slot",
+        (Rule("handlers without a slot are bounded", "if False:"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a handler that has waited goes on without a slot",
+        (Rule("who waited takes a slot again", "self.slots.grant(1_000)"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a cancelled handler waits for a slot",
+        (Rule("a cancelled handler needs no slot", "if True:"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a job ends without what this attempt has started",
+        (Rule("who may have children is ended as a parent"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a stop cancels what a job has started",
+        (Rule("a stop leaves what was started"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        15,
+        "a retry finds what has failed, again and again",
+        (Rule("what has failed with its parent is started anew", "return id, rows[id]"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
 )
 
 

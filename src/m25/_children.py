@@ -110,7 +110,7 @@ class Children:
             StartRefused: the attempt may start nothing more.
             EnqueueQueryError: the database failed.
         """
-        # rule: nothing is started under a claim in doubt
+        # Under a claim in doubt the database would refuse it.
         await attempt.until_claimed()
         attempt.starts_children = True  # rule: who may have children is ended as a parent
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)

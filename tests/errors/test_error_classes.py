@@ -16,7 +16,16 @@ from uuid import UUID
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, _handler_errors, _nursery_errors, _result_errors, _step_errors, errors
+from m25 import (
+    JobId,
+    JobStatus,
+    _errors,
+    _handler_errors,
+    _nursery_errors,
+    _result_errors,
+    _step_errors,
+    errors,
+)
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 

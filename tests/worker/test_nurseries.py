@@ -386,3 +386,54 @@ async def test_a_job_that_somebody_cancels_is_an_error_of_its_nursery(
         (error,) = leaves(caught.value)
         assert isinstance(error, m25.JobCancelled)
         assert error.record.cancelled_by == "ada"
+
+
+async def test_a_handler_that_is_cancelled_while_it_waits_needs_no_slot_to_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("top", max_concurrency=1)
+    async def top(seconds: int) -> None:
+        if seconds:
+            await trio.sleep(seconds)
+        else:
+            await m25.current_job().m.call(never, None)
+
+    @m25.queue("never")
+    async def never(_: None) -> None:
+        await trio.sleep(10_000)
+
+    async with serving(top, never) as m:
+        waiting = await m.enqueue(top, 0)
+        await trio.sleep(1)
+        await m.enqueue(top, 200)
+        await trio.sleep(1)
+        began = trio.current_time()
+        await m.cancel_job(top, waiting.id, running=True, wait=True)
+        assert trio.current_time() - began < 1
+        for job in m25.testing.jobs(m, top) + m25.testing.jobs(m, never):
+            if not job.finished_at and not job.cancelled_at:
+                queue: Any = top if job.queue_name == "top" else never
+                await m.cancel_job(queue, job.id, running=True)
+
+
+async def test_what_a_handler_has_started_ends_with_its_attempt_though_the_handler_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top", default_job_timeout=5)
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            await nursery.start_job(sleep, 1000)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+
+    async with serving(top, sleep) as m:
+        record = await m.enqueue(top, None)
+        ended = await m.wait(top, record.id)
+        assert ended.failure_reason is m25.FailureReason.JOB_TIMEOUT
+        await trio.sleep(1)
+        (child,) = m25.testing.jobs(m, sleep)
+        assert child.status is m25.JobStatus.CANCELLED
