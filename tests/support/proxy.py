@@ -50,6 +50,7 @@ class Proxy:
         self._passing = {direction: trio.Event() for direction in BOTH}
         self._streams: set[trio.abc.Stream] = set()
         self._marker = b""
+        self._unsent = b""
         self._dropped = trio.Event()
         self.dsn = ""
         self.connections = 0
@@ -84,6 +85,15 @@ class Proxy:
         The client never hears the answer. The event is set once that has happened.
         """
         self._marker = marker
+        self._dropped = trio.Event()
+        return self._dropped
+
+    def drop_request(self, marker: bytes) -> trio.Event:
+        """Cut once a client sends the next request that holds the marker: the server never has it.
+
+        The event is set once that has happened.
+        """
+        self._unsent = marker
         self._dropped = trio.Event()
         return self._dropped
 
@@ -138,6 +148,10 @@ class Proxy:
                     await trio.sleep(self.delay)
                 if self.rate is not None:
                     await trio.sleep(len(data) / self.rate)
+                if direction == "up" and self._unsent and self._unsent in data:
+                    self._unsent = b""
+                    self._dropped.set()
+                    break
                 if direction == "up":
                     self._look_for_marker(link, data)
                 elif link.is_dropping:
