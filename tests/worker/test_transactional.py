@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import pg
-from support.proxy import proxied
+from support.proxy import Strike, proxied
 from support.told import lines, told
 from support.waiting import ended, eventually, rows
 
@@ -265,7 +266,7 @@ async def test_a_commit_that_nobody_answers_happens_once(
             if is_committed:
                 proxy.drop_answer(b"COMMIT")
             else:
-                proxy.drop_request(b"COMMIT")
+                proxy.strike(Strike("before", re.compile(b"COMMIT"), lambda: None))
 
     async with proxied(database) as proxy, running(proxy.dsn, unanswered) as m:
         record = await m.enqueue(unanswered, 1)
