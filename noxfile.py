@@ -13,17 +13,20 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
 
+#: The tests start hundreds of programs, each of which would compile again what nobody has kept.
+KEEP_BYTECODE = {"UV_COMPILE_BYTECODE": "1", "PYTHONDONTWRITEBYTECODE": ""}
+
+
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as it lies here, with dependency groups."""
-    session.install(
-        "-e", ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, *groups)
-    )
+    groups_of = nox.project.dependency_groups(PYPROJECT, *groups)
+    session.install("-e", ".[binary,cli,embedded]", *groups_of, env=KEEP_BYTECODE)
 
 
 def run_tests(session: nox.Session) -> None:
     """Run the tests, in two processes unless told otherwise."""
     install(session, "test")
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs, env=KEEP_BYTECODE)
 
 
 @nox.session
@@ -45,7 +48,7 @@ def slow(session: nox.Session) -> None:
     install(session, "test")
     session.run(
         *("pytest", "-n", "2", "-m", "slow or thorough", *session.posargs),
-        env={"M25_TEST_THOROUGH": "1"},
+        env={**KEEP_BYTECODE, "M25_TEST_THOROUGH": "1"},
     )
 
 

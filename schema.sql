@@ -104,6 +104,7 @@ WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 CREATE TABLE m25.message (
     job_id uuid NOT NULL,
     id bigint NOT NULL,
+    key text NOT NULL,
     name text NOT NULL,
     value jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -164,6 +165,9 @@ ALTER TABLE ONLY m25.job
 
 ALTER TABLE m25.job
     ADD CONSTRAINT job_waiter_check CHECK ((waiter ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
+
+ALTER TABLE ONLY m25.message
+    ADD CONSTRAINT message_job_id_key_key UNIQUE (job_id, key);
 
 ALTER TABLE ONLY m25.message
     ADD CONSTRAINT message_pkey PRIMARY KEY (job_id, id);

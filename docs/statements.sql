@@ -1381,6 +1381,135 @@ where job.id = any(array(select latest_id from latest));
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- receive
+--
+-- Receive messages for handlers that wait for them: for each the oldest of its name that nobody has
+-- received, kept as a step in the same commit. Where none has come, until when the handler waits is
+-- kept, if it is not there yet; what came later than that is not for it.
+-- Safe under concurrency: the row of each attempt is locked first, and must be executing under the
+-- claim's own token. Whoever sends a message locks the same row, and counts it there. `messages` is the
+-- count of the statement's snapshot, as are the messages that it looks at, and not that of the locked
+-- row: a message that was committed in between changes the row's count, by which release.sql knows that
+-- the handler has not seen it. A step is one handler's affair, and is repeated after a lost answer:
+-- where the lost one has received the message in between, `is_stale` says that it is to be asked again.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(claim_token)s::uuid[],
+        %(job_id)s::uuid[],
+        %(name)s::text[],
+        %(key)s::text[],
+        %(timeout)s::interval[]
+    ) with ordinality as w (id, claim_token, job_id, name, key, timeout, number)
+),
+held as materialized (
+    select job.id, job.claim_token
+    from m25.job
+    join (select distinct id, claim_token from wanted) as claim
+        on claim.id = job.id
+        and claim.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+seen as (
+    select id, coalesce(messages, 0) as messages
+    from m25.job
+    where id = any(%(id)s::uuid[])
+),
+kept as (
+    select job_id, kind,
+    name,
+    key,
+    fingerprint,
+    extract(epoch from until)::text as until,
+    extract(epoch from until - now())::float8 as seconds_left,
+    output::text
+    from m25.step
+    where job_id = any(%(job_id)s::uuid[]) and kind = 'receive'
+),
+chosen as materialized (
+    select wanted.number, message.id, message.job_id
+    from wanted
+    join held on held.id = wanted.id and held.claim_token = wanted.claim_token
+    left join kept using (job_id, name, key)
+    cross join lateral (
+        select message.id, message.job_id
+        from m25.message
+        where message.job_id = wanted.job_id
+            and message.name = wanted.name
+            and message.received_at is null
+
+            and (kept.until is null or extract(epoch from message.created_at) < kept.until::numeric)
+        order by message.id
+        limit 1
+    ) as message
+    where kept.output is null
+),
+taken as (
+    update m25.message
+    set received_at = now()
+    from chosen
+    where message.job_id = chosen.job_id
+        and message.id = chosen.id
+        and message.received_at is null
+    returning chosen.number, message.value
+),
+written as (
+    insert into m25.step (job_id, kind, name, key, attempt_id, until, output)
+    select
+        wanted.job_id,
+        'receive',
+        wanted.name,
+        wanted.key,
+        wanted.id,
+        -- Within what a timestamp can hold, as a deadline is.
+        case
+            when taken.number is null
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from wanted.timeout), 31557600000), 0)::float8
+            )
+        end,
+        taken.value
+    from wanted
+    join held on held.id = wanted.id and held.claim_token = wanted.claim_token
+    left join chosen using (number)
+    left join taken using (number)
+    where taken.number is not null or (chosen.number is null and wanted.timeout is not null)
+    on conflict (job_id, kind, name, key) do update
+    set output = excluded.output, attempt_id = excluded.attempt_id
+    where step.output is null and excluded.output is not null
+    returning job_id, kind,
+    name,
+    key,
+    fingerprint,
+    extract(epoch from until)::text as until,
+    extract(epoch from until - now())::float8 as seconds_left,
+    output::text
+)
+select
+    wanted.number,
+    held.id is not null as is_held,
+    chosen.number is not null and taken.number is null as is_stale,
+    written.output is not null as is_new,
+    seen.messages,
+    coalesce(written.kind, kept.kind) as kind,
+    wanted.name,
+    wanted.key,
+    coalesce(written.fingerprint, kept.fingerprint) as fingerprint,
+    coalesce(written.until, kept.until) as until,
+    coalesce(written.seconds_left, kept.seconds_left) as seconds_left,
+    coalesce(written.output, kept.output) as output
+from wanted
+left join held on held.id = wanted.id and held.claim_token = wanted.claim_token
+left join seen on seen.id = wanted.id
+left join kept using (job_id, name, key)
+left join written using (job_id, name, key)
+left join chosen using (number)
+left join taken using (number);
+
 -- redate
 --
 -- Date misdated jobs as if they were created now, at most `limit`. The database's clock was set back
@@ -1448,7 +1577,9 @@ returning queue_name;
 -- where somebody has asked for that, or the caller says why.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
--- read from the row once it is locked. `channels` are notified in the same commit.
+-- read from the row once it is locked; so is the number of messages that were sent to the job: where it
+-- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- `channels` are notified in the same commit.
 with wanted as (
     select *
     from unnest(
@@ -1456,8 +1587,11 @@ with wanted as (
         %(claim_token)s::uuid[],
         %(delay)s::interval[],
         %(setup_failed)s::boolean[],
-        %(cancel_reason)s::text[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason)
+        %(cancel_reason)s::text[],
+        %(until)s::float8[],
+        %(awaits)s::text[],
+        %(messages)s::integer[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
 ),
 held as materialized (
     select
@@ -1465,6 +1599,11 @@ held as materialized (
         wanted.delay,
         wanted.setup_failed,
         wanted.cancel_reason,
+        wanted.until,
+        wanted.awaits,
+        wanted.awaits is not null
+            and coalesce(job.messages, 0) <> wanted.messages
+            as has_message,
         wanted.cancel_reason is not null
             or job.cancel_requested_at is not null
             as is_cancelled
@@ -1493,7 +1632,11 @@ cancelled as (
 released as (
     update m25.job
     set
-        scheduled_at = coalesce(now() + held.delay, job.scheduled_at),
+        scheduled_at = case
+            when held.has_message then now()
+            else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
+        end,
+        awaits = case when not held.has_message then held.awaits end,
         setup_failures = case
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
@@ -1690,6 +1833,76 @@ returning
     has_children,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
+
+-- send
+--
+-- Send a message to a job, whose latest attempt the caller names: it is received by whatever attempt asks
+-- for it. A job that is set aside for such a message is due at once, and its workers are notified.
+-- Safe under concurrency: the attempt's row is locked first, and must be live or pending as it is once
+-- locked; so messages to one job are in the order of their commits, and none comes once the job has
+-- ended. What is counted on the row is seen by whoever sets the job aside meanwhile. The time of a
+-- message is that at which its row was locked: a handler that waits until a time, and looks for messages
+-- after that, knows that none of before will come. A repeat, by the message's key, changes nothing.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+),
+named as (
+    select coalesce(original_attempt_id, id) as job_id
+    from m25.job
+    where id = %(id)s::uuid and queue_name = %(queue_name)s::text
+),
+held as materialized (
+    select
+        job.id,
+        coalesce(job.original_attempt_id, job.id) as job_id,
+        job.reserved_at is null
+            and job.awaits is not distinct from %(name)s::text
+            as is_awaited
+    from bounded, m25.job
+    where job.id = %(id)s::uuid
+        and job.queue_name = %(queue_name)s::text
+        and job.finished_at is null
+        and job.cancelled_at is null
+    for no key update of job
+),
+sent as (
+    insert into m25.message (job_id, key, name, value, created_at)
+    select job_id, %(key)s::text, %(name)s::text, %(value)s::jsonb, clock_timestamp()
+    from held
+    on conflict (job_id, key) do nothing
+    returning job_id
+),
+counted as (
+    update m25.job
+    set
+        messages = least(coalesce(job.messages, 0), 2147483646) + 1,
+        awaits = case when held.is_awaited then null else job.awaits end,
+        scheduled_at = case
+            when held.is_awaited
+            then least(job.scheduled_at, now())
+            else job.scheduled_at
+        end
+    from held, sent
+    where job.id = any(array(select id from held))
+        and held.id = job.id
+    returning held.is_awaited
+)
+select
+    exists (select from sent) as is_sent,
+    exists (select from counted where is_awaited) as is_woken,
+    exists (
+        select
+        from m25.message
+        where message.job_id = named.job_id and message.key = %(key)s::text
+    ) as is_repeated,
+    case
+        when %(notifies)s::boolean and exists (select from counted where is_awaited)
+        then pg_notify(%(channel)s::text, '')::text
+    end as notified
+from named;
 
 -- session
 --

@@ -230,6 +230,76 @@ MUTANTS = (
         ("tests/store/test_store_claim.py",),
     ),
     Mutant(
+        3,
+        "a message goes to whoever asks",
+        (Rule("a message goes to the claim that holds its job"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a message that comes after a timeout is received",
+        (Rule("what comes after a timeout is not received"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "messages are received in any order",
+        (Rule("messages are received in order", "order by message.id desc"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a wait receives one message after the other",
+        (Rule("what was received is received once"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a wait whose message a lost call has received waits for another",
+        (
+            Rule(
+                "what a lost call has received is looked at again",
+                "answers[number] = NoMessage(step, messages)",
+            ),
+        ),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a message wakes nobody",
+        (Rule("who waits for a message is woken", "and false"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "messages are sent to jobs that have ended",
+        (Rule("nothing is sent to a job that has ended"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a message that is sent again comes twice",
+        (
+            Rule(
+                "a message is sent once",
+                "on conflict (job_id, key) do update set key = excluded.key",
+            ),
+        ),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "messages are not counted",
+        (Rule("a message is counted", "messages = coalesce(job.messages, 0),"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
+        16,
+        "a message between a look and a release is slept through",
+        (Rule("no message is slept through", "and false"),),
+        ("tests/store/test_store_messages.py",),
+    ),
+    Mutant(
         4,
         "what is to be cancelled is retried",
         (Rule("what is to be cancelled ends"),),

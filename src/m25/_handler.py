@@ -206,12 +206,13 @@ class Handler(Generic[Input, Output, Error]):
 def request_of(raised: BaseException) -> Request | None:
     """What a handler has asked for, by itself or as the only leaf of a group, if anything."""
     leaf = only_leaf(raised)
-    return leaf if isinstance(leaf, RetryAfter | GiveUp | Snooze) else None
+    return leaf if isinstance(leaf, (RetryAfter, GiveUp, Snooze)) else None
 
 
-def kept_of(raised: BaseException) -> BaseException:
-    """What is kept of an exception: the cause of a request that was raised from one."""
-    request = request_of(raised)
+def kept_of(raised: BaseException, request: Request | None) -> BaseException:
+    """What is kept of an exception, which is this request or none: the cause of a request that was
+    raised from one.
+    """
     return raised if request is None or request.__cause__ is None else request.__cause__
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
 from ._codec import Codec, Undecodable, value_codec
@@ -17,7 +16,7 @@ from ._errors import (
 )
 from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._queue import Queue
-from ._store.columns import COLUMNS, GIVEN
+from ._store.columns import COLUMNS
 from ._store.protocol import JobRow, NewJob
 from ._timestamps import duration_from_text, timestamp_from_text
 
@@ -65,26 +64,21 @@ def new_record(
     new: NewJob, value: Input, options: Job[Any], created_at: str
 ) -> JobRecord[Input, Any, Any]:
     """The record of a job that has just been inserted: all else is as `JobRecord` has it."""
-    fields: dict[str, Any] = dict(zip(_AS_GIVEN, _get_as_given(new), strict=True))
     return JobRecord(
         id=JobId(new.id),
+        queue_name=new.queue_name,
         created_at=timestamp_from_text(created_at),
         scheduled_at=options.scheduled_at and options.scheduled_at.astimezone(UTC),
-        expires_at=options.expires_at and options.expires_at.astimezone(UTC),
         input=value,
+        timeout=new.timeout,
+        max_attempts=new.max_attempts,
+        retry_delay=new.retry_delay,
+        unique_key=new.unique_key,
+        priority=new.priority,
         meta=options.meta,
-        **fields,
+        expires_at=options.expires_at and options.expires_at.astimezone(UTC),
+        parent_id=None if new.parent_id is None else JobId(new.parent_id),
     )
-
-
-#: The fields of a new job that its record has as they are.
-_AS_GIVEN: Final = tuple(
-    name
-    for name in GIVEN
-    if name not in ("id", "scheduled_at", "expires_at", "input", "meta")
-    and not COLUMNS[name].internal
-)
-_get_as_given: Final = attrgetter(*_AS_GIVEN)
 
 
 def _read_number(read: Callable[[str], Any]) -> _Reader:

@@ -96,7 +96,7 @@ def _raised(handler: Handler[Any, Any, Any], error: BaseException) -> dict[str, 
         # A subclass is known here alone: the program is told what it asks for.
         name = next(name for name, cls in _REQUESTS.items() if isinstance(request, cls))
         asked = {"request": [name, told]}
-    kept = kept_of(error)
+    kept = kept_of(error, request)
     declared = handler.declared(kept)
     if declared is not None:
         try:

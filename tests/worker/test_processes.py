@@ -389,7 +389,7 @@ async def test_a_program_that_a_process_would_start_again_says_so(tmp_path: Path
         "async def main() -> None:\n"
         "    async with m25.testing.open() as m:\n"
         "        m.add_queue(mine)\n"
-        "        await m.start(60)\n"
+        "        await m.start(5)\n"
         "        print('started')\n\n"
         "trio.run(main)\n"
     )

@@ -258,7 +258,7 @@ class Enqueuer:
 
     def _leave_hints(self, jobs: Sequence[NewJob]) -> None:
         """Tell this process's own workers, who need not wait for a notification."""
-        for name in dict.fromkeys([job.queue_name for job in jobs]):
+        for name in {job.queue_name for job in jobs}:
             self._runtime.hints.work(name)
         if [job for job in jobs if job.scheduled_at is not None]:
             self._runtime.hints.survey.set()

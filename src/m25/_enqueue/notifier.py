@@ -40,7 +40,8 @@ class Notifier:
     def in_statement(self, queue_names: Iterable[str]) -> list[str]:
         """The queues to notify in the statement at hand; `run` soon notifies the others."""
         now = trio.current_time()
-        self._forget(now)
+        if len(self._notified_at) >= _MANY:
+            self._forget(now)
         notified: list[str] = []
         for name in queue_names:
             if now - self._notified_at.get(name, -math.inf) >= _SHORTEST_GAP:
@@ -75,10 +76,9 @@ class Notifier:
         return self._notified_at.get(queue_name, -math.inf) + _LONGEST_WAIT
 
     def _forget(self, now: float) -> None:
-        if len(self._notified_at) >= _MANY:
-            self._notified_at = {
-                name: at for name, at in self._notified_at.items() if now - at < _LONGEST_WAIT
-            }
+        self._notified_at = {
+            name: at for name, at in self._notified_at.items() if now - at < _LONGEST_WAIT
+        }
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         """Notify these queues now, if the database can."""

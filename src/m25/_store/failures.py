@@ -128,6 +128,7 @@ _WRITES_VALUES: Final = frozenset(
         "enqueue_all",
         "keep_steps",
         "report",
+        "send",
         "settle",
         "start_children",
     }

@@ -28,6 +28,7 @@ from .._completion import complete
 from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
+from . import message_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     CancelAsked,
@@ -45,11 +46,15 @@ from .protocol import (
     Locked,
     NewChild,
     NewJob,
+    NewMessage,
+    NewReceive,
     NewStep,
+    NoMessage,
     Outcome,
     Position,
     Refused,
     Release,
+    Sent,
     Started,
     StepRow,
     Store,
@@ -534,6 +539,23 @@ class PostgresStore(Store):
 
     async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
         return await self._run(self._calls.end_transactions(suspects), pool=self._work_pool)
+
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        return await self._run(message_steps.receive(wanted), pool=self._work_pool)
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> Sent:
+        channel = self._calls.channel(queue_name)
+        steps = message_steps.send(message, queue_name, channel, lock_wait)
+        return await self._run(steps, connection)
 
     async def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Written:
         parents = [one for one in releases if one.children_of is not None]

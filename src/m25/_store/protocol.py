@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 
@@ -125,6 +125,22 @@ class Outcome(NamedTuple):
     children_of: str | None = None
 
 
+class SetAside(NamedTuple):
+    """How a handler's job is to wait without its handler."""
+
+    #: When it is due: seconds since the epoch, as in a `JobRow`.
+    until: str
+    #: The name of the message by which it is due before that, if it waits for one.
+    awaits: str | None = None
+    #: How many messages were sent to the job when the handler last looked: with more it is due now.
+    messages: int = 0
+
+
+#: When a job is due that waits for a message, however long that takes. Not infinity, which no
+#: `datetime` can hold: 9000-01-01 in UTC.
+FOREVER: Final = "221845392000.000000"
+
+
 class Release(NamedTuple):
     """A claim that is given up without an outcome; the attempt is not counted."""
 
@@ -138,6 +154,8 @@ class Release(NamedTuple):
     cancel_reason: str | None = None
     #: As for an `Outcome`.
     children_of: str | None = None
+    #: That it is set aside.
+    set_aside: SetAside | None = None
 
 
 class Locked(NamedTuple):
@@ -205,6 +223,56 @@ class Fenced:
     """The claim on a job is lost: nothing was written."""
 
     id: str
+
+
+class NewReceive(NamedTuple):
+    """That a handler waits for a message."""
+
+    #: The claim of the attempt that waits.
+    id: str
+    token: str
+    #: The id of the job's first attempt.
+    job_id: str
+    #: Of the message.
+    name: str
+    #: Which of the handler's waits for messages of that name.
+    key: str
+    #: For how long it waits, from when it first asks.
+    timeout: timedelta | None = None
+
+
+class NoMessage(NamedTuple):
+    """None has come that is for this wait."""
+
+    #: Until when the handler waits; `None` is for as long as it takes.
+    step: StepRow | None
+    #: How many messages were sent to the job by then, of whatever names.
+    messages: int
+
+
+class NewMessage(NamedTuple):
+    """What is sent to a job."""
+
+    #: That of the attempt to whose row it is sent.
+    id: str
+    #: By which it is known when it is sent again.
+    key: str
+    name: str
+    #: As JSON.
+    value: str
+
+
+class Sent(enum.Enum):
+    """What became of a message."""
+
+    #: It was sent now.
+    SENT = "sent"
+    #: It was sent now, and the job, which was set aside for it, is due.
+    WOKEN = "woken"
+    #: It had been sent before, by a call whose answer was lost.
+    REPEATED = "repeated"
+    #: The attempt has ended, or the queue has none of this id. Nothing was written.
+    NOT_LIVE = "not live"
 
 
 class Change(NamedTuple):
@@ -658,6 +726,33 @@ class Store(Protocol):
         """End the sessions that have transactions of these claims open, and so hold locks.
 
         By the job's id, whether the role was allowed to; jobs without such a session are left out.
+        """
+        ...
+
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        """Receive messages, each kept as a step of kind "receive", and answer for each, in order.
+
+        No two of `wanted` are of one job and name. What was received before, by the same wait of
+        this attempt or an earlier one, is answered again. Where none has come, and it is to wait
+        for some time only, until when that is is kept; a message that is sent after that is not
+        received by it.
+        """
+        ...
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> Sent:
+        """Send a message to a job, by the id of its latest attempt.
+
+        Where the job is set aside for it, the workers of its queue are notified. Locks are waited
+        for, and a cancellation ends it, as in `enqueue`.
         """
         ...
 

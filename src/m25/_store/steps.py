@@ -41,6 +41,7 @@ from .protocol import (
     Outcome,
     Position,
     Release,
+    SetAside,
     Started,
     StepRow,
     Suspect,
@@ -174,12 +175,14 @@ class Calls:
         lock_wait: timedelta | None = None,
     ) -> Steps[list[Enqueued | Exists | Held]]:
         answers: dict[int, Enqueued | Exists | Held] = {}
-        left = dict(enumerate(jobs))
+        left: Mapping[int, NewJob] = dict(enumerate(jobs))
         tries = 0
         while left:
             answered = len(answers)
             first = left if len(left) == 1 else without_repeats(left)
-            rows = yield self._insert(list(first.values()), notify, lock_wait)
+            rows = yield self._insert([*first.values()], notify, lock_wait)
+            if len(rows) == len(jobs) == 1:
+                return [Enqueued(rows[0][1])]
             created = {id: created_at for id, created_at, _ in rows}
             if len(created) == len(jobs):
                 # As it nearly always is: all were inserted at once.
@@ -228,7 +231,8 @@ class Calls:
             (job,) = jobs
             parameters = job._asdict()
             for name, write in _WRITTEN:
-                parameters[name] = write(parameters[name])
+                if (value := parameters[name]) is not None:
+                    parameters[name] = write(value)
             parameters["channel"] = self.channel(notify[0]) if notify else None
             parameters["lock_wait"] = milliseconds(lock_wait)
             return Statement("enqueue_one", parameters, is_awaited=True)
@@ -406,7 +410,9 @@ class Calls:
         columns = zip(*outcomes, strict=True)
         # The last of an outcome's fields is not written: `children_of`.
         written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
-        written["retry_after"] = array(_interval(one.retry_after) for one in outcomes)
+        written["retry_after"] = array(
+            [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
+        )
         rows = yield Statement(
             "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
         )
@@ -468,6 +474,7 @@ class Calls:
             "delay": array(_interval(release.delay) for release in releases),
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
+            **_aside_columns([release.set_aside for release in releases]),
             "channels": self.channels(notify),
         }
         rows = yield Statement("release", {**parameters, **NOTIFIES})
@@ -554,6 +561,14 @@ def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
     return {
         "id": plain_array(claim.id for claim in claims),
         "claim_token": plain_array(claim.token for claim in claims),
+    }
+
+
+def _aside_columns(set_aside: Sequence[SetAside | None]) -> dict[str, str]:
+    return {
+        "until": array(None if one is None else one.until for one in set_aside),
+        "awaits": array(None if one is None else one.awaits for one in set_aside),
+        "messages": array(None if one is None else str(one.messages) for one in set_aside),
     }
 
 

@@ -299,10 +299,10 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            self._ledger.owe(Owed(result, executor.row.attempt, executor.max_attempts))
+            self._ledger.owe(Owed(result, executor.row, self._queue.retry))
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            else:
+            elif self._setup_again_at > -math.inf:
                 self._setup_worked()
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
@@ -327,9 +327,8 @@ class Claimer:
                 self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _setup_worked(self) -> None:
-        if self._setup_again_at > -math.inf:
-            self._setup_backoff.worked()
-            self._setup_again_at = -math.inf
+        self._setup_backoff.worked()
+        self._setup_again_at = -math.inf
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

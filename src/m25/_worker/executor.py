@@ -51,7 +51,7 @@ from .._runtime import Runtime
 from .._steps import JobSteps
 from .._store.failures import RowRefused
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
-from . import outcomes
+from . import outcomes, plan
 from .endings import CancelReason, InDoubt, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
@@ -59,8 +59,48 @@ from .starter import NotOurs
 from .transactions import AttemptTransaction
 
 
-@attrs.define(eq=False)
-class Executor:
+class _State:
+    """What may become of an attempt. Of most attempts little does: a new executor has it from here,
+    and need not set it.
+    """
+
+    #: Whether the handler was called.
+    has_begun: bool = False
+    #: Whether `setup` failed or took too long.
+    setup_failed: bool = False
+    result: Outcome | Unfinished | Snoozed | InDoubt | None = None
+    cancel_reason: CancelReason | None = None
+    #: That somebody has asked for the cancel, where this process knows of it.
+    cancel_request: CancelRequest | None = None
+    #: Heartbeats in a row that were not answered.
+    misses: int = 0
+    misses_when_cancelled: int = 0
+    _heartbeats: trio.MemorySendChannel[None] | None = None
+    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
+    _has_returned: bool = False
+    _output: Any = None
+    _returned_at: float = math.inf
+    #: Whether the handler has returned `_output`, and one of `around` is left next.
+    _has_returned_within_around: bool = False
+    _in_thread: InThread = InThread.NO
+    #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
+    _was_late: bool = False
+    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
+    _is_overdue: bool = False
+    #: What its handler is told; where nobody cancelled it, that it is late.
+    _why_cancelled: str = "its deadline has passed"
+    #: The answer to the start, until the row is asked for and has it.
+    _started: Started | None = None
+    #: Made when it is first asked for.
+    _running_job: RunningJob[Any, Any, Any] | None = None
+    _notes: ProgressNotes | None = None
+    _steps: JobSteps | None = None
+    #: That of its handler, if its queue is transactional.
+    transaction: AttemptTransaction | None = None
+
+
+@attrs.define(eq=False, slots=False)
+class Executor(_State):
     """One for each job that runs."""
 
     queue: Queue[Any, Any, Any]
@@ -82,17 +122,6 @@ class Executor:
     emits_all: bool
     #: Of a job of an exclusive queue: until when its handler may run.
     lease: Lease | None = None
-    #: Whether the handler was called.
-    has_begun: bool = False
-    #: Whether `setup` failed or took too long.
-    setup_failed: bool = False
-    result: Outcome | Unfinished | Snoozed | InDoubt | None = None
-    cancel_reason: CancelReason | None = None
-    #: That somebody has asked for the cancel, where this process knows of it.
-    cancel_request: CancelRequest | None = None
-    #: Heartbeats in a row that were not answered.
-    misses: int = 0
-    misses_when_cancelled: int = 0
     _scope: trio.CancelScope = attrs.field(
         init=False,
         default=attrs.Factory(
@@ -101,26 +130,6 @@ class Executor:
             takes_self=True,
         ),
     )
-    _heartbeats: trio.MemorySendChannel[None] | None = None
-    #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
-    _has_returned: bool = False
-    _output: Any = None
-    _returned_at: float = math.inf
-    #: Whether the handler has returned `_output`, and one of `around` is left next.
-    _has_returned_within_around: bool = False
-    _in_thread: InThread = InThread.NO
-    #: Whether its deadline had passed, its handler in a thread, when its cancel was asked for.
-    _was_late: bool = False
-    #: Whether an event has said that it goes on past its deadline, its queue being exclusive.
-    _is_overdue: bool = False
-    #: What its handler is told; where nobody cancelled it, that it is late.
-    _why_cancelled: str = "its deadline has passed"
-    #: Made when it is first asked for.
-    _running_job: RunningJob[Any, Any, Any] | None = None
-    _notes: ProgressNotes | None = None
-    _steps: JobSteps | None = None
-    #: That of its handler, if its queue is transactional.
-    transaction: AttemptTransaction | None = None
 
     async def run(self) -> None:
         """Run the job to its end.
@@ -273,7 +282,7 @@ class Executor:
             return await self.transaction.end(await self._run())
 
     async def _run(self) -> Outcome | Unfinished | Snoozed:
-        if self._is_asked_for:
+        if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
         handler = self.environment.handler
         try:
@@ -317,10 +326,8 @@ class Executor:
     ) -> Outcome | Unfinished | Snoozed:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
-        if self._is_asked_for:
-            return self._as_asked(output, raised)
         if self.cancel_reason is not None:
-            return self._cancelled(raised)
+            return self._as_asked(output, raised) if self._is_asked_for else self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
             if not self.started:
                 return Unfinished.NOT_INITIALISED
@@ -330,22 +337,25 @@ class Executor:
                 return Unfinished.TOO_LATE
             # As ever, who returns although cancelled has succeeded, and a declared error counts:
             # the claim's token decides whether either is written.
-            if output is LEASE_OVER or (raised and handler.declared(kept_of(raised)) is None):
+            if output is LEASE_OVER or (
+                raised is not None and handler.declared(kept_of(raised, request_of(raised))) is None
+            ):
                 return outcomes.lease_over(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
             return self._finished(output)
-        if handler.declared(kept_of(raised)) is None and being_cancelled():
+        request = request_of(raised)
+        if handler.declared(kept_of(raised, request)) is None and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
             return self.cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
-        if isinstance(request := request_of(raised), Snooze):
+        if isinstance(request, Snooze):
             return outcomes.snoozed(self, request)
-        return outcomes.raised(self, raised)
+        return outcomes.raised(self, raised, request)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
@@ -364,9 +374,7 @@ class Executor:
         self.started = True
         if self.lease is not None:
             self.lease.started(sent)
-        self.row = self.row._replace(
-            status="executing", started_at=started.started_at, deadline=started.deadline
-        )
+        self._started = started
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
         return True
@@ -453,7 +461,7 @@ class Executor:
         ):
             return Unfinished.CANCELLED
         if raised is not None:  # rule: who raises while being cancelled has failed
-            return outcomes.raised(self, raised)
+            return outcomes.raised(self, raised, request_of(raised))
         if self._scope.cancelled_caught and not self._has_returned:
             if not self._has_returned_within_around:
                 return Unfinished.CANCELLED
@@ -507,13 +515,12 @@ class Executor:
     @property
     def retry(self) -> Retry | None:
         """What the queue says of retries, unless the job was given numbers of its own."""
-        return None if self.row.own_retry else self.queue.retry
+        return plan.retry_of(self.row, self.queue.retry)
 
     @property
     def max_attempts(self) -> int:
         """How many attempts the job has at most."""
-        allowed, retry = self.row.max_attempts, self.retry
-        return allowed if retry is None else min(allowed, retry.max_attempts)
+        return plan.max_attempts(self.row, self.queue.retry)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -528,6 +535,11 @@ class Executor:
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job, as its handler sees it."""
+        if (started := self._started) is not None:
+            self._started = None
+            self.row = self.row._replace(
+                status="executing", started_at=started.started_at, deadline=started.deadline
+            )
         if self._running_job is None:
             self._running_job = RunningJob(
                 **decode_fields(self.row, self.queue),

@@ -100,7 +100,7 @@ class Heartbeats:
                     executor.look_at_deadline()
                     continue
                 # rule: an attempt ends at its deadline
-                self._ledger.owe(Owed.of(executor.overrun(), executor.row))
+                self._ledger.owe(Owed(executor.overrun(), executor.row, self._queue.retry))
                 self._settler.wakeup.set()
 
     async def _look_at_leases(self, interval: float) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._progress import ProgressNotes
+from .._retry import Retry
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
 
@@ -35,17 +36,18 @@ _LARGEST_WRITE: Final = 200
 
 
 class Owed(NamedTuple):
-    """An outcome that the database does not have yet, and what an event says of its attempt."""
+    """An outcome that the database does not have yet, and whose it is."""
 
     outcome: Outcome
-    attempt: int
-    max_attempts: int
-    losses: int = 0
+    #: The attempt's, as it was claimed.
+    row: JobRow
+    #: What the queue says of retries, if anything.
+    retry: Retry | None = None
 
-    @classmethod
-    def of(cls, outcome: Outcome, row: JobRow) -> Owed:
-        """The outcome of the attempt whose row this is."""
-        return cls(outcome, row.attempt, row.max_attempts, row.losses)
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the job has at most."""
+        return plan.max_attempts(self.row, self.retry)
 
     @property
     def job(self) -> ClaimedJob:

@@ -24,8 +24,8 @@ from .._events import (
     OutputRefused,
     SetupGivenUp,
 )
-from .._handler import kept_of, request_of
-from .._handler_errors import JobTimeout, Snooze
+from .._handler import kept_of
+from .._handler_errors import JobTimeout, Request, Snooze
 from .._job import FailureReason, JobId, JobStatus
 from .._remote import UndecodedElsewhere
 from .._runtime import Runtime
@@ -55,11 +55,14 @@ def emit_succeeded(executor: Executor) -> None:
         executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
 
 
-def raised(executor: Executor, error: BaseException) -> Outcome:
-    """The handler raised: one of its queue's errors, or anything else, which is a crash."""
+def raised(executor: Executor, error: BaseException, request: Request | None) -> Outcome:
+    """The handler raised: one of its queue's errors, or anything else, which is a crash.
+
+    `request` is what it has asked for by that, if anything.
+    """
     if isinstance(error, UndecodedElsewhere):
         return undecodable(executor, error)
-    kept, request = kept_of(error), request_of(error)
+    kept = kept_of(error, request)
     declared = executor.environment.handler.declared(kept)
     if declared is None:
         following = decide(executor, FailureReason.CRASH, kept, request)

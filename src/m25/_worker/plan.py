@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final, Protocol, TypeVar
 
+from .._retry import Retry
 from .._store.protocol import JobRow
 
 #: The largest claim: what comes of it is to take less than a millisecond before others have a turn,
@@ -29,6 +30,17 @@ def claim_size(*, max_concurrency: int, running: int, unwritten: int) -> int:
     waiting = max(0, unwritten - max(max_concurrency, FREE_OUTCOMES))
     most = min(max(max_concurrency // 2, _SLOTS_CLAIMED_AT_ONCE), LARGEST_CLAIM)
     return max(0, min(max_concurrency - running - waiting, most))
+
+
+def retry_of(row: JobRow, retry: Retry | None) -> Retry | None:
+    """What the queue says of retries, unless the job was given numbers of its own."""
+    return None if row.own_retry else retry
+
+
+def max_attempts(row: JobRow, retry: Retry | None) -> int:
+    """How many attempts a job has at most, where its queue says `retry`."""
+    retry = retry_of(row, retry)
+    return row.max_attempts if retry is None else min(row.max_attempts, retry.max_attempts)
 
 
 def has_expired(row: JobRow) -> bool:

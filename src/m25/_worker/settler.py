@@ -107,7 +107,11 @@ class Settler:
                 result = results.get(each.outcome.id)
                 if result is WriteResult.FENCED:
                     self._runtime.events.emit(ResultDiscarded(**self._facts(each)))
-                elif result is WriteResult.SETTLED and self._was_to_be_retried(each):
+                elif (
+                    each.outcome.next_attempt_id is not None
+                    and result is WriteResult.SETTLED
+                    and self._was_to_be_retried(each)
+                ):
                     self._runtime.events.emit(RetryCancelled(**self._facts(each)))
             if WriteResult.RETRIED in results.values():
                 hints.work(name)
@@ -203,7 +207,7 @@ class Settler:
     def _was_to_be_retried(self, owed: Owed) -> bool:
         """Whether the retry rule has another attempt follow, as the event of its end has said."""
         outcome = owed.outcome
-        if outcome.failure_reason is None or outcome.next_attempt_id is None:
+        if outcome.failure_reason is None:
             return False
         return self._has_next(owed, FailureReason(outcome.failure_reason))
 
@@ -263,9 +267,9 @@ class Settler:
         """Whether the retry rule has another attempt follow one that failed for this reason."""
         return has_next_attempt(
             reason,
-            attempt=owed.attempt,
+            attempt=owed.row.attempt,
             max_attempts=owed.max_attempts,
-            losses=owed.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
+            losses=owed.row.losses + (reason is FailureReason.HEARTBEAT_TIMEOUT),
             allowed_losses=self._queue.allowed_losses,
         )
 
@@ -273,6 +277,6 @@ class Settler:
         return {
             "queue": self._queue.name,
             "job_id": owed.outcome.id,
-            "attempt": owed.attempt,
+            "attempt": owed.row.attempt,
             "max_attempts": owed.max_attempts,
         }

@@ -40,12 +40,11 @@ class Starter:
 
     async def start(self, job: ClaimedJob) -> Started | NotOurs:
         """Start a job, for as long as it takes: while its row is locked it alone waits."""
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
-        while True:
-            answer = await self._batcher.ask(job)
-            if not isinstance(answer, Locked):
-                return answer
+        backoff: Backoff | None = None
+        while isinstance(answer := await self._batcher.ask(job), Locked):
+            backoff = backoff or Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
             await trio.sleep(backoff.failed())
+        return answer
 
     async def _send(self, jobs: Sequence[ClaimedJob]) -> Sequence[Started | Locked | NotOurs]:
         tries = self._runtime.tries()

@@ -39,12 +39,15 @@ create table {schema}.step (
 create table {schema}.message (
     job_id uuid not null,
     id bigint not null generated always as identity,
+    -- By which a message that is sent again is known.
+    key text not null,
     name text not null,
     value jsonb not null,
     created_at timestamptz not null default now(),
     -- When the job has received it.
     received_at timestamptz,
-    primary key (job_id, id)
+    primary key (job_id, id),
+    unique (job_id, key)
 );
 
 -- Steps and messages go with the last row of their job, whoever deletes that, and in whatever order:

@@ -58,7 +58,11 @@ class Prepared:
             psycopg.Error: as `AsyncConnection.execute` does; also after `on_rows` was called.
         """
         encoding = connection.pgconn._encoding
-        values = [_encoded(parameters[name], encoding) for name in self.parameters]
+        values = [
+            # Most are not there: without a call for each of these it takes half the time.
+            None if (value := parameters[name]) is None else _encoded(value, encoding)
+            for name in self.parameters
+        ]
         async with connection.lock:
             wait = connection._wait_for_commit if is_awaited else connection.wait
             return await wait(self._steps(connection, values, on_rows))
@@ -141,9 +145,7 @@ class Prepared:
             raise failure
 
 
-def _encoded(value: str | None, encoding: str) -> bytes | None:
-    if value is None:
-        return None
+def _encoded(value: str, encoding: str) -> bytes:
     if "\0" in value:
         # libpq would leave out all that follows it; psycopg refuses it likewise.
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from ..protocol import Kept, NewStep, StepRow
+from ..protocol import Kept, NewReceive, NewStep, NoMessage, StepRow
 from .jsonb import optional_jsonb
+from .messages import Messages
 from .rows import MICROSECOND, SECOND, microseconds, seconds, within_bounds
+
+#: The kind of a step by which a handler waits for a message.
+RECEIVE: Final = "receive"
 
 #: Kind, name and key.
 StepKey: TypeAlias = tuple[str, str, str]
@@ -31,6 +35,27 @@ class Steps:
         if is_new:
             steps[key] = _new(step, now)
         return Kept(_read(steps[key], now), is_new)
+
+    def receive(
+        self, wanted: NewReceive, messages: Messages, count: int, now: int
+    ) -> Kept | NoMessage:
+        """Receive a message, and keep it, unless that was done; else until when to wait."""
+        steps = self._kept.setdefault(wanted.job_id, {})
+        key = (RECEIVE, wanted.name, wanted.key)
+        kept = steps.get(key)
+        if kept is not None and kept.output is not None:
+            return Kept(_read(kept, now), is_new=False)
+        before = None if kept is None or kept.until is None else microseconds(kept.until)
+        value = messages.receive(wanted.job_id, wanted.name, before)
+        if value is not None:
+            if kept is None:
+                kept = StepRow(RECEIVE, wanted.name, wanted.key, None, None, None, None)
+            steps[key] = kept._replace(output=value)
+            return Kept(_read(steps[key], now), is_new=True)
+        if kept is None and wanted.timeout is not None:
+            until = seconds(now + within_bounds(wanted.timeout // MICROSECOND))
+            steps[key] = kept = StepRow(RECEIVE, wanted.name, wanted.key, None, until, None, None)
+        return NoMessage(None if kept is None else _read(kept, now), count)
 
     def look(self, step: NewStep, now: int) -> Kept | None:
         """The answer for a step that is there already."""

@@ -37,11 +37,15 @@ from ..protocol import (
     Locked,
     NewChild,
     NewJob,
+    NewMessage,
+    NewReceive,
     NewStep,
+    NoMessage,
     Outcome,
     Position,
     Refused,
     Release,
+    Sent,
     Started,
     StepRow,
     Store,
@@ -59,6 +63,7 @@ from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .listeners import Listeners
+from .messages import Messages
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -111,6 +116,7 @@ class MemoryStore(Store):
         self._make_id = make_id
         self._table = Table()
         self._steps = Steps()
+        self._messages = Messages()
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
@@ -528,6 +534,42 @@ class MemoryStore(Store):
                 new = [storable(step) for step in steps]
             return [self._keep_step(step, now) for step in new]
 
+    async def receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> list[Kept | NoMessage | Locked | Fenced]:
+        async with self._way.call("receive") as now:
+            return [self._receive(one, now) for one in wanted]
+
+    async def send(
+        self,
+        message: NewMessage,
+        queue_name: str,
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> Sent:
+        refuse_connection(connection)
+        while message.id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("send", is_awaited=True) as now:
+            row = self._table.rows.get(message.id)
+            if row is None or row.queue_name != queue_name:
+                return Sent.NOT_LIVE
+            job_id = row.original_attempt_id or row.id
+            if self._messages.has(job_id, message.key):
+                return Sent.REPEATED
+            if row.status in FINAL:
+                return Sent.NOT_LIVE
+            with Sorting("send"):
+                value = as_jsonb(message.value)
+            self._messages.send(job_id, message._replace(value=value), now)
+            row.messages = min(row.messages or 0, LARGEST_INTEGER - 1) + 1
+            if row.status is not JobStatus.PENDING or row.awaits != message.name:
+                return Sent.SENT
+            self._table.wake(row, now)
+            self._listeners.notify([queue_name])
+            return Sent.WOKEN
+
     @asynccontextmanager
     async def transaction(self, claim: ClaimedJob) -> AsyncGenerator[Transaction]:  # noqa: ARG002
         if self._connection is None:
@@ -572,8 +614,17 @@ class MemoryStore(Store):
                     scheduled_at = now + microseconds(release.delay)
                 if release.setup_failed:
                     setup_failures = min(setup_failures or 0, LARGEST_INTEGER - 1) + 1
+                awaits: str | None = None
+                if (aside := release.set_aside) is not None:
+                    scheduled_at, awaits = microseconds(aside.until), aside.awaits
+                    if awaits is not None and (row.messages or 0) != aside.messages:
+                        scheduled_at, awaits = now, None
                 self._table.release(
-                    "release", row, scheduled_at=scheduled_at, setup_failures=setup_failures
+                    "release",
+                    row,
+                    scheduled_at=scheduled_at,
+                    setup_failures=setup_failures,
+                    awaits=awaits,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
@@ -746,6 +797,14 @@ class MemoryStore(Store):
         if only_look:
             return self._steps.look(step, now) or self._steps.would_keep(step, now)
         return self._steps.keep(step, now)
+
+    def _receive(self, wanted: NewReceive, now: int) -> Kept | NoMessage | Locked | Fenced:
+        row = self._table.rows.get(wanted.id)
+        if row is None or row.claim_token != wanted.token or row.status is not JobStatus.EXECUTING:
+            return Fenced(wanted.id)
+        if row.id in self._table.locked:
+            return Locked(row.id)
+        return self._steps.receive(wanted, self._messages, row.messages or 0, now)
 
     def _chain_ended(self, row: Row) -> None:
         if row.waiter is not None:

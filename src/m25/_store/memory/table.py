@@ -108,6 +108,14 @@ class Table:
             row.priority = change.priority
         insort(pending, row.key)
 
+    def wake(self, row: Row, now: int) -> None:
+        """Make a pending row due that is set aside for a message."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.scheduled_at = now if row.scheduled_at is None else min(row.scheduled_at, now)
+        row.awaits = None
+        insort(pending, row.key)
+
     def redate(self, row: Row, now: int) -> None:
         """Date a pending row as if it were created now."""
         pending = self._pending[row.queue_name]

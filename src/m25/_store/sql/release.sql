@@ -2,7 +2,9 @@
 -- where somebody has asked for that, or the caller says why.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; only a
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
--- read from the row once it is locked. `channels` are notified in the same commit.
+-- read from the row once it is locked; so is the number of messages that were sent to the job: where it
+-- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- `channels` are notified in the same commit.
 with wanted as (
     select *
     from unnest(
@@ -10,8 +12,11 @@ with wanted as (
         %(claim_token)s::uuid[],
         %(delay)s::interval[],
         %(setup_failed)s::boolean[],
-        %(cancel_reason)s::text[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason)
+        %(cancel_reason)s::text[],
+        %(until)s::float8[],
+        %(awaits)s::text[],
+        %(messages)s::integer[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
 ),
 held as materialized (
     select
@@ -19,6 +24,11 @@ held as materialized (
         wanted.delay,
         wanted.setup_failed,
         wanted.cancel_reason,
+        wanted.until,
+        wanted.awaits,
+        wanted.awaits is not null
+            and coalesce(job.messages, 0) <> wanted.messages -- rule: no message is slept through
+            as has_message,
         wanted.cancel_reason is not null
             or job.cancel_requested_at is not null -- rule: a cancel is not lost
             as is_cancelled
@@ -35,7 +45,11 @@ held as materialized (
 released as (
     update {schema}.job
     set
-        scheduled_at = coalesce(now() + held.delay, job.scheduled_at),
+        scheduled_at = case
+            when held.has_message then now()
+            else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
+        end,
+        awaits = case when not held.has_message then held.awaits end,
         setup_failures = case
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
