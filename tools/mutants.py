@@ -756,7 +756,7 @@ MUTANTS = (
         15,
         "a frozen transaction keeps its locks",
         (Rule("no frozen transaction keeps locks"),),
-        ("tests/worker/test_frozen_transactions.py",),
+        ("tests/faults/test_effects.py",),
     ),
     Mutant(
         15,

@@ -41,6 +41,7 @@ from ._queue_checks import (
     check_handler,
     check_name,
     check_options,
+    check_place,
     check_runs,
     check_whole,
     failure_cycle,
@@ -117,19 +118,7 @@ def _check_handler(queue: Queue[Any, Any, Any], _: attrs.Attribute[Any], value: 
 
 
 def _arguments(queue: Queue[Any, Any, Any]) -> Arguments:
-    if queue.runs == "process":
-        for name in ("setup", "lifespan"):
-            if getattr(queue, name) is not None:
-                raise InvalidQueue(
-                    f'{name} cannot be had with runs="process": what it yields would be in another '
-                    "process than the handler; what the handlers of a process share can be kept in "
-                    "their module"
-                )
-    if queue.transactional and queue.runs != "trio":
-        raise InvalidQueue(
-            f"transactional=True cannot be had with runs={queue.runs!r}: the connection of its"
-            " transaction is used by Trio, in this process"
-        )
+    check_place(queue)
     return arguments_of(
         queue.handler_function,
         has_setup=queue.setup is not None,
