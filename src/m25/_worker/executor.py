@@ -50,13 +50,15 @@ from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._steps import JobSteps
+from .._store.failures import RowRefused
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
 from . import outcomes, plan
-from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
+from .endings import CancelReason, InDoubt, InThread, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
 from .slots import Slots
 from .starter import NotOurs
+from .transactions import AttemptTransaction
 
 
 class _State:
@@ -72,7 +74,7 @@ class _State:
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
     setup_failed: bool = False
-    result: Outcome | Unfinished | Snoozed | None = None
+    result: Outcome | Unfinished | Snoozed | InDoubt | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.
     cancel_request: CancelRequest | None = None
@@ -99,6 +101,8 @@ class _State:
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
     _steps: JobSteps | None = None
+    #: That of its handler, if its queue is transactional.
+    transaction: AttemptTransaction | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -144,7 +148,10 @@ class Executor(_State):
         """
         current_attempt.set(self)
         try:
-            self.result = await self._run()
+            if self.queue.transactional:
+                self.result = await self._run_in_transaction()
+            else:
+                self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
@@ -153,7 +160,7 @@ class Executor(_State):
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
-                self.result = self._cut_short()
+                self.result = self.cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
 
@@ -244,8 +251,10 @@ class Executor(_State):
                         await turn.wait()
 
     @contextmanager
-    def while_process_starts(self) -> Generator[None]:
-        """A process for the handler starts in this block: the time that takes is not the job's."""
+    def while_waiting_to_begin(self) -> Generator[None]:
+        """A process for the handler starts in this block, or there is no connection for it yet: the
+        time that takes is not the job's.
+        """
         began = trio.current_time()
         self._scope.deadline = math.inf
         try:
@@ -313,6 +322,11 @@ class Executor(_State):
         """Answer heartbeats until the handler has ended."""
         async for _ in heartbeats:
             await answers.send(self)
+
+    async def _run_in_transaction(self) -> Outcome | Unfinished | Snoozed | InDoubt:
+        async with AttemptTransaction(self) as self.transaction:
+            # After all around the handler: what `setup` or one of `around` raises is its failure.
+            return await self.transaction.end(await self._run())
 
     async def _run(self) -> Outcome | Unfinished | Snoozed:
         if self.cancel_reason is CancelReason.ASKED_FOR:
@@ -383,7 +397,7 @@ class Executor(_State):
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
-            return self._cut_short()
+            return self.cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
@@ -432,7 +446,7 @@ class Executor(_State):
             return outcomes.timed_out(self, None)
         return outcomes.returned(self, output)
 
-    def _cut_short(self) -> Outcome | Unfinished:
+    def cut_short(self) -> Outcome | Unfinished:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
         if self._is_asked_for:
             return Unfinished.CANCELLED  # rule: a stop does not outdo a cancel
@@ -607,6 +621,17 @@ class Executor(_State):
             job_id = self.row.original_attempt_id or self.row.id
             self._steps = JobSteps(self, job_id, self.runtime)
         return self._steps
+
+    async def write_progress(self) -> None:
+        """Write what the handler has reported last, before its success is.
+
+        Raises:
+            StatementFailed: the database did not answer.
+        """
+        if self._notes is not None:
+            # What the database does not take is told with the next heartbeat.
+            with contextlib.suppress(RowRefused):
+                await self.runtime.store.report([self.job], [self._notes.text])
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:
