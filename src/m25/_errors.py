@@ -372,7 +372,9 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """The job cannot be cancelled or changed: it has ended, or is claimed; `status` says which.
+    """The job cannot be cancelled or changed, or be sent to: it has ended, or is claimed.
+
+    Which of these, `status` says.
 
     A claimed job is cancelled with `running=True` alone, and not where a worker of the original
     m25 has claimed it. It is not changed.
@@ -385,8 +387,11 @@ class InvalidState(JobCancelError):
         *,
         is_originals: bool = False,
         is_change: bool = False,
+        is_message: bool = False,
     ) -> None:
-        if is_change:
+        if is_message:
+            why = "it has ended, and receives no messages any more"
+        elif is_change:
             why = "only a pending job can be changed"
         elif is_originals:
             why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"

@@ -47,13 +47,18 @@ class CancelReason(enum.Enum):
     FENCED = "claim lost: another process has the job, or it has ended"
     #: Somebody asked for it. The claim holds, and what the handler still does counts.
     ASKED_FOR = "cancel asked for"
+    #: The handler waits for a time or a message, and its job is set aside meanwhile.
+    SET_ASIDE = "set aside: the handler runs again once its wait is over"
     #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
     #: was ended without waiting for it.
     OVERRAN = "overran"
 
 
 #: With these a claim is kept alive: what its handler leaves is still to be written.
-KEPT: Final = (None, CancelReason.ASKED_FOR)  # rule: what is being cancelled is kept alive
+# rule: what is being cancelled is kept alive
+KEPT: Final = (None, CancelReason.ASKED_FOR, CancelReason.SET_ASIDE)
+#: With these an attempt ends at its deadline, whatever its handler does.
+BOUND: Final = (None, CancelReason.SET_ASIDE)
 
 
 class InThread(enum.Enum):
