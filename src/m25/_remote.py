@@ -38,6 +38,10 @@ class UndecodedElsewhere(Undecodable):
     """The process could not decode the input."""
 
 
+class AskedElsewhere(RaisedInProcess):
+    """A `GiveUp` or `RetryAfter` as it was raised in the process, from nothing else."""
+
+
 def reference_of(queue: Queue[Any, Any, Any]) -> tuple[str, str]:
     """The module and the name by which a process can import a queue.
 
@@ -105,7 +109,8 @@ def _raised(handler: Handler[Any, Any, Any], error: BaseException) -> dict[str, 
             # Its traceback has the declared error's, too: the place where it was raised says more.
             refused.__cause__ = declared
             return {"crash": describe_crash(refused), **asked}
-    return {"crash": describe_crash(kept, is_cause=kept is not error), **asked}
+    kind = "asked" if kept is request else "crash"
+    return {kind: describe_crash(kept, is_cause=kept is not error), **asked}
 
 
 # In the program
@@ -178,5 +183,7 @@ def _read(handler: Handler[Any, Any, Any], answer: dict[str, Any]) -> Any:
             raise handler.error_codec.decode(told)
         case "undecodable":
             raise UndecodedElsewhere(*told)
+        case "asked":
+            raise AskedElsewhere(*told)
         case _:
             raise RaisedInProcess(*told)

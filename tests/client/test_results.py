@@ -291,7 +291,11 @@ async def test_the_end_is_found_without_notifications(open_client: Open) -> None
             assert await m.result(numbers, (await m.enqueue(numbers, 2)).id) == 3
 
 
-async def test_waits_outlast_an_outage(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_waits_outlast_an_outage(
+    dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long a client waits for a connection before it says that there is none.
+    monkeypatch.setattr("m25._client._CONNECTION_TIMEOUT", 1.0)
     async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m, trio.open_nursery() as nursery:
         record = await m.enqueue(numbers, 1)
         outputs: list[int] = []

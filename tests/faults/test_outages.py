@@ -75,8 +75,10 @@ def switch(server: str, dsn: str) -> Switch:
 
 
 async def test_results_wait_for_the_database_and_are_written_once_it_is_back(
-    dsn: str, switch: Switch, caplog: pytest.LogCaptureFixture
+    dsn: str, switch: Switch, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # How long a worker waits for a connection before it says that there is none.
+    monkeypatch.setattr("m25._store.postgres._WORK_TIMEOUT", 1.0)
     begun, go_on, done = trio.Event(), trio.Event(), trio.Event()
     starts: list[int] = []
 

@@ -10,7 +10,10 @@ import pytest
 import trio
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("handlers.md", "retrying.md")}
+PAGES = {
+    name: (DOCS / name).read_text(encoding="utf-8")
+    for name in ("handlers.md", "retrying.md", "testing.md")
+}
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
 EXAMPLES = {
     f"{name}-at-{example.start()}": example

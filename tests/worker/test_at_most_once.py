@@ -126,7 +126,7 @@ async def test_what_has_not_begun_is_released_by_a_stop(dsn: str) -> None:
 
 async def test_an_executor_that_does_not_answer_ends_the_attempt_for_good(dsn: str) -> None:
     once = Once(heartbeat_interval=0.1, allowed_heartbeat_misses=0)
-    async with m25.open(dsn) as m, m25.open(dsn) as other:
+    async with m25.open(dsn, shutdown_grace=0.1) as m, m25.open(dsn) as other:
         m.add_queue(once.queue)
         await m.start()
         id = (await m.enqueue(once.queue, 1)).id

@@ -340,7 +340,7 @@ async def test_strangers_who_lock_rows_at_random_cost_those_jobs_alone(dsn: str)
             await each.start()
         for _ in range(4):
             strangers.start_soon(lock_some)
-        ids = {str(id) for id in (await m.enqueue_many(storm, range(200))).ids}
+        ids = {str(id) for id in (await m.enqueue_many(storm, range(80))).ids}
 
         async def all_others_ended() -> bool:
             query = "select id::text from m25.job where finished_at is not null"
@@ -349,8 +349,8 @@ async def test_strangers_who_lock_rows_at_random_cost_those_jobs_alone(dsn: str)
         await eventually(all_others_ended, patience=60)
         strangers.cancel_scope.cancel()
     others = ids - locked_ids
-    assert len(locked_ids) > 5
-    assert len(others) > 100
+    assert len(locked_ids) > 2
+    assert len(others) > 30
     found = {str(row["id"]): row for row in await rows(dsn, "select * from m25.job")}
     for id in others:
         assert (found[id]["status"], starts[id]) == ("succeeded", 1)

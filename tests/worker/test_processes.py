@@ -79,6 +79,14 @@ async def test_what_it_raises_comes_back_whole(caplog: pytest.LogCaptureFixture)
     job = await m25.testing.run_job(work, Order("exit"))
     assert (job.crash_type, job.crash_message) == ("SystemExit", "3")
 
+    caplog.clear()
+    job = await m25.testing.run_job(work, Order("give up by its own class"))
+    assert job.crash_message == "no use"
+    assert job.crash_type is not None
+    assert job.crash_type.endswith("NoUse")
+    # What a handler asks for is no crash in the log, wherever the handler runs.
+    assert told(caplog, job.id) == ["FailureRequested"]
+
     job = await m25.testing.run_job(work, Order("current job"))
     assert job.crash_type == "m25.errors.NotInJob"
 

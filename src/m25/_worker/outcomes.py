@@ -27,7 +27,7 @@ from .._events import (
 from .._handler import kept_of
 from .._handler_errors import JobTimeout, Request, Snooze
 from .._job import FailureReason, JobId, JobStatus
-from .._remote import UndecodedElsewhere
+from .._remote import AskedElsewhere, UndecodedElsewhere
 from .._runtime import Runtime
 from .._store.protocol import JobRow, Outcome
 from .endings import Snoozed
@@ -60,7 +60,7 @@ def raised(executor: Executor, error: BaseException, request: Request | None) ->
     declared = executor.environment.handler.declared(kept)
     if declared is None:
         following = decide(executor, FailureReason.CRASH, kept, request)
-        if request is not None and kept is error:
+        if request is not None and (kept is error or isinstance(kept, AskedElsewhere)):
             name = type(request).__name__
             event = FailureRequested(request=name, **_facts(executor, following))
             executor.runtime.events.emit(event)
