@@ -372,9 +372,7 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """The job cannot be cancelled or changed, or be sent to: it has ended, or is claimed.
-
-    Which of these, `status` says.
+    """The job cannot be cancelled, changed or sent to: it has ended, or is claimed, as `status` says.
 
     A claimed job is cancelled with `running=True` alone, and not where a worker of the original
     m25 has claimed it. It is not changed.
@@ -387,18 +385,15 @@ class InvalidState(JobCancelError):
         *,
         is_originals: bool = False,
         is_change: bool = False,
-        is_message: bool = False,
     ) -> None:
-        if is_message:
-            why = "it has ended, and receives no messages any more"
-        elif is_change:
+        if is_change:
             why = "only a pending job can be changed"
         elif is_originals:
             why = "a worker of the original m25 has claimed it, which cannot be asked to cancel it"
         elif status.value in ("reserved", "executing"):
             why = "only a pending job can be cancelled, or with running=True one that is claimed"
         else:
-            why = "it has ended, and so it cannot be cancelled"
+            why = "it has ended, and so it cannot be cancelled, nor be sent to"
         super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status

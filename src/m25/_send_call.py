@@ -44,7 +44,7 @@ async def send_message(
         if latest is None or latest.queue_name != queue.name:
             raise NoJobRecordFound(JobId(asked), queue.name)
         if latest.status in _FINAL:
-            raise InvalidState(JobId(asked), JobStatus(latest.status), is_message=True)
+            raise InvalidState(JobId(asked), JobStatus(latest.status))
         message = message._replace(id=latest.id)
     if sent is Sent.WOKEN:
         # In a transaction of the caller's it is not committed yet: then this finds nothing.
