@@ -615,6 +615,7 @@ async def open(
     *,
     schema: str = "m25",
     pool_size: int = 4,
+    transactional_connections: int = 10,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
 ) -> AsyncGenerator[M25]:
@@ -631,6 +632,10 @@ async def open(
         pool_size: how many connections the client opens at most for its calls. Not used where
             `conn` is a pool. With those above and one that listens, a process that runs queues
             holds 5 more at most, however many queues and jobs there are.
+        transactional_connections: how many connections, beside these, handlers of transactional
+            queues and functions of `RunningJob.transact` have at most, one each while it runs.
+            They are opened when they are needed, as the pool opens its own; who finds none free
+            waits.
         shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
             a `timedelta`. Handlers that still run after that are cancelled, and their jobs
             released: pending again, the attempt not counted. Where the block is left by an
@@ -652,8 +657,12 @@ async def open(
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     migrations.check_schema(schema)
     check_around(around)
+    if transactional_connections < 1:
+        raise ValueError(
+            f"transactional_connections must be 1 or more, not {transactional_connections!r:.80}"
+        )
     if isinstance(conn, pg.Pool):
-        store = await _checked_store(conn, schema)
+        store = await _checked_store(conn, schema, transactional_connections)
         async with open_on(store, grace=grace, around=around) as m:
             yield m
         return
@@ -670,7 +679,11 @@ async def open(
             kwargs={"autocommit": True, "client_encoding": "UTF8"},
             configure=prepare_connection,
         ) as pool,
-        open_on(await _checked_store(pool, schema), grace=grace, around=around) as m,
+        open_on(
+            await _checked_store(pool, schema, transactional_connections),
+            grace=grace,
+            around=around,
+        ) as m,
     ):
         yield m
 
@@ -709,8 +722,10 @@ async def open_on(
             nursery.cancel_scope.cancel()
 
 
-async def _checked_store(pool: pg.Pool[Any], schema: str) -> PostgresStore:
-    store = PostgresStore(pool, schema)
+async def _checked_store(
+    pool: pg.Pool[Any], schema: str, transactional_connections: int
+) -> PostgresStore:
+    store = PostgresStore(pool, schema, transactional_connections=transactional_connections)
     try:
         await store.check_version()
     except StatementFailed as failure:

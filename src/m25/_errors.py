@@ -372,7 +372,7 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """The job cannot be cancelled, changed or sent to: it has ended, or is claimed, as `status` says.
+    """The job cannot be cancelled, changed or sent to: it has ended, or is claimed: see `status`.
 
     A claimed job is cancelled with `running=True` alone, and not where a worker of the original
     m25 has claimed it. It is not changed.

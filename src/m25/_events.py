@@ -758,6 +758,54 @@ class JobSwept(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class TransactionEnded(QueueEvent):
+    """This process ended a session in which a handler's transaction was open: its owner is gone.
+
+    What it had written is rolled back, and the attempt ends as one that was lost. A process that
+    stood still finds its connection closed when it goes on.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "session of a lost handler's transaction ended: job %(job_id)s of queue %(queue)r"
+
+    #: The attempt's id.
+    job_id: str
+
+
+@attrs.frozen(kw_only=True)
+class TransactionNotEnded(QueueEvent):
+    """A handler's transaction is open though its owner is gone, and this role may not end it.
+
+    It keeps what it has locked, perhaps its job's own row: then the job waits until the session
+    ends. Run all workers as one role, or as members of one; or end it by `pg_terminate_backend`.
+    """
+
+    level = logging.ERROR
+    logger = "m25.poller"
+    message = (
+        "session of a lost handler's transaction cannot be ended by this role: job %(job_id)s of"
+        " queue %(queue)r"
+    )
+
+    #: The attempt's id.
+    job_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CommitUnanswered(JobEvent):
+    """A handler's transaction was to be committed, and the server did not answer.
+
+    The job is released, its attempt not counted, unless the server has committed: what became of it
+    is told by `JobSucceeded` or `JobReleased`, once the database answers.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"no answer to the commit of a handler's transaction: {_JOB}"
+
+
+@attrs.frozen(kw_only=True)
 class ReservationSwept(JobEvent):
     """This process released a job that was reserved and never started; its attempt does not count.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from .._store.protocol import CancelRequest
+from .._store.protocol import CancelRequest, Outcome, SetAside
+
+if TYPE_CHECKING:
+    from .executor import Executor
 
 
 class Unfinished(enum.Enum):
@@ -26,6 +29,8 @@ class Unfinished(enum.Enum):
     TOO_LATE = "its lease was over before its handler could begin"
     #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
     CANCELLED = "cancelled"
+    #: Its success is written already, in the transaction of its handler.
+    COMMITTED = "committed"
 
 
 @attrs.frozen
@@ -33,6 +38,24 @@ class Snoozed:
     """There is no outcome to write: the handler has put its job off, the attempt not counted."""
 
     delay: timedelta
+
+
+@attrs.frozen(eq=False)
+class InDoubt:
+    """The transaction of the handler was to be committed, and the server did not answer.
+
+    The job is released, the attempt not counted. Who holds the row's lock decides: as long as the
+    transaction goes on at the server, the row is locked; then it was rolled back, and the release
+    is written, or it was committed, and there is nothing to release.
+    """
+
+    executor: Executor
+    #: What it would have committed.
+    success: Outcome
+
+
+#: What an executor leaves.
+Result: TypeAlias = Outcome | Unfinished | Snoozed | SetAside | InDoubt
 
 
 class CancelReason(enum.Enum):

@@ -49,13 +49,15 @@ from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._steps import JobSteps
+from .._store.failures import RowRefused
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, SetAside, Started
 from .._waits import JobWaits
 from . import outcomes, plan
-from .endings import KEPT, CancelReason, InThread, Snoozed, Unfinished, words_of
+from .endings import KEPT, CancelReason, InThread, Result, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
 from .starter import NotOurs
+from .transactions import AttemptTransaction
 
 
 class _State:
@@ -67,7 +69,7 @@ class _State:
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
     setup_failed: bool = False
-    result: Outcome | Unfinished | Snoozed | SetAside | None = None
+    result: Result | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.
     cancel_request: CancelRequest | None = None
@@ -97,6 +99,8 @@ class _State:
     _waits: JobWaits | None = None
     #: How the job is set aside, once its handler waits for that.
     _aside: SetAside | None = None
+    #: That of its handler, if its queue is transactional.
+    transaction: AttemptTransaction | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -140,7 +144,10 @@ class Executor(_State):
         """
         current_attempt.set(self)
         try:
-            self.result = await self._run()
+            if self.queue.transactional:
+                self.result = await self._run_in_transaction()
+            else:
+                self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
@@ -149,7 +156,7 @@ class Executor(_State):
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
-                self.result = self._cut_short()
+                self.result = self.cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
 
@@ -210,8 +217,10 @@ class Executor(_State):
         return outcomes.overran(self)
 
     @contextmanager
-    def while_process_starts(self) -> Generator[None]:
-        """A process for the handler starts in this block: the time that takes is not the job's."""
+    def while_waiting_to_begin(self) -> Generator[None]:
+        """A process for the handler starts in this block, or there is no connection for it yet: the
+        time that takes is not the job's.
+        """
         began = trio.current_time()
         self._scope.deadline = math.inf
         try:
@@ -280,7 +289,12 @@ class Executor(_State):
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished | Snoozed | SetAside:
+    async def _run_in_transaction(self) -> Result:
+        async with AttemptTransaction(self) as self.transaction:
+            # After all around the handler: what `setup` or one of `around` raises is its failure.
+            return await self.transaction.end(await self._run())
+
+    async def _run(self) -> Result:
         if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
         handler = self.environment.handler
@@ -320,9 +334,7 @@ class Executor(_State):
             # collector would have to find, for each attempt that fails.
             del raised
 
-    def _result_of(
-        self, output: Any, raised: BaseException | None
-    ) -> Outcome | Unfinished | Snoozed | SetAside:
+    def _result_of(self, output: Any, raised: BaseException | None) -> Result:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
         if self.cancel_reason is CancelReason.SET_ASIDE:
@@ -351,7 +363,7 @@ class Executor(_State):
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
-            return self._cut_short()
+            return self.cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
@@ -400,7 +412,7 @@ class Executor(_State):
             return outcomes.timed_out(self, None)
         return outcomes.returned(self, output)
 
-    def _cut_short(self) -> Outcome | Unfinished | SetAside:
+    def cut_short(self) -> Outcome | Unfinished | SetAside:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
         if self._aside is not None and self.cancel_reason is CancelReason.SET_ASIDE:
             return self._aside
@@ -606,6 +618,17 @@ class Executor(_State):
         if self._waits is None:
             self._waits = JobWaits(self, self._job_steps())
         return self._waits
+
+    async def write_progress(self) -> None:
+        """Write what the handler has reported last, before its success is.
+
+        Raises:
+            StatementFailed: the database did not answer.
+        """
+        if self._notes is not None:
+            # What the database does not take is told with the next heartbeat.
+            with contextlib.suppress(RowRefused):
+                await self.runtime.store.report([self.job], [self._notes.text])
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:
