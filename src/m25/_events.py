@@ -609,6 +609,30 @@ class JobSnoozed(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
+class JobSetAside(JobEvent):
+    """A handler waits for a time or for a message: its job is pending until then.
+
+    Nothing is to be done. Until a message comes, that can be for ever: the job waits until
+    9000-01-01 then, and `awaits` says for what.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"set aside until %(wait)s: {_JOB}; the attempt does not count"
+    derived = ("which", "wait")
+
+    #: When the job is due again, in UTC and ISO 8601.
+    until: str
+    #: The name of the message that has it go on before that, if there is one.
+    awaits: str | None
+
+    @property
+    def wait(self) -> str:
+        """What it waits for, in words."""
+        return self.until if self.awaits is None else f"{self.until}, or a message {self.awaits!r}"
+
+
+@attrs.frozen(kw_only=True)
 class JobReleased(JobEvent):
     """A job was cut short, and goes back to pending; its attempt does not count.
 

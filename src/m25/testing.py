@@ -47,7 +47,7 @@ from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
-from ._store.protocol import ClaimedJob, Outcome, Release, Started
+from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
 from ._worker.endings import Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
@@ -141,8 +141,8 @@ async def run_job(
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries: the next attempt, if one
     follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
-    raises `Snooze`. The queue's `lifespan` is entered for this one job, and has five
-    seconds to end; what it raises is raised.
+    raises `Snooze`, or is set aside by `sleep` or `receive`. The queue's `lifespan` is entered for
+    this one job, and has five seconds to end; what it raises is raised.
 
     Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
     would wait for ever. For these use `m25.testing.open`.
@@ -216,6 +216,8 @@ async def _run(
     result = executor.result
     if isinstance(result, Outcome):
         await store.settle([result], queue.allowed_losses)
+    elif isinstance(result, SetAside):
+        await store.release([Release(*executor.job, set_aside=result)], [])
     elif result is not Unfinished.COMMITTED:
         delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
         release = Release(*executor.job, delay=delay, setup_failed=executor.setup_failed)

@@ -181,7 +181,7 @@ def test_what_people_catch_is_at_the_top() -> None:
     {
         m25.UsageError: """
             AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue JobIdConflict
-            NotInJob StepChanged""",
+            NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobExpired, JobReleased, JobSnoozed, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobSetAside, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
-from .._timestamps import duration_to_text
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release, SetAside
+from .._timestamps import duration_to_text, timestamp_from_text
 from ..pg._backoff import Backoff
 from . import plan
 from .endings import InDoubt, Snoozed, Unfinished
@@ -304,6 +304,13 @@ class Claimer:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif self._setup_again_at > -math.inf:
                 self._setup_worked()
+        elif isinstance(result, SetAside):
+            self._ledger.owe_release(Release(*executor.job, set_aside=result))
+            self._setup_worked()
+            until = timestamp_from_text(result.until).isoformat()
+            self._runtime.events.emit(
+                JobSetAside(until=until, awaits=result.awaits, **executor.facts)
+            )
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
             self._ledger.owe_release(Release(*executor.job, delay=delay))

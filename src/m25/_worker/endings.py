@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from .._store.protocol import CancelRequest, Outcome
+from .._store.protocol import CancelRequest, Outcome, SetAside
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -54,6 +54,10 @@ class InDoubt:
     success: Outcome
 
 
+#: What an executor leaves.
+Result: TypeAlias = Outcome | Unfinished | Snoozed | SetAside | InDoubt
+
+
 class CancelReason(enum.Enum):
     """Why an executor was cancelled by its manager, as its handler is told.
 
@@ -66,13 +70,18 @@ class CancelReason(enum.Enum):
     FENCED = "claim lost: another process has the job, or it has ended"
     #: Somebody asked for it. The claim holds, and what the handler still does counts.
     ASKED_FOR = "cancel asked for"
+    #: The handler waits for a time or a message, and its job is set aside meanwhile.
+    SET_ASIDE = "set aside: the handler runs again once its wait is over"
     #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
     #: was ended without waiting for it.
     OVERRAN = "overran"
 
 
 #: With these a claim is kept alive: what its handler leaves is still to be written.
-KEPT: Final = (None, CancelReason.ASKED_FOR)  # rule: what is being cancelled is kept alive
+# rule: what is being cancelled is kept alive
+KEPT: Final = (None, CancelReason.ASKED_FOR, CancelReason.SET_ASIDE)
+#: With these an attempt ends at its deadline, whatever its handler does.
+BOUND: Final = (None, CancelReason.SET_ASIDE)
 
 
 class InThread(enum.Enum):

@@ -22,7 +22,7 @@ from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import Outcome, Transaction, WriteResult
 from ..pg._backoff import Backoff
 from . import outcomes
-from .endings import InDoubt, Snoozed, Unfinished
+from .endings import InDoubt, Result, Unfinished
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -64,9 +64,7 @@ class AttemptTransaction:
                     tries.worked()
                     return self._transaction.connection
 
-    async def end(
-        self, result: Outcome | Unfinished | Snoozed | InDoubt
-    ) -> Outcome | Unfinished | Snoozed | InDoubt:
+    async def end(self, result: Result) -> Result:
         """Commit a success; anything else stays what it is, and is to be rolled back."""
         if not isinstance(result, Outcome) or result.failure_reason is not None:
             return result
@@ -107,7 +105,7 @@ class AttemptTransaction:
         outcomes.emit_succeeded(executor)
         return Unfinished.COMMITTED
 
-    def _in_doubt(self, success: Outcome) -> Outcome | Unfinished | InDoubt:
+    def _in_doubt(self, success: Outcome) -> Result:
         executor = self._executor
         executor.runtime.events.emit(CommitUnanswered(**executor.facts))
         if executor.queue.allowed_losses == 0:
