@@ -736,6 +736,42 @@ MUTANTS = (
     ),
     Mutant(
         15,
+        "a fenced transaction is committed",
+        (Rule("a fenced transaction is rolled back", "if False:"),),
+        ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        15,
+        "a commit without an answer is taken for a failure",
+        (Rule("a commit without an answer is looked up", "if False:"),),
+        ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        15,
+        "a commit in doubt is forgotten",
+        (Rule("a commit in doubt is released"),),
+        ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        15,
+        "a frozen transaction keeps its locks",
+        (Rule("no frozen transaction keeps locks"),),
+        ("tests/faults/test_effects.py",),
+    ),
+    Mutant(
+        15,
+        "a heartbeat does not save its transaction",
+        (Rule("a heartbeat saves its transaction", "is not null"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        15,
+        "an outage at the end of a transaction is counted",
+        (Rule("an outage at the end is not counted", "if False:"),),
+        ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        15,
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import attrs
 import trio
 
 from . import migrations, pg
@@ -53,11 +54,13 @@ from ._record import decode_record
 from ._remote import reference_of
 from ._results import Results
 from ._runtime import Runtime
+from ._send_call import send_message
 from ._services import Services
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
-from ._store.protocol import Store
+from ._store.protocol import NewMessage, Store
 from ._waiters import Waiters
+from ._waits import check_name, message_codec
 from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
 from .instrumentation.logging import LoggingListener
@@ -439,6 +442,60 @@ class M25:
             if record.status is not JobStatus.PENDING:
                 raise InvalidState(id, record.status, is_change=True)
 
+    async def send(
+        self,
+        queue: Queue[Any, Any, Any],
+        id: JobId | UUID | str,
+        name: str,
+        value: object,
+        *,
+        kind: Any = None,
+        key: str | None = None,
+        connection: pg.AsyncConnection[Any] | None = None,
+    ) -> None:
+        """Send a message to a job, whose handler receives it by `RunningJob.receive`.
+
+            await m.send(trips, id, "approval", Approval(by="ada"))
+
+        It is kept until a handler asks for it, whatever becomes of the job's attempts. Messages to
+        one job are in the order in which they were committed. A job that is set aside for one goes
+        on at once, within milliseconds where NOTIFY works.
+
+        Args:
+            queue: the job's queue.
+            id: the job's, or that of any of its attempts.
+            name: of the message, up to 250 characters.
+            value: what the handler is given; it must be of the type that the handler asks for.
+            kind: that type, where the value's own class does not say it: `list[Item]`, or a union.
+            key: by which the message is known, up to 250 characters. One that was sent to this job
+                before is not sent again: so a call can be repeated after its answer was lost.
+            connection: one of yours, in whose transaction it is sent. The job's row is locked until
+                that ends, and its heartbeats wait for that: keep it short.
+
+        Raises:
+            InvalidState: the job has ended; the error's `status` says how.
+            NoJobRecordFound: the queue has no such job.
+            ValueRefused: the value cannot be kept as JSON.
+            ValueError: the name or the key is empty, too long, or no text.
+            UsageError: values of this type cannot be kept.
+            JobRecordFetchQueryError: the database failed, or its answer was lost.
+            InvalidJob, ClientClosed: as `get_job` does.
+        """
+        self._check_usable("send", queue)
+        id = as_job_id(id)
+        check_connection(connection)
+        check_name(name, "a message's name")
+        if key is None:
+            key = self._runtime.make_id()
+        check_name(key, "a message's key")
+        codec = message_codec(name, type(value) if kind is None else kind)
+        codec = attrs.evolve(codec, size_limit=queue.size_limit)
+        message = NewMessage(str(id), key, name, codec.encode(value, f"message {name!r}"))
+        try:
+            await send_message(self._runtime, self._lock_waits, queue, message, connection)
+        except StatementFailed as failure:
+            raise_query_error(failure)
+
     async def cancel_job(
         self,
         queue: Queue[Input, Output, Error],
@@ -558,6 +615,7 @@ async def open(
     *,
     schema: str = "m25",
     pool_size: int = 4,
+    transactional_connections: int = 10,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
 ) -> AsyncGenerator[M25]:
@@ -574,6 +632,10 @@ async def open(
         pool_size: how many connections the client opens at most for its calls. Not used where
             `conn` is a pool. With those above and one that listens, a process that runs queues
             holds 5 more at most, however many queues and jobs there are.
+        transactional_connections: how many connections, beside these, handlers of transactional
+            queues and functions of `RunningJob.transact` have at most, one each while it runs.
+            They are opened when they are needed, as the pool opens its own; who finds none free
+            waits.
         shutdown_grace: how long running handlers may go on once the block is left, in seconds or as
             a `timedelta`. Handlers that still run after that are cancelled, and their jobs
             released: pending again, the attempt not counted. Where the block is left by an
@@ -595,8 +657,12 @@ async def open(
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     migrations.check_schema(schema)
     check_around(around)
+    if transactional_connections < 1:
+        raise ValueError(
+            f"transactional_connections must be 1 or more, not {transactional_connections!r:.80}"
+        )
     if isinstance(conn, pg.Pool):
-        store = await _checked_store(conn, schema)
+        store = await _checked_store(conn, schema, transactional_connections)
         async with open_on(store, grace=grace, around=around) as m:
             yield m
         return
@@ -613,7 +679,11 @@ async def open(
             kwargs={"autocommit": True, "client_encoding": "UTF8"},
             configure=prepare_connection,
         ) as pool,
-        open_on(await _checked_store(pool, schema), grace=grace, around=around) as m,
+        open_on(
+            await _checked_store(pool, schema, transactional_connections),
+            grace=grace,
+            around=around,
+        ) as m,
     ):
         yield m
 
@@ -652,8 +722,10 @@ async def open_on(
             nursery.cancel_scope.cancel()
 
 
-async def _checked_store(pool: pg.Pool[Any], schema: str) -> PostgresStore:
-    store = PostgresStore(pool, schema)
+async def _checked_store(
+    pool: pg.Pool[Any], schema: str, transactional_connections: int
+) -> PostgresStore:
+    store = PostgresStore(pool, schema, transactional_connections=transactional_connections)
     try:
         await store.check_version()
     except StatementFailed as failure:

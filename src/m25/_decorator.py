@@ -35,6 +35,7 @@ class QueueOptions(TypedDict, total=False):
     lifespan: Lifespan | None
     runs: Runs
     exclusive: bool
+    transactional: bool
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]
     output_to_json: Callable[[Any], Any]

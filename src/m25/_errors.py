@@ -372,7 +372,7 @@ class JobCancelQueryError(JobCancelFetchError, DatabaseError):
 
 
 class InvalidState(JobCancelError):
-    """The job cannot be cancelled or changed: it has ended, or is claimed; `status` says which.
+    """The job cannot be cancelled, changed or sent to: it has ended, or is claimed: see `status`.
 
     A claimed job is cancelled with `running=True` alone, and not where a worker of the original
     m25 has claimed it. It is not changed.
@@ -393,7 +393,7 @@ class InvalidState(JobCancelError):
         elif status.value in ("reserved", "executing"):
             why = "only a pending job can be cancelled, or with running=True one that is claimed"
         else:
-            why = "it has ended, and so it cannot be cancelled"
+            why = "it has ended, and so it cannot be cancelled, nor be sent to"
         super().__init__(f"job {job_id} is {status.value}; {why}")
         self.job_id = job_id
         self.status = status

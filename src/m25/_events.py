@@ -609,6 +609,30 @@ class JobSnoozed(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
+class JobSetAside(JobEvent):
+    """A handler waits for a time or for a message: its job is pending until then.
+
+    Nothing is to be done. Until a message comes, that can be for ever: the job waits until
+    9000-01-01 then, and `awaits` says for what.
+    """
+
+    level = logging.INFO
+    logger = "m25.executor"
+    message = f"set aside until %(wait)s: {_JOB}; the attempt does not count"
+    derived = ("which", "wait")
+
+    #: When the job is due again, in UTC and ISO 8601.
+    until: str
+    #: The name of the message that has it go on before that, if there is one.
+    awaits: str | None
+
+    @property
+    def wait(self) -> str:
+        """What it waits for, in words."""
+        return self.until if self.awaits is None else f"{self.until}, or a message {self.awaits!r}"
+
+
+@attrs.frozen(kw_only=True)
 class JobReleased(JobEvent):
     """A job was cut short, and goes back to pending; its attempt does not count.
 
@@ -731,6 +755,54 @@ class JobSwept(AttemptFailed):
 
     #: The failure reason that was written, as the database has it.
     failure_reason: str
+
+
+@attrs.frozen(kw_only=True)
+class TransactionEnded(QueueEvent):
+    """This process ended a session in which a handler's transaction was open: its owner is gone.
+
+    What it had written is rolled back, and the attempt ends as one that was lost. A process that
+    stood still finds its connection closed when it goes on.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "session of a lost handler's transaction ended: job %(job_id)s of queue %(queue)r"
+
+    #: The attempt's id.
+    job_id: str
+
+
+@attrs.frozen(kw_only=True)
+class TransactionNotEnded(QueueEvent):
+    """A handler's transaction is open though its owner is gone, and this role may not end it.
+
+    It keeps what it has locked, perhaps its job's own row: then the job waits until the session
+    ends. Run all workers as one role, or as members of one; or end it by `pg_terminate_backend`.
+    """
+
+    level = logging.ERROR
+    logger = "m25.poller"
+    message = (
+        "session of a lost handler's transaction cannot be ended by this role: job %(job_id)s of"
+        " queue %(queue)r"
+    )
+
+    #: The attempt's id.
+    job_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CommitUnanswered(JobEvent):
+    """A handler's transaction was to be committed, and the server did not answer.
+
+    The job is released, its attempt not counted, unless the server has committed: what became of it
+    is told by `JobSucceeded` or `JobReleased`, once the database answers.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"no answer to the commit of a handler's transaction: {_JOB}"
 
 
 @attrs.frozen(kw_only=True)

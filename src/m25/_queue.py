@@ -41,6 +41,7 @@ from ._queue_checks import (
     check_handler,
     check_name,
     check_options,
+    check_place,
     check_runs,
     check_whole,
     failure_cycle,
@@ -117,18 +118,12 @@ def _check_handler(queue: Queue[Any, Any, Any], _: attrs.Attribute[Any], value: 
 
 
 def _arguments(queue: Queue[Any, Any, Any]) -> Arguments:
-    if queue.runs == "process":
-        for name in ("setup", "lifespan"):
-            if getattr(queue, name) is not None:
-                raise InvalidQueue(
-                    f'{name} cannot be had with runs="process": what it yields would be in another '
-                    "process than the handler; what the handlers of a process share can be kept in "
-                    "their module"
-                )
+    check_place(queue)
     return arguments_of(
         queue.handler_function,
         has_setup=queue.setup is not None,
         has_lifespan=queue.lifespan is not None,
+        is_transactional=queue.transactional,
     )
 
 
@@ -308,6 +303,9 @@ class Queue(Generic[Input, Output_co, Error]):
     #: Whether two handlers of one job never run at once, in whatever process: a worker that cannot
     #: renew the job's lease cancels its handler before anyone else may start the job.
     exclusive: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
+    #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
+    #: that, its output and the job's success are one commit, or none of them is there.
+    transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
     #: Turns an input into what `json.dumps` takes. With `input_decoder` it replaces the codec that
     #: is otherwise made from the handler's annotations. So do the pairs for output and error.
     input_to_json: Callable[[Input], Any] | None = attrs.field(

@@ -120,6 +120,23 @@ def check_runs(name: str, value: object) -> None:
         raise InvalidQueue(f"{name} must be one of {known}, not {value!r:.80}")
 
 
+def check_place(queue: Queue[Any, Any, Any]) -> None:
+    """Check that what the handler is to be given can be had where it runs."""
+    if queue.runs == "process":
+        for name in ("setup", "lifespan"):
+            if getattr(queue, name) is not None:
+                raise InvalidQueue(
+                    f'{name} cannot be had with runs="process": what it yields would be in another '
+                    "process than the handler; what the handlers of a process share can be kept in "
+                    "their module"
+                )
+    if queue.transactional and queue.runs != "trio":
+        raise InvalidQueue(
+            f"transactional=True cannot be had with runs={queue.runs!r}: the connection of its"
+            " transaction is used by Trio, in this process"
+        )
+
+
 def check_handler(value: object, runs: object) -> None:
     """Check that a handler is the kind of function that can run there."""
     wanted = "an async function" if runs == "trio" else "a function"

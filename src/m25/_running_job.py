@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
+from datetime import timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
 
 import attrs
 import trio
 
 from ._cursor import Cursor
+from ._duration import Duration, as_timedelta
 from ._errors import NotInJob
 from ._job import Error, Input, JobId, JobRecord, Output
 from ._progress import Progress, ProgressNotes
@@ -18,9 +29,11 @@ if TYPE_CHECKING:
     from . import pg
     from ._client import M25
     from ._steps import JobSteps
+    from ._waits import JobWaits
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
 
@@ -41,6 +54,8 @@ class RunningJob(JobRecord[Input, Output, Error]):
     _notes: Callable[[], ProgressNotes] = attrs.field(alias="notes", repr=False, eq=False)
     #: Made when a step is first called.
     _steps: Callable[[], JobSteps] = attrs.field(alias="steps", repr=False, eq=False)
+    #: Made when the handler first waits.
+    _waits: Callable[[], JobWaits] = attrs.field(alias="waits", repr=False, eq=False)
     _cancelled: Callable[[], bool] = attrs.field(alias="cancelled", repr=False, eq=False)
 
     @property
@@ -190,6 +205,90 @@ class RunningJob(JobRecord[Input, Output, Error]):
         """
         result: Result = await self._steps().transact(name, function, args, key)
         return result
+
+    async def sleep(
+        self,
+        seconds: Duration = 0.0,
+        *,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+        key: str | None = None,
+    ) -> None:
+        """Sleep for as long as it takes, at no cost: then the handler runs again, from its start.
+
+            await job.sleep(days=3)
+
+        Until when it sleeps is kept under the job. Then the job is set aside: the handler is
+        cancelled, so that its clean-up runs, and the row is pending until that time. The attempt is
+        not counted, and the job's timeout counts the time alone in which its handler runs. Once the
+        time has come, the handler runs again from its first line, maybe in another process. There,
+        this call returns at once. What the handler has done before it is done again, but for what
+        is kept: `step`, `transact`, `cursor`.
+
+        A second or less is slept in the handler, as by `trio.sleep`.
+
+        Args:
+            seconds: how long, in seconds or as a `timedelta`; minutes, hours and days are added.
+            key: which of the job's sleeps it is. Without it they are counted, in the order in which
+                the handler calls them.
+
+        Raises:
+            ValueError: it is negative, or longer than a century.
+            UsageError: the handler cannot be cancelled here, or its attempt must not begin again
+                (`allowed_losses=0`); or it waits in another task already; or this is called in a
+                transaction of the handler's.
+            ClaimLost: as `step` does.
+        """
+        duration = as_timedelta(seconds, "seconds", ValueError, zero=True)
+        duration += timedelta(minutes=minutes, hours=hours, days=days)
+        duration = as_timedelta(duration, "the time to sleep", ValueError, zero=True)
+        await self._waits().sleep(duration, key)
+
+    @overload
+    async def receive(
+        self,
+        name: str,
+        kind: type[Value],
+        *,
+        timeout: Duration | None = None,
+        key: str | None = None,
+    ) -> Value: ...
+    @overload
+    async def receive(
+        self, name: str, kind: Any, *, timeout: Duration | None = None, key: str | None = None
+    ) -> Any: ...
+    async def receive(
+        self, name: str, kind: Any, *, timeout: Duration | None = None, key: str | None = None
+    ) -> Any:
+        """Wait for a message to this job, at no cost: see `M25.send`.
+
+            approval = await job.receive("approval", Approval)
+
+        Messages of one name are received in the order in which they were sent, each once, also
+        those that were sent before. What was received is kept under the job: when the handler runs
+        again, the same call returns the same value. While there is none the job is set aside, as by
+        `sleep`: the handler is cancelled, and runs again from its first line once a message of this
+        name has come.
+
+        Args:
+            name: of the message, up to 250 characters.
+            kind: the type of its value, as a queue's input can have it; of a union, type checkers
+                know no more than `Any`.
+            timeout: for how long it waits, in seconds or as a `timedelta`, from its first call on;
+                without it, for ever.
+            key: which of the job's waits for that name it is. Without it they are counted.
+
+        Raises:
+            trio.TooSlowError: none has come in time; again so when the handler runs again.
+            JobRecordFetchJsonDecodeError: what has come is no value of this type.
+            ValueError: the name or the key is empty, too long, or no text.
+            UsageError, ClaimLost: as `sleep` does.
+        """
+        within = None
+        if timeout is not None:
+            within = as_timedelta(timeout, "timeout", ValueError, zero=True)
+        return await self._waits().receive(name, kind, within, key)
 
 
 class Attempt(Protocol):

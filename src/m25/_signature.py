@@ -128,7 +128,9 @@ class Arguments(NamedTuple):
     shared: bool = False
 
 
-def arguments_of(handler: Any, *, has_setup: bool, has_lifespan: bool) -> Arguments:
+def arguments_of(
+    handler: Any, *, has_setup: bool, has_lifespan: bool, is_transactional: bool = False
+) -> Arguments:
     """Check that a handler takes what it will be called with, and asks for nothing else.
 
     Raises:
@@ -151,24 +153,32 @@ def arguments_of(handler: Any, *, has_setup: bool, has_lifespan: bool) -> Argume
     filled = places[:1]
     fits = bool(places)
     shared = has_lifespan and "shared" in named and filled != ["shared"]
+    by_name = {"shared"} if shared else set[str]()
+    if is_transactional:
+        if "connection" not in named or filled == ["connection"]:
+            raise InvalidQueue(
+                f"the handler {described(handler)} of a transactional queue is given the connection"
+                " of its transaction by name, and has no parameter `connection`: write"
+                " `*, connection: m25.pg.AsyncConnection` behind its input"
+            )
+        by_name.add("connection")
     resource_by_name = False
     if has_setup:
         # A second parameter is the resource, whatever its name, but for what comes from lifespan.
-        second = [name for name in places[1:2] if not (shared and name == "shared")]
+        second = [name for name in places[1:2] if name not in by_name]
         resource_by_name = not second and "resource" in named
         rest = len(places) == 1 and any(each.kind is each.VAR_POSITIONAL for each in parameters)
         fits = fits and (bool(second) or resource_by_name or rest)
         given.append("what setup yields")
         filled += ["resource"] if resource_by_name else second
-    if shared:
-        given.append("shared")
-        filled.append("shared")
+    given += sorted(by_name)
+    filled += by_name
     if not fits or any(is_required(each) for each in parameters if each.name not in filled):
         count = f"{len(given)} argument{'s' if len(given) > 1 else ''}"
         raise InvalidQueue(
             f"the handler {described(handler)} is called with {count} ({', '.join(given)}), and "
             f"takes ({', '.join(each.name for each in parameters)}); beside its input it can take "
             "`resource`, which setup yields, and `shared`, which lifespan yields, where its queue "
-            "has them"
+            "has them, and `connection`, where its queue is transactional"
         )
     return Arguments(places[0], resource_by_name, shared)

@@ -9,7 +9,16 @@ import trio
 from ._batcher import Batcher
 from ._errors import ClientClosed
 from ._store.failures import RowRefused
-from ._store.protocol import Fenced, Kept, Locked, NewStep, StepRow, Store
+from ._store.protocol import (
+    Fenced,
+    Kept,
+    Locked,
+    NewReceive,
+    NewStep,
+    NoMessage,
+    StepRow,
+    Store,
+)
 
 
 class StepBatches:
@@ -21,10 +30,14 @@ class StepBatches:
         self._writes = Batcher[NewStep, Kept | Locked | Fenced](
             self._keep, _closed, size=lambda step: len(step.output or "")
         )
+        self._receives = Batcher[NewReceive, Kept | NoMessage | Locked | Fenced](
+            self._receive, _closed
+        )
 
     async def run(self) -> None:
         """Send what waits, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receives.run)
             nursery.start_soon(self._reads.run)
             nursery.start_soon(self._writes.run)
 
@@ -44,6 +57,24 @@ class StepBatches:
             StatementFailed: the database failed.
         """
         return await self._writes.ask(step)
+
+    async def receive(self, wanted: NewReceive) -> Kept | NoMessage | Locked | Fenced:
+        """Receive a message.
+
+        Raises:
+            StatementFailed: the database failed.
+        """
+        return await self._receives.ask(wanted)
+
+    async def _receive(
+        self, wanted: Sequence[NewReceive]
+    ) -> Sequence[Kept | NoMessage | Locked | Fenced]:
+        # An attempt that was cut off may still wait here beside the one that has followed it: the
+        # second of one job is to ask again.
+        first = {(one.job_id, one.name): one for one in reversed(wanted)}
+        answers = await self._store.receive(list(first.values()))
+        found = dict(zip(map(id, first.values()), answers, strict=True))
+        return [found.get(id(one), Locked(one.id)) for one in wanted]
 
     async def _find(self, job_ids: Sequence[str]) -> Sequence[Sequence[StepRow]]:
         found = await self._store.find_steps(job_ids)

@@ -21,6 +21,21 @@ class ClaimLost(M25Error):
         self.job_id = job_id
 
 
+class WaitsShielded(UsageError):
+    """`job.sleep` or `job.receive` was called in a scope that shields it from cancellation.
+
+    The job is set aside by cancelling its handler. Call it outside of the `CancelScope` with
+    `shield=True`.
+    """
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} was called in a scope that shields it from cancellation, and the job is set"
+            " aside by cancelling its handler; call it outside of that scope"
+        )
+        self.call = call
+
+
 class StepChanged(UsageError):
     """A step was kept by an earlier attempt, and is given something else now."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
@@ -24,7 +25,9 @@ from ._store.protocol import (
     Fenced,
     Kept,
     Locked,
+    NewReceive,
     NewStep,
+    NoMessage,
     StepRow,
     Transaction,
 )
@@ -76,6 +79,8 @@ class JobSteps:
         self._runtime = runtime
         #: By kind, name and key; `None` until they were read.
         self._kept: dict[tuple[str, str, str], StepRow] | None = None
+        #: When that was, by Trio's clock.
+        self._read_at = 0.0
         self._reading = trio.Lock()
         self._names: dict[str, _Name] = {}
 
@@ -114,6 +119,7 @@ class JobSteps:
             if self._kept is None:
                 rows = await self._persist(partial(self._runtime.step_batches.find, self._job_id))
                 self._kept = {(row.kind, row.name, row.key): row for row in rows}
+                self._read_at = trio.current_time()
         return self._kept.get((kind, name, key))
 
     async def keep(self, new: NewStep) -> StepRow:
@@ -138,6 +144,30 @@ class JobSteps:
             await self._lose()
         self._note(answer.step)
         return answer.step
+
+    async def receive(self, name: str, key: str, timeout: timedelta | None) -> StepRow | NoMessage:
+        """Receive a message to the job, which is kept as a step: see `Store.receive`.
+
+        Raises:
+            ClaimLost: as `keep` does.
+        """
+        wanted = NewReceive(*self._attempt.job, self._job_id, name, key, timeout)
+        await self._attempt.until_claimed()
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        while True:
+            answer = await self._persist(partial(self._runtime.step_batches.receive, wanted))
+            if isinstance(answer, Fenced):
+                await self._lose()
+            if isinstance(answer, NoMessage):
+                return answer
+            if isinstance(answer, Kept):
+                self._note(answer.step)
+                return answer.step
+            await trio.sleep(backoff.failed())
+
+    def seconds_left(self, kept: StepRow) -> float:
+        """How far ahead the time of a step is that an earlier run has kept; negative once past."""
+        return (kept.seconds_left or 0.0) - (trio.current_time() - self._read_at)
 
     def new(self, kind: str, name: str, key: str, **columns: Any) -> NewStep:
         """A step of this attempt's."""

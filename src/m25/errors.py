@@ -50,7 +50,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
-from ._step_errors import ClaimLost, StepChanged
+from ._step_errors import ClaimLost, StepChanged, WaitsShielded
 
 __all__ = [
     "AlreadyStarted",
@@ -106,6 +106,7 @@ __all__ = [
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
+    "WaitsShielded",
 ]
 
 # Tracebacks, crash columns and pickles name them by where they are to be imported from.

@@ -21,7 +21,8 @@ Trio's clock jumps, too (pytest-trio's `autojump_clock`):
 While a handler waits for a thread, a process or a socket, such a clock stands: what goes on there
 takes real time, and a jump would bring the handler's deadline.
 
-There is no database, and no transaction: `connection=` is refused.
+There is no database, and no transaction: `connection=` is refused. For handlers that write in a
+transaction, the test gives a connection of its own: see `run_job` and `MemoryStore`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import trio
@@ -46,9 +47,9 @@ from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
-from ._store.protocol import ClaimedJob, Outcome, Release, Started
+from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
-from ._worker.endings import Snoozed
+from ._worker.endings import Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 
@@ -133,17 +134,28 @@ async def run_job(
     job: Input | Job[Input],
     *,
     around: Sequence[Around] = (),
+    connection: Any = None,
 ) -> JobRecord[Input, Output, Error]:
     """Run the handler on one job, exactly as a worker does, and return what was recorded of it.
 
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries: the next attempt, if one
     follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
-    raises `Snooze`. The queue's `lifespan` is entered for this one job, and has five
-    seconds to end; what it raises is raised.
+    raises `Snooze`, or is set aside by `sleep` or `receive`. The queue's `lifespan` is entered for
+    this one job, and has five seconds to end; what it raises is raised.
 
     Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
     would wait for ever. For these use `m25.testing.open`.
+
+    Args:
+        queue: whose handler is run.
+        job: an input, or a `Job`.
+        around: as for `m25.open`.
+        connection: for a transactional queue, and for steps in a transaction: the test's own, on
+            which the handler writes, in a savepoint, which is released where the handler succeeds
+            and rolled back where it fails. So the test may look at what was written, and roll all
+            of it back. Constraints that are deferred are checked at the test's commit. With
+            `autocommit` it is a transaction.
 
     Raises:
         TypeError: `around` holds what is no function of a job that returns an async context
@@ -156,7 +168,7 @@ async def run_job(
     check_around(around)
     asked = cast("Job[Input]", job) if isinstance(job, Job) else Job(job)
     now = datetime.now(UTC)
-    store = MemoryStore(epoch=max(now, asked.scheduled_at or now))
+    store = MemoryStore(epoch=max(now, asked.scheduled_at or now), connection=connection)
     with standing_mock_clock():
         async with open_on(store, grace=_NO_TIME) as m:
             enqueued = await m.enqueue(queue, asked)
@@ -204,7 +216,9 @@ async def _run(
     result = executor.result
     if isinstance(result, Outcome):
         await store.settle([result], queue.allowed_losses)
-    else:
+    elif isinstance(result, SetAside):
+        await store.release([Release(*executor.job, set_aside=result)], [])
+    elif result is not Unfinished.COMMITTED:
         delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
         release = Release(*executor.job, delay=delay, setup_failed=executor.setup_failed)
         await store.release([release], [])

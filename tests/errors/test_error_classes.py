@@ -191,7 +191,7 @@ def test_what_people_catch_is_at_the_top() -> None:
     {
         m25.UsageError: """
             AlreadyStarted ClientClosed DuplicateQueue DuplicateSchedule InvalidJob InvalidQueue
-            InvalidSchedule JobIdConflict NotInJob StepChanged""",
+            InvalidSchedule JobIdConflict NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",

@@ -8,7 +8,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, success, token
+from _world import (
+    LEASE,
+    RESERVED_TIMEOUT,
+    MemoryWorld,
+    PostgresWorld,
+    WithVerbs,
+    failure,
+    job,
+    success,
+    token,
+)
 
 from m25._store.failures import RowRefused, StatementFailed
 from m25._store.protocol import (
@@ -18,7 +28,7 @@ from m25._store.protocol import (
     Locked,
     NewStep,
     StepRow,
-    Suspect,
+    SweptQueue,
     WriteResult,
 )
 
@@ -204,8 +214,9 @@ async def test_who_stands_still_in_a_transaction_is_ended_and_holds_no_lock(
     with pytest.raises(StatementFailed):
         async with database.store.transaction(claim) as transaction:
             await transaction.settle(success(claim), 3)
-            suspect = Suspect("q", *claim, None, True, False, 1.0)
-            others = suspect._replace(token=token())
+            queues = [SweptQueue("q", 3, RESERVED_TIMEOUT, margin=2 * LEASE)]
+            (suspect,) = await database.store.find_suspects(queues, 1)
+            others = suspect._replace(lease_expires_at="0.000000")
             assert await database.store.end_transactions([others]) == {}
             assert await database.store.end_transactions([suspect]) == {claim.id: True}
             await transaction.commit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Literal
 
@@ -29,6 +29,28 @@ _ASKS_FOR_GSSAPI: Final = struct.pack("!ii", 8, 80877104)
 
 
 @attrs.define(eq=False)
+class Strike:
+    """What is done to the client at a moment of its nth request that matches."""
+
+    #: Before the server has the request; after it has done it, and before the client hears of that;
+    #: or once the client has the answer.
+    when: Literal["before", "done", "answered"]
+    request: re.Pattern[bytes]
+    act: Callable[[], object]
+    #: How many that match come before.
+    skip: int = 0
+    #: Whether the link is cut afterwards.
+    cuts: bool = True
+
+    def is_due(self, data: bytes) -> bool:
+        """Whether this is the request."""
+        if not self.request.search(data):
+            return False
+        self.skip -= 1
+        return self.skip < 0
+
+
+@attrs.define(eq=False)
 class _Link:
     """One connection that goes through the proxy."""
 
@@ -36,6 +58,7 @@ class _Link:
     tail: bytes = b""
     #: Whether the server's next answer is dropped, and the link with it.
     is_dropping: bool = False
+    strike: Strike | None = None
 
 
 class Proxy:
@@ -50,6 +73,7 @@ class Proxy:
         self._passing = {direction: trio.Event() for direction in BOTH}
         self._streams: set[trio.abc.Stream] = set()
         self._marker = b""
+        self._strike: Strike | None = None
         self._dropped = trio.Event()
         self.dsn = ""
         self.connections = 0
@@ -86,6 +110,10 @@ class Proxy:
         self._marker = marker
         self._dropped = trio.Event()
         return self._dropped
+
+    def strike(self, strike: Strike) -> None:
+        """Do something to the client at a moment of one of its requests."""
+        self._strike = strike
 
     async def serve(self, nursery: trio.Nursery) -> None:
         """Begin to accept connections, in this nursery."""
@@ -139,7 +167,24 @@ class Proxy:
                 if self.rate is not None:
                     await trio.sleep(len(data) / self.rate)
                 if direction == "up":
+                    if self._strike is not None and self._strike.is_due(data):
+                        link.strike, self._strike = self._strike, None
+                        if link.strike.when == "before":
+                            link.strike.act()
+                            break
                     self._look_for_marker(link, data)
+                elif link.strike is not None:
+                    unsaid += data
+                    if _READY.search(unsaid):
+                        if link.strike.when == "answered":
+                            await sink.send_all(data)
+                            await trio.testing.wait_all_tasks_blocked()
+                        strike, link.strike = link.strike, None
+                        strike.act()
+                        if strike.cuts:
+                            break
+                        unsaid = b""
+                        continue
                 elif link.is_dropping:
                     unsaid += data
                     if _READY.search(unsaid):

@@ -32,6 +32,7 @@ def receive(wanted: Sequence[NewReceive]) -> Steps[list[Kept | NoMessage | Locke
     }
     rows = yield Statement("receive", parameters)
     answers: dict[int, Kept | NoMessage | Locked | Fenced] = {}
+    number: int
     for number, is_held, is_stale, is_new, messages, kind, *row in rows:
         step = None if kind is None else StepRow(kind, *row)
         if is_stale:

@@ -70,7 +70,7 @@ from .protocol import (
 )
 from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
-from .transactions import open_transaction, session_name
+from .transactions import open_transaction
 from .tree_steps import TreeCalls, TreeLocked, in_silence
 
 T = TypeVar("T")
@@ -538,12 +538,7 @@ class PostgresStore(Store):
                         yield transaction
 
     async def end_transactions(self, suspects: Sequence[Suspect]) -> dict[str, bool]:
-        names = {
-            suspect.id: session_name(ClaimedJob(suspect.id, suspect.token))
-            for suspect in suspects
-            if suspect.token is not None
-        }
-        return await self._run(self._calls.end_transactions(names), pool=self._work_pool)
+        return await self._run(self._calls.end_transactions(suspects), pool=self._work_pool)
 
     async def receive(
         self, wanted: Sequence[NewReceive]

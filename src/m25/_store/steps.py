@@ -126,6 +126,16 @@ _OUTCOME_COLUMNS: Final = tuple(
 )
 
 
+def session_name(claim: ClaimedJob) -> str:
+    """The `application_name` of a session while it has a handler's transaction open, of this claim.
+
+    By it others find the session, should its process stand still, without a column for it in the
+    job's row. It is 53 characters long, and the server cuts off what is behind 63.
+    """
+    # The half of the token that is random: the other is that of the worker.
+    return f"m25 {claim.id.replace('-', '')} {claim.token[18:].replace('-', '')}"
+
+
 class Backend(NamedTuple):
     """The server's process that answers."""
 
@@ -443,11 +453,19 @@ class Calls:
                 )
         return [answers[number] for number in range(1, len(steps) + 1)]
 
-    def end_transactions(self, names: Mapping[str, str]) -> Steps[dict[str, bool]]:
-        """End the sessions that have these names; by the name's key, whether that was allowed."""
-        rows = yield Statement("end_transactions", {"name": array(names.values())})
-        keys = {name: key for key, name in names.items()}
-        return {keys[name]: is_ended for name, is_ended in rows}
+    def end_transactions(self, suspects: Sequence[Suspect]) -> Steps[dict[str, bool]]:
+        # A job of the original's worker has no token, and its handler no transaction of ours.
+        ours = [(one.id, one.token, one.lease_expires_at) for one in suspects if one.token]
+        if not ours:
+            return {}
+        parameters = {
+            "name": array(session_name(ClaimedJob(id, token)) for id, token, _ in ours),
+            "id": plain_array(id for id, _, _ in ours),
+            "claim_token": plain_array(token for _, token, _ in ours),
+            "lease_expires_at": array(lease for _, _, lease in ours),
+        }
+        rows = yield Statement("end_transactions", parameters)
+        return dict(rows)
 
     def release(self, releases: Sequence[Release], notify: Sequence[str]) -> Steps[Written]:
         claims = [ClaimedJob(release.id, release.token) for release in releases]

@@ -16,20 +16,10 @@ from .._errors import UsageError
 from ..pg._transaction import Transaction as Block
 from .failures import Sorting
 from .protocol import ClaimedJob, Fenced, Kept, Locked, NewStep, Outcome, WriteResult
-from .steps import Calls, Steps
+from .steps import Calls, Steps, session_name
 
 _IN_TRANSACTION = pq.TransactionStatus.INTRANS
 _IN_ERROR = pq.TransactionStatus.INERROR
-
-
-def session_name(claim: ClaimedJob) -> str:
-    """The `application_name` of a session while it has the transaction of this claim open.
-
-    By it others find the session, should its process stand still, without a column for it in the
-    job's row. It is 53 characters long, and the server cuts off what is behind 63.
-    """
-    # The half of the token that is random: the other is that of the worker.
-    return f"m25 {claim.id.replace('-', '')} {claim.token[18:].replace('-', '')}"
 
 
 class _NamedBlock(Block):

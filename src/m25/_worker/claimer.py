@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import trio
 
-from .._events import JobExpired, JobReleased, JobSnoozed, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobSetAside, JobSnoozed, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
-from .._timestamps import duration_to_text
+from .._store.protocol import ClaimedJob, JobRow, Outcome, Release, SetAside
+from .._timestamps import duration_to_text, timestamp_from_text
 from ..pg._backoff import Backoff
 from . import plan
-from .endings import Snoozed, Unfinished
+from .endings import InDoubt, Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
@@ -171,7 +171,12 @@ class Claimer:
         # too: until it is answered, this task and all tasks below it are under the deadline of the
         # queue's start.
         # rule: a job that may start only once waits for the commit
-        early = at_once and queue.allowed_losses > 0 and not queue.exclusive and self.has_started
+        early = (
+            at_once
+            and queue.allowed_losses > 0
+            and not (queue.exclusive or queue.transactional)
+            and self.has_started
+        )
         has_begun = False
 
         def begin_early(rows: Sequence[JobRow]) -> None:
@@ -299,13 +304,24 @@ class Claimer:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif self._setup_again_at > -math.inf:
                 self._setup_worked()
+        elif isinstance(result, SetAside):
+            self._ledger.owe_release(Release(*executor.job, set_aside=result))
+            self._setup_worked()
+            until = timestamp_from_text(result.until).isoformat()
+            self._runtime.events.emit(
+                JobSetAside(until=until, awaits=result.awaits, **executor.facts)
+            )
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
             self._ledger.owe_release(Release(*executor.job, delay=delay))
             self._setup_worked()
             seconds = result.delay.total_seconds()
             self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
-        elif result is not Unfinished.FENCED:
+        elif isinstance(result, InDoubt):
+            # rule: a commit in doubt is released
+            self._ledger.owe_release(Release(*executor.job))
+            self._ledger.commits_in_doubt[executor.job] = result
+        elif result not in (Unfinished.FENCED, Unfinished.COMMITTED):
             # rule: what is cut short is released
             self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
             if executor.setup_failed:

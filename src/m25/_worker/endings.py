@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from .._store.protocol import CancelRequest
+from .._store.protocol import CancelRequest, Outcome, SetAside
+
+if TYPE_CHECKING:
+    from .executor import Executor
 
 
 class Unfinished(enum.Enum):
@@ -26,6 +29,8 @@ class Unfinished(enum.Enum):
     TOO_LATE = "its lease was over before its handler could begin"
     #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
     CANCELLED = "cancelled"
+    #: Its success is written already, in the transaction of its handler.
+    COMMITTED = "committed"
 
 
 @attrs.frozen
@@ -33,6 +38,24 @@ class Snoozed:
     """There is no outcome to write: the handler has put its job off, the attempt not counted."""
 
     delay: timedelta
+
+
+@attrs.frozen(eq=False)
+class InDoubt:
+    """The transaction of the handler was to be committed, and the server did not answer.
+
+    The job is released, the attempt not counted. Who holds the row's lock decides: as long as the
+    transaction goes on at the server, the row is locked; then it was rolled back, and the release
+    is written, or it was committed, and there is nothing to release.
+    """
+
+    executor: Executor
+    #: What it would have committed.
+    success: Outcome
+
+
+#: What an executor leaves.
+Result: TypeAlias = Outcome | Unfinished | Snoozed | SetAside | InDoubt
 
 
 class CancelReason(enum.Enum):
@@ -47,13 +70,18 @@ class CancelReason(enum.Enum):
     FENCED = "claim lost: another process has the job, or it has ended"
     #: Somebody asked for it. The claim holds, and what the handler still does counts.
     ASKED_FOR = "cancel asked for"
+    #: The handler waits for a time or a message, and its job is set aside meanwhile.
+    SET_ASIDE = "set aside: the handler runs again once its wait is over"
     #: The handler did not end at its deadline, or once its cancel was asked for, and the attempt
     #: was ended without waiting for it.
     OVERRAN = "overran"
 
 
 #: With these a claim is kept alive: what its handler leaves is still to be written.
-KEPT: Final = (None, CancelReason.ASKED_FOR)  # rule: what is being cancelled is kept alive
+# rule: what is being cancelled is kept alive
+KEPT: Final = (None, CancelReason.ASKED_FOR, CancelReason.SET_ASIDE)
+#: With these an attempt ends at its deadline, whatever its handler does.
+BOUND: Final = (None, CancelReason.SET_ASIDE)
 
 
 class InThread(enum.Enum):

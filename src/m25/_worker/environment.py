@@ -22,6 +22,7 @@ import trio
 from .._errors import AroundSwallowed, LifespanEnded
 from .._events import LifespanExitTimedOut, QueueUnready
 from .._handler import Handler, sort_raised
+from .._in_transaction import in_transaction
 from .._processes import ProcessPool
 from .._queue import Queue
 from .._queue_checks import check_context_maker
@@ -196,6 +197,8 @@ class Environment:
             function = handler.function
             if self._queue.runs == "thread":
                 function = Threads(function, self._queue.max_concurrency).call
+            if self._queue.transactional:
+                function = partial(_call_in_transaction, function)
             function = self._with_arguments(function, shared)
             if self._around:
                 function = partial(self._call_around, function)
@@ -242,4 +245,15 @@ class Environment:
 async def _call_process(processes: ProcessPool, text: str) -> str:
     """Call a handler in a process, for the job whose task this is."""
     executor = cast("Executor", current_attempt.get())
-    return await processes.call(text, executor.while_process_starts)
+    return await processes.call(text, executor.while_waiting_to_begin)
+
+
+async def _call_in_transaction(
+    function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+) -> Any:
+    """Call a handler in a transaction, for the job whose task this is."""
+    transaction = cast("Executor", current_attempt.get()).transaction
+    assert transaction is not None, "its queue is transactional"
+    connection = await transaction.begin()
+    with in_transaction("the handler of a transactional queue"):
+        return await function(*args, connection=connection, **kwargs)

@@ -49,12 +49,15 @@ from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._steps import JobSteps
-from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, Started
+from .._store.failures import RowRefused
+from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, SetAside, Started
+from .._waits import JobWaits
 from . import outcomes, plan
-from .endings import CancelReason, InThread, Snoozed, Unfinished, words_of
+from .endings import KEPT, CancelReason, InThread, Result, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
 from .starter import NotOurs
+from .transactions import AttemptTransaction
 
 
 class _State:
@@ -66,7 +69,7 @@ class _State:
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
     setup_failed: bool = False
-    result: Outcome | Unfinished | Snoozed | None = None
+    result: Result | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.
     cancel_request: CancelRequest | None = None
@@ -93,6 +96,11 @@ class _State:
     _running_job: RunningJob[Any, Any, Any] | None = None
     _notes: ProgressNotes | None = None
     _steps: JobSteps | None = None
+    _waits: JobWaits | None = None
+    #: How the job is set aside, once its handler waits for that.
+    _aside: SetAside | None = None
+    #: That of its handler, if its queue is transactional.
+    transaction: AttemptTransaction | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -136,7 +144,10 @@ class Executor(_State):
         """
         current_attempt.set(self)
         try:
-            self.result = await self._run()
+            if self.queue.transactional:
+                self.result = await self._run_in_transaction()
+            else:
+                self.result = await self._run()
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
@@ -145,7 +156,7 @@ class Executor(_State):
             self.result = outcomes.crash(self, error)
         finally:
             if self.result is None:
-                self.result = self._cut_short()
+                self.result = self.cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
 
@@ -163,7 +174,9 @@ class Executor(_State):
 
         The first reason counts; but where the claim is lost, nothing else does.
         """
-        if self.cancel_reason is None or (self._is_asked_for and reason is CancelReason.FENCED):
+        if self.cancel_reason is None or (
+            self.cancel_reason in KEPT and reason is CancelReason.FENCED
+        ):
             self.cancel_reason = reason
             self.misses_when_cancelled = self.misses
             self._cancel_scope(reason.value)
@@ -187,6 +200,13 @@ class Executor(_State):
         if self._in_thread is InThread.NO:
             cancel(self._scope, why)
 
+    def set_aside(self, aside: SetAside) -> None:
+        """Cancel the handler, which waits, unless it is being cancelled already."""
+        if self.cancel_reason is None and not self._scope.cancel_called:
+            self._aside = aside
+            self.cancel_reason = CancelReason.SET_ASIDE
+            self._cancel_scope(CancelReason.SET_ASIDE.value)
+
     def cut_off(self) -> None:
         """Leave the handler to itself: its attempt is ended without waiting for it."""
         self.cancel_reason = CancelReason.OVERRAN
@@ -197,8 +217,10 @@ class Executor(_State):
         return outcomes.overran(self)
 
     @contextmanager
-    def while_process_starts(self) -> Generator[None]:
-        """A process for the handler starts in this block: the time that takes is not the job's."""
+    def while_waiting_to_begin(self) -> Generator[None]:
+        """A process for the handler starts in this block, or there is no connection for it yet: the
+        time that takes is not the job's.
+        """
         began = trio.current_time()
         self._scope.deadline = math.inf
         try:
@@ -267,7 +289,12 @@ class Executor(_State):
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run(self) -> Outcome | Unfinished | Snoozed:
+    async def _run_in_transaction(self) -> Result:
+        async with AttemptTransaction(self) as self.transaction:
+            # After all around the handler: what `setup` or one of `around` raises is its failure.
+            return await self.transaction.end(await self._run())
+
+    async def _run(self) -> Result:
         if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
         handler = self.environment.handler
@@ -307,11 +334,11 @@ class Executor(_State):
             # collector would have to find, for each attempt that fails.
             del raised
 
-    def _result_of(
-        self, output: Any, raised: BaseException | None
-    ) -> Outcome | Unfinished | Snoozed:
+    def _result_of(self, output: Any, raised: BaseException | None) -> Result:
         """The result of a handler that has returned `output`, or raised."""
         handler, scope = self.queue.handler, self._scope
+        if self.cancel_reason is CancelReason.SET_ASIDE:
+            return self._as_set_aside(output, raised)
         if self.cancel_reason is not None:
             return self._as_asked(output, raised) if self._is_asked_for else self._cancelled(raised)
         if scope.cancel_called and not self._has_returned:
@@ -336,7 +363,7 @@ class Executor(_State):
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
-            return self._cut_short()
+            return self.cut_short()
         if not self.started:
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
@@ -385,8 +412,10 @@ class Executor(_State):
             return outcomes.timed_out(self, None)
         return outcomes.returned(self, output)
 
-    def _cut_short(self) -> Outcome | Unfinished:
+    def cut_short(self) -> Outcome | Unfinished | SetAside:
         """Why a cut short attempt has no outcome; or its failure, if it must not begin again."""
+        if self._aside is not None and self.cancel_reason is CancelReason.SET_ASIDE:
+            return self._aside
         if self._is_asked_for:
             return Unfinished.CANCELLED  # rule: a stop does not outdo a cancel
         if self._in_thread is InThread.ABANDONED:
@@ -453,6 +482,24 @@ class Executor(_State):
                 return Unfinished.CANCELLED
             output = self._output
         return self._finished(output)  # rule: who returns although cancelled has succeeded
+
+    def _as_set_aside(
+        self, output: Any, raised: BaseException | None
+    ) -> Outcome | Snoozed | SetAside:
+        """What becomes of an attempt that was set aside: that is its handler's to say, too."""
+        assert self._aside is not None
+        if isinstance(raised, AroundSwallowed | SetupSwallowed) and is_cancellation(
+            raised.__cause__
+        ):
+            return self._aside
+        if raised is not None:
+            request = request_of(raised)
+            if isinstance(request, Snooze):
+                return outcomes.snoozed(self, request)
+            return outcomes.raised(self, raised, request)
+        if self._scope.cancelled_caught and not self._has_returned:
+            return self._aside
+        return self._finished(output)
 
     def _cancelled(self, raised: BaseException | None) -> Outcome | Unfinished:
         if raised is not None:
@@ -533,6 +580,7 @@ class Executor(_State):
                 m=self.environment.m,
                 notes=self._progress_notes,
                 steps=self._job_steps,
+                waits=self._job_waits,
                 cancelled=self.is_cancelled,
             )
         return self._running_job
@@ -560,6 +608,27 @@ class Executor(_State):
             job_id = self.row.original_attempt_id or self.row.id
             self._steps = JobSteps(self, job_id, self.runtime)
         return self._steps
+
+    @property
+    def must_stay(self) -> bool:
+        """Whether the handler cannot be set aside now, and waits where it is."""
+        return False
+
+    def _job_waits(self) -> JobWaits:
+        if self._waits is None:
+            self._waits = JobWaits(self, self._job_steps())
+        return self._waits
+
+    async def write_progress(self) -> None:
+        """Write what the handler has reported last, before its success is.
+
+        Raises:
+            StatementFailed: the database did not answer.
+        """
+        if self._notes is not None:
+            # What the database does not take is told with the next heartbeat.
+            with contextlib.suppress(RowRefused):
+                await self.runtime.store.report([self.job], [self._notes.text])
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:

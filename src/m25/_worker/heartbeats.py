@@ -22,7 +22,7 @@ from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob
 from ..pg._backoff import Backoff
 from . import plan
-from .endings import KEPT, CancelReason
+from .endings import BOUND, KEPT, CancelReason
 from .executor import Executor
 from .ledger import Ledger, Owed
 from .settler import Settler
@@ -94,7 +94,7 @@ class Heartbeats:
             for executor in running:
                 executor.look_at_thread(now)
         for executor in plan.overdue(running, now, interval):
-            if executor.cancel_reason is None and executor.started:
+            if executor.cancel_reason in BOUND and executor.started:
                 if self._queue.exclusive:
                     # rule: an exclusive attempt ends with its handler
                     executor.look_at_deadline()

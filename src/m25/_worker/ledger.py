@@ -27,6 +27,7 @@ from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
 
 if TYPE_CHECKING:
+    from .endings import InDoubt
     from .executor import Executor
 
 #: The most outcomes that one statement writes: to prepare it, and to sort out its answer, is to
@@ -71,6 +72,8 @@ class Ledger:
         #: Outcomes and releases whose rows somebody had locked when they were last tried.
         self._locked_outcomes: list[Owed] = []
         self._locked_releases: list[Release] = []
+        #: Of the releases, those whose jobs may have succeeded, as nobody answered to their commit.
+        self.commits_in_doubt: dict[ClaimedJob, InDoubt] = {}
         #: What handlers have noted of their progress, and is not written.
         self._progress: dict[ClaimedJob, ProgressNotes] = {}
         #: Whether all of it is to be written now: a heartbeat has come.

@@ -43,10 +43,16 @@ def returned(executor: Executor, output: Any) -> Outcome:
         text = executor.environment.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
-    if executor.emits_all:
-        executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
+    if not executor.queue.transactional:
+        emit_succeeded(executor)
     id, token = executor.job
     return Outcome(id, token, None, text, None, None, None, None, None)
+
+
+def emit_succeeded(executor: Executor) -> None:
+    """Tell that the handler has succeeded; of one in a transaction, once that is committed."""
+    if executor.emits_all:
+        executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
 
 
 def raised(executor: Executor, error: BaseException, request: Request | None) -> Outcome:

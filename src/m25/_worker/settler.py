@@ -16,6 +16,7 @@ import trio
 
 from .._crash import type_name
 from .._events import (
+    JobReleased,
     OutcomeRefused,
     OutcomeUnstorable,
     ProgressRefused,
@@ -32,7 +33,7 @@ from .._store.protocol import ClaimedJob, Release, WriteResult, Written
 from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
-from .outcomes import emit_cancelled
+from .outcomes import emit_cancelled, emit_succeeded
 
 #: How long what was locked waits before it is tried again, in seconds: less than a second, so that
 #: it is written within one once nobody has it locked.
@@ -119,6 +120,8 @@ class Settler:
             jobs = [job for job in releases if job.id not in unnoted]
             answer = await self._runtime.store.release(jobs, [name])
             await self._tell_cancelled(jobs, answer)
+            if self._ledger.commits_in_doubt:
+                await self._tell_in_doubt(jobs, answer)
             self._ledger.released(releases, answer.locked | unnoted)
             hints.work(name, rewind=True)
 
@@ -178,6 +181,28 @@ class Settler:
             for row in (await self._runtime.store.get(ids)).values():
                 if row.id in answer.to_cancel or row.cancel_requested_at is not None:
                     emit_cancelled(self._runtime, row)
+
+    async def _tell_in_doubt(self, releases: Sequence[Release], answer: Written) -> None:
+        """Tell what became of commits that nobody answered, once the rows' locks are gone."""
+        for release in releases:
+            job = ClaimedJob(release.id, release.token)
+            commit = self._ledger.commits_in_doubt.get(job)
+            if commit is None or job.id in answer.locked:
+                continue
+            executor = commit.executor
+            if job.id in answer.ids:
+                reason = "its transaction was rolled back, and nobody had said so"
+                self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
+            else:
+                # It is executing no more, and so this writes nothing: it says who has ended it.
+                results = await self._runtime.store.settle(
+                    [commit.success], self._queue.allowed_losses
+                )
+                if results[job.id] is WriteResult.REPEATED:
+                    emit_succeeded(executor)
+                else:
+                    self._runtime.events.emit(ResultDiscarded(**executor.facts))
+            del self._ledger.commits_in_doubt[job]
 
     def _was_to_be_retried(self, owed: Owed) -> bool:
         """Whether the retry rule has another attempt follow, as the event of its end has said."""

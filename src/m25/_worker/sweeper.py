@@ -12,7 +12,13 @@ from typing import Any, Final
 
 import trio
 
-from .._events import CancelSwept, JobSwept, ReservationSwept
+from .._events import (
+    CancelSwept,
+    JobSwept,
+    ReservationSwept,
+    TransactionEnded,
+    TransactionNotEnded,
+)
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
@@ -25,6 +31,8 @@ _LARGEST_SWEEP: Final = 500
 #: How long the answer to a heartbeat may take while all is well, in seconds; less where heartbeats
 #: come more often.
 _LONGEST_ANSWER: Final = 1.0
+#: How long after sessions were ended the next look is, in seconds.
+_AFTER_ENDING: Final = 0.2
 #: A look that comes this much too late, in seconds, breaks the series of looks: this process stood
 #: still, and others may have.
 _LATE: Final = 2.0
@@ -63,6 +71,9 @@ class Sweeper:
                 suspects = await self._runtime.store.find_suspects(self._queues, _MOST_SUSPECTS)
                 ended = trio.current_time()
                 lost = self._suspicions.look(suspects, began=began, ended=ended)
+                if lost and await self._end_transactions(lost):
+                    # Until the server has rolled them back, their rows may be locked.
+                    look_at = min(look_at, ended + _AFTER_ENDING)
                 await self._sweep(lost)
             except StatementFailed as failure:
                 self._suspicions.forget()
@@ -70,6 +81,23 @@ class Sweeper:
             else:
                 tries.worked()
                 look_at = min(look_at, self._suspicions.next_look(suspects, ended))
+
+    async def _end_transactions(self, lost: Sequence[Suspect]) -> bool:
+        """End the sessions of transactions that lost handlers have left open, if there are any.
+
+        A process that stands still with such a transaction holds locks, perhaps that of its job's
+        own row. Return whether any was ended.
+        """
+        found: dict[str, bool] = {}
+        for some in _in_batches(lost):
+            # rule: no frozen transaction keeps locks
+            found.update(await self._runtime.store.end_transactions(some))
+        for suspect in lost:
+            if suspect.id in found:
+                ended = TransactionEnded if found[suspect.id] else TransactionNotEnded
+                event = ended(queue=suspect.queue_name, job_id=suspect.id)
+                self._runtime.events.emit(event)
+        return any(found.values())
 
     async def _sweep(self, lost: Sequence[Suspect]) -> None:
         for some in _in_batches(lost):

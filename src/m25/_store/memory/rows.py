@@ -50,6 +50,7 @@ class Row:
     cancelled_at: int | None
     finished_at: int | None
     timeout: int
+    expires_at: int | None
     deadline: int | None
     latest_heartbeat_at: int | None
     failure_reason: str | None

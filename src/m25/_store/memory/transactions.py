@@ -96,7 +96,10 @@ class MemoryTransaction:
 async def open_transaction(
     connection: Any, store: Writes, way: Way
 ) -> AsyncGenerator[MemoryTransaction]:
-    """A transaction on a test's connection, or a savepoint in the one that the test has open."""
+    """A savepoint in the test's transaction; on a connection with autocommit, one of its own."""
+    if isinstance(connection, psycopg.AsyncConnection) and not connection.autocommit:
+        # The transaction is the test's to end, also where it has not begun yet.
+        await connection.execute("select")
     block = connection.transaction()
     await block.__aenter__()
     transaction = MemoryTransaction(connection, block, store, way)

@@ -3,14 +3,29 @@
 -- rolled back, and the rows that they have locked are free. A session that has just begun another
 -- transaction has another name; should it do so in this very moment, it is ended in that one, which is
 -- rolled back too.
--- Safe under concurrency: a session ends once, and its worker can commit nothing of that claim any
--- more, whoever ends the attempt.
+-- Safe under concurrency: a session ends once. A heartbeat since the caller's look has made another
+-- lease of it, and saves its session.
+with suspect as (
+    select *
+    from unnest(
+        %(name)s::text[], %(id)s::uuid[], %(claim_token)s::uuid[], %(lease_expires_at)s::text[]
+    ) as s (name, id, claim_token, lease_expires_at)
+),
+dead as (
+    select suspect.name, job.id
+    from {schema}.job
+    join suspect on suspect.id = job.id and suspect.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+        and extract(epoch from job.lease_expires_at)::text
+            is not distinct from suspect.lease_expires_at -- rule: a heartbeat saves its transaction
+)
 select
-    activity.application_name,
+    dead.id::text,
     case
         when pg_has_role(activity.usesysid, 'member') then pg_terminate_backend(activity.pid)
         else false
     end as is_ended
-from pg_catalog.pg_stat_activity as activity
-where activity.application_name = any(%(name)s::text[])
-    and activity.datname = current_database()
+from dead
+join pg_catalog.pg_stat_activity as activity
+    on activity.application_name = dead.name and activity.datname = current_database()
