@@ -853,6 +853,18 @@ MUTANTS = (
         (Rule("a tree ends with its top", "return await self._run(steps, pooled)"),),
         ("tests/store/test_store_trees.py",),
     ),
+    Mutant(
+        16,
+        "a skipped time runs when it would have been",
+        (Rule("a skipped time is moved", "pass"),),
+        ("tests/model/test_ticks.py",),
+    ),
+    Mutant(
+        16,
+        "a schedule asked in the second pass names a time of the first",
+        (Rule("no tick lies before another", "if True:"),),
+        ("tests/model/test_ticks.py",),
+    ),
 )
 
 
