@@ -50,6 +50,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
+from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
 
 __all__ = [
@@ -63,11 +64,13 @@ __all__ = [
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "DuplicateQueue",
+    "DuplicateSchedule",
     "EnqueueError",
     "EnqueueQueryError",
     "GiveUp",
     "InvalidJob",
     "InvalidQueue",
+    "InvalidSchedule",
     "InvalidState",
     "JobCancelError",
     "JobCancelFetchError",
@@ -88,6 +91,7 @@ __all__ = [
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",
+    "NoScheduleFound",
     "NotInJob",
     "OutcomeUnknown",
     "ProcessDied",

@@ -23,6 +23,7 @@ from m25 import (
     _handler_errors,
     _nursery_errors,
     _result_errors,
+    _schedule_errors,
     _step_errors,
     errors,
 )
@@ -146,6 +147,7 @@ def test_every_error_is_in_the_public_module() -> None:
             **vars(_handler_errors),
             **vars(_nursery_errors),
             **vars(_result_errors),
+            **vars(_schedule_errors),
             **vars(_step_errors),
         }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
@@ -190,8 +192,8 @@ def test_what_people_catch_is_at_the_top() -> None:
     ("base", "names"),
     {
         m25.UsageError: """
-            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue JobIdConflict
-            NotInJob StepChanged WaitsShielded""",
+            AlreadyStarted ClientClosed DuplicateQueue DuplicateSchedule InvalidJob InvalidQueue
+            InvalidSchedule JobIdConflict NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",
@@ -202,7 +204,7 @@ def test_what_people_catch_is_at_the_top() -> None:
         m25.JobCancelError: """
             InvalidState JobCancelFetchError JobCancelNotFound JobCancelQueryError""",
         errors.MigrationError: "DatabaseNotMigrated DatabaseTooNew",
-        ValueError: "InvalidJob InvalidQueue JobIdConflict ValueRefused",
+        ValueError: "InvalidJob InvalidQueue InvalidSchedule JobIdConflict ValueRefused",
     }.items(),
 )
 def test_who_catches_a_base_catches_these(base: type[Exception], names: str) -> None:
