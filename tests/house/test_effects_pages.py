@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PROGRAM = re.compile(r"```python\n(import .*?)```.*?```text\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["effects.md", "steps.md"])
+@pytest.mark.parametrize("page", ["effects.md", "steps.md", "nurseries.md"])
 def test_the_program_is_killed_and_goes_on_as_the_page_says(
     page: str, dsn: str, tmp_path: Path
 ) -> None:

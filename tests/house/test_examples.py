@@ -41,6 +41,13 @@ PRINTED = {
         "closed once",
         "pages, as the program is stopping",
     ],
+    "nursery.py": [
+        "two pictures: 11",
+        "not resized: large.png",
+        "no picture: letter.txt",
+        "broken: 0",
+        "side by side: 7 9",
+    ],
     "results.py": [
         "the longest word: concurrency",
         "refused: no words",
