@@ -683,25 +683,25 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        15,
+        17,
         "who lost his claim keeps a step",
         (Rule("a step names its claim's token"),),
         ("tests/store/test_store_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "an attempt that has ended keeps a step",
         (Rule("an attempt that has ended keeps no step"),),
         ("tests/store/test_store_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a locked row keeps all steps waiting",
         (Rule("a locked row keeps no other step waiting", "for no key update of job"),),
         ("tests/store/test_store_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a step is kept twice",
         (
             Rule(
@@ -712,19 +712,19 @@ MUTANTS = (
         ("tests/store/test_store_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a step is asked for while its claim is in doubt",
         (Rule("a claim in doubt keeps no step"),),
         ("tests/worker/test_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a step is the same whatever it is given",
         (Rule("a step is the same only if its input is", "if False:"),),
         ("tests/worker/test_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a cancelled handler loses what its step has done",
         (
             Rule(
@@ -735,43 +735,43 @@ MUTANTS = (
         ("tests/worker/test_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "a fenced transaction is committed",
         (Rule("a fenced transaction is rolled back", "if False:"),),
         ("tests/worker/test_transactional.py",),
     ),
     Mutant(
-        15,
+        17,
         "a commit without an answer is taken for a failure",
         (Rule("a commit without an answer is looked up", "if False:"),),
         ("tests/worker/test_transactional.py",),
     ),
     Mutant(
-        15,
+        17,
         "a commit in doubt is forgotten",
         (Rule("a commit in doubt is released"),),
         ("tests/worker/test_transactional.py",),
     ),
     Mutant(
-        15,
+        17,
         "a frozen transaction keeps its locks",
         (Rule("no frozen transaction keeps locks"),),
         ("tests/faults/test_effects.py",),
     ),
     Mutant(
-        15,
+        17,
         "a heartbeat does not save its transaction",
         (Rule("a heartbeat saves its transaction", "is not null"),),
         ("tests/store/test_store_steps.py",),
     ),
     Mutant(
-        15,
+        17,
         "an outage at the end of a transaction is counted",
         (Rule("an outage at the end is not counted", "if False:"),),
         ("tests/worker/test_transactional.py",),
     ),
     Mutant(
-        15,
+        17,
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),
@@ -852,6 +852,18 @@ MUTANTS = (
         "a job ends in another transaction than what it has started",
         (Rule("a tree ends with its top", "return await self._run(steps, pooled)"),),
         ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        16,
+        "a skipped time runs when it would have been",
+        (Rule("a skipped time is moved", "pass"),),
+        ("tests/model/test_ticks.py",),
+    ),
+    Mutant(
+        16,
+        "a schedule asked in the second pass names a time of the first",
+        (Rule("no tick lies before another", "if True:"),),
+        ("tests/model/test_ticks.py",),
     ),
 )
 

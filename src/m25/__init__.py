@@ -36,6 +36,7 @@ from ._result_errors import JobCancelled, JobFailed
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
+from ._ticks import next_ticks
 
 __all__ = [
     "GIVE_UP",
@@ -73,6 +74,7 @@ __all__ = [
     "current_job",
     "errors",
     "exponential",
+    "next_ticks",
     "open",
     "pg",
     "queue",

@@ -49,6 +49,7 @@ from ._errors import (
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._result_errors import JobCancelled, JobFailed
+from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
 
 __all__ = [
@@ -62,11 +63,13 @@ __all__ = [
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "DuplicateQueue",
+    "DuplicateSchedule",
     "EnqueueError",
     "EnqueueQueryError",
     "GiveUp",
     "InvalidJob",
     "InvalidQueue",
+    "InvalidSchedule",
     "InvalidState",
     "JobCancelError",
     "JobCancelFetchError",
@@ -87,6 +90,7 @@ __all__ = [
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",
+    "NoScheduleFound",
     "NotInJob",
     "OutcomeUnknown",
     "ProcessDied",

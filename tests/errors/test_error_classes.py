@@ -16,7 +16,16 @@ from uuid import UUID
 import pytest
 
 import m25
-from m25 import JobId, JobStatus, _errors, _handler_errors, _result_errors, _step_errors, errors
+from m25 import (
+    JobId,
+    JobStatus,
+    _errors,
+    _handler_errors,
+    _result_errors,
+    _schedule_errors,
+    _step_errors,
+    errors,
+)
 
 CLASSES: list[type[m25.M25Error]] = [getattr(errors, name) for name in errors.__all__]
 
@@ -136,6 +145,7 @@ def test_every_error_is_in_the_public_module() -> None:
             **vars(_errors),
             **vars(_handler_errors),
             **vars(_result_errors),
+            **vars(_schedule_errors),
             **vars(_step_errors),
         }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
@@ -180,8 +190,8 @@ def test_what_people_catch_is_at_the_top() -> None:
     ("base", "names"),
     {
         m25.UsageError: """
-            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue JobIdConflict
-            NotInJob StepChanged WaitsShielded""",
+            AlreadyStarted ClientClosed DuplicateQueue DuplicateSchedule InvalidJob InvalidQueue
+            InvalidSchedule JobIdConflict NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",
@@ -192,7 +202,7 @@ def test_what_people_catch_is_at_the_top() -> None:
         m25.JobCancelError: """
             InvalidState JobCancelFetchError JobCancelNotFound JobCancelQueryError""",
         errors.MigrationError: "DatabaseNotMigrated DatabaseTooNew",
-        ValueError: "InvalidJob InvalidQueue JobIdConflict ValueRefused",
+        ValueError: "InvalidJob InvalidQueue InvalidSchedule JobIdConflict ValueRefused",
     }.items(),
 )
 def test_who_catches_a_base_catches_these(base: type[Exception], names: str) -> None:

@@ -21,6 +21,13 @@ PRINTED = {
         "removed what was exported",
         "cancelled by ada since wrong month",
     ],
+    "effects.py": [
+        "looked up a price",
+        "paid 36",
+        "receipt for 36",
+        "invoices: (1,)",
+        "payments: (1,)",
+    ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
     "handlers.py": [
         "opened once",
