@@ -266,6 +266,12 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a handler is set aside that waits for jobs",
+        (Rule("who waits for jobs is not set aside", "return False"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        16,
         "a message wakes nobody",
         (Rule("who waits for a message is woken", "and false"),),
         ("tests/store/test_store_messages.py",),
