@@ -340,6 +340,11 @@ class Attempt(Protocol):
     open_nurseries: int
 
     @property
+    def grace(self) -> float:
+        """How long the handler may go on once it is cancelled, in seconds."""
+        ...
+
+    @property
     def leaves_children(self) -> bool:
         """Whether what it has started is to go on although the handler is cancelled."""
         ...
