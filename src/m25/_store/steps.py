@@ -442,6 +442,7 @@ class Calls:
         if others:
             left = [steps[number - 1] for number in others]
             rows = yield Statement("find_kept", _step_columns(left))
+            number: int
             for number, is_fenced, is_kept, *row in rows:
                 id = left[number - 1].id
                 answers[others[number - 1]] = (
