@@ -76,6 +76,10 @@ class Wait:
     is_watched: bool = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.is_coming, takes_self=True)
     )
+    #: Called once there is an answer, or nobody will give one.
+    on_answer: list[Callable[[Wait], None]] = attrs.field(
+        init=False, factory=list["Callable[[Wait], None]"]
+    )
     #: Whether it would have been asked for meanwhile.
     is_put_off: bool = attrs.field(init=False, default=False)
 
@@ -85,11 +89,19 @@ class Wait:
         self.is_answered = is_answer
         seen, self.seen = self.seen, trio.Event()
         seen.set()
+        if is_answer:
+            self._call_back()
 
     def abandon(self) -> None:
         """Tell those that wait that nobody will tell them."""
         self.is_abandoned = True
         self.seen.set()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        called, self.on_answer = self.on_answer, []
+        for call in called:
+            call(self)
 
 
 class Waiters:
@@ -97,7 +109,7 @@ class Waiters:
 
     def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
         self._runtime = runtime
-        self._closed = closed
+        self.closed: Final = closed
         #: On which this process is notified of ends.
         self.channel: Final = f"m25_waiter_{uuid4().hex[:28]}"
         #: By queue and id.
@@ -136,7 +148,7 @@ class Waiters:
             Exception: what `closed` makes, where the client is closed or being cancelled.
         """
         if self._has_ended:
-            raise self._closed()
+            raise self.closed()
         key = queue.name, str(id)
         wait = self._waits.get(key)
         if wait is None:
@@ -155,10 +167,14 @@ class Waiters:
             if not wait.tasks:
                 self._forget(wait)
 
-    def came(self, wait: Wait) -> None:
-        """Note that a job is there now. Its end will be notified, if this process listens."""
+    def came(self, wait: Wait, *, is_sure: bool = True) -> None:
+        """Note that a job is there now. Its end will be notified, if this process listens.
+
+        Where that is not sure, since its insert has failed, it is asked for at once.
+        """
         wait.is_coming = False
-        if wait.is_put_off:
+        if wait.is_put_off or not is_sure:
+            wait.is_watched = is_sure
             self._ask(wait)
 
     async def end_of(self, wait: Wait) -> JobRow | None:
@@ -180,7 +196,7 @@ class Waiters:
         if not wait.is_abandoned:
             await wait.seen.wait()
         if wait.is_abandoned:
-            raise self._closed()
+            raise self.closed()
 
     @contextmanager
     def following(self, wait: Wait) -> Generator[None]:
