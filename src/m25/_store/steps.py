@@ -440,7 +440,7 @@ class Calls:
         }
         others = [number for number in range(1, len(steps) + 1) if number not in answers]
         if others:
-            left = [steps[number - 1] for number in others]
+            left: list[NewStep] = [steps[number - 1] for number in others]
             rows = yield Statement("find_kept", _step_columns(left))
             for number, is_fenced, is_kept, *row in rows:
                 id = left[number - 1].id
