@@ -28,8 +28,10 @@ _FAILED: Final = frozenset(status.value for status in FINAL if status is not Job
 class Family(Protocol):
     """Whose jobs a nursery starts."""
 
-    #: How long a cancelled nursery waits for its jobs, in seconds.
-    grace: float
+    @property
+    def grace(self) -> float:
+        """How long a nursery waits for its jobs once it is cancelled from outside, in seconds."""
+        ...
 
     def open(self) -> None:
         """The block begins."""
@@ -76,7 +78,7 @@ class FamilyOfJob:
     """
 
     def __init__(self, children: Children, attempt: Attempt) -> None:
-        row, queue = attempt.row, attempt.queue
+        row = attempt.row
         self._children = children
         self._attempt = attempt
         self._outside = OuterCancel()
@@ -84,8 +86,11 @@ class FamilyOfJob:
         self._incarnation = row.attempt - row.losses - 1
         #: Whether an earlier attempt, or an earlier run of this one, may have started some.
         self._is_repeated = bool(row.has_children)
-        bound = min(queue.cancel_grace, queue.heartbeat_interval)
-        self.grace = bound.total_seconds() * _PART_OF_GRACE
+
+    @property
+    def grace(self) -> float:
+        """A part of what the handler has."""
+        return self._attempt.grace * _PART_OF_GRACE
 
     def open(self) -> None:
         """Know from now on what is around the attempt."""

@@ -338,6 +338,11 @@ class Attempt(Protocol):
     nurseries: Sequence[str]
 
     @property
+    def grace(self) -> float:
+        """How long the handler may go on once it is cancelled, in seconds."""
+        ...
+
+    @property
     def leaves_children(self) -> bool:
         """Whether what it has started is to go on although the handler is cancelled."""
         ...

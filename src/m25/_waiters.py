@@ -118,6 +118,8 @@ class Waiters:
         self._by_first = defaultdict[str, set[Wait]](set)
         #: What to ask for next; a dictionary, since it has an order.
         self._due: dict[Wait, None] = {}
+        #: The same of those that have ended, by a notification: these are asked for first.
+        self._ended: dict[Wait, None] = {}
         #: What could not be watched when it was asked for last.
         self._unwatched: set[Wait] = set()
         #: Of which chains the end was notified while a statement was under way.
@@ -243,14 +245,17 @@ class Waiters:
                 else:
                     self._ended_meanwhile.add(first_id)
                     for wait in self._by_first.get(first_id, ()):
-                        self._ask(wait)
+                        self._ask(wait, has_ended=True)
 
     async def _ask_until_idle(self) -> None:
         tries = self._runtime.tries()
         while await self._wait_until_due():
-            batch = list(self._due)[:_LARGEST_BATCH]
+            # Of many that are asked for just in case, some may have ended meanwhile.
+            batch = [*self._ended, *(wait for wait in self._due if wait not in self._ended)]
+            del batch[_LARGEST_BATCH:]
             for wait in batch:
-                del self._due[wait]
+                self._due.pop(wait, None)
+                self._ended.pop(wait, None)
             self._ended_meanwhile.clear()
             try:
                 answers = await self._look(batch)
@@ -289,7 +294,7 @@ class Waiters:
         """Wait until a job is to be asked for; return whether one is, and nobody waits otherwise
         for so long that listening is to end.
         """
-        while not self._due:
+        while not (self._due or self._ended):
             idle_at = math.inf if self._waits else self._idle_since + _LONGEST_IDLE
             with trio.move_on_at(min(self._retry_at, self._follow_at, self._poll_at, idle_at)):
                 await self._wakeup.wait()
@@ -322,11 +327,11 @@ class Waiters:
         interval = min((wait.poll_interval for wait in waits), default=math.inf)
         return trio.current_time() + interval * self._runtime.rng.uniform(0.9, 1.0)
 
-    def _ask(self, wait: Wait) -> None:
+    def _ask(self, wait: Wait, *, has_ended: bool = False) -> None:
         if wait.is_coming:
             wait.is_put_off = True
         elif self._is_here(wait):
-            self._due[wait] = None
+            (self._ended if has_ended else self._due)[wait] = None
             self._wakeup.set()
 
     def _take(self, wait: Wait, watched: Watched | None) -> None:
@@ -365,6 +370,7 @@ class Waiters:
         del self._waits[wait.queue_name, wait.id]
         self._leave_first(wait)
         self._due.pop(wait, None)
+        self._ended.pop(wait, None)
         self._unwatched.discard(wait)
         if not self._waits:
             self._idle_since = trio.current_time()

@@ -118,7 +118,7 @@ async def test_a_cancel_reaches_everything_below_and_the_top_ends_last(
 ) -> None:
     ended: list[int] = []
 
-    @m25.queue("node")
+    @m25.queue("node", max_concurrency=20)
     async def node(depth: int) -> None:
         try:
             async with m25.current_job().open_nursery() as nursery:

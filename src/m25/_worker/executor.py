@@ -233,6 +233,15 @@ class Executor(_State):
         return None
 
     @property
+    def grace(self) -> float:
+        """How long the handler may go on once it is cancelled, before its attempt is ended without
+        it, in seconds.
+        """
+        if self.cancel_reason is None and self._scope.cancel_called:
+            return self.queue.heartbeat_interval.total_seconds()
+        return self.queue.cancel_grace.total_seconds()
+
+    @property
     def leaves_children(self) -> bool:
         """Whether what the handler has started is to go on although the handler is cancelled: the
         claim is not ours any more, or the job's next attempt is to find it.
