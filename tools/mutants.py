@@ -761,7 +761,7 @@ MUTANTS = (
     Mutant(
         17,
         "a frozen transaction keeps its locks",
-        (Rule("no frozen transaction keeps locks"),),
+        (Rule("no frozen transaction keeps locks", "pass"),),
         ("tests/faults/test_effects.py",),
     ),
     Mutant(
@@ -775,6 +775,12 @@ MUTANTS = (
         "an outage at the end of a transaction is counted",
         (Rule("an outage at the end is not counted", "if False:"),),
         ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        17,
+        "what a second transaction has written is committed beside the first's",
+        (Rule("a kept step commits nothing", "if isinstance(answer, Kept):"),),
+        ("tests/worker/test_steps.py",),
     ),
     Mutant(
         17,
