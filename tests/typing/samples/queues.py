@@ -454,3 +454,12 @@ async def steps(job: m25.RunningJob[Email, Receipt, Never]) -> None:
     await job.step("create", create, job.input, 3, key=4)  # error
     await job.transact("charge", charge, 3)  # error
     await job.transact("create", create, job.input)  # error
+
+
+async def waits(job: m25.RunningJob[Email, Receipt, Full]) -> None:
+    assert_type(await job.receive("receipt", Receipt), Receipt)
+    assert_type(await job.receive("receipt", Receipt, timeout=timedelta(days=1)), Receipt)
+    await job.receive()  # error
+    await job.sleep(days=3)
+    await job.sleep(timedelta(hours=1), key="first")
+    await job.sleep("soon")  # error
