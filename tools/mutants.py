@@ -266,6 +266,12 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a handler is set aside that waits for jobs",
+        (Rule("who waits for jobs is not set aside", "return False"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        16,
         "a message wakes nobody",
         (Rule("who waits for a message is woken", "and false"),),
         ("tests/store/test_store_messages.py",),
@@ -755,7 +761,7 @@ MUTANTS = (
     Mutant(
         17,
         "a frozen transaction keeps its locks",
-        (Rule("no frozen transaction keeps locks"),),
+        (Rule("no frozen transaction keeps locks", "pass"),),
         ("tests/faults/test_effects.py",),
     ),
     Mutant(
@@ -769,6 +775,12 @@ MUTANTS = (
         "an outage at the end of a transaction is counted",
         (Rule("an outage at the end is not counted", "if False:"),),
         ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        17,
+        "what a second transaction has written is committed beside the first's",
+        (Rule("a kept step commits nothing", "if isinstance(answer, Kept):"),),
+        ("tests/worker/test_steps.py",),
     ),
     Mutant(
         17,

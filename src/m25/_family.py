@@ -93,11 +93,13 @@ class FamilyOfJob:
         return self._attempt.grace * _PART_OF_GRACE
 
     def open(self) -> None:
-        """Know from now on what is around the attempt."""
+        """Know from now on what is around the attempt, which cannot be set aside meanwhile."""
+        self._attempt.open_nurseries += 1
         self._outside.begin(self._attempt)
 
     def close(self) -> None:
         """Know no more."""
+        self._attempt.open_nurseries -= 1
         self._outside.end()
 
     def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:

@@ -336,6 +336,8 @@ class Attempt(Protocol):
     starts_children: bool
     #: The names of the nurseries that it has opened.
     nurseries: Sequence[str]
+    #: How many of these are open.
+    open_nurseries: int
 
     @property
     def grace(self) -> float:

@@ -71,6 +71,8 @@ class _State:
     starts_children: bool = False
     #: The names of the nurseries of jobs that the handler has opened.
     nurseries: Sequence[str] = ()
+    #: How many of these are open.
+    open_nurseries: int = 0
     #: Whether the handler was called.
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
@@ -667,8 +669,10 @@ class Executor(_State):
 
     @property
     def must_stay(self) -> bool:
-        """Whether the handler cannot be set aside now, and waits where it is."""
-        return False
+        """Whether the handler cannot be set aside now, and waits where it is: its jobs would be
+        left alone.
+        """
+        return self.open_nurseries > 0  # rule: who waits for jobs is not set aside
 
     def _job_waits(self) -> JobWaits:
         if self._waits is None:
