@@ -51,6 +51,8 @@ class FailureReason(enum.Enum):
 LIVE: Final = frozenset({JobStatus.RESERVED, JobStatus.EXECUTING})
 #: Nothing leads out of these.
 FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+#: The same, as a row has them.
+FINAL_VALUES: Final = frozenset(status.value for status in FINAL)
 #: With these a job gives its unique key up.
 KEYLESS: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 

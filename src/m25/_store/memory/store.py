@@ -555,7 +555,7 @@ class MemoryStore(Store):
             row = self._table.rows.get(message.id)
             if row is None or row.queue_name != queue_name:
                 return Sent.NOT_LIVE
-            job_id = row.original_attempt_id or row.id
+            job_id = row.job_id
             if self._messages.has(job_id, message.key):
                 return Sent.REPEATED
             if row.status in FINAL:
@@ -809,7 +809,7 @@ class MemoryStore(Store):
 
     def _chain_ended(self, row: Row) -> None:
         if row.waiter is not None:
-            self._listeners.chain_ended(row.waiter, row.original_attempt_id or row.id)
+            self._listeners.chain_ended(row.waiter, row.job_id)
 
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
@@ -822,7 +822,7 @@ class MemoryStore(Store):
             message = "" if row.crash_message is None else f": {row.crash_message}"
             error = row.crash_type + message
         told = {
-            "job_id": row.original_attempt_id or row.id,
+            "job_id": row.job_id,
             "queue": row.queue_name,
             "attempts": row.attempt,
             "reason": row.failure_reason,
