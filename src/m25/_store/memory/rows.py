@@ -77,6 +77,8 @@ class Row:
     has_children: bool | None
     messages: int | None
     awaits: str | None
+    has_begun: bool | None
+    follows: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})

@@ -17,6 +17,7 @@ cross join lateral (
     where job.queue_name = level.queue_name
         and status = 'pending'
         and job.priority = level.priority
+        and {follows_none}
     order by run_at
     limit 1
 ) as first

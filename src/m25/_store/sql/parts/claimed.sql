@@ -11,7 +11,9 @@ claimed as (
             when %(start)s::boolean
             then {deadline}
         end,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = now() + %(lease)s::interval,
+        -- rule: a job that was claimed has begun
+        has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
         {claimed_columns}
