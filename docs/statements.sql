@@ -405,12 +405,23 @@ due as materialized (
             and run_at <= now()
             and (
                 follows is null
-                or not exists (
-                    select
-                    from m25.job as followed
-                    where (followed.id = job.follows or followed.original_attempt_id = job.follows)
-                        and followed.finished_at is null
-                        and followed.cancelled_at is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
                 )
             )
         order by run_at, id
@@ -535,12 +546,23 @@ due as materialized (
                 and run_at <= now()
                 and (
                     follows is null
-                    or not exists (
-                        select
-                        from m25.job as followed
-                        where (followed.id = job.follows or followed.original_attempt_id = job.follows)
-                            and followed.finished_at is null
-                            and followed.cancelled_at is null
+                    or (
+                        (
+                            select true
+                            from m25.job as first
+                            where first.id = job.follows
+                                and first.finished_at is null
+                                and first.cancelled_at is null
+                            limit 1
+                        ) is null
+                        and (
+                            select true
+                            from m25.job as next
+                            where next.original_attempt_id = job.follows
+                                and next.finished_at is null
+                                and next.cancelled_at is null
+                            limit 1
+                        ) is null
                     )
                 )
             order by run_at, job.id
@@ -558,12 +580,23 @@ due as materialized (
                 and run_at <= now()
                 and (
                     follows is null
-                    or not exists (
-                        select
-                        from m25.job as followed
-                        where (followed.id = job.follows or followed.original_attempt_id = job.follows)
-                            and followed.finished_at is null
-                            and followed.cancelled_at is null
+                    or (
+                        (
+                            select true
+                            from m25.job as first
+                            where first.id = job.follows
+                                and first.finished_at is null
+                                and first.cancelled_at is null
+                            limit 1
+                        ) is null
+                        and (
+                            select true
+                            from m25.job as next
+                            where next.original_attempt_id = job.follows
+                                and next.finished_at is null
+                                and next.cancelled_at is null
+                            limit 1
+                        ) is null
                     )
                 )
             order by run_at, job.id
@@ -2633,12 +2666,23 @@ cross join lateral (
         and job.priority = level.priority
         and (
             follows is null
-            or not exists (
-                select
-                from m25.job as followed
-                where (followed.id = job.follows or followed.original_attempt_id = job.follows)
-                    and followed.finished_at is null
-                    and followed.cancelled_at is null
+            or (
+                (
+                    select true
+                    from m25.job as first
+                    where first.id = job.follows
+                        and first.finished_at is null
+                        and first.cancelled_at is null
+                    limit 1
+                ) is null
+                and (
+                    select true
+                    from m25.job as next
+                    where next.original_attempt_id = job.follows
+                        and next.finished_at is null
+                        and next.cancelled_at is null
+                    limit 1
+                ) is null
             )
         )
     order by run_at

@@ -85,9 +85,7 @@ class Unique:
 
     def __attrs_post_init__(self) -> None:
         if self.within is not None and self.while_ is not None:
-            raise InvalidJob(
-                "a Unique holds its key while_ something is so, or within a time: give one"
-            )
+            raise InvalidJob("a Unique has while_, or within: give one of the two")
         if self.then == "rerun_after" and self.holding != "live":
             raise InvalidJob('then="rerun_after" goes with while_="live" alone')
 

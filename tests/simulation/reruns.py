@@ -69,18 +69,18 @@ class Reruns:
             for row in self.store._table.rows.values()
             if row.has_begun is False and row.status not in FINAL
         )
-        self.problems += [f"19: {n} jobs of {key} wait" for key, n in waiting.items() if n > 1]
+        self.problems += [f"21: {n} jobs of {key} wait" for key, n in waiting.items() if n > 1]
 
     def check_end(self) -> None:
         """Everything has ended, and every put has had its start."""
         self.problems += [
-            f"19: {row.id} has not ended: {row.status}"
+            f"21: {row.id} has not ended: {row.status}"
             for row in self.store._table.rows.values()
             if row.status not in FINAL
         ]
         for key, number in self.acknowledged.items():
             if number > max(self.begun[key], default=-1):
-                self.problems.append(f"19: put {number} of {key} was lost: {self.begun[key]}")
+                self.problems.append(f"21: put {number} of {key} was lost: {self.begun[key]}")
 
 
 def queue(history: Reruns) -> m25.Queue[Work, None, Any]:
@@ -91,7 +91,7 @@ def queue(history: Reruns) -> m25.Queue[Work, None, Any]:
         if first.follows is not None and any(
             each.status not in FINAL for each in history.store._table.chain(first.follows)
         ):
-            history.problems.append(f"19: {row.id} runs beside {first.follows}, which it follows")
+            history.problems.append(f"21: {row.id} runs beside {first.follows}, which it follows")
         history.begun[given.key].append(given.number)
         await trio.sleep(history.rng.choice((0, 0.5, 2, 6)))
         if history.rng.random() < 0.2:

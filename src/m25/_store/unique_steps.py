@@ -80,7 +80,7 @@ class UniqueCalls:
         takers: dict[_Key, str | None] = {(queue, key): id for queue, key, id in rows}
         # A job that has the key itself is a repeat of this call: its id will say so.
         taken = {at: new for at, new in jobs.items() if takers[_key(new)] not in (None, new.job.id)}
-        answers = yield from self._find_repeats(taken)
+        answers = yield from self._find_repeats(taken)  # rule: an old enqueue changes nothing
         taken = {at: new for at, new in taken.items() if at not in answers}
         inserts = {at: new for at, new in jobs.items() if at not in taken and at not in answers}
         changes: dict[int, _Change] = {}
@@ -109,7 +109,6 @@ class UniqueCalls:
         """Of jobs whose keys others have, those that were put before, by their ids."""
         if not jobs:
             return {}
-        # rule: a repeat of an old enqueue changes nothing
         return dict((yield from self._calls.find_taken({at: new.job for at, new in jobs.items()})))
 
     def _find_takers(self, jobs: Mapping[int, UniqueJob]) -> Steps[dict[int, Taker]]:
