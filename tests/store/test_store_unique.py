@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -300,18 +300,19 @@ async def test_a_key_that_an_open_transaction_has_is_waited_for(database: Postgr
     assert [type(answer) for answer in answers] == [Enqueued]
 
 
+@pytest.mark.parametrize("is_released", [False, True])
 async def test_what_is_replaced_while_it_is_claimed_is_looked_at_again(
-    database: PostgresWorld,
+    database: PostgresWorld, is_released: bool
 ) -> None:
     first, _ = await put_one(database, value=1)
     answers: list[UniqueAnswer] = []
     async with database.pool.connection() as connection, trio.open_nursery() as nursery:
         async with connection.transaction():
-            # As a claim does that is about to commit.
+            # As a claim does that is about to commit, or a release after it.
             await connection.execute(
-                "update m25.job set reserved_at = now(), started_at = now(), has_begun = true"
-                " where id = %s",
-                [first],
+                "update m25.job set has_begun = true, started_at = %(at)s, reserved_at = %(at)s"
+                " where id = %(id)s",
+                {"id": first, "at": None if is_released else datetime.now(UTC)},
             )
 
             async def replace() -> None:
