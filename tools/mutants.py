@@ -62,6 +62,9 @@ class Text(NamedTuple):
 
 def _comments(text: str, name: str) -> list[re.Match[str]]:
     """The lines that a comment with this rule stands on: their indentation, and what they say."""
+    if f"rule: {name}\n" not in text:
+        # The pattern is tried at each line, which takes long where nothing is to be found.
+        return []
     return list(
         re.finditer(rf"^( *)(.*?) *(?:--|#) rule: {re.escape(name)}$\n", text, re.MULTILINE)
     )
