@@ -82,7 +82,10 @@ async def test_jobs_that_are_set_aside_ask_for_no_statement(
 @pytest.mark.parametrize(
     ("jobs", "spread", "watched", "latest"),
     # In brief, beside other tests, it shows that none is passed over.
-    [(1_000, 3, 3, 10.0), pytest.param(100_000, 600, 60, LATE, marks=pytest.mark.long)],
+    [
+        (1_000, 3, 3, 10.0),
+        pytest.param(100_000, 600, 600, LATE, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+    ],
 )
 async def test_each_goes_on_within_a_second_of_its_time(
     dsn: str, jobs: int, spread: float, watched: float, latest: float
