@@ -146,10 +146,10 @@ MUTANTS = (
         (
             Text(
                 "src/m25/_worker/cancels.py",
-                "for request in await self._runtime.store.find_cancel_requests(asked):",
+                "requests = await self._runtime.store.find_cancel_requests(asked)",
                 "await self._runtime.store.find_cancel_requests(asked)\n"
                 "        from .._store.protocol import CancelRequest\n"
-                "        for request in [CancelRequest(job.id, None, None) for job in asked]:",
+                "        requests = [CancelRequest(job.id, None, None) for job in asked]",
             ),
         ),
         ("tests/worker/test_cancelling.py",),
