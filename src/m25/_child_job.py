@@ -6,10 +6,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import trio
 
+from ._base_queue import BaseQueue
 from ._errors import NoJobRecordFound, UsageError
 from ._in_transaction import refuse_in_transaction
 from ._job import JobId, JobRecord
-from ._queue import Queue
 from ._record import decode_record, output_of
 from ._store.protocol import JobRow
 from ._without_slot import without_slot
@@ -20,7 +20,9 @@ Result_co = TypeVar("Result_co", covariant=True)
 class ChildJob(Generic[Result_co]):
     """A job that was started in a nursery."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], id: str, *, is_detached: bool = False) -> None:
+    def __init__(
+        self, queue: BaseQueue[Any, Any, Any], id: str, *, is_detached: bool = False
+    ) -> None:
         self.queue = queue
         #: The id of its first attempt, which names the job.
         self.id: Final = JobId(id)

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import trio
 
+from ._base_queue import BaseQueue
 from ._child_job import ChildJob
 from ._children import Children, NewOne
 from ._completion import complete
@@ -30,7 +31,6 @@ from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, Output, has_own_id
 from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
-from ._queue import Queue
 from ._result_errors import JobCancelled
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
@@ -46,7 +46,7 @@ class JobNursery:
         family: Family,
         children: Children,
         waiters: Waiters,
-        started: Callable[[Queue[Any, Any, Any]], None],
+        started: Callable[[BaseQueue[Any, Any, Any]], None],
     ) -> None:
         self._name = name
         self._family = family
@@ -69,7 +69,7 @@ class JobNursery:
 
     async def start_job(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         job: Input | Job[Input],
         *,
         key: str | None = None,
@@ -101,7 +101,7 @@ class JobNursery:
         return child
 
     async def start_many(
-        self, queue: Queue[Input, Output, Error], jobs: Iterable[Input | Job[Input]]
+        self, queue: BaseQueue[Input, Output, Error], jobs: Iterable[Input | Job[Input]]
     ) -> list[ChildJob[Output]]:
         """Put many jobs on a queue, some hundreds at a time; see `start_job`.
 
@@ -114,7 +114,7 @@ class JobNursery:
 
     async def _start(
         self,
-        queue: Queue[Any, Any, Any],
+        queue: BaseQueue[Any, Any, Any],
         jobs: Sequence[Any],
         keys: Sequence[str | None],
         *,
@@ -148,7 +148,7 @@ class JobNursery:
         return children
 
     def _new(
-        self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
+        self, queue: BaseQueue[Any, Any, Any], job: object, key: str | None, *, detached: bool
     ) -> NewOne:
         if has_own_id(job):
             raise UsageError(

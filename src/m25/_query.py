@@ -6,9 +6,9 @@ from typing import NoReturn
 from uuid import UUID
 
 from . import pg
+from ._base_queue import BaseQueue
 from ._errors import JobRecordFetchQueryError
 from ._job import JobId, JobRecord
-from ._queue import Queue
 from ._store.failures import StatementFailed
 
 
@@ -60,7 +60,7 @@ def check_is_queue(value: object) -> None:
     Raises:
         TypeError: it is none.
     """
-    if not isinstance(value, Queue):
+    if not isinstance(value, BaseQueue):
         raise TypeError(
             "a m25.Queue is needed, which is what @m25.queue(…) makes of a handler; not"
             f" {value!r:.80}"
