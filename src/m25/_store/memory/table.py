@@ -32,6 +32,8 @@ class Table:
         self.rows: dict[str, Row] = {}
         self._pending = defaultdict[str, list[Key]](list)
         self._live = defaultdict[str, dict[str, Row]](dict)
+        #: By the id of its first attempt, the rows of a job's attempts.
+        self._chains = defaultdict[str, list[Row]](list)
         #: By the id of its first attempt, the rows of what a job has started.
         self.children = defaultdict[str, list[Row]](list)
         #: By unique key, the id of the row that holds it.
@@ -61,6 +63,7 @@ class Table:
     def insert(self, row: Row) -> None:
         """Insert a pending row whose id is new, and whose key nobody holds."""
         self.rows[row.id] = row
+        self._chains[row.job_id].append(row)
         insort(self._pending[row.queue_name], row.key)
         if row.parent_id is not None:
             self.children[row.parent_id].append(row)
@@ -71,6 +74,7 @@ class Table:
         """Undo an insert; once is enough."""
         if self.rows.pop(row.id, None) is None:
             return
+        self._chains[row.job_id].remove(row)
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
         if row.parent_id is not None:
@@ -198,9 +202,7 @@ class Table:
         row = self.rows.get(id)
         if row is None:
             return []
-        first = row.job_id
-        chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
-        return sorted(chain, key=lambda row: row.attempt)
+        return sorted(self._chains[row.job_id], key=lambda row: row.attempt)
 
     def tree(self, parents: Sequence[str], ids: Sequence[str]) -> Iterator[Row]:
         """All that jobs have started, down to the last, and the jobs of `ids` with all below them;
