@@ -127,7 +127,9 @@ CREATE TABLE m25.queue (
     default_job_timeout interval NOT NULL,
     default_max_attempts integer,
     on_failure text,
-    channel text
+    channel text,
+    paused_at timestamp with time zone,
+    pause_reason text
 );
 
 CREATE TABLE m25.step (
@@ -209,3 +211,4 @@ insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -373,6 +373,7 @@ returning
 -- lets foreign keys to the row be inserted meanwhile, here and in every other statement.
 -- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
 -- are not walked over to reach work in the next.
+-- A pause that is committed before this begins is seen by it.
 with recursive level (priority) as (
     (
         select priority from m25.job
@@ -402,6 +403,9 @@ due as materialized (
         for no key update skip locked
     ) as candidate
     where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
     limit %(limit)s::bigint
 ),
 claimed as (
@@ -532,6 +536,9 @@ due as materialized (
         ) as following
         where level.priority is not null
     ) as candidate
+    where (
+        select paused_at from m25.queue where name = %(queue_name)s::text
+    ) is null
     limit %(limit)s::bigint
 ),
 claimed as (
@@ -1381,6 +1388,59 @@ where job.id = any(array(select latest_id from latest));
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- pause
+--
+-- Pause a queue: claims look at this row, and take no job from then on. Its workers are told, so that
+-- they say so, and need not find out by claiming.
+-- Safe under concurrency: it is one row, and of two who pause it the first counts, but for the reason,
+-- which is the last one's.
+update m25.queue
+set
+    paused_at = coalesce(paused_at, now()),
+    pause_reason = %(reason)s::text,
+    updated_at = now()
+where name = %(queue_name)s::text
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
+
+-- pause_unheard
+--
+-- Pause a queue of which nobody has heard yet: it has no row, and gets one. Its workers write into it
+-- what they declare, and leave the pause alone.
+-- Safe under concurrency: where a worker was quicker, or somebody else who pauses it, the row is theirs
+-- and is paused.
+insert into m25.queue as queue (name, default_job_timeout, channel, paused_at, pause_reason)
+values (
+    %(queue_name)s::text,
+    %(default_job_timeout)s::interval,
+    %(channel)s::text,
+    now(),
+    %(reason)s::text
+)
+on conflict (name) do update
+set
+    paused_at = coalesce(queue.paused_at, now()),
+    pause_reason = excluded.pause_reason,
+    updated_at = now()
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
+
+-- queues
+--
+-- All queues of which anybody has heard: what workers have declared of them, and who has paused them.
+-- Reads only; there is a row for each queue, and so there are few.
+select
+    name,
+    extract(epoch from default_job_timeout)::text as default_job_timeout,
+    default_max_attempts,
+    on_failure,
+    extract(epoch from paused_at)::text as paused_at,
+    pause_reason
+from m25.queue
+order by name;
+
 -- receive
 --
 -- Receive messages for handlers that wait for them: for each the oldest of its name that nobody has
@@ -1836,6 +1896,17 @@ returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
+-- resume
+--
+-- Resume a queue: its jobs are claimed again. Its workers are told, and look at once.
+-- Safe under concurrency: it is one row, and to resume it twice is to resume it once.
+update m25.queue
+set paused_at = null, pause_reason = null, updated_at = now()
+where name = %(queue_name)s::text and paused_at is not null
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
+
 -- send
 --
 -- Send a message to a job, whose latest attempt the caller names: it is received by whatever attempt asks
@@ -2242,6 +2313,7 @@ from inserted;
 -- the first is misdated: it was created more than a second from now, and nobody scheduled it. That
 -- is so where the database's clock was set back, and redate.sql mends it. Less than a second is waited
 -- for: a transaction that began after this one may have been committed before this one looks.
+-- And whether somebody has paused the queue; for a paused one there always is a row.
 -- Reads only, a few index probes for each priority in use.
 with recursive queue (name) as (
     select unnest(%(queue_name)s::text[])
@@ -2263,38 +2335,53 @@ level (queue_name, priority) as (
     )
     from level
     where level.priority is not null
-)
-select
-    level.queue_name,
-    least(
-        greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
-    )::float8 as due_in,
-    bool_or(next.misdated) as misdated
-from level
-cross join lateral (
-    select run_at from m25.job
-    where job.queue_name = level.queue_name
-        and status = 'pending'
-        and job.priority = level.priority
-    order by run_at
-    limit 1
-) as first
-cross join lateral (
-    -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
-    select coalesce(bool_or(created_at > now() + interval '1 second'
-        and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
-    from (
-        select created_at, scheduled_at, previous_attempt_id from m25.job
+),
+next_due as (
+    select
+        level.queue_name,
+        least(
+            greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
+        )::float8 as due_in,
+        bool_or(next.misdated) as misdated
+    from level
+    cross join lateral (
+        select run_at from m25.job
         where job.queue_name = level.queue_name
             and status = 'pending'
             and job.priority = level.priority
-            and run_at > now() + interval '1 second'
         order by run_at
-        limit 10
-    ) as later
-) as next
-where level.priority is not null
-group by level.queue_name;
+        limit 1
+    ) as first
+    cross join lateral (
+        -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
+        select coalesce(bool_or(created_at > now() + interval '1 second'
+            and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
+        from (
+            select created_at, scheduled_at, previous_attempt_id from m25.job
+            where job.queue_name = level.queue_name
+                and status = 'pending'
+                and job.priority = level.priority
+                and run_at > now() + interval '1 second'
+            order by run_at
+            limit 10
+        ) as later
+    ) as next
+    where level.priority is not null
+    group by level.queue_name
+),
+paused as (
+    select name, paused_at, pause_reason
+    from m25.queue
+    where name = any(%(queue_name)s::text[]) and paused_at is not null
+)
+select
+    coalesce(next_due.queue_name, paused.name) as queue_name,
+    coalesce(next_due.due_in, 86400) as due_in,
+    coalesce(next_due.misdated, false) as misdated,
+    extract(epoch from paused.paused_at)::text as paused_at,
+    paused.pause_reason
+from next_due
+full join paused on paused.name = next_due.queue_name;
 
 -- sweep
 --

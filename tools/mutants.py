@@ -925,6 +925,18 @@ MUTANTS = (
         (Rule("no tick lies before another", "if True:"),),
         ("tests/model/test_ticks.py",),
     ),
+    Mutant(
+        7,
+        "a paused queue gives jobs",
+        (Rule("a paused queue gives no job", "true"),),
+        ("tests/store/test_store_pauses.py",),
+    ),
+    Mutant(
+        7,
+        "a pause begins anew each time that it is asked for",
+        (Rule("a pause goes on from when it began", "paused_at = now(),"),),
+        ("tests/store/test_store_pauses.py",),
+    ),
 )
 
 

@@ -32,6 +32,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
+from ._pauses import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
@@ -67,6 +68,7 @@ __all__ = [
     "Progress",
     "Queue",
     "QueueOptions",
+    "QueueRecord",
     "Retry",
     "RetryAfter",
     "RetryDecision",

@@ -51,6 +51,7 @@ from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._job_nursery import JobNursery
 from ._lock_waits import LockWaits
+from ._pauses import Pauses, QueueRecord
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
 from ._queue import Queue
@@ -109,6 +110,7 @@ class M25:
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
         self._waiters = Waiters(runtime, self._closed_error)
         self._results = Results(runtime, self._enqueuer, self._waiters)
+        self._pauses = Pauses(runtime)
         self._children = Children(
             runtime, self._enqueuer, self._waiters.channel, self._closed_error
         )
@@ -616,6 +618,47 @@ class M25:
             raise JobCancelNotFound(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
+
+    async def pause(self, queue: Queue[Any, Any, Any] | str, *, reason: str | None = None) -> None:
+        """Pause a queue, in all processes and for as long as it takes: until `resume`.
+
+        From when this returns, no job of it begins, nowhere: a claim that is sent later brings
+        none. What is running goes on, and jobs can be enqueued. Every process that runs the queue
+        says so by an event, `QueuePaused`. Workers of the original m25 know nothing of pauses.
+
+        Args:
+            queue: the queue, or its name.
+            reason: why, for the log and for `queues`: at most 1,000 characters.
+
+        Raises:
+            InvalidQueue: no queue can have this name.
+            ValueError: `reason` is no text that the database can hold, or is too long.
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("pause")
+        await self._pauses.pause(queue, reason)
+
+    async def resume(self, queue: Queue[Any, Any, Any] | str) -> None:
+        """Resume a queue that was paused: its jobs begin again, at once where NOTIFY works, and
+        within a second elsewhere. One that is not paused is left as it is.
+
+        Raises:
+            InvalidQueue, JobRecordFetchQueryError, ClientClosed: as `pause` does.
+        """
+        self._check_usable("resume")
+        await self._pauses.resume(queue)
+
+    async def queues(self) -> list[QueueRecord]:
+        """Read all queues of which the database has heard, by name: which a worker has run, or
+        which somebody has paused.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("queues")
+        return await self._pauses.queues()
 
     async def _remind_to_start(self) -> None:
         """Say that jobs wait for a start which does not come."""

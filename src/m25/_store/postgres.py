@@ -28,7 +28,7 @@ from .._completion import complete
 from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
-from . import message_steps
+from . import message_steps, queue_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     CancelAsked,
@@ -52,6 +52,8 @@ from .protocol import (
     NoMessage,
     Outcome,
     Position,
+    QueueChanged,
+    QueueRow,
     Refused,
     Release,
     Sent,
@@ -603,13 +605,25 @@ class PostgresStore(Store):
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        channel = self._calls.channel(queue_name)
+        await self._run(queue_steps.pause(queue_name, channel, reason, default_job_timeout))
+
+    async def resume(self, queue_name: str) -> bool:
+        return await self._run(queue_steps.resume(queue_name, self._calls.channel(queue_name)))
+
+    async def queues(self) -> list[QueueRow]:
+        return await self._run(queue_steps.queues())
+
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))
 
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         names = {self._calls.channel(name): name for name in queue_names}
         async with (
             pg.Listener.from_pool(self._pool) as listener,
@@ -661,9 +675,15 @@ def _passing(
     return call
 
 
-def _read_hint(names: Mapping[str, str], channel: str, payload: str) -> str | CancelAsked:
+def _read_hint(
+    names: Mapping[str, str], channel: str, payload: str
+) -> str | CancelAsked | QueueChanged:
+    if not payload:
+        return names[channel]
+    if payload == queue_steps.QUEUE_CHANGED:
+        return QueueChanged(names[channel])
     # What is about one job has its id.
-    return CancelAsked(names[channel], payload) if payload else names[channel]
+    return CancelAsked(names[channel], payload)
 
 
 class _Events(AsyncIterator[T | None]):

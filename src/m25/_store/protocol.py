@@ -418,14 +418,44 @@ class CancelAsked(NamedTuple):
     job_id: str
 
 
+class QueueChanged(NamedTuple):
+    """A hint that somebody has paused a queue, or resumed it."""
+
+    queue_name: str
+
+
+class Pause(NamedTuple):
+    """That somebody has paused a queue."""
+
+    #: Since when: seconds since the epoch, as in a `JobRow`.
+    paused_at: str
+    #: Why, in their words.
+    reason: str | None
+
+
 class Due(NamedTuple):
     """When a queue's next pending job is due."""
 
-    #: In how many seconds; zero is now.
+    #: In how many seconds; zero is now. It is a day at most, also where there is no job.
     seconds: float
     #: A job that nobody scheduled was created more than a second from now: the database's clock was
     #: set back afterwards.
     misdated: bool = False
+    #: None of its jobs is claimed, due or not.
+    pause: Pause | None = None
+
+
+class QueueRow(NamedTuple):
+    """A queue of which somebody has heard. Times and durations are as in a `JobRow`."""
+
+    name: str
+    #: How long a handler may run where its job does not say.
+    default_job_timeout: str
+    #: How many attempts a job has at most that does not say; `None` where no worker has said so.
+    default_max_attempts: int | None
+    on_failure: str | None
+    paused_at: str | None
+    pause_reason: str | None
 
 
 class Unserved(NamedTuple):
@@ -648,7 +678,8 @@ class Store(Protocol):
         after: Sequence[Position] = (),
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
-        """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
+        """Reserve up to `limit` due jobs, by priority and age, and return them in that order. Of a
+        queue that is paused there are none.
 
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at, and
@@ -792,10 +823,28 @@ class Store(Protocol):
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
-        """When each queue's next pending job is due.
+        """When each queue's next pending job is due, and which queues are paused.
 
-        A queue without pending jobs is left out.
+        A queue without pending jobs is left out, unless it is paused.
         """
+        ...
+
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        """Pause a queue: no claim that begins from now on takes any of its jobs.
+
+        Its workers are notified. Of a queue of which nobody has heard yet, the timeout is written
+        down, too.
+        """
+        ...
+
+    async def resume(self, queue_name: str) -> bool:
+        """Resume a queue, and notify its workers; return whether it was paused."""
+        ...
+
+    async def queues(self) -> list[QueueRow]:
+        """All queues of which anybody has heard, by name."""
         ...
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
@@ -811,11 +860,12 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         """Receive what the workers of these queues are told.
 
-        The name of a queue says that there may be work, and `CancelAsked` that a job is to be
-        cancelled. `None` says that something may have been missed.
+        The name of a queue says that there may be work, `CancelAsked` that a job is to be
+        cancelled, and `QueueChanged` that a queue was paused or resumed. `None` says that something
+        may have been missed.
         """
         ...
 

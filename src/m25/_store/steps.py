@@ -39,6 +39,7 @@ from .protocol import (
     NewJob,
     NewStep,
     Outcome,
+    Pause,
     Position,
     Release,
     SetAside,
@@ -536,7 +537,10 @@ class Calls:
 
     def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})
-        return {name: Due(due_in, misdated) for name, due_in, misdated in rows}
+        return {
+            name: Due(due_in, misdated, None if paused_at is None else Pause(paused_at, reason))
+            for name, due_in, misdated, paused_at, reason in rows
+        }
 
     def redate(self, queue_names: Sequence[str], limit: int) -> Steps[list[str]]:
         parameters = {"queue_name": array(queue_names), "limit": str(limit)}

@@ -83,7 +83,7 @@ class Claimer:
         tries = self._runtime.tries()
         while not self.stopping or (ledger.in_doubt is not None and ledger.running):
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
-            size = 0 if self.stopping else ledger.claim_size()
+            size = 0 if self.stopping or hint.is_paused else ledger.claim_size()
             if not ((hint.due and size) or ledger.in_doubt):
                 await hint.wakeup.wait()
                 continue

@@ -43,6 +43,8 @@ from ..protocol import (
     NoMessage,
     Outcome,
     Position,
+    QueueChanged,
+    QueueRow,
     Refused,
     Release,
     Sent,
@@ -64,6 +66,7 @@ from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .listeners import Listeners
 from .messages import Messages
+from .queues import Queues
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -126,8 +129,7 @@ class MemoryStore(Store):
         self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
-        #: By name, what workers have declared.
-        self._queues: dict[str, DeclaredQueue] = {}
+        self._queues = Queues()
 
     # For tests
 
@@ -401,6 +403,8 @@ class MemoryStore(Store):
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                limit = 0
             rows = [
                 self._table.rows[id] for _, _, id in self._table.due(queue_name, now, limit, after)
             ]
@@ -663,7 +667,7 @@ class MemoryStore(Store):
     async def announce(self, worker: Worker) -> None:
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
-            self._queues.update((queue.name, queue) for queue in worker.queues)
+            self._queues.declare(worker.queues)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
@@ -685,11 +689,29 @@ class MemoryStore(Store):
         async with self._way.call("survey") as now:
             due: dict[str, Due] = {}
             for name in queue_names:
-                run_at = self._table.next_due(name)
-                if run_at is not None:
-                    seconds = max(0, min(run_at - now, DAY)) / SECOND
-                    due[name] = Due(seconds, any(self._table.misdated(name, now)))
+                run_at, pause = self._table.next_due(name), self._queues.pause_of(name)
+                if run_at is not None or pause is not None:
+                    seconds = max(0, min(DAY if run_at is None else run_at - now, DAY)) / SECOND
+                    due[name] = Due(seconds, any(self._table.misdated(name, now)), pause)
             return due
+
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        async with self._way.call("pause") as now:
+            self._queues.pause(queue_name, reason, default_job_timeout, now)
+            self._listeners.change_queue(queue_name)
+
+    async def resume(self, queue_name: str) -> bool:
+        async with self._way.call("resume"):
+            is_resumed = self._queues.resume(queue_name)
+            if is_resumed:
+                self._listeners.change_queue(queue_name)
+            return is_resumed
+
+    async def queues(self) -> list[QueueRow]:
+        async with self._way.call("queues"):
+            return self._queues.rows()
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         async with self._way.call("redate") as now:
@@ -710,7 +732,7 @@ class MemoryStore(Store):
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         await trio.lowlevel.checkpoint()
         with self._listeners.add(queue_names) as names:
             yield names
@@ -813,10 +835,12 @@ class MemoryStore(Store):
 
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
-        source = self._queues.get(row.queue_name)
+        source = self._queues.declared(row.queue_name)
         if row.failure_reason is None or source is None or source.on_failure is None:
             return
-        target = self._queues.get(source.on_failure, DeclaredQueue(source.on_failure, _TIMEOUT))
+        target = self._queues.declared(source.on_failure) or DeclaredQueue(
+            source.on_failure, _TIMEOUT
+        )
         error = None if row.error_data is None else as_jsonb_text(row.error_data)
         if row.crash_type is not None:
             message = "" if row.crash_message is None else f": {row.crash_message}"
