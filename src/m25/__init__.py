@@ -32,6 +32,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
+from ._limits import Limit
 from ._pauses import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
@@ -63,6 +64,7 @@ __all__ = [
     "JobRecordFetchError",
     "JobStatus",
     "JobTimeout",
+    "Limit",
     "M25Error",
     "NoJobRecordFound",
     "Progress",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class QueueHint:
     """Whether a queue may have work to claim; the queue's claimer waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limiter: str | None = None) -> None:
+        #: The name of the queue's limit, if it has one.
+        self.limiter = limiter
         #: A job may be due.
         self.due = True
         #: A job may be due that lies before the scan cursor, where the latest claim ended.
@@ -65,6 +67,12 @@ class Hints:
             self.work(name)
         if [job for job in jobs if job.scheduled_at is not None]:
             self.survey.set()
+
+    def room(self, limiter: str) -> None:
+        """Say that a job has ended under a limit: another may run, of any queue that has it."""
+        for hint in self.queues.values():
+            if hint.limiter == limiter:
+                hint.set()
 
     def queue_changed(self, queue_name: str) -> None:
         """Say that somebody may have paused or resumed a queue: one claim, and a survey, find out.

@@ -27,6 +27,7 @@ from .. import migrations, pg
 from .._completion import complete
 from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
+from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
@@ -34,6 +35,7 @@ from .protocol import (
     CancelAsked,
     CancelRequest,
     Change,
+    Claimed,
     ClaimedJob,
     Descendants,
     Due,
@@ -221,6 +223,12 @@ class PostgresStore(Store):
             async with pool.connection() as pooled:
                 try:
                     if self._is_direct and pooled.autocommit:
+                        if (first := statement.after) is not None:
+                            calls = [
+                                (self._prepared[each.name], each.parameters)
+                                for each in (first, statement)
+                            ]
+                            return (await run_together(pooled, calls))[-1]
                         prepared = self._prepared[statement.name]
                         on_rows = _passing(statement.on_rows, sorting)
                         return await prepared.run(
@@ -229,7 +237,7 @@ class PostgresStore(Store):
                             on_rows,
                             is_awaited=statement.is_awaited,
                         )
-                    rows = await self._execute(pooled, statement)
+                    rows = await self._execute_in_order(pooled, statement)
                 except Exception as error:
                     await _close_if_spoilt(pooled, error, sorting)
                     raise
@@ -238,6 +246,15 @@ class PostgresStore(Store):
                 with sorting.theirs():
                     statement.on_rows(rows)
             return rows
+
+    async def _execute_in_order(
+        self, connection: pg.AsyncConnection[Any], statement: Statement
+    ) -> Rows:
+        if statement.after is None:
+            return await self._execute(connection, statement)
+        async with connection.transaction():
+            await self._execute(connection, statement.after)
+            return await self._execute(connection, statement)
 
     async def _run_on(self, connection: pg.AsyncConnection[Any], statement: Statement) -> Rows:
         """Run a statement on a connection of a caller's, which is the caller's to close."""
@@ -488,6 +505,31 @@ class PostgresStore(Store):
             on_rows=on_rows,
         )
         return await self._run(steps, pool=self._work_pool)
+
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        steps = self._calls.claim_limited(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        return await self._run(self._calls.set_limit(limiter, size))
 
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         return await self._run(self._calls.confirm(claims, lease), pool=self._work_pool)

@@ -88,6 +88,18 @@ class Position(NamedTuple):
     id: str
 
 
+class Claimed(NamedTuple):
+    """What a claim under a limit has brought."""
+
+    rows: list[JobRow]
+    #: Jobs may wait until one of those that run has ended: as many run as may, or of some key.
+    is_full: bool
+    #: There may be more to claim now, also where this claim was not filled.
+    has_more: bool
+    #: The key from which the next claim goes on, where this one did not come to all of them.
+    last_key: str | None = None
+
+
 class ClaimedJob(NamedTuple):
     """One claim on one job; every later write of the attempt names both."""
 
@@ -380,6 +392,11 @@ class DeclaredQueue:
     default_max_attempts: int = 1
     #: The queue that is told of each chain that has failed.
     on_failure: str | None = None
+    #: The limit under which its jobs run, how many may at once, and where in their inputs the key
+    #: is by which they are counted.
+    limiter: str | None = None
+    limit_size: int | None = None
+    limit_path: Sequence[str] | None = None
 
 
 @attrs.frozen
@@ -456,6 +473,9 @@ class QueueRow(NamedTuple):
     on_failure: str | None
     paused_at: str | None
     pause_reason: str | None
+    limiter: str | None = None
+    #: How many may run at once under it.
+    limit: int | None = None
 
 
 class Unserved(NamedTuple):
@@ -688,6 +708,33 @@ class Store(Protocol):
         `on_rows` is given them when nobody else can have them any more, which may be before the
         claim is committed. Where the call raises after that, the claim may have been committed, or
         not: `confirm` makes sure of it.
+        """
+        ...
+
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        """Claim as `claim` does, but no more jobs than may run under the queue's limit, counted by
+        the database over all processes, and over all queues that a worker has announced with it.
+
+        With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
+        held up: they are due again once there is room for them, and keep their places. Those that
+        are held up already are looked at from this key on; "" is the first.
+        """
+        ...
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        """Set how many may run at once under a limit; `None` is as its workers declare it.
+
+        Return whether any worker has announced such a limit. Those that have are notified.
         """
         ...
 

@@ -26,6 +26,10 @@ class Queues:
         """What a worker has declared of a queue, if one has."""
         return self._declared.get(name)
 
+    def under(self, limiter: str) -> list[DeclaredQueue]:
+        """The queues that have a limit."""
+        return [queue for queue in self._declared.values() if queue.limiter == limiter]
+
     def pause(
         self, name: str, reason: str | None, default_job_timeout: timedelta, now: int
     ) -> None:
@@ -58,4 +62,5 @@ class Queues:
             None if declared is None else declared.on_failure,
             pause.paused_at or None,
             pause.reason,
+            None if declared is None else declared.limiter,
         )

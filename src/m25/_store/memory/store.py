@@ -24,6 +24,7 @@ from ..protocol import (
     CancelAsked,
     CancelRequest,
     Change,
+    Claimed,
     ClaimedJob,
     DeclaredQueue,
     Descendants,
@@ -64,6 +65,7 @@ from ..protocol import (
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
+from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
 from .queues import Queues
@@ -130,6 +132,7 @@ class MemoryStore(Store):
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
         self._queues = Queues()
+        self._limits = Limits(self._table, self._queues)
 
     # For tests
 
@@ -408,20 +411,39 @@ class MemoryStore(Store):
             rows = [
                 self._table.rows[id] for _, _, id in self._table.due(queue_name, now, limit, after)
             ]
-            for row in rows:
-                self._table.write(
-                    "claim",
-                    row,
-                    reserved_at=now,
-                    claim_token=token,
-                    started_at=now if start else None,
-                    deadline=row.deadline_from(now) if start else None,
-                    lease_expires_at=now + lease // MICROSECOND,
-                )
-            claimed = [row.answer() for row in rows]
+            claimed = self._claim("claim", rows, now, token, lease, start)
             if on_rows is not None:
                 on_rows(claimed)
             return claimed
+
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return Claimed([], is_full=False, has_more=False)
+            if from_key is None:
+                chosen = self._limits.choose(queue_name, limiter, limit, now)
+            else:
+                chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
+            for row in chosen.rows:
+                self._table.let_go(row)
+            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
+            return Claimed(claimed, chosen.is_full, chosen.has_more, chosen.last_key)
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        async with self._way.call("set_limit"):
+            is_known = self._limits.set(limiter, size)
+            self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+            return is_known
 
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         async with self._way.call("confirm") as now:
@@ -668,6 +690,7 @@ class MemoryStore(Store):
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
             self._queues.declare(worker.queues)
+            self._limits.declare(worker.queues)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
@@ -711,7 +734,8 @@ class MemoryStore(Store):
 
     async def queues(self) -> list[QueueRow]:
         async with self._way.call("queues"):
-            return self._queues.rows()
+            rows = self._queues.rows()
+            return [row._replace(limit=self._limits.size(row.limiter)) for row in rows]
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         async with self._way.call("redate") as now:
@@ -744,6 +768,21 @@ class MemoryStore(Store):
             yield ids
 
     # What the calls share
+
+    def _claim(
+        self, verb: str, rows: Sequence[Row], now: int, token: str, lease: timedelta, start: bool
+    ) -> list[JobRow]:
+        for row in rows:
+            self._table.write(
+                verb,
+                row,
+                reserved_at=now,
+                claim_token=token,
+                started_at=now if start else None,
+                deadline=row.deadline_from(now) if start else None,
+                lease_expires_at=now + lease // MICROSECOND,
+            )
+        return [row.answer() for row in rows]
 
     def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
         # All are made before any is inserted: one that is refused takes the others with it.
