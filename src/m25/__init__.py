@@ -33,7 +33,7 @@ from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
 from ._limits import Limit
-from ._pauses import QueueRecord
+from ._operator import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from ._errors import InvalidQueue
 from ._job import check_text
+
+if TYPE_CHECKING:
+    from ._queue import Queue
 
 #: The largest limit: what runs under one is counted at each claim.
 _LARGEST: Final = 10_000
@@ -84,3 +87,24 @@ class Limit:
     def path(self) -> Sequence[str] | None:
         """The key's path, name by name."""
         return None if self.key is None else self.key.split(".")
+
+
+def check_alike(queue: Queue[Any, Any, Any], other: Queue[Any, Any, Any]) -> None:
+    """Check that two queues which share a limit say the same of it.
+
+    Raises:
+        InvalidQueue: one allows more than the other, or one has a key, and the other has none.
+    """
+    if queue.limit is None or other.limit is None or queue.limiter_name != other.limiter_name:
+        return
+    if queue.limit.size != other.limit.size:
+        raise InvalidQueue(
+            f"queues {queue.name!r} and {other.name!r} share the limit {queue.limiter_name!r}, and"
+            f" declare that {queue.limit.size} may run at once, and {other.limit.size}: say it"
+            " once, and give both the same Limit"
+        )
+    if (queue.limit.key is None) != (other.limit.key is None):
+        raise InvalidQueue(
+            f"queues {queue.name!r} and {other.name!r} share the limit {queue.limiter_name!r}, and"
+            " only one of them counts by a key"
+        )

@@ -158,9 +158,13 @@ class MemoryStore(Store):
         return [row.answer() for row in self._table.rows.values()]
 
     def has_work(self, queue_name: str) -> bool:
-        """Whether a job of this queue is due or live."""
+        """Whether a job of this queue is live; or due, or held up, and the queue not paused."""
         table = self._table
-        return bool(table.live(queue_name) or table.due(queue_name, self._clock.now(), 1))
+        if table.live(queue_name):
+            return True
+        if self._queues.pause_of(queue_name) is not None:
+            return False
+        return bool(table.due(queue_name, self._clock.now(), 1) or table.held_up(queue_name))
 
     def skip_to_next(self, queue_names: Sequence[str]) -> bool:
         """Set the clock forward to when the first pending job of these queues is due.
@@ -168,7 +172,12 @@ class MemoryStore(Store):
         Their workers are notified; whoever is at work keeps what was left of its lease. Return
         whether there was such a job.
         """
-        due = [run_at for name in queue_names if (run_at := self._table.next_due(name)) is not None]
+        due = [
+            run_at
+            for name in queue_names
+            if self._queues.pause_of(name) is None
+            and (run_at := self._table.next_due(name)) is not None
+        ]
         if not due:
             return False
         by = max(0, min(due) - self._clock.now())

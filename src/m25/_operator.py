@@ -1,4 +1,4 @@
-"""Pauses queues, resumes them, and lists them, for callers of a client."""
+"""Lists queues, pauses and resumes them, and sets limits, for callers of a client."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Final
 import attrs
 
 from ._cancel_call import check_words
-from ._errors import InvalidQueue
+from ._errors import InvalidQueue, UsageError
 from ._job import check_text
+from ._limits import check_size
 from ._query import raise_query_error
 from ._queue import Queue
 from ._runtime import Runtime
@@ -36,9 +37,12 @@ class QueueRecord:
     paused_at: datetime | None
     #: Why, in the words of whoever has paused it.
     pause_reason: str | None
+    #: The name of the limit under which its jobs run, and how many may at once.
+    limiter: str | None
+    limit: int | None
 
 
-class Pauses:
+class Operator:
     """One for each client."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -63,6 +67,26 @@ class Pauses:
         except StatementFailed as failure:
             raise_query_error(failure)
         self._runtime.hints.queue_changed(name)
+
+    async def set_limit(self, limit: Queue[Any, Any, Any] | str, size: int | None) -> None:
+        """See `M25.set_limit`."""
+        name = limit.limiter_name if isinstance(limit, Queue) else name_of(limit)
+        if name is None:
+            raise UsageError(
+                f"queue {name_of(limit)!r} has no limit: declare it with limit=m25.Limit(…)"
+            )
+        if size is not None:
+            check_size(size)
+        try:
+            is_known = await self._runtime.store.set_limit(name, size)
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        if not is_known:
+            raise UsageError(
+                f"no worker has run a queue with the limit {name!r}: a limit that a queue has to"
+                " itself has the name of the queue"
+            )
+        self._runtime.hints.room(name)
 
     async def queues(self) -> list[QueueRecord]:
         """See `M25.queues`."""
@@ -95,4 +119,6 @@ def _record(row: QueueRow) -> QueueRecord:
         on_failure=row.on_failure,
         paused_at=None if row.paused_at is None else timestamp_from_text(row.paused_at),
         pause_reason=row.pause_reason,
+        limiter=row.limiter,
+        limit=row.limit,
     )
