@@ -1,4 +1,4 @@
-"""A queue, as its user declares it: a name, a handler, and how its jobs are run.
+"""A queue, as its user declares it; long, since it has every option, and what each means.
 
 By the decorator over the handler, or by hand:
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from ..protocol import DeclaredQueue
 from .jsonb import as_jsonb_text
@@ -120,13 +120,16 @@ def key_of(row: Row, path: Sequence[str]) -> str:
         return ""
     value: Any = json.loads(row.input)
     for name in path:
-        if isinstance(value, dict):
-            value = value.get(name)
-        elif isinstance(value, list) and name.lstrip("-").isdecimal():
-            at = int(name)
-            value = value[at] if -len(value) <= at < len(value) else None
-        else:
-            return ""
+        value = _within(value, name)
     if value is None:
         return ""
     return (value if isinstance(value, str) else as_jsonb_text(json.dumps(value)))[:200]
+
+
+def _within(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).get(name)
+    if isinstance(value, list) and name.lstrip("-").isdecimal():
+        items, at = cast("list[Any]", value), int(name)
+        return items[at] if -len(items) <= at < len(items) else None
+    return None

@@ -15,7 +15,7 @@ path as materialized (
     select limit_path from {schema}.queue where name = %(queue_name)s::text
 ),
 walked as materialized (
-    select candidate.*
+    select candidate.id, candidate.priority, candidate.at, candidate.key, candidate.is_held_up
     from level
     cross join lateral (
         select
@@ -61,7 +61,7 @@ held_up_key (key, number) as (
     where key is not null and number < 500
 ),
 held_up as materialized (
-    select waiting.*
+    select waiting.id, waiting.priority, waiting.at, waiting.key, waiting.is_held_up
     from held_up_key
     left join taken on taken.key = held_up_key.key
     cross join lateral (
@@ -95,9 +95,9 @@ ranked as materialized (
         ) <= (select size from size) - coalesce(taken.number, 0) -- rule: no more of a key than the limit
             as has_room
     from (
-        select * from walked
+        select id, priority, at, key, is_held_up from walked
         union all
-        select * from held_up
+        select id, priority, at, key, is_held_up from held_up
     ) as candidate
     left join taken on taken.key = candidate.key
 ),
