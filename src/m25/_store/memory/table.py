@@ -11,6 +11,7 @@ from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_ne
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
 from .rows import (
+    HELD_UP_UNTIL,
     LARGEST_INTEGER,
     SECOND,
     Key,
@@ -118,6 +119,22 @@ class Table:
         del pending[bisect_left(pending, row.key)]
         row.scheduled_at = now if row.scheduled_at is None else min(row.scheduled_at, now)
         row.awaits = None
+        insort(pending, row.key)
+
+    def hold_up(self, row: Row, key: str, at: int) -> None:
+        """Make a pending row wait until another of its key has ended; it was due at `at`."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.limit_key, row.was_due_at, row.scheduled_at = key, at, HELD_UP_UNTIL
+        insort(pending, row.key)
+
+    def let_go(self, row: Row) -> None:
+        """Make a pending row as it was before it was held up, if it was."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.is_held_up:
+            row.scheduled_at = None if row.was_due_at == row.created_at else row.was_due_at
+        row.limit_key = row.was_due_at = None
         insort(pending, row.key)
 
     def redate(self, row: Row, now: int) -> None:
@@ -273,6 +290,19 @@ class Table:
                 if pending[at][2] not in self.locked:
                     due.append(pending[at])
         return due
+
+    def held_up(self, queue_name: str) -> dict[str, list[Row]]:
+        """The pending rows of a queue that are held up, by their keys."""
+        found = defaultdict[str, list[Row]](list)
+        pending = self._pending[queue_name]
+        for _, end in _levels(pending):
+            # They come last in their priority.
+            for at in range(end - 1, -1, -1):
+                row = self.rows[pending[at][2]]
+                if not row.is_held_up:
+                    break
+                found[row.limit_key or ""].append(row)
+        return found
 
     def misdated(self, queue_name: str, now: int) -> Iterator[Row]:
         """The pending jobs that were created more than a second from now, and nobody scheduled."""
