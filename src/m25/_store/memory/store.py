@@ -801,9 +801,9 @@ class MemoryStore(Store):
 
     def _receive(self, wanted: NewReceive, now: int) -> Kept | NoMessage | Locked | Fenced:
         row = self._table.rows.get(wanted.id)
-        if row is None or row.claim_token != wanted.token or row.status is not JobStatus.EXECUTING:
+        if row is None or row.claim_token != wanted.token or row.status not in LIVE:
             return Fenced(wanted.id)
-        if row.id in self._table.locked:
+        if row.id in self._table.locked or row.status is JobStatus.RESERVED:
             return Locked(row.id)
         return self._steps.receive(wanted, self._messages, row.messages or 0, now)
 
