@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from .pg._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from . import errors, pg
+    from . import errors, pg, sync
     from ._child_job import ChildJob
     from ._client import M25, open
+    from ._declare import DeclaredQueue, declare
     from ._decorator import QueueOptions, queue
     from ._enqueue.answers import EnqueuedMany, JobIds
     from ._errors import (
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
     from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
     from ._job_nursery import JobNursery
+    from ._limits import Limit
+    from ._operator import QueueRecord
     from ._progress import Progress
     from ._queue import Queue
     from ._result_errors import JobCancelled, JobFailed
@@ -51,6 +54,7 @@ else:
         {
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
+            "._declare": ("DeclaredQueue", "declare"),
             "._decorator": ("QueueOptions", "queue"),
             "._enqueue.answers": ("EnqueuedMany", "JobIds"),
             "._errors": (
@@ -68,6 +72,8 @@ else:
             "._handler_errors": ("GiveUp", "JobTimeout", "RetryAfter", "Snooze"),
             "._job": ("FailedJob", "FailureReason", "Job", "JobId", "JobRecord", "JobStatus"),
             "._job_nursery": ("JobNursery",),
+            "._limits": ("Limit",),
+            "._operator": ("QueueRecord",),
             "._progress": ("Progress",),
             "._queue": ("Queue",),
             "._result_errors": ("JobCancelled", "JobFailed"),
@@ -77,7 +83,7 @@ else:
             "._ticks": ("next_ticks",),
             "._unique": ("Unique",),
         },
-        submodules=("errors", "pg"),
+        submodules=("errors", "pg", "sync"),
     )
 
 
@@ -86,6 +92,7 @@ __all__ = [
     "M25",
     "ChildJob",
     "DatabaseError",
+    "DeclaredQueue",
     "EnqueueError",
     "EnqueuedMany",
     "FailedJob",
@@ -103,11 +110,13 @@ __all__ = [
     "JobRecordFetchError",
     "JobStatus",
     "JobTimeout",
+    "Limit",
     "M25Error",
     "NoJobRecordFound",
     "Progress",
     "Queue",
     "QueueOptions",
+    "QueueRecord",
     "Retry",
     "RetryAfter",
     "RetryDecision",
@@ -118,11 +127,13 @@ __all__ = [
     "UsageError",
     "ValueRefused",
     "current_job",
+    "declare",
     "errors",
     "exponential",
     "next_ticks",
     "open",
     "pg",
     "queue",
+    "sync",
     "until_signal",
 ]

@@ -51,7 +51,7 @@ class UniqueCalls:
     ) -> Steps[list[UniqueAnswer]]:
         """Put jobs on their queues, and answer for each, in order."""
         answers: dict[int, UniqueAnswer] = {}
-        left: Mapping[int, UniqueJob] = dict(enumerate(jobs))
+        left: dict[int, UniqueJob] = dict(enumerate(jobs))
         while left:
             answers.update((yield from self._enqueue(_without_repeats(left), notify, lock_wait)))
             left = {at: new for at, new in left.items() if at not in answers}

@@ -96,5 +96,9 @@ class Keys:
         given: dict[str, Any] = {name: getattr(row, name) for name in GIVEN if name not in _KEPT}
         if moves:
             given["scheduled_at"] = row.scheduled_at
+        elif twin.is_held_up:
+            given["scheduled_at"] = None if twin.was_due_at == twin.created_at else twin.was_due_at
+        # Its key under a limit may be another now: it is to be looked at anew.
+        given["limit_key"] = given["was_due_at"] = None
         self._replaced.append((twin, {name: getattr(twin, name) for name in given}))
         self._table.replace(twin, given)

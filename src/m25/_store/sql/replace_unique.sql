@@ -36,7 +36,15 @@ set
     priority = wanted_priority,
     meta = wanted_meta,
     expires_at = wanted_expires_at,
-    scheduled_at = case when moves then wanted_scheduled_at else scheduled_at end
+    scheduled_at = case
+        when moves then wanted_scheduled_at
+        when was_due_at is not null and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+        then nullif(was_due_at, created_at)
+        else scheduled_at
+    end,
+    -- Its key under a limit may be another now: it is to be looked at anew.
+    limit_key = null,
+    was_due_at = null
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
