@@ -1,4 +1,4 @@
-"""Producers without Trio, and declared queues: what a type checker accepts, and what it must not."""
+"""Producers without Trio, and declared queues: what a type checker accepts, and what not."""
 
 from __future__ import annotations
 
