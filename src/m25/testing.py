@@ -97,7 +97,7 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
 
     With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
     nothing else to do, the store's clock is set forward to the next job's time. Trio's clock need
-    not be a mock clock for that.
+    not be a mock clock for that. A job that waits for a message without a timeout stays pending.
 
     There is no limit on the wait; set one with `trio.fail_after` where jobs enqueue further jobs
     for ever.

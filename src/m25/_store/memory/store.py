@@ -21,6 +21,7 @@ from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    FOREVER,
     CancelAsked,
     CancelRequest,
     Change,
@@ -84,6 +85,8 @@ from .workers import Workers, is_as_seen
 
 #: The channel of jobs for which several processes wait.
 _ALL_WAITERS: Final = "all"
+#: When a job is due that waits for a message, however long that takes.
+_FOREVER: Final = microseconds(FOREVER)
 #: Of a job that is told of a failure, where its queue has no worker that says.
 _TIMEOUT: Final = timedelta(minutes=5)
 
@@ -161,9 +164,14 @@ class MemoryStore(Store):
         """Set the clock forward to when the first pending job of these queues is due.
 
         Their workers are notified; whoever is at work keeps what was left of its lease. Return
-        whether there was such a job.
+        whether there was such a job. One that waits for a message, however long that takes, is
+        due at no time.
         """
-        due = [run_at for name in queue_names if (run_at := self._table.next_due(name)) is not None]
+        due = [
+            run_at
+            for name in queue_names
+            if (run_at := self._table.next_due(name)) is not None and run_at < _FOREVER
+        ]
         if not due:
             return False
         by = max(0, min(due) - self._clock.now())
