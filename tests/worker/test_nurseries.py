@@ -478,3 +478,18 @@ async def test_a_nursery_starts_jobs_within_its_block_alone() -> None:
             await nursery.start_job(one, None)
 
     assert (await m25.testing.run_job(one, None)).status is m25.JobStatus.SUCCEEDED
+
+
+async def test_to_wait_for_a_job_is_refused_where_nobody_would_run_it() -> None:
+    @m25.queue("one")
+    async def one(_: None) -> str:
+        job = m25.current_job()
+        with pytest.raises(UsageError, match=r"testing\.open"):
+            await job.m.call(one, None)
+        async with job.open_nursery() as nursery:
+            await nursery.start_job(one, None)
+        return "never"
+
+    record = await m25.testing.run_job(one, None)
+    assert record.crash_type == "ExceptionGroup"
+    assert "testing.open" in (record.crash_message or "")
