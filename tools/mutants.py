@@ -893,6 +893,29 @@ MUTANTS = (
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
+        10,
+        "a job sees what another handler has set in its context",
+        (
+            Rule(
+                "what a handler sets is not there in the next job's context",
+                "while left: await self._run(left.popleft())",
+            ),
+        ),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "a job that waits holds up those that began with it",
+        (Rule("who waits holds up no other", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "jobs do not come to their own end where the one before is cancelled",
+        (Rule("a cancelled job is not the end of others", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
         18,
         "a cancelled handler waits for a slot",
         (Rule("a cancelled handler needs no slot", "if True:"),),
@@ -927,6 +950,70 @@ MUTANTS = (
         "a schedule asked in the second pass names a time of the first",
         (Rule("no tick lies before another", "if True:"),),
         ("tests/model/test_ticks.py",),
+    ),
+    Mutant(
+        7,
+        "a paused queue gives jobs",
+        (Rule("a paused queue gives no job", "true"),),
+        ("tests/store/test_store_pauses.py",),
+    ),
+    Mutant(
+        7,
+        "a pause begins anew each time that it is asked for",
+        (Rule("a pause goes on from when it began", "paused_at = now(),"),),
+        ("tests/store/test_store_pauses.py",),
+    ),
+    Mutant(
+        20,
+        "claims under one limit count at the same time",
+        (Rule("claims under one limit come one after the other"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more run than the limit",
+        (
+            Rule(
+                "no more than the limit",
+                "size.size - coalesce((select number - 1 from taken where key = ''), 0)",
+            ),
+        ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more of a key run than the limit",
+        (
+            Rule(
+                "no more of a key than the limit",
+                ") <= (select size from size) + 1 - coalesce(taken.number, 0)",
+            ),
+        ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "jobs of a full key are walked over again and again",
+        (Rule("a full key is walked over once", "scheduled_at = job.scheduled_at"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "what was held up and then put off begins at once",
+        (Rule("what somebody has put off waits"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "room is found by the next poll",
+        (Rule("room is used as soon as it is there"),),
+        ("tests/worker/test_limits.py",),
+    ),
+    Mutant(
+        20,
+        "room that another process has made is found by the next poll",
+        (Rule("room that others make is found", "pass"),),
+        ("tests/worker/test_limits.py",),
     ),
 )
 

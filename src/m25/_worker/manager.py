@@ -9,7 +9,7 @@
        ├─ cancels                     cancels what somebody asked to be cancelled; shielded
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
-          └─ executor …               one per running job
+          └─ executor …               one per running job, in tasks that run one after the other
 
 Settler, heartbeats and cancels end with the executors, and not before: a handler that shields
 itself keeps its lease meanwhile, and can be cut off. However `services` ends, a shielded and
@@ -58,7 +58,7 @@ class Manager:
         self.queue = queue
         self._environment = environment
         self._runtime = runtime
-        self._hint = runtime.hints.queues[queue.name] = QueueHint()
+        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
         self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
         self._settler = Settler(queue, runtime, self._ledger)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
