@@ -865,6 +865,54 @@ MUTANTS = (
         (Rule("no tick lies before another", "if True:"),),
         ("tests/model/test_ticks.py",),
     ),
+    Mutant(
+        16,
+        "a tick is claimed by whoever asks",
+        (Rule("a tick is claimed once"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a schedule has its ticks by each declaration",
+        (Rule("an older declaration does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a schedule is not known to have changed",
+        (Rule("who declared a schedule otherwise does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a paused schedule ticks",
+        (Rule("a paused schedule does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a tick comes early",
+        (Rule("no tick comes early"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "ticks of a pause run after it",
+        (Rule("what comes in a pause does not run after it", "then last_tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a tick meets the job before",
+        (Rule("a tick waits for the job before"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a tick that others have has a job all the same",
+        (Rule("a tick's job comes with its claim"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
 )
 
 

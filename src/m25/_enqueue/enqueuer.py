@@ -100,7 +100,7 @@ class Enqueuer:
         """
         check_connection(connection)
         value, options = _split(job)
-        new = self._new_job(queue, value, options, id=id, waiter=waiter)
+        new = self.new_job(queue, value, options, id=id, waiter=waiter)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
@@ -198,7 +198,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> NewJob:
-            return self._new_job(many.queue, *_split(job))
+            return self.new_job(many.queue, *_split(job))
 
         try:
             with unwrapped():
@@ -222,7 +222,7 @@ class Enqueuer:
                 raise
             _raise_failure(failure, many.found.ids, connection)
 
-    def _new_job(
+    def new_job(
         self,
         queue: Queue[Any, Any, Any],
         value: Any,
@@ -231,6 +231,7 @@ class Enqueuer:
         id: str | None = None,
         waiter: str | None = None,
     ) -> NewJob:
+        """A row for a job; see `enqueue`."""
         if options.id is not None:
             id = str(options.id)
         own_retry, retry_delay = options.has_own_retry, options.retry_delay
