@@ -1492,7 +1492,7 @@ with wanted as (
     ) with ordinality as w (id, claim_token, job_id, name, key, timeout, number)
 ),
 held as materialized (
-    select job.id, job.claim_token
+    select claim.id, claim.claim_token
     from m25.job
     join (select distinct id, claim_token from wanted) as claim
         on claim.id = job.id

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+import trio
 from psycopg.pq import TransactionStatus
 
 from . import pg
@@ -17,10 +18,15 @@ from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.protocol import JobRow
-from ._worker.outcomes import emit_cancelled
+from ._worker.outcomes import emit_cancelled, emit_descendants
+from .pg._backoff import Backoff
 
 #: Who asks and why, in characters: it goes into log lines.
 _LONGEST_TEXT: Final = 1_000
+
+#: The first and the longest pause before what somebody has locked is tried again, in seconds.
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
 
 _LIVE: Final = frozenset(status.value for status in LIVE)
 
@@ -54,6 +60,8 @@ class CancelCall:
         self._queue = queue
         self._id = id
         self._connection = connection
+        self._by = by
+        self._reason = reason
         store = runtime.store
         self._cancel_at_once = partial(store.cancel, by=by, reason=reason)
         self._request_cancel = partial(store.request_cancel, by=by, reason=reason)
@@ -78,7 +86,8 @@ class CancelCall:
         while row is None:
             latest = await self._latest()
             if latest.status == JobStatus.PENDING.value:
-                row = await self._on_row(self._cancel_at_once, latest.id)
+                call = partial(self._cancel_at_once, with_children=bool(latest.has_children))
+                row = await self._on_row(call, latest.id)
             elif latest.status not in _LIVE or not running:
                 raise InvalidState(self._id, self._status(latest))
             elif refused is not None and _is_same_claim(refused, latest):
@@ -87,11 +96,32 @@ class CancelCall:
             else:
                 row = await self._on_row(self._request_cancel, latest.id)
                 refused = latest
+        if row.has_children:
+            await self._cancel_descendants(row)
         connection = self._connection
         # In a transaction of the caller's it may be rolled back still.
         if connection is None or connection.info.transaction_status is TransactionStatus.IDLE:
             emit_cancelled(self._runtime, row)
         return row
+
+    async def _cancel_descendants(self, row: JobRow) -> None:
+        """Cancel all that the job has started, at once and in whatever process. Else it would go
+        down a floor at a time, by the handlers above.
+        """
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        reason = f"job {row.original_attempt_id or row.id}, which is above it, was cancelled"
+        while True:
+            done = await self._runtime.store.cancel_descendants(
+                [row.original_attempt_id or row.id],
+                (),
+                self._connection,
+                by=self._by,
+                reason=self._reason or reason,
+            )
+            emit_descendants(self._runtime, done.reached)
+            if not done.is_unfinished:
+                return
+            await trio.sleep(backoff.failed())
 
     async def _latest(self) -> JobRow:
         found = await self._runtime.store.latest([str(self._id)], self._connection)

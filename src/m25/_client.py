@@ -24,6 +24,7 @@ import trio
 from . import migrations, pg
 from ._cancel_call import CancelCall, check_words
 from ._changes import UNCHANGED, Unchanged, make_change
+from ._children import Children
 from ._duration import Duration, as_timedelta
 from ._emitter import Emitter
 from ._enqueue.answers import EnqueuedMany
@@ -41,11 +42,15 @@ from ._errors import (
     JobRecordFetchError,
     JobRecordFetchQueryError,
     NoJobRecordFound,
+    UsageError,
 )
 from ._events import NeverStarted, NothingToRun
+from ._family import FamilyOfClient, FamilyOfJob
 from ._groups import without_nursery
+from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._job_nursery import JobNursery
 from ._lock_waits import LockWaits
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
@@ -54,6 +59,7 @@ from ._queue_checks import failure_cycle
 from ._record import decode_record
 from ._remote import reference_of
 from ._results import Results
+from ._running_job import Attempt
 from ._runtime import Runtime
 from ._schedule import CatchUp, Overlap, Schedule, make_schedule
 from ._schedule_calls import ScheduleRecord, list_schedules, pause_schedule
@@ -65,6 +71,7 @@ from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
 from ._waiters import Waiters
+from ._waiting_limit import MOST_WAITING, WaitingLimit, check_most_waiting
 from ._waits import check_name, message_codec
 from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
@@ -107,6 +114,9 @@ class M25:
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
         self._waiters = Waiters(runtime, self._closed_error)
         self._results = Results(runtime, self._enqueuer, self._waiters)
+        self._children = Children(
+            runtime, self._enqueuer, self._waiters.channel, self._closed_error
+        )
 
     def add_queue(self, queue: Queue[Any, Any, Any]) -> None:
         """Register a queue, to be run by `start` or `run`. Enqueueing does not need it.
@@ -486,6 +496,41 @@ class M25:
         self._note_unstarted(queue)
         return await self._results.call(queue, job)
 
+    def open_nursery(self) -> JobNursery:
+        """Open a block in which jobs are started, and that is left once all have ended.
+
+            async with m.open_nursery() as nursery:
+                parts = [await nursery.start_job(resize, each) for each in pictures]
+            print([part.output for part in parts])
+
+        One that fails cancels the others, and is raised in a group, as from a nursery of tasks; so
+        does whatever else leaves the block. It is not durable: jobs that a program leaves behind
+        which is killed go on. A job's own nursery is, `RunningJob.open_nursery`.
+
+        Raises:
+            ExceptionGroup: of what was raised in the block, and by the jobs: the errors that their
+                queues declare, JobFailed, JobCancelled.
+            UsageError: called within a transaction of m25's.
+            ClientClosed: the block of the client was left.
+        """
+        self._check_usable("open_nursery")
+        refuse_in_transaction("M25.open_nursery()")
+        family = FamilyOfClient(self._children, self._runtime.make_id)
+        return JobNursery("", family, self._children, self._waiters, self._note_unstarted)
+
+    def _open_nursery_of(self, attempt: Attempt, name: str | None) -> JobNursery:
+        """See `RunningJob.open_nursery`."""
+        self._check_usable("open_nursery")
+        refuse_in_transaction("job.open_nursery()")
+        said = f"#{len(attempt.nurseries)}" if name is None else f"={name}"
+        if said in attempt.nurseries:
+            raise UsageError(
+                f"this job has opened a nursery named {name!r}; give each a name of its own"
+            )
+        attempt.nurseries = (*attempt.nurseries, said)
+        family = FamilyOfJob(self._children, attempt)
+        return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
+
     def progress(
         self, queue: Queue[Any, Any, Any], id: JobId | UUID | str
     ) -> AsyncIterator[Progress]:
@@ -739,6 +784,7 @@ async def open(
     transactional_connections: int = 10,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
+    max_waiting: int = MOST_WAITING,
 ) -> AsyncGenerator[M25]:
     """Open a client: `async with m25.open(conn) as m:`.
 
@@ -764,6 +810,8 @@ async def open(
         around: functions that are called with each `RunningJob` and return an async context
             manager. These are entered in order around each call of a handler, after `setup` and
             inside the deadline; what one of them raises is the attempt's, as if the handler had.
+        max_waiting: how many handlers of this process may have given their slot back, since they
+            wait for jobs. Beyond that they keep it while they wait.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
@@ -784,7 +832,7 @@ async def open(
         )
     if isinstance(conn, pg.Pool):
         store = await _checked_store(conn, schema, transactional_connections)
-        async with open_on(store, grace=grace, around=around) as m:
+        async with open_on(store, grace=grace, around=around, max_waiting=max_waiting) as m:
             yield m
         return
     if conn is not None and not isinstance(conn, str):
@@ -804,6 +852,7 @@ async def open(
             await _checked_store(pool, schema, transactional_connections),
             grace=grace,
             around=around,
+            max_waiting=max_waiting,
         ) as m,
     ):
         yield m
@@ -816,18 +865,21 @@ async def open_on(
     grace: timedelta,
     rng: random.Random | None = None,
     around: Sequence[Around] = (),
+    max_waiting: int = MOST_WAITING,
 ) -> AsyncGenerator[M25]:
     """Open a client on any store, as `open` and `m25.testing.open` do.
 
     `rng` only spreads load over time, and need not be secret; a simulation gives one with a seed.
     """
     rng = rng or random.Random()  # noqa: S311
-    runtime = Runtime(store, Emitter([LoggingListener()]), rng)
+    events = Emitter([LoggingListener()])
+    runtime = Runtime(store, events, rng, waiting=WaitingLimit(check_most_waiting(max_waiting)))
     with without_nursery():
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)
             nursery.start_soon(m._enqueuer.run)
             nursery.start_soon(m._waiters.run)
+            nursery.start_soon(m._children.run)
             nursery.start_soon(runtime.step_batches.run)
             nursery.start_soon(m._remind_to_start)
             try:

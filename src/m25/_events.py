@@ -275,6 +275,23 @@ class ThreadOverran(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
+class TooManyWaiting(JobEvent):
+    """A handler waits for jobs and keeps its slot, since `max_waiting` of this process's handlers
+    wait without one. Others do the same until there are fewer; it is told once.
+
+    If all slots of a queue are kept so, and what is waited for is on that queue, nothing of it runs
+    here any more. Give `m25.open` a larger `max_waiting`, or start fewer such jobs at once.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = f"handler waits for jobs and keeps its slot, as %(most)d wait without one: {_JOB}"
+
+    #: `max_waiting`.
+    most: int
+
+
+@attrs.frozen(kw_only=True)
 class ThreadAbandoned(JobEvent):
     """A queue stopped while a handler ran in a thread: the thread goes on by itself.
 

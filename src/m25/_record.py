@@ -16,6 +16,7 @@ from ._errors import (
 )
 from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._queue import Queue
+from ._result_errors import JobCancelled, JobFailed
 from ._store.columns import COLUMNS
 from ._store.protocol import JobRow, NewJob
 from ._timestamps import duration_from_text, timestamp_from_text
@@ -141,3 +142,20 @@ _READERS: Final = tuple(
     for name, column in COLUMNS.items()
     if (how := column.read_as or column.type) in _HOW and not column.internal
 )
+
+
+def output_of(record: JobRecord[Any, Output, Any]) -> Output:
+    """The output of a job that has ended.
+
+    Raises:
+        Exception: the declared error that it ended with.
+        JobFailed, JobCancelled: as they say.
+    """
+    if record.status is JobStatus.CANCELLED:
+        raise JobCancelled(record)
+    if record.status is JobStatus.SUCCEEDED:
+        # Of a queue that returns nothing it is `None`.
+        return record.output  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+    if record.error_data is not None:
+        raise record.error_data
+    raise JobFailed(record)

@@ -14,16 +14,17 @@ import trio
 from . import pg
 from ._enqueue.enqueuer import Enqueuer
 from ._errors import NoJobRecordFound
-from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._in_transaction import refuse_in_transaction
+from ._job import Error, Input, Job, JobId, JobRecord, Output
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
-from ._record import decode_record
-from ._result_errors import JobCancelled, JobFailed
+from ._record import decode_record, output_of
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow
 from ._waiters import Wait, Waiters
+from ._without_slot import without_slot
 
 
 class Results:
@@ -38,16 +39,19 @@ class Results:
         self, queue: Queue[Input, Output, Error], id: JobId
     ) -> JobRecord[Input, Output, Error]:
         """Return how a chain has ended, once it has; see `M25.wait`."""
+        refuse_in_transaction("M25.wait()")
         with self._waiters.waiting(queue, id) as wait:
-            row = await self._waiters.end_of(wait)
+            async with without_slot():
+                row = await self._waiters.end_of(wait)
         return _as_record(row, queue, id)
 
     async def result(self, queue: Queue[Any, Output, Any], id: JobId) -> Output:
         """Return the output of a job, or raise its error; see `M25.result`."""
-        return _output_of(await self.wait(queue, id))
+        return output_of(await self.wait(queue, id))
 
     async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, and return its output; see `M25.call`."""
+        refuse_in_transaction("M25.call()")
         waiters = self._waiters
         if _has_own_id(job):
             # It may be there already, and then nobody would be notified of its end.
@@ -61,8 +65,9 @@ class Results:
                 queue, job, None, notify=True, id=id, waiter=waiters.channel
             )
             waiters.came(wait)
-            row = await waiters.end_of(wait)
-        return _output_of(_as_record(row, queue, JobId(id)))
+            async with without_slot():
+                row = await waiters.end_of(wait)
+        return output_of(_as_record(row, queue, JobId(id)))
 
     async def current(
         self,
@@ -153,20 +158,3 @@ def _as_record(
     if row is None or row.queue_name != queue.name:
         raise NoJobRecordFound(id, queue.name)
     return decode_record(row, queue)
-
-
-def _output_of(record: JobRecord[Any, Output, Any]) -> Output:
-    """The output of a job that has ended.
-
-    Raises:
-        Exception: the declared error that it ended with.
-        JobFailed, JobCancelled: as they say.
-    """
-    if record.status is JobStatus.CANCELLED:
-        raise JobCancelled(record)
-    if record.status is JobStatus.SUCCEEDED:
-        # Of a queue that returns nothing it is `None`.
-        return record.output  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-    if record.error_data is not None:
-        raise record.error_data
-    raise JobFailed(record)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import (
@@ -28,7 +29,10 @@ from ._progress import Progress, ProgressNotes
 if TYPE_CHECKING:
     from . import pg
     from ._client import M25
+    from ._job_nursery import JobNursery
+    from ._queue import Queue
     from ._steps import JobSteps
+    from ._store.protocol import ClaimedJob, JobRow
     from ._waits import JobWaits
 
 Item = TypeVar("Item")
@@ -72,6 +76,36 @@ class RunningJob(JobRecord[Input, Output, Error]):
     def job_id(self) -> JobId:
         """The id of the chain's first attempt, the same for all attempts: an idempotency key."""
         return self.id if self.original_attempt_id is None else self.original_attempt_id
+
+    def open_nursery(self, name: str | None = None) -> JobNursery:
+        """Open a block in which this job starts others, and that is left once all have ended.
+
+            async with job.open_nursery() as nursery:
+                parts = [await nursery.start_job(resize, each) for each in pictures]
+            return [part.output for part in parts]
+
+        A job that fails cancels the others, and is raised in a group, as from a nursery of tasks;
+        so does whatever else leaves the block. Where this job is cancelled, or comes to its
+        deadline, or its chain ends otherwise, so are all that it has started, and what these have,
+        in whatever process. Where it is run again, `start_job` returns what it had started before.
+
+        While the block is being left the handler waits without its slot of `max_concurrency`.
+
+        Args:
+            name: names the nursery among those of this job; to be given where the order in which
+                they are opened is not always the same.
+
+        Raises:
+            ExceptionGroup: of what was raised in the block, and by the jobs: the errors that their
+                queues declare, JobFailed, JobCancelled.
+            NotInJob: not called from within this job's handler.
+            UsageError: another nursery of this attempt has the name; or it is called within a
+                transaction of m25's.
+        """
+        attempt = current_attempt.get(None)
+        if attempt is None or attempt.running_job() is not self:
+            raise NotInJob("a job's nursery can only be opened from within its handler")
+        return self.m._open_nursery_of(attempt, name)  # pyright: ignore[reportPrivateUsage]
 
     async def report(
         self,
@@ -294,8 +328,37 @@ class RunningJob(JobRecord[Input, Output, Error]):
 class Attempt(Protocol):
     """What runs a job, as its handler's task knows it."""
 
+    #: The claim under which it runs, and the row as it was claimed.
+    job: ClaimedJob
+    row: JobRow
+    queue: Queue[Any, Any, Any]
+    #: Whether the attempt may have started others; to be set before it does.
+    starts_children: bool
+    #: The names of the nurseries that it has opened.
+    nurseries: Sequence[str]
+    #: How many of these are open.
+    open_nurseries: int
+
+    @property
+    def grace(self) -> float:
+        """How long the handler may go on once it is cancelled, in seconds."""
+        ...
+
+    @property
+    def leaves_children(self) -> bool:
+        """Whether what it has started is to go on although the handler is cancelled."""
+        ...
+
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job: made when it is first asked for, since most handlers do not ask."""
+        ...
+
+    async def until_claimed(self) -> None:
+        """Wait until its claim is known to be committed: before that it can write nothing."""
+        ...
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """A block in which a task of the handler waits for jobs: its slot is given back."""
         ...
 
 

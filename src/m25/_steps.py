@@ -232,7 +232,7 @@ class JobSteps:
             with in_transaction("job.transact()"):
                 value = await call(transaction.connection)
             answer = await self._keep_in(transaction, self._with_output(new, types, value))
-            if isinstance(answer, Kept) and answer.is_new:
+            if isinstance(answer, Kept) and answer.is_new:  # rule: a kept step commits nothing
                 await transaction.commit()
         # If it was not committed, it was rolled back.
         if isinstance(answer, Fenced):

@@ -76,6 +76,10 @@ class Wait:
     is_watched: bool = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.is_coming, takes_self=True)
     )
+    #: Called once there is an answer, or nobody will give one.
+    on_answer: list[Callable[[Wait], None]] = attrs.field(
+        init=False, factory=list["Callable[[Wait], None]"]
+    )
     #: Whether it would have been asked for meanwhile.
     is_put_off: bool = attrs.field(init=False, default=False)
 
@@ -85,11 +89,19 @@ class Wait:
         self.is_answered = is_answer
         seen, self.seen = self.seen, trio.Event()
         seen.set()
+        if is_answer:
+            self._call_back()
 
     def abandon(self) -> None:
         """Tell those that wait that nobody will tell them."""
         self.is_abandoned = True
         self.seen.set()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        called, self.on_answer = self.on_answer, []
+        for call in called:
+            call(self)
 
 
 class Waiters:
@@ -97,7 +109,7 @@ class Waiters:
 
     def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
         self._runtime = runtime
-        self._closed = closed
+        self.closed: Final = closed
         #: On which this process is notified of ends.
         self.channel: Final = f"m25_waiter_{uuid4().hex[:28]}"
         #: By queue and id.
@@ -106,6 +118,8 @@ class Waiters:
         self._by_first = defaultdict[str, set[Wait]](set)
         #: What to ask for next; a dictionary, since it has an order.
         self._due: dict[Wait, None] = {}
+        #: The same of those that have ended, by a notification: these are asked for first.
+        self._ended: dict[Wait, None] = {}
         #: What could not be watched when it was asked for last.
         self._unwatched: set[Wait] = set()
         #: Of which chains the end was notified while a statement was under way.
@@ -136,7 +150,7 @@ class Waiters:
             Exception: what `closed` makes, where the client is closed or being cancelled.
         """
         if self._has_ended:
-            raise self._closed()
+            raise self.closed()
         key = queue.name, str(id)
         wait = self._waits.get(key)
         if wait is None:
@@ -155,10 +169,14 @@ class Waiters:
             if not wait.tasks:
                 self._forget(wait)
 
-    def came(self, wait: Wait) -> None:
-        """Note that a job is there now. Its end will be notified, if this process listens."""
+    def came(self, wait: Wait, *, is_sure: bool = True) -> None:
+        """Note that a job is there now. Its end will be notified, if this process listens.
+
+        Where that is not sure, since its insert has failed, it is asked for at once.
+        """
         wait.is_coming = False
-        if wait.is_put_off:
+        if wait.is_put_off or not is_sure:
+            wait.is_watched = is_sure
             self._ask(wait)
 
     async def end_of(self, wait: Wait) -> JobRow | None:
@@ -180,7 +198,7 @@ class Waiters:
         if not wait.is_abandoned:
             await wait.seen.wait()
         if wait.is_abandoned:
-            raise self._closed()
+            raise self.closed()
 
     @contextmanager
     def following(self, wait: Wait) -> Generator[None]:
@@ -227,14 +245,17 @@ class Waiters:
                 else:
                     self._ended_meanwhile.add(first_id)
                     for wait in self._by_first.get(first_id, ()):
-                        self._ask(wait)
+                        self._ask(wait, has_ended=True)
 
     async def _ask_until_idle(self) -> None:
         tries = self._runtime.tries()
         while await self._wait_until_due():
-            batch = list(self._due)[:_LARGEST_BATCH]
+            # Of many that are asked for just in case, some may have ended meanwhile.
+            batch = [*self._ended, *(wait for wait in self._due if wait not in self._ended)]
+            del batch[_LARGEST_BATCH:]
             for wait in batch:
-                del self._due[wait]
+                self._due.pop(wait, None)
+                self._ended.pop(wait, None)
             self._ended_meanwhile.clear()
             try:
                 answers = await self._look(batch)
@@ -273,7 +294,7 @@ class Waiters:
         """Wait until a job is to be asked for; return whether one is, and nobody waits otherwise
         for so long that listening is to end.
         """
-        while not self._due:
+        while not (self._due or self._ended):
             idle_at = math.inf if self._waits else self._idle_since + _LONGEST_IDLE
             with trio.move_on_at(min(self._retry_at, self._follow_at, self._poll_at, idle_at)):
                 await self._wakeup.wait()
@@ -306,11 +327,11 @@ class Waiters:
         interval = min((wait.poll_interval for wait in waits), default=math.inf)
         return trio.current_time() + interval * self._runtime.rng.uniform(0.9, 1.0)
 
-    def _ask(self, wait: Wait) -> None:
+    def _ask(self, wait: Wait, *, has_ended: bool = False) -> None:
         if wait.is_coming:
             wait.is_put_off = True
         elif self._is_here(wait):
-            self._due[wait] = None
+            (self._ended if has_ended else self._due)[wait] = None
             self._wakeup.set()
 
     def _take(self, wait: Wait, watched: Watched | None) -> None:
@@ -349,6 +370,7 @@ class Waiters:
         del self._waits[wait.queue_name, wait.id]
         self._leave_first(wait)
         self._due.pop(wait, None)
+        self._ended.pop(wait, None)
         self._unwatched.discard(wait)
         if not self._waits:
             self._idle_since = trio.current_time()

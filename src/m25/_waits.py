@@ -25,6 +25,7 @@ from ._queue import Queue
 from ._step_errors import WaitsShielded
 from ._steps import JobSteps
 from ._store.protocol import FOREVER, ClaimedJob, NoMessage, SetAside, StepRow
+from ._without_slot import without_slot
 
 #: The kinds of these steps.
 SLEEP: Final = "sleep"
@@ -84,8 +85,11 @@ class JobWaits:
             else:
                 left = self._steps.seconds_left(kept)
             assert kept.until is not None, "until when a job sleeps is always kept"
-            if left <= _SLEPT_THROUGH or self._attempt.must_stay:
+            if left <= _SLEPT_THROUGH:
                 await trio.sleep(max(0.0, left))
+            elif self._attempt.must_stay:
+                async with without_slot():
+                    await trio.sleep(left)
             else:
                 await self._set_aside("job.sleep()", SetAside(kept.until))
 
@@ -118,7 +122,8 @@ class JobWaits:
             await trio.lowlevel.checkpoint()
             raise trio.TooSlowError(f"no message {name!r} has come in time")
         if self._attempt.must_stay:
-            await trio.sleep(min(left, self._attempt.queue.poll_interval.total_seconds()))
+            async with without_slot():
+                await trio.sleep(min(left, self._attempt.queue.poll_interval.total_seconds()))
             return
         until = FOREVER if none.step is None or none.step.until is None else none.step.until
         await self._set_aside(f"job.receive({name!r})", SetAside(until, name, none.messages))

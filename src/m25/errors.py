@@ -48,6 +48,7 @@ from ._errors import (
     ValueRefused,
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
@@ -102,6 +103,7 @@ __all__ = [
     "SetupTooSlow",
     "SetupUnusable",
     "Snooze",
+    "StartRefused",
     "StepChanged",
     "UniqueKeyConflict",
     "UsageError",

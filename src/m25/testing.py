@@ -49,9 +49,11 @@ from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
+from ._waiting_limit import MOST_WAITING
 from ._worker.endings import Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
+from ._worker.slots import Slots
 
 __all__ = ["Fault", "MemoryStore", "advance", "drain", "jobs", "open", "run_job"]
 
@@ -64,13 +66,14 @@ async def open(
     *,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
+    max_waiting: int = MOST_WAITING,
 ) -> AsyncGenerator[M25]:
     """Open a client as `m25.open` does, on a job table in memory.
 
     Args:
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
-        shutdown_grace: as for `m25.open`; so is `around`.
+        shutdown_grace: as for `m25.open`; so are `around` and `max_waiting`.
 
     Raises:
         TypeError: `around` holds what is no function of a job that returns an async context
@@ -85,7 +88,7 @@ async def open(
     elif not isinstance(store, MemoryStore):
         raise TypeError(f"store must be a m25.testing.MemoryStore or None, not {store!r:.80}")
     with standing_mock_clock():
-        async with open_on(store, grace=grace, around=around) as m:
+        async with open_on(store, grace=grace, around=around, max_waiting=max_waiting) as m:
             yield m
 
 
@@ -249,6 +252,7 @@ async def _run(
         deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         noted=noted.__setitem__,
+        slots=Slots(runtime.waiting, lambda: None),
         claimed=claimed,
         started=at_once,
         emits_all=True,

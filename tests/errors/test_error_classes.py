@@ -21,6 +21,7 @@ from m25 import (
     JobStatus,
     _errors,
     _handler_errors,
+    _nursery_errors,
     _result_errors,
     _schedule_errors,
     _step_errors,
@@ -144,6 +145,7 @@ def test_every_error_is_in_the_public_module() -> None:
         for name, value in {
             **vars(_errors),
             **vars(_handler_errors),
+            **vars(_nursery_errors),
             **vars(_result_errors),
             **vars(_schedule_errors),
             **vars(_step_errors),

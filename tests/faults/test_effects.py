@@ -193,7 +193,7 @@ async def storm(dsn: str, *, jobs: int, kills: int, pauses: int, seed: int = 0) 
 
 
 async def test_each_job_inserts_one_row_though_workers_are_killed_and_paused(database: str) -> None:
-    await storm(database, jobs=30, kills=5, pauses=2)
+    await storm(database, jobs=12, kills=2, pauses=1)
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ from .limits import MOST_JOBS, MOST_WORKERS, Limits
 PATIENCE = 3_000.0
 
 QUEUES = ("plain", "with setup")
+#: What handlers wait for, some of them.
+MESSAGE = "go on"
 #: What is told of the failures of the first of them.
 ALERTS = "alerts"
 
@@ -178,6 +180,8 @@ class History:
     snoozed: set[str] = attrs.field(factory=set)
     #: Ids of rows that a stranger has locked for a while.
     locked: set[str] = attrs.field(factory=set)
+    #: The jobs whose handlers wait for a message, each with its queue's name and its number.
+    waiting: list[tuple[str, m25.JobId, int]] = attrs.field(factory=list)
     #: The jobs that a client waits for, each with its queue's name.
     waited_for: list[tuple[str, m25.JobId]] = attrs.field(factory=list)
     #: Of these, the records that it was given as their ends, and when.
@@ -213,6 +217,11 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
         which = min(job.attempt, len(order.ends)) - 1
         try:
             try:
+                if waits_for_a_message(history.seed, order.number):
+                    run.put_off = True
+                    if await job.receive(MESSAGE, int) != order.number:
+                        history.problems.append(f"16: {run.job_id} received another's message")
+                    await job.sleep(1.7)
                 await trio.sleep(order.takes[which])
             except trio.Cancelled:
                 if history.store._table.rows[run.job_id].cancel_requested_at and not process.dead:
@@ -402,6 +411,8 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     await trio.sleep(0.1)
                 else:
                     history.acknowledged.add(str(job.id))
+                    if waits_for_a_message(history.seed, number):
+                        history.waiting.append((queue.name, job.id, number))
                     history.waited_for.append((queue.name, job.id))
                     break
             if rng.random() < 0.1:
@@ -421,6 +432,36 @@ def _with_requests(order: Order, seed: int) -> Order:
     asked = ("snooze", "give up", "again")
     ends = tuple(rng.choice(asked) if rng.random() < 0.25 else end for end in order.ends)
     return attrs.evolve(order, ends=ends)
+
+
+def waits_for_a_message(seed: int, number: int) -> bool:
+    """Whether the handler of an order waits for a message, and sleeps a while after that."""
+    # Of its own, so that the rest of the history is the same without it.
+    return number > 0 and random.Random(f"messages {seed} {number}").random() < 0.3
+
+
+async def send_messages(history: History, process: Process) -> None:
+    """A client that sends each job that waits its message, until cancelled; a message that is slept
+    through leaves a job that does not end.
+    """
+    async with open_on(View(history.store, process), grace=timedelta(0), rng=process.rng) as m:
+        by_name = {queue.name: queue for queue in queues(history, process)}
+        sent = 0
+        while True:
+            await trio.sleep(process.rng.uniform(0, 3))
+            for queue_name, id, number in history.waiting[sent:]:
+                sent += 1
+                for _ in range(50):
+                    try:
+                        # A repeat after a lost answer changes nothing.
+                        await m.send(by_name[queue_name], id, MESSAGE, number, key="the only one")
+                    except m25.errors.JobRecordFetchQueryError:
+                        history.count("send lost")
+                        await trio.sleep(0.1)
+                    except m25.InvalidState:
+                        break
+                    else:
+                        break
 
 
 async def wait_for_all(history: History, process: Process) -> None:
@@ -523,11 +564,13 @@ async def _history(seed: int, limits: Limits) -> History:
     client = Process("client", random.Random(rng.getrandbits(64)), limits)
     # Of its own, so that the rest of the history is the same without it.
     waiter = Process("waiter", random.Random(f"waits {seed}"), limits)
+    sender = Process("sender", random.Random(f"sends {seed}"), limits)
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, history)
         strangers = await nursery.start(_cancellable, lock_some, history, limits)
         nursery.start_soon(wait_for_all, history, waiter)
+        nursery.start_soon(send_messages, history, sender)
         cancels = await nursery.start(_cancellable, cancel_some, history, client)
         async with trio.open_nursery() as workers:
             for process in processes:
@@ -536,7 +579,7 @@ async def _history(seed: int, limits: Limits) -> History:
             await trio.sleep(rng.uniform(0, 20))
             strangers.cancel()
             cancels.cancel()
-            for process in (*processes, waiter):
+            for process in (*processes, waiter, sender):
                 # Who is frozen still is: what it asks meanwhile arrives when that is over.
                 process.faulty = False
             with trio.move_on_after(PATIENCE) as patience:

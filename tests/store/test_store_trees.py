@@ -93,6 +93,16 @@ async def test_children_of_many_parents_are_inserted_at_once(world: WithVerbs) -
     assert answers[3:] == [Refused(), Refused()]
 
 
+async def test_who_lost_its_claim_starts_nothing_although_the_job_is_executing(
+    world: WithVerbs,
+) -> None:
+    lost = await parent(world)
+    await world.release(lost)
+    (top,) = await world.claim("top")
+    assert await world.store.start_children([child(lost)], []) == [Refused()]
+    await start(world, child(top))
+
+
 async def test_a_job_that_has_ended_starts_nothing(world: WithVerbs) -> None:
     top = await parent(world)
     await world.settle(success(top))

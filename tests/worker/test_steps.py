@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,7 +17,9 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import pg
+from m25._steps import JobSteps
 from m25._store.memory import MemoryStore
+from support.proxy import Strike, proxied
 from support.told import told
 from support.waiting import eventually, rows
 
@@ -372,19 +375,35 @@ async def test_jobs_that_run_at_once_share_statements(
 
 
 async def test_a_step_waits_until_its_claim_is_no_longer_in_doubt(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The claim's commit is answered late, and its handlers have begun before.
-    async def fault(call: str, when: str) -> None:
-        if call == "claim" and when == "after":
+    store = MemoryStore()
+    claim_at_once = store.claim
+
+    async def claim(*args: Any, on_rows: Any = None, **kwargs: Any) -> Any:
+        """As on a database: handlers begin, and nobody else sees the claim before its commit."""
+
+        def begin(rows: Any) -> None:
+            on_rows(rows)
+            for row in rows:
+                store._table.rows[row.id].claim_token = "not committed"
+
+        rows = await claim_at_once(*args, on_rows=on_rows and begin, **kwargs)
+        if rows and on_rows:
             await trio.sleep(1)
+            for row in rows:
+                store._table.rows[row.id].claim_token = kwargs["token"]
+        return rows
+
+    monkeypatch.setattr(store, "claim", claim)
 
     @m25.queue("early")
     async def early(_: int) -> int:
         return await m25.current_job().step("one", one)
 
-    async with m25.testing.open(MemoryStore(fault=fault)) as m:
-        assert (await run_on(m, early, 0)).output == 1
+    async with m25.testing.open(store) as m:
+        record = await run_on(m, early, 0)
+    assert (record.attempt, record.output) == (1, 1)
 
 
 async def test_a_job_without_steps_asks_for_none(autojump_clock: trio.testing.MockClock) -> None:
@@ -548,3 +567,40 @@ async def test_a_transaction_of_a_lost_claim_is_rolled_back(
     assert "ClaimFenced" in told(caplog)
     assert await rows(dsn, "select * from charge") == []
     assert await rows(dsn, "select * from m25.step") == []
+
+
+@pytest.mark.parametrize(("case", "calls"), [("done", 1), ("done, and seen late", 2), ("lost", 2)])
+async def test_a_commit_that_nobody_answers_is_made_once(
+    case: str, calls: int, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rows(dsn, CHARGES)
+    called: list[int] = []
+
+    async def pay(connection: pg.AsyncConnection[Any]) -> int:
+        called.append(1)
+        amount = await charge(connection, "pay", len(called))
+        if len(called) == 1:
+            if case == "lost":
+                proxy.strike(Strike("before", re.compile(b"COMMIT"), lambda: None))
+            else:
+                proxy.drop_answer(b"COMMIT")
+        return amount
+
+    @m25.queue("unanswered")
+    async def unanswered(_: int) -> int:
+        return await m25.current_job().transact("pay", pay)
+
+    if case == "done, and seen late":
+        # As where the server is still about to commit when it is asked.
+        look_again, looks = JobSteps._find_again, []
+
+        async def look(self: JobSteps, new: Any) -> Any:
+            looks.append(new)
+            return await look_again(self, new) if len(looks) > 1 else None
+
+        monkeypatch.setattr(JobSteps, "_find_again", look)
+    async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m:
+        record = await run_on(m, unanswered, 0)
+    kept = calls if case == "lost" else 1
+    assert (record.attempt, record.output, len(called)) == (1, kept, calls)
+    assert await rows(dsn, "select amount from charge") == [{"amount": kept}]

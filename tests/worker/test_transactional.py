@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -251,9 +251,16 @@ async def test_who_waits_for_a_connection_does_not_use_up_the_jobs_time(database
     assert await written(database) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("is_committed", [True, False])
-async def test_a_commit_that_nobody_answers_happens_once(
-    is_committed: bool, database: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("request_", "when", "runs"),
+    [(b"COMMIT", "done", 1), (b"COMMIT", "before", 2), (rb"m25[._]settle", "before", 2)],
+)
+async def test_a_connection_that_is_lost_at_the_end_costs_no_attempt(
+    request_: bytes,
+    when: Literal["done", "before"],
+    runs: int,
+    database: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", "m25")
     starts: list[int] = []
@@ -263,10 +270,7 @@ async def test_a_commit_that_nobody_answers_happens_once(
         starts.append(number)
         await write(connection, number)
         if len(starts) == 1:
-            if is_committed:
-                proxy.drop_answer(b"COMMIT")
-            else:
-                proxy.strike(Strike("before", re.compile(b"COMMIT"), lambda: None))
+            proxy.strike(Strike(when, re.compile(request_), lambda: None))
 
     async with proxied(database) as proxy, running(proxy.dsn, unanswered) as m:
         record = await m.enqueue(unanswered, 1)
@@ -278,9 +282,9 @@ async def test_a_commit_that_nobody_answers_happens_once(
                 return len(lines(caplog, "JobSucceeded")) == 1
 
             await eventually(succeeded)
-    assert len(starts) == (1 if is_committed else 2)
+    assert len(starts) == runs
     assert await written(database) == [1]
-    assert "CommitUnanswered" in told(caplog)
+    assert ("CommitUnanswered" in told(caplog)) == (request_ == b"COMMIT")
     assert "ResultDiscarded" not in told(caplog)
 
 

@@ -418,6 +418,35 @@ async def test_a_wait_that_cannot_be_cancelled_is_refused(
     assert end.crash_type == "m25.errors.WaitsShielded"
 
 
+async def test_a_wait_while_jobs_of_its_own_run_is_waited_for_without_a_slot(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    """To be set aside would leave them alone: the handler stays, and others have its slot."""
+
+    async def book(place: str) -> str:
+        job = m25.current_job()
+        log.append(f"run {place}")
+        if place == "part":
+            await trio.sleep(200)
+            return place
+        async with job.open_nursery() as nursery:
+            await nursery.start_job(queue, "part")
+            await job.sleep(minutes=1)
+            approval = await job.receive("approval", Approval)
+        return f"{place}, as {approval.by} wants"
+
+    queue = log.queue(
+        book, max_concurrency=1, poll_interval=5, heartbeat_interval=5, default_job_timeout=600
+    )
+    async with worker(queue) as m:
+        record = await m.enqueue(queue, "Oslo")
+        await trio.sleep(100)
+        assert log == ["run Oslo", "run part"]
+        await m.send(queue, record.id, "approval", Approval("ada"))
+        assert await m.result(queue, record.id) == "Oslo, as ada wants"
+    assert log == ["run Oslo", "run part"]
+
+
 async def test_two_waits_at_once_are_refused(
     log: Log, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -8,7 +8,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
@@ -17,7 +17,7 @@ import trio
 from .. import pg
 from .._batcher import Batcher
 from .._completion import complete
-from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown, UniqueKeyConflict
+from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lock_waits import FIRST_WAIT, LockWaits
@@ -31,6 +31,7 @@ from ..pg._backoff import Backoff
 from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
 from .batches import LARGEST_BATCH, make_batches, size_of, which
+from .conflicts import check_same, key_conflict
 from .notifier import Notifier
 
 #: How long `enqueue_many` waits for a lock before it rolls back and begins again: less than the
@@ -108,12 +109,12 @@ class Enqueuer:
                 channels = [queue.name] if notify else []
                 (answer,) = await self._store.enqueue([new], channels, connection)
         except StatementFailed as failure:
-            _raise_failure(failure, [JobId(new.id)], connection)
+            enqueue_failed(failure, [JobId(new.id)], connection)
         match answer:
             case Held():
-                raise _conflict(new, answer)
+                raise key_conflict(new, answer)
             case Exists(row):
-                _check_same(answer, new, queue)
+                check_same(answer, new, queue)
                 return decode_record(row, queue)
             case Enqueued(created_at):
                 return new_record(new, value, options, created_at)
@@ -184,7 +185,7 @@ class Enqueuer:
                 await self._insert_many(many, jobs, [], None, lock_wait)
             except StatementFailed as failure:
                 if not is_repeatable or not (failure.waits_for_lock or failure.is_transactions):
-                    _raise_failure(failure, many.found.ids, None)
+                    enqueue_failed(failure, many.found.ids, None)
             else:
                 return many
             await trio.sleep(backoff.failed())
@@ -220,7 +221,17 @@ class Enqueuer:
         except StatementFailed as failure:
             if connection is None:
                 raise
-            _raise_failure(failure, many.found.ids, connection)
+            enqueue_failed(failure, many.found.ids, connection)
+
+    def new_job(
+        self, queue: Queue[Any, Any, Any], job: object, *, id: str, waiter: str | None
+    ) -> NewJob:
+        """The row of a job that is to have this id.
+
+        Raises:
+            ValueRefused: the input cannot be kept as JSON.
+        """
+        return self._new_job(queue, *_split(job), id=id, waiter=waiter)
 
     def new_job(
         self,
@@ -328,14 +339,14 @@ class _Many:
         for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
             self.is_scheduled = self.is_scheduled or new.scheduled_at is not None
             if isinstance(answer, Held):
-                conflict = _conflict(new, answer)
+                conflict = key_conflict(new, answer)
                 if not self._skip_conflicts:
                     conflict.add_note(which(position))
                     raise conflict
                 found.conflicts[position] = conflict
             elif isinstance(answer, Exists):
                 try:
-                    _check_same(answer, new, self.queue)
+                    check_same(answer, new, self.queue)
                 except JobIdConflict as error:
                     error.add_note(which(position))
                     raise
@@ -353,38 +364,15 @@ def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
     return job, _DEFAULTS
 
 
-def _conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
-    assert new.unique_key is not None
-    return UniqueKeyConflict(new.unique_key, JobId(held.id))
-
-
-def _check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
-    differs = exists.differs
-    # Most likely the queue's defaults of today: a deploy may have changed them.
-    if new.timeout == queue.default_job_timeout:
-        differs = tuple(name for name in differs if name != "timeout")
-    if not (new.own_retry or exists.row.own_retry):
-        differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
-    if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
-        # A handler may have put the job off since.
-        differs = tuple(name for name in differs if name != "scheduled_at")
-    if differs:
-        raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
-
-
-def _is_later(seconds: str | None, than: datetime | None) -> bool:
-    if seconds is None:
-        return False
-    return than is None or float(seconds) > than.timestamp()
-
-
 def _unanswered() -> StatementFailed:
     reason = f"the database did not answer to an enqueue within {CLEAN_UP:g} s"
     return sort_error("enqueue", pg.OutcomeUnknown(reason))
 
 
-def _raise_failure(
-    failure: StatementFailed, ids: Sequence[JobId], connection: pg.AsyncConnection[Any] | None
+def enqueue_failed(
+    failure: StatementFailed,
+    ids: Sequence[JobId],
+    connection: pg.AsyncConnection[Any] | None = None,
 ) -> NoReturn:
     """Tell the caller that the database failed, and what is known of these jobs.
 

@@ -442,9 +442,11 @@ class Calls:
         if others:
             left = [steps[number - 1] for number in others]
             rows = yield Statement("find_kept", _step_columns(left))
+            number: int
             for number, is_fenced, is_kept, *row in rows:
-                id = left[number - 1].id
-                answers[others[number - 1]] = (
+                at: int = number - 1
+                id = left[at].id
+                answers[others[at]] = (
                     Fenced(id)
                     if is_fenced
                     else Kept(StepRow._make(row), is_new=False)

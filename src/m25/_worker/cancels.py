@@ -92,5 +92,6 @@ class Cancels:
                 del self._end_by[executor]
                 executor.cut_off()
                 self._runtime.events.emit(JobCancelOverran(grace=self._grace, **executor.facts))
-                self._ledger.owe_release(Release(*executor.job))  # rule: a cancel ends
+                release = Release(*executor.job, children_of=executor.children_of)
+                self._ledger.owe_release(release)  # rule: a cancel ends
                 self._settler.wakeup.set()

@@ -148,6 +148,7 @@ class Claimer:
                     deadline=now + float(row.timeout) if at_once else math.inf,
                     start=starter.start,
                     noted=ledger.note_progress,
+                    slots=ledger.slots,
                     claimed=self._until_claimed,
                     started=at_once,
                     lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
@@ -191,18 +192,21 @@ class Claimer:
             self._hint.rewind = False
             self._cursor.rewind()
         after = self._cursor.next(began)
-        ledger.ask(token)
-        rows = await self._runtime.store.claim(
-            queue.name,
-            token=token,
-            limit=size,
-            lease=queue.lease if at_once else min(queue.lease, queue.reserved_timeout),
-            start=at_once,
-            after=after,
-            on_rows=begin_early if early else None,
-        )
-        if not has_begun:
-            begin(rows)
+        ledger.ask(token, size)
+        try:
+            rows = await self._runtime.store.claim(
+                queue.name,
+                token=token,
+                limit=size,
+                lease=queue.lease if at_once else min(queue.lease, queue.reserved_timeout),
+                start=at_once,
+                after=after,
+                on_rows=begin_early if early else None,
+            )
+            if not has_begun:
+                begin(rows)
+        finally:
+            ledger.asked()
         self._answered()
         self._cursor.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
@@ -263,7 +267,10 @@ class Claimer:
         # Not before: until its claim is committed, the database would say that a job is fenced.
         for row, token in self._expired:
             reason = "expired before it was started"
-            self._ledger.owe_release(Release(row.id, token, cancel_reason=reason))
+            children_of = (row.original_attempt_id or row.id) if row.has_children else None
+            self._ledger.owe_release(
+                Release(row.id, token, cancel_reason=reason, children_of=children_of)
+            )
             self._runtime.events.emit(JobExpired(**facts_of(row)))
         self._expired.clear()
         if self._ledger.owes:
@@ -299,13 +306,16 @@ class Claimer:
     def _take_result(self, executor: Executor) -> None:
         result = executor.result
         if isinstance(result, Outcome):
-            self._ledger.owe(Owed(result, executor.row, self._queue.retry))
+            owed = Owed(result, executor.row, self._queue.retry)
+            self._ledger.owe(owed.with_children_of(executor.children_of))
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif self._setup_again_at > -math.inf:
                 self._setup_worked()
         elif isinstance(result, SetAside):
-            self._ledger.owe_release(Release(*executor.job, set_aside=result))
+            self._ledger.owe_release(
+                Release(*executor.job, set_aside=result, children_of=executor.children_of)
+            )
             self._setup_worked()
             until = timestamp_from_text(result.until).isoformat()
             self._runtime.events.emit(
@@ -313,7 +323,8 @@ class Claimer:
             )
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
-            self._ledger.owe_release(Release(*executor.job, delay=delay))
+            children_of = executor.children_of
+            self._ledger.owe_release(Release(*executor.job, delay=delay, children_of=children_of))
             self._setup_worked()
             seconds = result.delay.total_seconds()
             self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
@@ -323,7 +334,13 @@ class Claimer:
             self._ledger.commits_in_doubt[executor.job] = result
         elif result not in (Unfinished.FENCED, Unfinished.COMMITTED):
             # rule: what is cut short is released
-            self._ledger.owe_release(Release(*executor.job, setup_failed=executor.setup_failed))
+            self._ledger.owe_release(
+                Release(
+                    *executor.job,
+                    setup_failed=executor.setup_failed,
+                    children_of=executor.children_of,
+                )
+            )
             if executor.setup_failed:
                 self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
             elif result is Unfinished.CUT_SHORT:

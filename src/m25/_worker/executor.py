@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from .._events import (
     SetupTimedOut,
     ThreadAbandoned,
     ThreadOverran,
+    TooManyWaiting,
 )
 from .._handler import (
     NotBegun,
@@ -56,6 +57,7 @@ from . import outcomes, plan
 from .endings import KEPT, CancelReason, InThread, Result, Snoozed, Unfinished, words_of
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
+from .slots import Slots
 from .starter import NotOurs
 from .transactions import AttemptTransaction
 
@@ -65,6 +67,12 @@ class _State:
     and need not set it.
     """
 
+    #: Whether this attempt may have started jobs that it waits for.
+    starts_children: bool = False
+    #: The names of the nurseries of jobs that the handler has opened.
+    nurseries: Sequence[str] = ()
+    #: How many of these are open.
+    open_nurseries: int = 0
     #: Whether the handler was called.
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
@@ -118,6 +126,8 @@ class Executor(_State):
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Called when the handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
+    #: Where its slot is given back while it waits for jobs.
+    slots: Slots
     #: Waits until the claim of a job is known to be committed.
     claimed: Callable[[ClaimedJob], Awaitable[None]]
     #: Whether the job is executing by now, in the database's eyes.
@@ -197,6 +207,7 @@ class Executor(_State):
 
     def _cancel_scope(self, why: str) -> None:
         self._why_cancelled = why
+        self.slots.let_go(self)
         if self._in_thread is InThread.NO:
             cancel(self._scope, why)
 
@@ -215,6 +226,53 @@ class Executor(_State):
         """End the attempt as timed out, although its handler goes on past the deadline."""
         self.cut_off()
         return outcomes.overran(self)
+
+    @property
+    def children_of(self) -> str | None:
+        """The id of the job's first attempt, if the job may have started others."""
+        if self.starts_children or self.row.has_children:
+            return self.row.original_attempt_id or self.row.id
+        return None
+
+    @property
+    def grace(self) -> float:
+        """How long the handler may go on once it is cancelled, before its attempt is ended without
+        it, in seconds.
+        """
+        if self.cancel_reason is None and self._scope.cancel_called:
+            return self.queue.heartbeat_interval.total_seconds()
+        return self.queue.cancel_grace.total_seconds()
+
+    @property
+    def leaves_children(self) -> bool:
+        """Whether what the handler has started is to go on although the handler is cancelled: the
+        claim is not ours any more, or the job's next attempt is to find it.
+        """
+        return self.cancel_reason in (
+            CancelReason.FENCED,
+            CancelReason.UNRESPONSIVE,
+            CancelReason.OVERRAN,
+        )
+
+    @property
+    def is_cancelled_itself(self) -> bool:
+        """Whether this very attempt was cancelled, or is late, and not what is around it."""
+        return self.cancel_reason is not None or self._scope.cancel_called
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncGenerator[None]:
+        """A block in which a task of the handler waits for a job, if possible without a slot."""
+        if not self.slots.give_back(self) and self.slots.tell_limit():
+            self.runtime.events.emit(TooManyWaiting(most=self.runtime.waiting.most, **self.facts))
+        try:
+            yield
+        finally:
+            if not self.is_cancelled_itself:  # rule: a cancelled handler needs no slot
+                turn = self.slots.want(self)
+                if turn is not None:
+                    # A handler whose own timeout has ended its wait goes on in a slot, too.
+                    with trio.CancelScope(shield=True, deadline=self.deadline):
+                        await turn.wait()
 
     @contextmanager
     def while_waiting_to_begin(self) -> Generator[None]:
@@ -611,8 +669,10 @@ class Executor(_State):
 
     @property
     def must_stay(self) -> bool:
-        """Whether the handler cannot be set aside now, and waits where it is."""
-        return False
+        """Whether the handler cannot be set aside now, and waits where it is: its jobs would be
+        left alone.
+        """
+        return self.open_nurseries > 0  # rule: who waits for jobs is not set aside
 
     def _job_waits(self) -> JobWaits:
         if self._waits is None:

@@ -100,7 +100,8 @@ class Heartbeats:
                     executor.look_at_deadline()
                     continue
                 # rule: an attempt ends at its deadline
-                self._ledger.owe(Owed(executor.overrun(), executor.row, self._queue.retry))
+                owed = Owed(executor.overrun(), executor.row, self._queue.retry)
+                self._ledger.owe(owed.with_children_of(executor.children_of))
                 self._settler.wakeup.set()
 
     async def _look_at_leases(self, interval: float) -> None:

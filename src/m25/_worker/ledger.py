@@ -25,6 +25,7 @@ from .._progress import ProgressNotes
 from .._retry import Retry
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
+from .slots import Slots
 
 if TYPE_CHECKING:
     from .endings import InDoubt
@@ -49,6 +50,12 @@ class Owed(NamedTuple):
         """How many attempts the job has at most."""
         return plan.max_attempts(self.row, self.retry)
 
+    def with_children_of(self, job_id: str | None) -> Owed:
+        """The same of a job that has started others, where `job_id` is its id."""
+        if job_id is None:
+            return self
+        return self._replace(outcome=self.outcome._replace(children_of=job_id))
+
     @property
     def job(self) -> ClaimedJob:
         """The job, with the claim that it was run by."""
@@ -58,8 +65,12 @@ class Owed(NamedTuple):
 class Ledger:
     """One for each manager; it outlasts the manager's restarts."""
 
-    def __init__(self, max_concurrency: int) -> None:
+    def __init__(self, max_concurrency: int, slots: Slots) -> None:
         self._max_concurrency = max_concurrency
+        #: Which of those that run have given their slot back.
+        self.slots = slots
+        #: How many jobs the claim that is under way may bring.
+        self._claiming = 0
         #: By token as well as id: a job that was released may be claimed again, by another token,
         #: before its executor has ended.
         self.running: dict[ClaimedJob, Executor] = {}
@@ -85,14 +96,21 @@ class Ledger:
         """How many jobs to claim now, or once `more` jobs run."""
         return plan.claim_size(
             max_concurrency=self._max_concurrency,
-            running=len(self.running) + more,  # rule: a claim counts what runs
+            # rule: a claim counts what runs
+            running=len(self.running) + more - self.slots.without,
             unwritten=len(self._outcomes) + len(self._locked_outcomes),
         )
 
-    def ask(self, token: str) -> None:
+    def ask(self, token: str, size: int) -> None:
         """A claim is about to be sent."""
         assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
         self.in_doubt = token
+        self._claiming = size
+
+    def asked(self) -> None:
+        """The claim is under way no more: what it brought runs, or is not known yet."""
+        self._claiming = 0
+        self.grant()
 
     def answered(self) -> None:
         """The claim is in doubt no more: the jobs that it gave are ours, or known to be fenced."""
@@ -113,6 +131,16 @@ class Ledger:
     def end(self, executor: Executor) -> None:
         """A job runs no more."""
         del self.running[executor.job]
+        self.slots.end(executor)
+        self.grant()
+
+    def grant(self) -> None:
+        """Let those go on that gave their slots back, as far as there are slots."""
+        if self.slots.is_wanted:
+            # Those that are to go on are counted as running, each with the slot that it wants.
+            held = len(self.running) - self.slots.without_any
+            # rule: who waited takes a slot again
+            self.slots.grant(self._max_concurrency - held - self._claiming)
 
     # Outcomes and releases
 

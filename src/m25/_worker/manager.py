@@ -39,6 +39,7 @@ from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .settler import Settler
+from .slots import Slots
 from .starter import Starter
 
 #: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
@@ -58,7 +59,7 @@ class Manager:
         self._environment = environment
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint()
-        self._ledger = Ledger(queue.max_concurrency)
+        self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
         self._settler = Settler(queue, runtime, self._ledger)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
         self._claimer = Claimer(
@@ -105,6 +106,11 @@ class Manager:
         self._environment.stop()
         self._cancel_at = trio.current_time() + grace
         self._stop_asked.set()
+        self._hint.wakeup.set()
+
+    def _slots_changed(self) -> None:
+        """Let those go on that can; the claimer has what is left."""
+        self._ledger.grant()
         self._hint.wakeup.set()
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:

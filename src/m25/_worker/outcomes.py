@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -29,7 +30,7 @@ from .._handler_errors import JobTimeout, Request, Snooze
 from .._job import FailureReason, JobId, JobStatus
 from .._remote import AskedElsewhere, UndecodedElsewhere
 from .._runtime import Runtime
-from .._store.protocol import JobRow, Outcome
+from .._store.protocol import Descendant, JobRow, Outcome
 from .endings import Snoozed
 from .retries import Next, decide
 
@@ -197,6 +198,22 @@ def emit_cancelled(runtime: Runtime, row: JobRow) -> None:
     if row.status == JobStatus.CANCELLED.value:
         event = JobCancelled(by=row.cancelled_by, reason=row.cancel_reason, **facts_of(row))
         runtime.events.emit(event)
+
+
+def emit_descendants(runtime: Runtime, reached: Sequence[Descendant]) -> None:
+    """Tell of the jobs that have ended as cancelled, since one above them was."""
+    for each in reached:
+        if each.is_cancelled:
+            event = JobCancelled(
+                by=None,
+                reason="one above it was cancelled, or has ended",
+                queue=each.queue_name,
+                job_id=each.id,
+                attempt=each.attempt,
+                max_attempts=each.max_attempts,
+                losses=each.losses,
+            )
+            runtime.events.emit(event)
 
 
 def facts_of(row: JobRow) -> dict[str, Any]:

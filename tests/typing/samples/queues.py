@@ -11,6 +11,7 @@ from uuid import UUID
 import attrs
 
 import m25
+from m25 import pg
 
 
 @attrs.frozen
@@ -422,3 +423,43 @@ m25.Retry(on={Full: "never"})  # error
 m25.Retry(on={"Full": 3})  # error
 m25.RetryAfter("soon")  # error
 m25.Snooze(timedelta(days=1))
+
+
+# What happens once
+
+
+@m25.queue("transactional", transactional=True)
+async def transactional(email: Email, *, connection: pg.AsyncConnection[Any]) -> Receipt:
+    raise NotImplementedError
+
+
+assert_type(transactional, m25.Queue[Email, Receipt, Never])
+m25.queue("wrong", transactional="yes")  # error
+
+
+async def create(email: Email, number: int) -> Receipt:
+    return Receipt(number)
+
+
+async def charge(connection: pg.AsyncConnection[Any], email: Email) -> Receipt:
+    return Receipt(1)
+
+
+async def steps(job: m25.RunningJob[Email, Receipt, Never]) -> None:
+    assert_type(await job.step("create", create, job.input, 3), Receipt)
+    assert_type(await job.step("create", create, job.input, 3, key="k"), Receipt)
+    assert_type(await job.transact("charge", charge, job.input), Receipt)
+    await job.step("create", create, job.input)  # error
+    await job.step("create", create, job.input, "three")  # error
+    await job.step("create", create, job.input, 3, key=4)  # error
+    await job.transact("charge", charge, 3)  # error
+    await job.transact("create", create, job.input)  # error
+
+
+async def waits(job: m25.RunningJob[Email, Receipt, Full]) -> None:
+    assert_type(await job.receive("receipt", Receipt), Receipt)
+    assert_type(await job.receive("receipt", Receipt, timeout=timedelta(days=1)), Receipt)
+    await job.receive()  # error
+    await job.sleep(days=3)
+    await job.sleep(timedelta(hours=1), key="first")
+    await job.sleep("soon")  # error

@@ -1,0 +1,240 @@
+"""Starts jobs for jobs and nurseries, and cancels them; many callers share a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+import attrs
+import trio
+
+from ._batcher import Batcher
+from ._enqueue.conflicts import key_conflict
+from ._enqueue.enqueuer import Enqueuer, enqueue_failed
+from ._job import Job, JobId
+from ._nursery_errors import StartRefused
+from ._queue import Queue
+from ._running_job import Attempt
+from ._runtime import Runtime
+from ._store.failures import RowRefused, StatementFailed
+from ._store.protocol import (
+    Enqueued,
+    Exists,
+    Held,
+    JobRow,
+    Locked,
+    NewChild,
+    NewJob,
+    Refused,
+)
+from ._worker.outcomes import emit_descendants
+from .pg._backoff import Backoff
+
+_Answer: TypeAlias = Enqueued | Exists | Held | Locked | Refused
+
+#: How many jobs a statement inserts, reads or cancels at most.
+LARGEST_BATCH: Final = 200
+_LARGEST_CANCEL: Final = 1_000
+#: How long an insert waits for the unique key that another transaction holds, before it lets go of
+#: its parent's row.
+_LOCK_WAIT: Final = timedelta(milliseconds=50)
+#: The first and the longest pause before what somebody has locked is tried again, in seconds.
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
+
+
+@attrs.frozen
+class NewOne:
+    """A job to be started: where, what, and under which ids.
+
+    `ids` are those that it has had, or would have, in each incarnation of its parent, the present
+    one last. A job that is started for a client alone has one.
+    """
+
+    queue: Queue[Any, Any, Any]
+    job: Any
+    ids: Sequence[str]
+
+
+class Children:
+    """One for each client."""
+
+    def __init__(
+        self, runtime: Runtime, enqueuer: Enqueuer, channel: str, closed: Callable[[], Exception]
+    ) -> None:
+        self._runtime = runtime
+        self._enqueuer = enqueuer
+        #: On which this process is notified of ends.
+        self._channel = channel
+        self._batcher = Batcher[NewChild, _Answer](self._send, closed)
+
+    async def run(self) -> None:
+        """Start what gathers, until cancelled."""
+        await self._batcher.run()
+
+    def new_job(self, new: NewOne, parent_id: str | None = None) -> NewJob:
+        """The row to be inserted.
+
+        Raises:
+            ValueRefused: the input cannot be kept as JSON.
+            UsageError: the job has an id of its own.
+        """
+        job = self._enqueuer.new_job(new.queue, new.job, id=new.ids[-1], waiter=self._channel)
+        return job._replace(parent_id=parent_id)
+
+    async def find(self, news: Sequence[NewOne]) -> dict[str, JobRow]:
+        """Of jobs that earlier attempts may have started, those that are there: the latest attempt
+        of each, by id.
+        """
+        ids = [id for new in news for id in new.ids]
+        found: dict[str, JobRow] = {}
+        tries = self._runtime.tries()
+        for start in range(0, len(ids), LARGEST_BATCH):
+            while True:
+                try:
+                    rows = await self._runtime.store.latest(ids[start : start + LARGEST_BATCH])
+                except StatementFailed as failure:
+                    await trio.sleep(tries.failed(failure))
+                else:
+                    tries.worked()
+                    found.update(rows)
+                    break
+        return found
+
+    async def start(self, attempt: Attempt, jobs: Sequence[NewJob]) -> None:
+        """Insert jobs under the claim of the attempt that starts them.
+
+        Raises:
+            UniqueKeyConflict: another job holds the unique key of one.
+            StartRefused: the attempt may start nothing more.
+            EnqueueQueryError: the database failed.
+        """
+        # Under a claim in doubt the database would refuse it.
+        await attempt.until_claimed()
+        attempt.starts_children = True  # rule: who may have children is ended as a parent
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)
+        left = [NewChild(job, attempt.job) for job in jobs]
+        while left:
+            try:
+                answers = await self._ask(left)
+            except StatementFailed as failure:
+                enqueue_failed(failure, [JobId(child.job.id) for child in left])
+            for child, answer in zip(left, answers, strict=True):
+                if isinstance(answer, Held):
+                    raise key_conflict(child.job, answer)
+                if isinstance(answer, Refused):
+                    await self._refuse(attempt)
+            left = [
+                child
+                for child, answer in zip(left, answers, strict=True)
+                if isinstance(answer, Locked)
+            ]
+            if left:
+                await trio.sleep(backoff.failed())
+
+    async def _ask(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
+        if len(children) == 1:
+            return [await self._batcher.ask(children[0])]
+        answers: list[_Answer] = []
+        for start in range(0, len(children), LARGEST_BATCH):
+            sent = await self._send(children[start : start + LARGEST_BATCH])
+            for answer in sent:
+                if isinstance(answer, Exception):
+                    raise answer
+                answers.append(answer)
+        return answers
+
+    async def _send(self, children: Sequence[NewChild]) -> Sequence[_Answer | Exception]:
+        store = self._runtime.store
+        names = list(dict.fromkeys(child.job.queue_name for child in children))
+        try:
+            answers = await store.start_children(children, names, lock_wait=_LOCK_WAIT)
+        except StatementFailed as failure:
+            if len(children) == 1:
+                if failure.waits_for_lock:
+                    return [Locked(children[0].parent.id)]
+                return [failure]
+            if not (failure.waits_for_lock or isinstance(failure, RowRefused)):
+                raise
+            # One of them is the reason; each is tried alone, so that the others are started.
+            alone: list[_Answer | Exception] = []
+            for child in children:
+                alone += await self._send([child])
+            return alone
+        for name in names:
+            self._runtime.hints.work(name)
+        if any(child.job.scheduled_at is not None for child in children):
+            self._runtime.hints.survey.set()
+        return answers
+
+    async def _refuse(self, attempt: Attempt) -> None:
+        """Wait for the cancellation that is on its way to a handler that may start nothing more.
+
+        Raises:
+            StartRefused: it was cancelled already, and goes on all the same.
+        """
+        await self._wait_for_cancel(attempt)
+        raise StartRefused(JobId(attempt.row.id))
+
+    async def wait_for_own_cancel(self, attempt: Attempt) -> None:
+        """Wait for the cancellation of a handler, if its job's cancel was asked for."""
+        try:
+            requests = await self._runtime.store.find_cancel_requests([attempt.job])
+        except StatementFailed:
+            return
+        if requests:
+            await self._wait_for_cancel(attempt)
+
+    async def _wait_for_cancel(self, attempt: Attempt) -> None:
+        """Wait for a cancellation that the next heartbeat brings at the latest."""
+        self._runtime.hints.cancel(attempt.queue.name, attempt.row.id)
+        await trio.sleep(2 * attempt.queue.heartbeat_interval.total_seconds())
+
+    async def insert(self, jobs: Sequence[NewJob]) -> None:
+        """Insert jobs that no other waits for but this client.
+
+        Raises:
+            UniqueKeyConflict: another job holds the unique key of one.
+            EnqueueQueryError: the database failed.
+        """
+        for start in range(0, len(jobs), LARGEST_BATCH):
+            batch = jobs[start : start + LARGEST_BATCH]
+            names = list(dict.fromkeys(job.queue_name for job in batch))
+            try:
+                answers = await self._runtime.store.enqueue(batch, names)
+            except StatementFailed as failure:
+                enqueue_failed(failure, [JobId(job.id) for job in batch])
+            for name in names:
+                self._runtime.hints.work(name)
+            for job, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Held):
+                    raise key_conflict(job, answer)
+        if any(job.scheduled_at is not None for job in jobs):
+            self._runtime.hints.survey.set()
+
+    async def cancel(self, ids: Collection[str], reason: str) -> None:
+        """Cancel jobs with all that is below them, for as long as it takes."""
+        left = list(ids)
+        tries = self._runtime.tries()
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)
+        while left:
+            batch = left[:_LARGEST_CANCEL]
+            try:
+                done = await self._runtime.store.cancel_descendants([], batch, reason=reason)
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+                continue
+            tries.worked()
+            emit_descendants(self._runtime, done.reached)
+            if done.is_unfinished:
+                # The others need not wait for what somebody has locked.
+                left = left[len(batch) :] + batch
+                await trio.sleep(backoff.failed())
+            else:
+                left = left[len(batch) :]
+
+
+def has_own_id(job: object) -> bool:
+    """Whether a job says which id it is to have."""
+    return isinstance(job, Job) and job.id is not None

@@ -1,0 +1,42 @@
+"""Jobs that are not inserted since another one has their id, or holds their unique key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from .._errors import JobIdConflict, UniqueKeyConflict
+from .._job import JobId
+from .._queue import Queue
+from .._store.protocol import Exists, Held, NewJob
+
+
+def key_conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
+    """What is raised where another job holds the unique key."""
+    assert new.unique_key is not None
+    return UniqueKeyConflict(new.unique_key, JobId(held.id))
+
+
+def check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
+    """Check that a job which is there under its id is the one that was to be inserted.
+
+    Raises:
+        JobIdConflict: it is another.
+    """
+    differs = exists.differs
+    # Most likely the queue's defaults of today: a deploy may have changed them.
+    if new.timeout == queue.default_job_timeout:
+        differs = tuple(name for name in differs if name != "timeout")
+    if not (new.own_retry or exists.row.own_retry):
+        differs = tuple(name for name in differs if name not in ("max_attempts", "retry_delay"))
+    if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
+        # A handler may have put the job off since.
+        differs = tuple(name for name in differs if name != "scheduled_at")
+    if differs:
+        raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
+
+
+def _is_later(seconds: str | None, than: datetime | None) -> bool:
+    if seconds is None:
+        return False
+    return than is None or float(seconds) > than.timestamp()

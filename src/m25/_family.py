@@ -1,0 +1,207 @@
+"""Whose jobs a nursery of jobs starts: a job's, which is durable, or a client's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from ._child_ids import child_id
+from ._children import Children, NewOne
+from ._handler import sort_raised
+from ._job import JobStatus
+from ._lifecycle import FINAL
+from ._outer_cancel import OuterCancel
+from ._running_job import Attempt
+from ._store.protocol import JobRow, NewJob
+
+#: How long a nursery of a client waits for its jobs once it was cancelled, in seconds.
+_GRACE_OF_CLIENT: Final = 10.0
+#: How much of its `cancel_grace` a handler waits for its jobs, and how much of the time that an
+#: attempt has to end after its deadline: the rest is for what comes after.
+_PART_OF_GRACE: Final = 0.8
+
+_FAILED: Final = frozenset(status.value for status in FINAL if status is not JobStatus.SUCCEEDED)
+
+
+class Family(Protocol):
+    """Whose jobs a nursery starts."""
+
+    @property
+    def grace(self) -> float:
+        """How long a nursery waits for its jobs once it is cancelled from outside, in seconds."""
+        ...
+
+    def open(self) -> None:
+        """The block begins."""
+        ...
+
+    def close(self) -> None:
+        """The block has ended."""
+        ...
+
+    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
+        """The ids that a job may have, the one that it is started with last."""
+        ...
+
+    def detached_id(self, nursery: str, key: str, number: int) -> str:
+        """The id of a job that is not waited for."""
+        ...
+
+    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
+        """The id of each, and its latest attempt where it was started before."""
+        ...
+
+    def new_job(self, new: NewOne) -> NewJob:
+        """The row of a job that is to be started."""
+        ...
+
+    async def insert(self, jobs: Sequence[NewJob]) -> None:
+        """Start jobs."""
+        ...
+
+    async def wait_for_own_cancel(self) -> None:
+        """Wait for the cancellation of whoever has started the jobs, if it is on its way."""
+        ...
+
+    async def leaves_children(self, error: BaseException) -> bool:
+        """Whether what was started is to go on, although this was raised in the block."""
+        ...
+
+
+class FamilyOfJob:
+    """The jobs that a job has started, in any attempt.
+
+    An incarnation is what the attempts are between two failures that count: an attempt that was
+    lost, cut short or put off goes on in the next one.
+    """
+
+    def __init__(self, children: Children, attempt: Attempt) -> None:
+        row = attempt.row
+        self._children = children
+        self._attempt = attempt
+        self._outside = OuterCancel()
+        self._job_id = row.original_attempt_id or row.id
+        self._incarnation = row.attempt - row.losses - 1
+        #: Whether an earlier attempt, or an earlier run of this one, may have started some.
+        self._is_repeated = bool(row.has_children)
+
+    @property
+    def grace(self) -> float:
+        """A part of what the handler has."""
+        return self._attempt.grace * _PART_OF_GRACE
+
+    def open(self) -> None:
+        """Know from now on what is around the attempt, which cannot be set aside meanwhile."""
+        self._attempt.open_nurseries += 1
+        self._outside.begin(self._attempt)
+
+    def close(self) -> None:
+        """Know no more."""
+        self._attempt.open_nurseries -= 1
+        self._outside.end()
+
+    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
+        """One for each incarnation so far; a job's first run looks for none."""
+        first = 0 if self._is_repeated else self._incarnation
+        return [
+            child_id(self._job_id, nursery, key, number, incarnation)
+            for incarnation in range(first, self._incarnation + 1)
+        ]
+
+    def detached_id(self, nursery: str, key: str, number: int) -> str:
+        """The same in every incarnation: it is started once."""
+        return child_id(self._job_id, nursery, f"detached {key}", number, 0)
+
+    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
+        """Find what was started before, whether it is under way or has ended.
+
+        What has failed, or was cancelled, in an earlier incarnation is to be started anew: else no
+        next attempt could ever succeed.
+        """
+        rows = await self._children.find(news) if self._is_repeated else {}
+        return [_latest_of(new, rows) for new in news]
+
+    def new_job(self, new: NewOne) -> NewJob:
+        """A row that names its parent."""
+        return self._children.new_job(new, self._job_id)
+
+    async def insert(self, jobs: Sequence[NewJob]) -> None:
+        """Start jobs under the attempt's claim."""
+        await self._children.start(self._attempt, jobs)
+
+    async def wait_for_own_cancel(self) -> None:
+        """The database knows of it before it knows of any cancel below."""
+        await self._children.wait_for_own_cancel(self._attempt)
+
+    async def leaves_children(self, error: BaseException) -> bool:
+        """Where the attempt is lost or cut short, the next one finds what this one has started."""
+        return (
+            self._attempt.leaves_children
+            or sort_raised(error).is_interrupt
+            or await self._outside.is_cancelled()  # rule: a stop leaves what was started
+        )
+
+
+def _latest_of(new: NewOne, rows: Mapping[str, JobRow]) -> tuple[str, JobRow | None]:
+    *earlier, present = new.ids
+    if present in rows:
+        return present, rows[present]
+    for id in reversed(earlier):
+        if id in rows:
+            # rule: what has failed with its parent is started anew
+            return (present, None) if _has_come_to_nothing(rows[id]) else (id, rows[id])
+    return present, None
+
+
+class FamilyOfClient:
+    """The jobs that a client has started by itself: they end with its block."""
+
+    grace = _GRACE_OF_CLIENT
+
+    def __init__(self, children: Children, make_id: Callable[[], str]) -> None:
+        self._children = children
+        self._make_id = make_id
+
+    def open(self) -> None:
+        """Nothing is to be done."""
+
+    def close(self) -> None:
+        """Nothing is to be done."""
+
+    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:  # noqa: ARG002
+        """A new one."""
+        return [self._make_id()]
+
+    def detached_id(self, nursery: str, key: str, number: int) -> str:  # noqa: ARG002
+        """A new one."""
+        return self._make_id()
+
+    async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
+        """Nothing was started before."""
+        await trio.lowlevel.checkpoint()
+        return [(new.ids[-1], None) for new in news]
+
+    def new_job(self, new: NewOne) -> NewJob:
+        """A row like any other."""
+        return self._children.new_job(new)
+
+    async def insert(self, jobs: Sequence[NewJob]) -> None:
+        """Put jobs on their queues."""
+        await self._children.insert(jobs)
+
+    async def wait_for_own_cancel(self) -> None:
+        """It does not come from the database."""
+
+    async def leaves_children(self, error: BaseException) -> bool:  # noqa: ARG002
+        """Nobody would find them."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return False
+
+
+def _has_come_to_nothing(row: JobRow) -> bool:
+    """Whether a job of an earlier incarnation has failed, or was cancelled, or is to be."""
+    return row.status in _FAILED or (
+        row.status != JobStatus.SUCCEEDED.value and row.cancel_requested_at is not None
+    )

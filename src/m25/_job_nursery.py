@@ -1,0 +1,305 @@
+"""Nurseries of jobs: what `trio.open_nursery` is for tasks, for jobs in whatever process.
+
+The block is left once every job that was started in it has ended. One that fails cancels the
+others; so does whatever leaves the block. All that was raised arrives in one group, as from a
+nursery of tasks.
+
+A nursery of a job's own (`RunningJob.open_nursery`) is as durable as that job: when it runs again,
+it finds the jobs that it had started. Which are started anew is said in
+`_family.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, Self
+
+import trio
+
+from ._child_job import ChildJob
+from ._children import Children, NewOne
+from ._completion import complete
+from ._errors import UsageError
+from ._family import Family
+from ._handler import is_cancellation
+from ._in_transaction import refuse_in_transaction
+from ._job import Error, Input, Job, Output
+from ._lifecycle import FINAL
+from ._query import check_is_queue
+from ._queue import Queue
+from ._result_errors import JobCancelled
+from ._store.protocol import JobRow, NewJob
+from ._waiters import Wait, Waiters
+from ._without_slot import without_slot
+
+_FINAL: Final = frozenset(status.value for status in FINAL)
+
+
+class JobNursery:
+    """A block that starts jobs, and waits for them: see `RunningJob.open_nursery`."""
+
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        children: Children,
+        waiters: Waiters,
+        started: Callable[[Queue[Any, Any, Any]], None],
+    ) -> None:
+        self._name = name
+        self._family = family
+        self._children = children
+        self._waiters = waiters
+        #: Called with the queue of each job that is started.
+        self._started = started
+        self._scope = trio.CancelScope()
+        self._waits = ExitStack()
+        self._keys: set[str] = set()
+        #: How many children without a key of their own each queue has got.
+        self._counts = Counter[str]()
+        self._live: dict[ChildJob[Any], None] = {}
+        #: What is to be raised, in the order in which it happened.
+        self._errors: list[BaseException] = []
+        self._is_cancelling = False
+        self._is_closed = False
+        #: Set, and replaced by another, whenever a job has ended or was started.
+        self._changed = trio.Event()
+
+    async def start_job(
+        self,
+        queue: Queue[Input, Output, Error],
+        job: Input | Job[Input],
+        *,
+        key: str | None = None,
+        detached: bool = False,
+    ) -> ChildJob[Output]:
+        """Put a job on a queue, as a child of this block, which waits for its end.
+
+        Where the job whose block this is runs again, what it had started before is returned: by its
+        `key`, or else by its place among those of its queue that were started without one. A child
+        that failed before the last failure of its parent is started anew.
+
+        Args:
+            queue: where the job goes.
+            job: an input or a `Job`, without an `id` of its own.
+            key: what names the job in this nursery; to be given where the order in which jobs are
+                started is not always the same, as where several tasks start them.
+            detached: whether the job is none of this block's: it is neither waited for nor
+                cancelled, and `result` cannot be asked of it; `M25.result` can. It is still started
+                once only.
+
+        Raises:
+            UsageError: another job of this nursery has the key; the `Job` has an id; or the block
+                was left.
+            StartRefused: the handler was cancelled, and goes on all the same.
+            ValueRefused, UniqueKeyConflict, OutcomeUnknown, EnqueueQueryError, ClientClosed: as
+                `M25.enqueue` does. A job that holds a unique key is no child of anybody else.
+        """
+        (child,) = await self._start(queue, [job], [key], detached=detached)
+        return child
+
+    async def start_many(
+        self, queue: Queue[Input, Output, Error], jobs: Iterable[Input | Job[Input]]
+    ) -> list[ChildJob[Output]]:
+        """Put many jobs on a queue, some hundreds at a time; see `start_job`.
+
+        Raises:
+            Exception: as `start_job` does. Some of the jobs may have been started then; they are
+                cancelled with the block that this error leaves.
+        """
+        some = list(jobs)
+        return await self._start(queue, some, [None] * len(some), detached=False)
+
+    async def _start(
+        self,
+        queue: Queue[Any, Any, Any],
+        jobs: Sequence[Any],
+        keys: Sequence[str | None],
+        *,
+        detached: bool,
+    ) -> list[ChildJob[Any]]:
+        refuse_in_transaction("start_job()")
+        check_is_queue(queue)
+        if self._is_closed:
+            raise UsageError("the block of this nursery was left: it starts no more jobs")
+        news = [
+            self._new(queue, job, key, detached=detached)
+            for job, key in zip(jobs, keys, strict=True)
+        ]
+        self._started(queue)
+        if detached:
+            await self._children.insert([self._children.new_job(new) for new in news])
+            return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
+        found = await self._family.find(news)
+        children = [ChildJob[Any](queue, id) for id, _ in found]
+        missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
+        for new, child, (_, row) in zip(news, children, found, strict=True):
+            if row is None:
+                job = self._family.new_job(new)
+                missing.append((job, child, self._watch(child, is_coming=True)))
+            elif row.status in _FINAL:
+                self._note_end(child, row)
+            else:
+                self._watch(child)
+        if missing:
+            await self._insert(missing)
+        return children
+
+    def _new(
+        self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
+    ) -> NewOne:
+        if isinstance(job, Job) and job.id is not None:
+            raise UsageError(
+                "a job that a nursery starts has an id that is made from its parent's; give"
+                " start_job a key instead of the id"
+            )
+        number = 0
+        if key is None:
+            number = self._counts[queue.name]
+            self._counts[queue.name] += 1
+            said = f"{queue.name} #{number}"
+        elif key in self._keys:
+            raise UsageError(f"another job of this nursery has the key {key!r}")
+        else:
+            self._keys.add(key)
+            said = f"={key}"
+        if detached:
+            ids: Sequence[str] = [self._family.detached_id(self._name, said, number)]
+        else:
+            ids = self._family.ids(self._name, said, number)
+        return NewOne(queue, job, ids)
+
+    async def _insert(self, missing: Sequence[tuple[NewJob, ChildJob[Any], Wait]]) -> None:
+        # They are known from before the insert on: whatever happens, what is there afterwards is
+        # waited for, or cancelled.
+        has_inserted = False
+        try:
+            await self._family.insert([job for job, _, _ in missing])
+            has_inserted = True
+        finally:
+            for _, child, wait in missing:
+                child.is_doubtful = not has_inserted
+                self._waiters.came(wait, is_sure=has_inserted)
+
+    def _watch(self, child: ChildJob[Any], *, is_coming: bool = False) -> Wait:
+        """Have the end of a child noted here."""
+        wait = self._waits.enter_context(
+            self._waiters.waiting(child.queue, child.id, is_coming=is_coming)
+        )
+        wait.on_answer.append(lambda answered: self._answered(child, answered))
+        self._live[child] = None
+        self._change()
+        return wait
+
+    def _answered(self, child: ChildJob[Any], wait: Wait) -> None:
+        if wait.is_abandoned:
+            self._note_end(child, None, self._waiters.closed())
+        else:
+            self._note_end(child, wait.row)
+
+    def _note_end(
+        self, child: ChildJob[Any], row: JobRow | None, lost: Exception | None = None
+    ) -> None:
+        self._live.pop(child, None)
+        if row is None and child.is_doubtful:
+            # It was never inserted, and whoever wanted to start it has heard why.
+            self._change()
+            return
+        error = child.end(row, lost)
+        if error is not None and not (self._is_cancelling and isinstance(error, JobCancelled)):
+            self._errors.append(error)
+            self._scope.cancel()
+        self._change()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._waits.callback(self._family.close)
+        self._family.open()
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        error = raised
+        with self._waits:
+            if error is None:
+                try:
+                    await self._until_ended()
+                except BaseException as from_wait:  # noqa: BLE001 - a part of what is raised
+                    error = from_wait
+            error = _outside(self._scope, error)
+            if error is not None:
+                self._errors.append(error)
+            if self._live and not await self._leaves_children(error):
+                self._is_cancelling = True
+                # rule: what a nursery has started ends before it
+                with contextlib.suppress(trio.TooSlowError):
+                    await complete(self._cancel_rest, self._family.grace)
+            self._is_closed = True
+            await self._without_own_cancel(error)
+        if error is not None and error is not raised and self._errors == [error]:
+            raise error
+        if not self._errors or (len(self._errors) == 1 and is_cancellation(error)):
+            # What was raised in the block, if anything, goes on.
+            return
+        raise BaseExceptionGroup("Exceptions from a nursery of jobs", self._errors) from None
+
+    async def _without_own_cancel(self, error: BaseException | None) -> None:
+        """Of errors that are cancels of children, leave out those that are the cancel of whoever
+        has started them: it has reached the children first.
+        """
+        others = [each for each in self._errors if not isinstance(each, JobCancelled)]
+        if len(others) < len(self._errors):
+            if not others:
+                # rule: a job that is cancelled does not fail by its children's cancels
+                await self._family.wait_for_own_cancel()
+            elif others == [error] and is_cancellation(error):
+                self._errors = others
+
+    async def _leaves_children(self, error: BaseException | None) -> bool:
+        return error is not None and await self._family.leaves_children(error)
+
+    async def _until_ended(self) -> None:
+        """Wait until no child is left; within a handler without its slot."""
+        await trio.lowlevel.checkpoint()
+        if self._live:
+            async with without_slot():
+                while self._live:
+                    await self._changed.wait()
+
+    async def _cancel_rest(self) -> None:
+        """Cancel all children that have not ended, and wait for them."""
+        asked: set[ChildJob[Any]] = set()
+        async with without_slot():
+            while self._live:
+                changed = self._changed
+                new = [child for child in self._live if child not in asked]
+                asked.update(new)
+                if new:
+                    reason = "another job of its nursery has failed, or the block was left"
+                    await self._children.cancel([str(child.id) for child in new], reason)
+                else:
+                    await changed.wait()
+
+
+def _outside(scope: trio.CancelScope, error: BaseException | None) -> BaseException | None:
+    """Leave a nursery's own scope; return the part of what was raised that is not the scope's."""
+    try:
+        is_absorbed = scope.__exit__(type(error) if error else None, error, None)
+    except BaseException as remaining:  # noqa: BLE001 - it is raised in the group
+        return remaining
+    return None if is_absorbed else error

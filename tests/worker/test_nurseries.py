@@ -1,0 +1,439 @@
+"""Nurseries of jobs, as handlers use them: mostly in memory, where time costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from m25.errors import UsageError
+
+
+class NoPicture(Exception):
+    pass
+
+
+@asynccontextmanager
+async def serving(*queues: m25.Queue[Any, Any, Any], **options: Any) -> AsyncGenerator[m25.M25]:
+    async with m25.testing.open(**options) as m:
+        for queue in queues:
+            m.add_queue(queue)
+        await m.start()
+        yield m
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in leaves(each)]
+    return [error]
+
+
+@m25.queue("double")
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def test_a_job_has_the_results_of_those_that_it_starts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sum")
+    async def total(numbers: list[int]) -> int:
+        async with m25.current_job().open_nursery() as nursery:
+            first = await nursery.start_job(double, 100)
+            parts = await nursery.start_many(double, numbers)
+            assert await first.result() == 200
+        return sum(part.output for part in parts)
+
+    async with serving(total, double) as m:
+        assert await m.call(total, [1, 2, 3]) == 12
+        children = m25.testing.jobs(m, double)
+        (parent,) = m25.testing.jobs(m, total)
+        assert {child.parent_id for child in children} == {parent.id}
+
+
+async def test_a_child_that_fails_cancels_the_others_and_is_raised_in_a_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cancelled: list[int] = []
+
+    @m25.queue("picture", errors=(NoPicture,))
+    async def picture(number: int) -> int:
+        if number == 2:
+            raise NoPicture("two")
+        try:
+            await trio.sleep(50)
+        except trio.Cancelled:
+            cancelled.append(number)
+            raise
+        return number
+
+    seen: list[BaseException] = []
+
+    @m25.queue("album")
+    async def album(_: None) -> str:
+        try:
+            async with m25.current_job().open_nursery() as nursery:
+                await nursery.start_many(picture, [1, 2, 3])
+        except* NoPicture as group:
+            seen.extend(group.exceptions)
+        return "without"
+
+    async with serving(album, picture) as m:
+        assert await m.call(album, None) == "without"
+        assert [type(error) for error in seen] == [NoPicture]
+        assert sorted(cancelled) == [1, 3]
+        statuses = [job.status.value for job in m25.testing.jobs(m, picture)]
+        assert sorted(statuses) == ["cancelled", "cancelled", "failed"]
+
+
+async def test_what_the_block_raises_cancels_the_children_and_comes_in_a_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top")
+    async def top(_: None) -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with m25.current_job().open_nursery() as nursery:
+                await nursery.start_job(sleep, 100)
+                raise KeyError("mine")
+        assert [type(each) for each in leaves(caught.value)] == [KeyError]
+
+    async with serving(top, sleep) as m:
+        await m.call(top, None)
+        (child,) = m25.testing.jobs(m, sleep)
+        assert child.status is m25.JobStatus.CANCELLED
+
+
+async def test_a_cancel_reaches_everything_below_and_the_top_ends_last(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ended: list[int] = []
+
+    @m25.queue("node", max_concurrency=20)
+    async def node(depth: int) -> None:
+        try:
+            async with m25.current_job().open_nursery() as nursery:
+                if depth:
+                    await nursery.start_many(node, [depth - 1] * 2)
+                await trio.sleep(1000)
+        finally:
+            ended.append(depth)
+
+    async with serving(node) as m:
+        top = await m.enqueue(node, 3)
+        await trio.sleep(10)
+        began = trio.current_time()
+        await m.cancel_job(node, top.id, running=True, wait=True)
+        assert trio.current_time() - began < 1
+        assert {job.status.value for job in m25.testing.jobs(m, node)} == {"cancelled"}
+        assert len(m25.testing.jobs(m, node)) == 15
+        assert ended[-1] == 3
+
+
+async def test_a_deadline_reaches_everything_below(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top", default_job_timeout=5)
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            await nursery.start_job(sleep, 1000)
+
+    async with serving(top, sleep) as m:
+        with pytest.raises(m25.JobFailed) as caught:
+            await m.call(top, None)
+        assert caught.value.record.failure_reason is m25.FailureReason.JOB_TIMEOUT
+        (child,) = m25.testing.jobs(m, sleep)
+        assert child.status is m25.JobStatus.CANCELLED
+
+
+async def test_parents_that_wait_leave_their_slots_to_their_children(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    running = 0
+
+    @m25.queue("node", max_concurrency=10)
+    async def node(depth: int) -> int:
+        nonlocal running
+        if not depth:
+            running += 1
+            assert running <= 10
+            await trio.sleep(0.1)
+            running -= 1
+            return 1
+        async with m25.current_job().open_nursery() as nursery:
+            child = await nursery.start_job(node, depth - 1)
+        return child.output
+
+    async with serving(node) as m:
+        async with m.open_nursery() as nursery:
+            parents = await nursery.start_many(node, [1] * 100)
+        assert sum(parent.output for parent in parents) == 100
+
+
+async def test_a_handler_goes_on_in_a_slot(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However it has waited: by a result, a call, or in a timeout of its own."""
+    running = most = 0
+
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(1)
+        running -= 1
+
+    @m25.queue("top", max_concurrency=2)
+    async def top(_: None) -> None:
+        await work()
+        assert await m25.current_job().m.call(double, 1) == 2
+        await work()
+        with trio.move_on_after(0.5):
+            await m25.current_job().m.call(never, 1)
+        await work()
+
+    @m25.queue("never")
+    async def never(_: int) -> None:
+        await trio.sleep(10_000)
+
+    async with serving(top, double, never) as m:
+        async with m.open_nursery() as nursery:
+            await nursery.start_many(top, [None] * 8)
+        assert most == 2
+        for job in m25.testing.jobs(m, never):
+            await m.cancel_job(never, job.id, running=True)
+
+
+async def test_beyond_max_waiting_a_handler_keeps_its_slot(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @m25.queue("top", max_concurrency=3)
+    async def top(_: None) -> int:
+        return await m25.current_job().m.call(double, 1)
+
+    async with serving(top, double, max_waiting=1) as m:
+        async with m.open_nursery() as nursery:
+            await nursery.start_many(top, [None] * 9)
+    assert "TooManyWaiting" not in caplog.text
+    assert "keeps its slot" in caplog.text
+
+
+# Run again
+
+
+async def again(
+    end: Callable[[int], Awaitable[None]], **options: Any
+) -> tuple[list[int], list[str]]:
+    """A job of two children, of which one fails once, that ends as `end` has it in its first run.
+
+    Returns how often each child was run, and their statuses.
+    """
+    runs = [0, 0]
+    tops = 0
+
+    @m25.queue("child")
+    async def child(number: int) -> int:
+        runs[number] += 1
+        if number == 1 and runs[1] == 1:
+            raise ValueError("the first time")
+        return number
+
+    @m25.queue("top", **options)
+    async def top(_: None) -> int:
+        nonlocal tops
+        tops += 1
+        async with m25.current_job().open_nursery() as nursery:
+            first = await nursery.start_job(child, 0)
+            await first.result()
+            await end(tops)
+            second = await nursery.start_job(child, 1)
+        return first.output + second.output
+
+    async with serving(top, child) as m:
+        record = await m.enqueue(top, None)
+        await m.wait(top, record.id)
+        return runs, [job.status.value for job in m25.testing.jobs(m, top)]
+
+
+async def test_a_retry_finds_what_succeeded_and_starts_what_failed_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def end(run: int) -> None:
+        pass
+
+    runs, statuses = await again(end, retry=m25.Retry(max_attempts=2, delay=1))
+    assert runs == [1, 2]
+    assert statuses == ["failed", "succeeded"]
+
+
+async def test_a_job_that_a_stop_cuts_short_finds_its_children_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    runs = 0
+
+    @m25.queue("child")
+    async def child(_: None) -> int:
+        nonlocal runs
+        runs += 1
+        await trio.sleep(30)
+        return 7
+
+    @m25.queue("top")
+    async def top(_: None) -> int:
+        async with m25.current_job().open_nursery() as nursery:
+            part = await nursery.start_job(child, None)
+        return part.output
+
+    store = m25.testing.MemoryStore()
+    async with serving(child, store=store) as workers:
+        async with serving(top, store=store, shutdown_grace=1) as m:
+            record = await m.enqueue(top, None)
+            await trio.sleep(5)
+        assert [job.status.value for job in m25.testing.jobs(workers, top)] == ["pending"]
+        assert [job.status.value for job in m25.testing.jobs(workers, child)] == ["executing"]
+        async with serving(top, store=store) as m:
+            assert await m.result(top, record.id) == 7
+    assert runs == 1
+
+
+async def test_children_are_known_by_their_keys_and_each_has_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("top")
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery("one") as nursery:
+            await nursery.start_job(double, 1, key="a")
+            with pytest.raises(UsageError, match="has the key 'a'"):
+                await nursery.start_job(double, 1, key="a")
+            with pytest.raises(UsageError, match="give start_job a key"):
+                await nursery.start_job(double, m25.Job(1, id=m25.current_job().id))
+        with pytest.raises(UsageError, match="was left"):
+            await nursery.start_job(double, 1)
+        with pytest.raises(UsageError, match="named 'one'"):
+            m25.current_job().open_nursery("one")
+
+    async with serving(top, double) as m:
+        await m.call(top, None)
+
+
+async def test_a_detached_job_is_neither_waited_for_nor_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top", retry=m25.Retry(max_attempts=2, delay=1))
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            child = await nursery.start_job(sleep, 100, detached=True)
+            with pytest.raises(UsageError, match="detached=True"):
+                await child.result()
+            raise ValueError("twice")
+
+    async with serving(top, sleep) as m:
+        record = await m.enqueue(top, None)
+        await m.wait(top, record.id)
+        (child,) = m25.testing.jobs(m, sleep)
+        assert child.status is m25.JobStatus.EXECUTING
+        assert child.parent_id is None
+
+
+async def test_a_clients_nursery_ends_with_its_block(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    async with serving(sleep, double) as m:
+        with trio.move_on_after(5) as scope:
+            async with m.open_nursery() as nursery:
+                await nursery.start_many(sleep, [100, 200])
+        assert scope.cancelled_caught
+        statuses = {job.status.value for job in m25.testing.jobs(m, sleep)}
+        assert statuses == {"cancelled"}
+        async with m.open_nursery():
+            pass
+
+
+async def test_a_job_that_somebody_cancels_is_an_error_of_its_nursery(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    async with serving(sleep) as m:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with m.open_nursery() as nursery:
+                child = await nursery.start_job(sleep, 100)
+                await trio.sleep(1)
+                await m.cancel_job(sleep, child.id, running=True, by="ada")
+        (error,) = leaves(caught.value)
+        assert isinstance(error, m25.JobCancelled)
+        assert error.record.cancelled_by == "ada"
+
+
+async def test_a_handler_that_is_cancelled_while_it_waits_needs_no_slot_to_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("top", max_concurrency=1)
+    async def top(seconds: int) -> None:
+        if seconds:
+            await trio.sleep(seconds)
+        else:
+            await m25.current_job().m.call(never, None)
+
+    @m25.queue("never")
+    async def never(_: None) -> None:
+        await trio.sleep(10_000)
+
+    async with serving(top, never) as m:
+        waiting = await m.enqueue(top, 0)
+        await trio.sleep(1)
+        await m.enqueue(top, 200)
+        await trio.sleep(1)
+        began = trio.current_time()
+        await m.cancel_job(top, waiting.id, running=True, wait=True)
+        assert trio.current_time() - began < 1
+        for job in m25.testing.jobs(m, top) + m25.testing.jobs(m, never):
+            if not job.finished_at and not job.cancelled_at:
+                queue: Any = top if job.queue_name == "top" else never
+                await m.cancel_job(queue, job.id, running=True)
+
+
+async def test_what_a_handler_has_started_ends_with_its_attempt_though_the_handler_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top", default_job_timeout=5)
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            await nursery.start_job(sleep, 1000)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+
+    async with serving(top, sleep) as m:
+        record = await m.enqueue(top, None)
+        ended = await m.wait(top, record.id)
+        assert ended.failure_reason is m25.FailureReason.JOB_TIMEOUT
+        await trio.sleep(1)
+        (child,) = m25.testing.jobs(m, sleep)
+        assert child.status is m25.JobStatus.CANCELLED
