@@ -2693,8 +2693,7 @@ inserted as (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     from wanted_job
-    join ticked on ticked.name = wanted_job.schedule_name
-        and not ticked.is_live
+    where schedule_name in (select name from ticked where not is_live)
     order by id
     on conflict do nothing
     returning id

@@ -16,7 +16,7 @@ import trio
 from ._errors import M25Error
 from ._events import ScheduleChanged, ScheduleReplaced, TickFailed, TicksPassedOver
 from ._ids import id_of_tick
-from ._job import Job, JobId
+from ._job import JobId
 from ._queue import Queue
 from ._runtime import Runtime
 from ._schedule import Due, Schedule
@@ -36,10 +36,10 @@ _LIVE: Final = "the job before is live"
 
 
 class MakeJob(Protocol):
-    """Makes the row of a job, of its input and its options."""
+    """Makes the row of a `Job`."""
 
     def __call__(
-        self, queue: Queue[Any, Any, Any], value: Any, options: Job[Any], *, id: str
+        self, queue: Queue[Any, Any, Any], job: object, *, id: str, waiter: str | None
     ) -> NewJob: ...
 
 
@@ -172,7 +172,7 @@ class Scheduler:
             try:
                 job = schedule.make_job(tick)
                 id = id_of_tick(schedule.name, tick)
-                jobs.append(self._make_job(schedule.queue, job.input, job, id=id))
+                jobs.append(self._make_job(schedule.queue, job, id=id, waiter=None))
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything
                 failed[tick] = error
         after = timestamp_from_text(row.last_tick)

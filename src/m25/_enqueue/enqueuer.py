@@ -101,7 +101,7 @@ class Enqueuer:
         """
         check_connection(connection)
         value, options = _split(job)
-        new = self.new_job(queue, value, options, id=id, waiter=waiter)
+        new = self._new_job(queue, value, options, id=id, waiter=waiter)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
@@ -199,7 +199,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> NewJob:
-            return self.new_job(many.queue, *_split(job))
+            return self._new_job(many.queue, *_split(job))
 
         try:
             with unwrapped():
@@ -233,7 +233,7 @@ class Enqueuer:
         """
         return self._new_job(queue, *_split(job), id=id, waiter=waiter)
 
-    def new_job(
+    def _new_job(
         self,
         queue: Queue[Any, Any, Any],
         value: Any,
@@ -242,7 +242,6 @@ class Enqueuer:
         id: str | None = None,
         waiter: str | None = None,
     ) -> NewJob:
-        """A row for a job; see `enqueue`."""
         if options.id is not None:
             id = str(options.id)
         own_retry, retry_delay = options.has_own_retry, options.retry_delay
