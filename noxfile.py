@@ -47,7 +47,7 @@ def slow(session: nox.Session) -> None:
     """Run the tests that `tests` leaves out because they take long, and more of the same."""
     install(session, "test")
     session.run(
-        *("pytest", "-n", "2", "-m", "slow or thorough", *session.posargs),
+        *("pytest", "-n", "2", "-m", "slow or long or thorough", *session.posargs),
         env={**KEEP_BYTECODE, "M25_TEST_THOROUGH": "1"},
     )
 

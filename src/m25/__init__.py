@@ -13,6 +13,7 @@ turns it into a typed output or a typed error, later and surely:
 """
 
 from . import errors, pg
+from ._child_job import ChildJob
 from ._client import M25, open
 from ._decorator import QueueOptions, queue
 from ._enqueue.answers import EnqueuedMany, JobIds
@@ -30,6 +31,7 @@ from ._errors import (
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
+from ._job_nursery import JobNursery
 from ._progress import Progress
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
@@ -42,6 +44,7 @@ from ._ticks import next_ticks
 __all__ = [
     "GIVE_UP",
     "M25",
+    "ChildJob",
     "DatabaseError",
     "EnqueueError",
     "EnqueuedMany",
@@ -55,6 +58,7 @@ __all__ = [
     "JobFailed",
     "JobId",
     "JobIds",
+    "JobNursery",
     "JobRecord",
     "JobRecordFetchError",
     "JobStatus",

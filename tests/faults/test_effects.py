@@ -95,7 +95,7 @@ async def test_a_worker_is_killed_when_a_step_is_committed_and_it_has_not_heard(
     await run_and_kill(database, done, "done", 5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", range(3))
 @pytest.mark.parametrize("when", ["before", "done", "answered"])
@@ -196,7 +196,7 @@ async def test_each_job_inserts_one_row_though_workers_are_killed_and_paused(dat
     await storm(database, jobs=12, kills=2, pauses=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_500_jobs_insert_500_rows_though_workers_are_killed_and_paused(
     database: str,

@@ -53,7 +53,7 @@ def spans(workers: list[Worker]) -> dict[int, list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "rounds"), [(20, 1), pytest.param(50, 20, marks=pytest.mark.slow)]
+    ("jobs", "rounds"), [(20, 1), pytest.param(50, 20, marks=pytest.mark.long)]
 )
 async def test_two_handlers_of_one_job_never_overlap(dsn: str, jobs: int, rounds: int) -> None:
     rng = random.Random(25)

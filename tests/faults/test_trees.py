@@ -29,7 +29,7 @@ LEFT_BELOW = """
 NONE_LIVE = "select count(*) = 0 from m25.job where finished_at is null and cancelled_at is null"
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.long)])
 async def test_parents_that_wait_on_their_childrens_queue_do_not_block_it(
     dsn: str, count: int
 ) -> None:
@@ -44,7 +44,7 @@ async def test_parents_that_wait_on_their_childrens_queue_do_not_block_it(
 
 
 @pytest.mark.parametrize(
-    ("count", "kills"), [(300, 2), pytest.param(10_000, 10, marks=pytest.mark.slow)]
+    ("count", "kills"), [(300, 2), pytest.param(10_000, 10, marks=pytest.mark.long)]
 )
 async def test_a_parent_of_many_that_is_killed_on_the_way_goes_on_once_after_the_last(
     dsn: str, count: int, kills: int
@@ -95,7 +95,7 @@ async def _first(dsn: str, statement: str, **parameters: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("widths", "processes"),
-    [([5, 4], 2), pytest.param([10, 10, 9], 4, marks=pytest.mark.slow)],
+    [([5, 4], 2), pytest.param([10, 10, 9], 4, marks=pytest.mark.long)],
 )
 async def test_the_cancel_of_a_root_ends_all_below_it_in_every_process_and_the_root_last(
     dsn: str, widths: list[int], processes: int
@@ -124,7 +124,7 @@ async def test_the_cancel_of_a_root_ends_all_below_it_in_every_process_and_the_r
     assert took < 5
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(50))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(50))])
 async def test_nothing_live_is_left_below_what_was_cancelled_at_random(dsn: str, seed: int) -> None:
     """A tree of depth five, cancelled somewhere while it grows; a worker is killed at random."""
     rng = random.Random(seed)

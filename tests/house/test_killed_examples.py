@@ -57,7 +57,7 @@ async def run_and_kill(program: Path, dsn: str, rng: random.Random, kills: int) 
     return printed
 
 
-KILLS = pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
+KILLS = pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.long)])
 
 
 @KILLS

@@ -148,7 +148,6 @@ def random_expression(rng: random.Random) -> str:
 
 
 @thorough
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("zone", MANY_ZONES if IS_THOROUGH else FEW_ZONES)
 def test_ticks_around_changes_of_clocks_are_those_of_a_walk_through_the_minutes(zone: str) -> None:
     rng = random.Random(zone)
@@ -168,8 +167,7 @@ def test_ticks_around_changes_of_clocks_are_those_of_a_walk_through_the_minutes(
                 assert until(night + around, expression, zone, anew) == rest, (expression, anew)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe"])
 def test_ticks_of_ten_years_are_those_of_a_walk_through_all_minutes(zone: str) -> None:
     begin, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ def test_in_a_simulated_cluster_effects_happen_once() -> None:
     assert broken(range(4)) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_in_many_simulated_clusters_effects_happen_once() -> None:
     assert broken(range(4, 100)) == {}
 

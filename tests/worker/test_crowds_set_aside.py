@@ -59,7 +59,7 @@ async def set_aside(dsn: str, jobs: int, begin: float, spread: float) -> None:
     )
 
 
-@pytest.mark.parametrize("jobs", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jobs", [2_000, pytest.param(100_000, marks=pytest.mark.long)])
 async def test_jobs_that_are_set_aside_ask_for_no_statement(
     dsn: str, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +81,7 @@ async def test_jobs_that_are_set_aside_ask_for_no_statement(
 
 @pytest.mark.parametrize(
     ("jobs", "spread", "watched"),
-    [(1_000, 3, 3), pytest.param(100_000, 600, 60, marks=pytest.mark.slow)],
+    [(1_000, 3, 3), pytest.param(100_000, 600, 60, marks=pytest.mark.long)],
 )
 async def test_each_goes_on_within_a_second_of_its_time(
     dsn: str, jobs: int, spread: float, watched: float

@@ -463,3 +463,26 @@ async def waits(job: m25.RunningJob[Email, Receipt, Full]) -> None:
     await job.sleep(days=3)
     await job.sleep(timedelta(hours=1), key="first")
     await job.sleep("soon")  # error
+
+
+# Jobs that start jobs
+
+
+async def nurseries(
+    m: m25.M25,
+    job: m25.RunningJob[Email, Receipt, Full],
+    queue: m25.Queue[Email, Receipt, Full],
+    email: Email,
+) -> None:
+    async with job.open_nursery() as nursery:
+        assert_type(nursery, m25.JobNursery)
+        child = await nursery.start_job(queue, m25.Job(email, priority=3), key="first")
+        assert_type(child, m25.ChildJob[Receipt])
+        assert_type(await child.result(), Receipt)
+        many = await nursery.start_many(queue, [email, email])
+        await nursery.start_job(queue, "no email")  # error
+        await nursery.start_many(queue, email)  # error
+    assert_type(child.output, Receipt)
+    assert_type([each.output for each in many], list[Receipt])
+    async with m.open_nursery() as outside:
+        assert_type(await outside.start_job(queue, email, detached=True), m25.ChildJob[Receipt])
