@@ -172,9 +172,12 @@ The status is not written by anyone: PostgreSQL derives it from which columns ar
 
 A verb is a statement of `src/m25/_store/sql`. Where the row is in another status, or its token or
 the time is not as demanded, the verb changes nothing. One that keeps the status renews the lease,
-but for `change`, `request_cancel` and `report`. Anybody may have a row locked: every verb but
-`cancel`, `change` and `request_cancel`, which are about one row, leaves it out, does its work on
-the others, and is repeated for that row.
+but for `change`, `request_cancel`, `cancel_descendants`, `report` and `send`. Anybody may have a
+row locked: every verb but `cancel`, `change`, `request_cancel` and `send`, which are about one row,
+leaves it out, does its work on the others, and is repeated for that row.
+
+A job whose handler sleeps, or waits for a message, is set aside by `release`: it is pending, and
+due at its time, or at the `send` of that message.
 
 {guards()}
 

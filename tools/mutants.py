@@ -721,13 +721,13 @@ MUTANTS = (
         17,
         "a step is asked for while its claim is in doubt",
         (Rule("a claim in doubt keeps no step"),),
-        ("tests/worker/test_steps.py",),
+        ("tests/worker/test_kept_steps.py",),
     ),
     Mutant(
         17,
         "a step is the same whatever it is given",
         (Rule("a step is the same only if its input is", "if False:"),),
-        ("tests/worker/test_steps.py",),
+        ("tests/worker/test_kept_steps.py",),
     ),
     Mutant(
         17,
@@ -738,7 +738,7 @@ MUTANTS = (
                 "answer = await self._keep(new)",
             ),
         ),
-        ("tests/worker/test_steps.py",),
+        ("tests/worker/test_kept_steps.py",),
     ),
     Mutant(
         17,
@@ -780,7 +780,7 @@ MUTANTS = (
         17,
         "what a second transaction has written is committed beside the first's",
         (Rule("a kept step commits nothing", "if isinstance(answer, Kept):"),),
-        ("tests/worker/test_steps.py",),
+        ("tests/worker/test_kept_steps.py",),
     ),
     Mutant(
         17,

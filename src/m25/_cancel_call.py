@@ -13,20 +13,16 @@ from . import pg
 from ._errors import InvalidState, NoJobRecordFound
 from ._job import JobId, JobStatus, check_text
 from ._lifecycle import LIVE
-from ._lock_waits import LockWaits
+from ._lock_waits import LockWaits, lock_pauses
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.protocol import JobRow
 from ._worker.outcomes import emit_cancelled, emit_descendants
-from .pg._backoff import Backoff
 
 #: Who asks and why, in characters: it goes into log lines.
 _LONGEST_TEXT: Final = 1_000
 
-#: The first and the longest pause before what somebody has locked is tried again, in seconds.
-_FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
 
 _LIVE: Final = frozenset(status.value for status in LIVE)
 
@@ -108,11 +104,11 @@ class CancelCall:
         """Cancel all that the job has started, at once and in whatever process. Else it would go
         down a floor at a time, by the handlers above.
         """
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
-        reason = f"job {row.original_attempt_id or row.id}, which is above it, was cancelled"
+        backoff = lock_pauses()
+        reason = f"job {row.job_id}, which is above it, was cancelled"
         while True:
             done = await self._runtime.store.cancel_descendants(
-                [row.original_attempt_id or row.id],
+                [row.job_id],
                 (),
                 self._connection,
                 by=self._by,

@@ -12,7 +12,8 @@ import trio
 from ._batcher import Batcher
 from ._enqueue.conflicts import key_conflict
 from ._enqueue.enqueuer import Enqueuer, enqueue_failed
-from ._job import Job, JobId
+from ._job import JobId
+from ._lock_waits import lock_pauses
 from ._nursery_errors import StartRefused
 from ._queue import Queue
 from ._running_job import Attempt
@@ -29,7 +30,6 @@ from ._store.protocol import (
     Refused,
 )
 from ._worker.outcomes import emit_descendants
-from .pg._backoff import Backoff
 
 _Answer: TypeAlias = Enqueued | Exists | Held | Locked | Refused
 
@@ -39,9 +39,6 @@ _LARGEST_CANCEL: Final = 1_000
 #: How long an insert waits for the unique key that another transaction holds, before it lets go of
 #: its parent's row.
 _LOCK_WAIT: Final = timedelta(milliseconds=50)
-#: The first and the longest pause before what somebody has locked is tried again, in seconds.
-_FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
 
 
 @attrs.frozen
@@ -113,7 +110,7 @@ class Children:
         # Under a claim in doubt the database would refuse it.
         await attempt.until_claimed()
         attempt.starts_children = True  # rule: who may have children is ended as a parent
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)
+        backoff = lock_pauses(self._runtime.rng)
         left = [NewChild(job, attempt.job) for job in jobs]
         while left:
             try:
@@ -162,10 +159,7 @@ class Children:
             for child in children:
                 alone += await self._send([child])
             return alone
-        for name in names:
-            self._runtime.hints.work(name)
-        if any(child.job.scheduled_at is not None for child in children):
-            self._runtime.hints.survey.set()
+        self._runtime.hints.enqueued([child.job for child in children])
         return answers
 
     async def _refuse(self, attempt: Attempt) -> None:
@@ -205,19 +199,16 @@ class Children:
                 answers = await self._runtime.store.enqueue(batch, names)
             except StatementFailed as failure:
                 enqueue_failed(failure, [JobId(job.id) for job in batch])
-            for name in names:
-                self._runtime.hints.work(name)
+            self._runtime.hints.enqueued(batch)
             for job, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Held):
                     raise key_conflict(job, answer)
-        if any(job.scheduled_at is not None for job in jobs):
-            self._runtime.hints.survey.set()
 
     async def cancel(self, ids: Collection[str], reason: str) -> None:
         """Cancel jobs with all that is below them, for as long as it takes."""
         left = list(ids)
         tries = self._runtime.tries()
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, self._runtime.rng)
+        backoff = lock_pauses(self._runtime.rng)
         while left:
             batch = left[:_LARGEST_CANCEL]
             try:
@@ -233,8 +224,3 @@ class Children:
                 await trio.sleep(backoff.failed())
             else:
                 left = left[len(batch) :]
-
-
-def has_own_id(job: object) -> bool:
-    """Whether a job says which id it is to have."""
-    return isinstance(job, Job) and job.id is not None

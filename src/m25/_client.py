@@ -67,12 +67,13 @@ from ._schedule_errors import DuplicateSchedule
 from ._scheduler import Scheduler
 from ._send_call import send_message
 from ._services import Services
+from ._steps import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
 from ._waiters import Waiters
 from ._waiting_limit import MOST_WAITING, WaitingLimit, check_most_waiting
-from ._waits import check_name, message_codec
+from ._waits import message_codec
 from ._worker.environment import Around, check_around
 from ._worker.executor import is_in_job_of
 from .instrumentation.logging import LoggingListener

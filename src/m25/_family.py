@@ -82,7 +82,7 @@ class FamilyOfJob:
         self._children = children
         self._attempt = attempt
         self._outside = OuterCancel()
-        self._job_id = row.original_attempt_id or row.id
+        self._job_id = row.job_id
         self._incarnation = row.attempt - row.losses - 1
         #: Whether an earlier attempt, or an earlier run of this one, may have started some.
         self._is_repeated = bool(row.has_children)

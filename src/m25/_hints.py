@@ -7,7 +7,13 @@ cancel was asked for, the database alone says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from .pg._wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from ._store.protocol import NewJob
 
 
 class QueueHint:
@@ -52,6 +58,13 @@ class Hints:
         """Say that a queue may have work; a queue that this client does not run is ignored."""
         if hint := self.queues.get(queue_name):
             hint.set(rewind=rewind)
+
+    def enqueued(self, jobs: Sequence[NewJob]) -> None:
+        """Say that these jobs were put on their queues."""
+        for name in {job.queue_name for job in jobs}:
+            self.work(name)
+        if [job for job in jobs if job.scheduled_at is not None]:
+            self.survey.set()
 
     def cancel(self, queue_name: str, job_id: str) -> None:
         """Say that somebody may have asked for the cancel of a job."""

@@ -206,6 +206,11 @@ class Job(Generic[Input]):
         return attrs.evolve(self, priority=priority)
 
 
+def has_own_id(job: object) -> bool:
+    """Whether a job, or what may be a bare input, says which id it is to have."""
+    return isinstance(job, Job) and job.id is not None
+
+
 @attrs.frozen(kw_only=True)
 class JobRecord(Generic[Input, Output, Error]):
     """A job as the database has it: one attempt, and how it stands.

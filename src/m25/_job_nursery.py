@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import trio
 
@@ -27,16 +27,14 @@ from ._errors import UsageError
 from ._family import Family
 from ._handler import is_cancellation
 from ._in_transaction import refuse_in_transaction
-from ._job import Error, Input, Job, Output
-from ._lifecycle import FINAL
+from ._job import Error, Input, Job, Output, has_own_id
+from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
 from ._queue import Queue
 from ._result_errors import JobCancelled
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
 from ._without_slot import without_slot
-
-_FINAL: Final = frozenset(status.value for status in FINAL)
 
 
 class JobNursery:
@@ -141,7 +139,7 @@ class JobNursery:
             if row is None:
                 job = self._family.new_job(new)
                 missing.append((job, child, self._watch(child, is_coming=True)))
-            elif row.status in _FINAL:
+            elif row.status in FINAL_VALUES:
                 self._note_end(child, row)
             else:
                 self._watch(child)
@@ -152,7 +150,7 @@ class JobNursery:
     def _new(
         self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
     ) -> NewOne:
-        if isinstance(job, Job) and job.id is not None:
+        if has_own_id(job):
             raise UsageError(
                 "a job that a nursery starts has an id that is made from its parent's; give"
                 " start_job a key instead of the id"

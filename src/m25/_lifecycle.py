@@ -51,6 +51,8 @@ class FailureReason(enum.Enum):
 LIVE: Final = frozenset({JobStatus.RESERVED, JobStatus.EXECUTING})
 #: Nothing leads out of these.
 FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+#: The same, as a row has them.
+FINAL_VALUES: Final = frozenset(status.value for status in FINAL)
 #: With these a job gives its unique key up.
 KEYLESS: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
@@ -113,7 +115,7 @@ def _to(*statuses: JobStatus) -> frozenset[JobStatus]:
 
 
 #: By the name of its statement in `_store/sql`. A verb that keeps the status renews the lease, but
-#: for `change`, `request_cancel`, `cancel_descendants` and `report`.
+#: for `change`, `request_cancel`, `cancel_descendants`, `report` and `send`.
 VERBS: Final[Mapping[str, Verb]] = {
     "claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING)},
@@ -145,6 +147,15 @@ VERBS: Final[Mapping[str, Verb]] = {
         },
         token=Token.NONE,
     ),
+    # It is counted on the row, and a job that is set aside for it is due at once.
+    "send": Verb(
+        {
+            JobStatus.PENDING: _to(JobStatus.PENDING),
+            JobStatus.RESERVED: _to(JobStatus.RESERVED),
+            JobStatus.EXECUTING: _to(JobStatus.EXECUTING),
+        },
+        token=Token.NONE,
+    ),
     "start": Verb(
         {
             JobStatus.RESERVED: _to(JobStatus.EXECUTING),
@@ -164,7 +175,8 @@ VERBS: Final[Mapping[str, Verb]] = {
         }
     ),
     "settle": Verb({JobStatus.EXECUTING: _to(JobStatus.SUCCEEDED, JobStatus.FAILED)}),
-    # Cancelled where that was asked for.
+    # Cancelled where that was asked for. A job whose handler sleeps, or waits for a message, is
+    # released, too: pending until that time, or that message.
     "release": Verb(
         {
             JobStatus.RESERVED: _to(JobStatus.PENDING, JobStatus.CANCELLED),

@@ -7,6 +7,7 @@ however many they are.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
@@ -27,6 +28,11 @@ _LATER_WAIT: Final = timedelta(milliseconds=10)
 #: The first and the longest pause between two tries, in seconds.
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
+
+
+def lock_pauses(rng: random.Random | None = None) -> Backoff:
+    """The pauses before what somebody has locked is tried again."""
+    return Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, rng)
 
 
 class LockWaits:
@@ -82,7 +88,7 @@ class LockWaits:
         Raises:
             StatementFailed: the call failed for another reason.
         """
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        backoff = lock_pauses()
         turn = self._first_tries
         self._names.update(names)
         try:

@@ -15,7 +15,7 @@ from . import pg
 from ._enqueue.enqueuer import Enqueuer
 from ._errors import NoJobRecordFound
 from ._in_transaction import refuse_in_transaction
-from ._job import Error, Input, Job, JobId, JobRecord, Output
+from ._job import Error, Input, Job, JobId, JobRecord, Output, has_own_id
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
@@ -53,7 +53,7 @@ class Results:
         """Put a job on a queue, and return its output; see `M25.call`."""
         refuse_in_transaction("M25.call()")
         waiters = self._waiters
-        if _has_own_id(job):
+        if has_own_id(job):
             # It may be there already, and then nobody would be notified of its end.
             record = await self._enqueuer.enqueue(
                 queue, job, None, notify=True, waiter=waiters.channel
@@ -146,10 +146,6 @@ class _Reports(AsyncIterator[Progress]):
 
     def __del__(self) -> None:
         self._stack.close()
-
-
-def _has_own_id(job: object) -> bool:
-    return isinstance(job, Job) and job.id is not None
 
 
 def _as_record(

@@ -8,13 +8,11 @@ from typing import Any
 from . import pg
 from ._errors import InvalidState, NoJobRecordFound
 from ._job import JobId, JobStatus
-from ._lifecycle import FINAL
+from ._lifecycle import FINAL_VALUES
 from ._lock_waits import LockWaits
 from ._queue import Queue
 from ._runtime import Runtime
 from ._store.protocol import NewMessage, Sent
-
-_FINAL = frozenset(status.value for status in FINAL)
 
 
 async def send_message(
@@ -43,7 +41,7 @@ async def send_message(
         latest = (await runtime.store.latest([asked], connection)).get(asked)
         if latest is None or latest.queue_name != queue.name:
             raise NoJobRecordFound(JobId(asked), queue.name)
-        if latest.status in _FINAL:
+        if latest.status in FINAL_VALUES:
             raise InvalidState(JobId(asked), JobStatus(latest.status))
         message = message._replace(id=latest.id)
     if sent is Sent.WOKEN:

@@ -16,6 +16,7 @@ from ._completion import complete
 from ._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from ._in_transaction import in_transaction, refuse_in_transaction
 from ._job import JobId, check_text
+from ._lock_waits import lock_pauses
 from ._runtime import Runtime
 from ._step_errors import ClaimLost, StepChanged
 from ._step_types import StepTypes
@@ -31,7 +32,6 @@ from ._store.protocol import (
     StepRow,
     Transaction,
 )
-from .pg._backoff import Backoff
 from .pg._wire import CLEAN_UP
 
 T = TypeVar("T")
@@ -41,9 +41,6 @@ STEP: Final = "step"
 
 #: In characters, of a name and of a key: together they have to fit into an entry of the index.
 _LONGEST: Final = 250
-#: How long a step whose job's row is locked waits before it is tried again, in seconds.
-_FIRST_RETRY: Final = 0.02
-_LONGEST_RETRY: Final = 0.5
 
 
 class Attempt(Protocol):
@@ -153,7 +150,7 @@ class JobSteps:
         """
         wanted = NewReceive(*self._attempt.job, self._job_id, name, key, timeout)
         await self._attempt.until_claimed()
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        backoff = lock_pauses(self._runtime.rng)
         while True:
             answer = await self._persist(partial(self._runtime.step_batches.receive, wanted))
             if isinstance(answer, Fenced):
@@ -184,9 +181,9 @@ class JobSteps:
         """
         if self._attempt.has_ended:
             raise UsageError(f"step {name!r}: the handler of this job has ended")
-        _check_text(name, "a step's name")
+        check_name(name, "a step's name")
         if key is not None:
-            _check_text(key, f"the key of step {name!r}")
+            check_name(key, f"the key of step {name!r}")
         fingerprint = types.fingerprint(name, args)
         uses = self._names.setdefault(name, _Name(name))
         with uses.used(key) as key_:
@@ -241,7 +238,7 @@ class JobSteps:
         return answer.step
 
     async def _keep_in(self, transaction: Transaction, new: NewStep) -> Kept | Fenced:
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        backoff = lock_pauses(self._runtime.rng)
         while True:
             answer = await transaction.keep_step(new)
             if not isinstance(answer, Locked):
@@ -250,7 +247,7 @@ class JobSteps:
 
     async def _keep(self, new: NewStep) -> Kept | Fenced:
         await self._attempt.until_claimed()
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        backoff = lock_pauses(self._runtime.rng)
         while True:
             answer = await self._persist(partial(self._runtime.step_batches.keep, new))
             if not isinstance(answer, Locked):
@@ -314,7 +311,12 @@ async def _call(function: Callable[..., Awaitable[Any]], args: Any, connection: 
     return await function(connection, *args)
 
 
-def _check_text(value: str, what: str) -> None:
+def check_name(value: str, what: str) -> None:
+    """Check the name of a step or of a message, or a key.
+
+    Raises:
+        ValueError: it is empty, longer than 250 characters, or no text that PostgreSQL can hold.
+    """
     if len(check_text(value, what, ValueError)) > _LONGEST:
         raise ValueError(f"{what} must be at most {_LONGEST} characters long")
 

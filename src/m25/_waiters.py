@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from ._job import JobId
-from ._lifecycle import FINAL
+from ._lifecycle import FINAL_VALUES
 from ._queue import Queue
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
@@ -41,8 +41,6 @@ _PROGRESS_INTERVAL: Final = 1.0
 #: After how long a job is asked for again that could not be watched, in seconds.
 _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 2.0
-
-_FINAL: Final = frozenset(status.value for status in FINAL)
 
 
 @attrs.define(eq=False)
@@ -344,11 +342,11 @@ class Waiters:
             wait.note(None, is_answer=True)
             return
         row = watched.row
-        if row.status in _FINAL:
+        if row.status in FINAL_VALUES:
             self._forget(wait)
             wait.note(row, is_answer=True)
             return
-        first_id = row.original_attempt_id or row.id
+        first_id = row.job_id
         if first_id != wait.first_id:
             self._leave_first(wait)
             wait.first_id = first_id

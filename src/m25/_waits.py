@@ -20,10 +20,10 @@ import trio
 from ._codec import Codec, Undecodable, value_codec
 from ._errors import InvalidQueue, JobRecordFetchJsonDecodeError, UsageError
 from ._in_transaction import refuse_in_transaction
-from ._job import JobId, check_text
+from ._job import JobId
 from ._queue import Queue
 from ._step_errors import WaitsShielded
-from ._steps import JobSteps
+from ._steps import JobSteps, check_name
 from ._store.protocol import FOREVER, ClaimedJob, NoMessage, SetAside, StepRow
 from ._without_slot import without_slot
 
@@ -31,8 +31,6 @@ from ._without_slot import without_slot
 SLEEP: Final = "sleep"
 RECEIVE: Final = "receive"
 
-#: In characters, of the name of a message, and of a key.
-LONGEST_NAME: Final = 250
 #: What is shorter is slept in the handler, in seconds: to run it again would take longer.
 _SLEPT_THROUGH: Final = 1.0
 
@@ -189,16 +187,6 @@ class JobWaits:
                 " the wait is over, and an attempt of this queue begins once; wait in another job,"
                 " which enqueues this one"
             )
-
-
-def check_name(value: str, what: str) -> None:
-    """Check the name of a message, or the key of a wait or a message.
-
-    Raises:
-        ValueError: it is empty, longer than 250 characters, or no text that PostgreSQL can hold.
-    """
-    if len(check_text(value, what, ValueError)) > LONGEST_NAME:
-        raise ValueError(f"{what} must be at most {LONGEST_NAME} characters long")
 
 
 def message_codec(name: str, kind: Any) -> Codec[Any]:

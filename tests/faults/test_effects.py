@@ -120,8 +120,8 @@ async def test_a_worker_that_stands_still_at_its_commit_holds_up_nobody(
             frozen.process.send_signal(signal.SIGSTOP)
             still.set()
 
-        # Its success is written, the row locked, and the commit not sent.
-        proxy.strike(Strike("answered", re.compile(rb"m25[._]settle"), stop, cuts=False))
+        # Its success is written, the row locked, and the commit not sent: it has not heard of it.
+        proxy.strike(Strike("done", re.compile(rb"m25[._]settle"), stop, cuts=False))
         record = await m.enqueue(effects.inserts, 0)
         with trio.fail_after(20):
             await still.wait()

@@ -7,16 +7,29 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from support.waiting import PATIENCE
 
 DOCS = Path(__file__).parents[2] / "docs"
 #: A whole program, and further down what a shell shows of it.
 PROGRAM = re.compile(r"```python\n(import .*?)```.*?```text\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["effects.md", "steps.md", "nurseries.md"])
+#: By page, what has to be in the database before the program is killed: what it has printed may be
+#: said before the result of the job before it is written.
+PAGES = {
+    "effects.md": "select true",
+    "steps.md": "select true",
+    "nurseries.md": "select exists (select from m25.job where finished_at is not null)",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_program_is_killed_and_goes_on_as_the_page_says(
     page: str, dsn: str, tmp_path: Path
 ) -> None:
@@ -37,7 +50,16 @@ def test_the_program_is_killed_and_goes_on_as_the_page_says(
             assert process.stdout is not None
             assert [process.stdout.readline().rstrip("\n") for _ in lines] == lines
             if last == "Killed":
+                wait_until(dsn, PAGES[page])
                 process.kill()
             else:
                 assert process.stdout.read() == f"{last}\n"
         assert process.returncode == (-signal.SIGKILL if last == "Killed" else 0)
+
+
+def wait_until(dsn: str, query: str) -> None:
+    """Wait until the database says that it is so."""
+    patient_until = time.monotonic() + PATIENCE
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while connection.execute(query.encode()).fetchone() != (True,):
+            assert time.monotonic() < patient_until, query

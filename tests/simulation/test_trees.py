@@ -23,7 +23,8 @@ def test_nothing_is_left_below_what_was_cancelled_or_has_ended() -> None:
     assert _broken(range(6), cancels=True) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("cancels", [False, True])
 def test_many_trees_do(cancels: bool) -> None:
     assert _broken(range(100, 600), cancels=cancels) == {}

@@ -253,6 +253,12 @@ class PostgresWorld(WithVerbs):
         # To make the rows older is as good as to wait.
         await self.execute(
             """
+            with steps as (
+                update m25.step set until = until - %(by)s
+            ),
+            messages as (
+                update m25.message set created_at = created_at - %(by)s
+            )
             update m25.job
             set
                 created_at = created_at - %(by)s,

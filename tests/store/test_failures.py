@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
 import psycopg
 import pytest
@@ -224,16 +225,18 @@ async def test_what_callbacks_and_iterators_raise_passes_as_it_is(world: WithVer
     def refuse(*_: object) -> None:
         raise psycopg.OperationalError("theirs")
 
-    async def one_batch() -> AsyncIterator[Sequence[NewJob]]:
+    async def one_batch() -> AsyncGenerator[Sequence[NewJob]]:
         yield [job()]
 
-    async def no_batch() -> AsyncIterator[Sequence[NewJob]]:
+    async def no_batch() -> AsyncGenerator[Sequence[NewJob]]:
         raise psycopg.OperationalError("theirs")
         yield []
 
     for batches in (one_batch(), no_batch()):
-        with pytest.raises(psycopg.OperationalError, match="theirs"):
-            await world.store.enqueue_all(batches, [], refuse)
+        # Else the garbage collector may find it, and complain in whatever test runs then.
+        async with aclosing(batches):
+            with pytest.raises(psycopg.OperationalError, match="theirs"):
+                await world.store.enqueue_all(batches, [], refuse)
     await world.put(job())
     with pytest.raises(psycopg.OperationalError, match="theirs"):
         await world.store.claim(

@@ -6,6 +6,7 @@ passes in minutes where a test takes milliseconds.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -30,21 +31,36 @@ from hypothesis import strategies as st
 
 from m25 import pg
 from m25._store.protocol import (
+    FOREVER,
     ClaimedJob,
     Enqueued,
     Exists,
+    Fenced,
     Held,
     JobRow,
+    Kept,
+    Locked,
+    NewMessage,
+    NewReceive,
+    NewStep,
+    NoMessage,
     Outcome,
     Position,
+    SetAside,
+    StepRow,
     SweptQueue,
     WriteResult,
+)
+from m25._store.protocol import (
+    Release as Released,
 )
 from support.thorough import thorough, tries
 
 T = TypeVar("T")
 
 QUEUES = ("a", "b")
+#: Of steps and of messages.
+NAMES = ("n1", "n2")
 
 queue_names = st.sampled_from([QUEUES[0], QUEUES[0], QUEUES[1]])
 
@@ -55,6 +71,7 @@ def _itself(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 #: Which of the jobs, or of the claims, made so far, the latest first; modulo their number.
 which = st.integers(0, 20)
+recent = st.integers(0, 2)
 some = st.lists(st.integers(0, 3) | which, min_size=1, max_size=4)
 minutes = st.integers(0, 3).map(lambda number: timedelta(minutes=number))
 
@@ -120,6 +137,47 @@ class Release:
 
 
 @attrs.frozen
+class Keep:
+    """A step that a handler has done."""
+
+    claim: int
+    name: str
+    #: Its output.
+    value: int
+
+
+@attrs.frozen
+class Sleep:
+    """A handler that begins to sleep, whose job is set aside."""
+
+    claim: int
+    name: str
+    time: timedelta
+
+
+@attrs.frozen
+class Send:
+    job: int
+    queue_name: str
+    name: str
+    value: int
+    #: Whether the message before it is sent again.
+    again: bool
+
+
+@attrs.frozen
+class Receive:
+    """A handler that waits for a message, whose job is set aside where none has come."""
+
+    claim: int
+    name: str
+    key: str
+    timeout: timedelta | None
+    #: Whether it looks once more before it is set aside, as it does with a message under way.
+    sent_meanwhile: bool
+
+
+@attrs.frozen
 class Recover:
     queue_name: str
     claims: list[int]
@@ -171,7 +229,22 @@ others: list[st.SearchStrategy[Any]] = [
     st.builds(Wait, st.sampled_from([30.0, 90.0, 150.0])),
     st.builds(SetBack, st.sampled_from([30.0, 3_600.0])),
 ]
-steps = st.sampled_from([enqueues] * 2 + [claims] * 5 + [settles] * 3 + others).flatmap(_itself)
+waits: list[st.SearchStrategy[Any]] = [
+    st.builds(Keep, recent, st.sampled_from(NAMES), st.integers(0, 9)),
+    st.builds(Sleep, recent, st.sampled_from(NAMES), minutes),
+    st.builds(Send, which, queue_names, st.sampled_from(NAMES), st.integers(0, 9), st.booleans()),
+    st.builds(
+        Receive,
+        recent,
+        st.sampled_from(NAMES),
+        st.sampled_from(["1", "2"]),
+        st.none() | minutes,
+        st.booleans(),
+    ),
+]
+steps = st.sampled_from([enqueues] * 2 + [claims] * 5 + [settles] * 3 + others + waits).flatmap(
+    _itself
+)
 histories = st.builds(
     operator.add,
     st.lists(enqueues, min_size=2, max_size=5),
@@ -190,6 +263,7 @@ class Side:
     asked: list[tuple[Enqueue, str, int]] = attrs.field(factory=list)
     claims: list[ClaimedJob] = attrs.field(factory=list)
     outcomes: list[Outcome] = attrs.field(factory=list)
+    messages: list[tuple[NewMessage, str]] = attrs.field(factory=list)
     #: By queue and priority, where the latest claim ended.
     positions: dict[str, dict[int, Position]] = attrs.field(
         factory=lambda: {name: {} for name in QUEUES}
@@ -238,6 +312,22 @@ class Side:
                 return await self.settle(_pick(self.outcomes, [step.outcome]))
             case Release():
                 return sorted(self.numbered(await self.world.release(*self.pick(step.claims))))
+            case Keep():
+                return [
+                    _told(await self.keep(claim, "step", step.name, output=str(step.value)))
+                    for claim in self.pick([step.claim])
+                ]
+            case Sleep():
+                return [await self.sleep(claim, step) for claim in self.pick([step.claim])]
+            case Send():
+                return [
+                    await self.send(id, step, fresh[0])
+                    for id in _pick(list(self.numbers), [step.job])
+                ]
+            case Receive():
+                return [
+                    await self.receive(claim, step, fresh[0]) for claim in self.pick([step.claim])
+                ]
             case Recover():
                 tokens = [claim.token for claim in self.pick(step.claims)]
                 return sorted(self.numbered(await store.release_claims(step.queue_name, tokens)))
@@ -253,6 +343,42 @@ class Side:
                 return sorted(await store.redate(QUEUES, 100))
             case _:
                 raise AssertionError(step)
+
+    async def keep(self, claim: ClaimedJob, kind: str, name: str, **what: Any) -> Any:
+        job_id = (await self.world.row(claim.id)).job_id
+        (answer,) = await self.world.store.keep_steps(
+            [NewStep(*claim, job_id, kind, name, "1", **what)]
+        )
+        return answer
+
+    async def sleep(self, claim: ClaimedJob, step: Sleep) -> object:
+        answer = await self.keep(claim, "sleep", step.name, until_in=step.time)
+        if isinstance(answer, Kept):
+            assert answer.step.until is not None
+            return _told(answer), await self.set_aside(claim, SetAside(answer.step.until))
+        return _told(answer)
+
+    async def send(self, id: str, step: Send, key: str) -> str:
+        if not (step.again and self.messages):
+            message = NewMessage(id, key, step.name, str(step.value))
+            self.messages.append((message, step.queue_name))
+        return (await self.world.store.send(*self.messages[-1])).value
+
+    async def receive(self, claim: ClaimedJob, step: Receive, fresh: str) -> object:
+        row = await self.world.row(claim.id)
+        wanted = NewReceive(*claim, row.job_id, step.name, step.key, step.timeout)
+        (answer,) = await self.world.store.receive([wanted])
+        if not isinstance(answer, NoMessage):
+            return _told(answer)
+        if step.sent_meanwhile:
+            await self.world.store.send(NewMessage(claim.id, fresh, step.name, "0"), row.queue_name)
+        until = FOREVER if answer.step is None or answer.step.until is None else answer.step.until
+        aside = SetAside(until, step.name, answer.messages)
+        return _told(answer), await self.set_aside(claim, aside)
+
+    async def set_aside(self, claim: ClaimedJob, aside: SetAside) -> list[int]:
+        written = await self.world.store.release([Released(*claim, set_aside=aside)], [])
+        return self.numbered(written.ids)
 
     async def pass_time(self, seconds: float) -> None:
         await self.world.pass_time(seconds)
@@ -332,18 +458,35 @@ class Side:
         return comparable
 
 
+def _told(answer: Kept | NoMessage | Locked | Fenced) -> object:
+    """What a handler is told of a step, in tens of seconds, and without ids."""
+    match answer:
+        case Kept(step, is_new):
+            return is_new, _without_times(step)
+        case NoMessage(step, messages):
+            return step and _without_times(step), messages
+        case _:
+            return type(answer).__name__
+
+
+def _without_times(step: StepRow) -> StepRow:
+    left = None if step.seconds_left is None else _tens(step.seconds_left)
+    return step._replace(until=None, seconds_left=left)
+
+
 def _pick(things: Sequence[T], numbers: Sequence[int]) -> list[T]:
     return [things[-1 - number % len(things)] for number in numbers] if things else []
 
 
-def _tens(seconds: float) -> int:
-    return round(seconds / 10)
+def _tens(seconds: float) -> float:
+    # What is years away is no nearer after a day.
+    return round(seconds / 10) if abs(seconds) < 1e9 else math.copysign(math.inf, seconds)
 
 
 @thorough
 @given(histories)
 @settings(
-    max_examples=tries(25, 10),
+    max_examples=tries(100, 10),
     deadline=None,
     derandomize=True,
     database=None,
@@ -357,7 +500,7 @@ def test_both_stores_answer_alike_and_end_alike(dsn: str, history: list[Any]) ->
 async def _play(dsn: str, history: Sequence[Any]) -> None:
     async with pg.Pool(dsn, kwargs={"autocommit": True}) as pool:
         database = PostgresWorld(pool)
-        await database.execute("truncate m25.job")
+        await database.execute("truncate m25.job, m25.step, m25.message")
         real, model = Side(database), Side(MemoryWorld())
         for step in history:
             fresh = [make_id() for _ in range(5)]

@@ -11,7 +11,7 @@ from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
 from m25 import _lifecycle as lifecycle
 from m25._lifecycle import LIVE, MOVES, JobStatus, Token
-from m25._store.protocol import Change, ClaimedJob
+from m25._store.protocol import FOREVER, Change, ClaimedJob, NewMessage, Release, Sent, SetAside
 
 #: How to bring a new job into each status, and the claim on it, such as it is.
 Lead = Callable[[WithVerbs, str], Awaitable[ClaimedJob]]
@@ -87,6 +87,8 @@ LEADS: Mapping[JobStatus, list[Lead]] = {
 
 
 SOONER = datetime(2000, 1, 1, tzinfo=UTC)
+#: Until a message comes.
+ASIDE = SetAside(FOREVER, "yes")
 
 #: Each verb, by whoever has most right to it.
 Act = Callable[[WithVerbs, ClaimedJob, str], Awaitable[object]]
@@ -109,6 +111,11 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, claim, _: world.store.cancel_descendants([], [claim.id]),
     ],
     "report": [lambda world, claim, _: world.store.report([claim], ['{"done": 1}'])],
+    "send": [
+        lambda world, claim, name: world.store.send(
+            NewMessage(claim.id, make_id(), "yes", "true"), name
+        )
+    ],
     "start": [lambda world, claim, _: world.start(claim)],
     "heartbeat": [lambda world, claim, _: world.heartbeat(claim)],
     "settle": [
@@ -116,7 +123,10 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, claim, _: world.settle(failure(claim)),
         lambda world, claim, _: world.settle(failure(claim, "heartbeat_timeout")),
     ],
-    "release": [lambda world, claim, _: world.release(claim)],
+    "release": [
+        lambda world, claim, _: world.release(claim),
+        lambda world, claim, _: world.store.release([Release(*claim, set_aside=ASIDE)], []),
+    ],
     "release_claims": [lambda world, claim, name: world.store.release_claims(name, [claim.token])],
     "sweep": [lambda world, _, name: world.sweep(name)],
 }
@@ -144,7 +154,11 @@ async def test_the_table_of_moves_is_what_the_verbs_do(world: WithVerbs) -> None
                         await world.pass_time(LEASE.total_seconds() + 1)
                     row = await world.row(claim.id)
                     assert row.status == before.value
-                    await act(world, claim, queue_name)
+                    answer = await act(world, claim, queue_name)
+                    if isinstance(answer, Sent):
+                        # What it writes is not for those who read the row.
+                        is_sent = answer is not Sent.NOT_LIVE
+                        assert is_sent == (before in lifecycle.VERBS[verb].moves)
                     row_after = await world.row(claim.id)
                     after = JobStatus(row_after.status)
                     if after is not before:
@@ -181,6 +195,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
         "change",
         "request_cancel",
         "cancel_descendants",
+        "send",
         "sweep",
     }
 

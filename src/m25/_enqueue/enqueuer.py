@@ -139,7 +139,7 @@ class Enqueuer:
         (answer,) = await self._store.enqueue([request.job], [], lock_wait=lock_wait)
         if request.notify:
             self._notifier.notify_soon([request.job.queue_name])
-        self._leave_hints([request.job])
+        self._runtime.hints.enqueued([request.job])
         return answer
 
     async def enqueue_many(
@@ -267,13 +267,6 @@ class Enqueuer:
             waiter=waiter,
         )
 
-    def _leave_hints(self, jobs: Sequence[NewJob]) -> None:
-        """Tell this process's own workers, who need not wait for a notification."""
-        for name in {job.queue_name for job in jobs}:
-            self._runtime.hints.work(name)
-        if [job for job in jobs if job.scheduled_at is not None]:
-            self._runtime.hints.survey.set()
-
     async def _enqueue_batch(
         self, requests: Sequence[_Request]
     ) -> Sequence[Enqueued | Exists | Held | Exception]:
@@ -291,7 +284,7 @@ class Enqueuer:
                 return await complete(partial(self._enqueue_one_by_one, requests), CLEAN_UP)
             except trio.TooSlowError:
                 raise _unanswered() from error
-        self._leave_hints(jobs)
+        self._runtime.hints.enqueued(jobs)
         return answers
 
     async def _enqueue_one_by_one(

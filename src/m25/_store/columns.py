@@ -94,6 +94,11 @@ class JobRow(NamedTuple):
     ]
     # fmt: on
 
+    @property
+    def job_id(self) -> str:
+        """The id of the chain's first attempt."""
+        return self.original_attempt_id or self.id
+
 
 #: Those that are read, in the order of a `JobRow`.
 COLUMNS: Final[Mapping[str, Column]] = {

@@ -34,6 +34,7 @@ from .protocol import (
 )
 from .steps import (
     NOTIFIES,
+    TRIES,
     Calls,
     Statement,
     Steps,
@@ -45,9 +46,6 @@ from .steps import (
 
 #: Why what is below a job is cancelled that has ended.
 ENDED_ABOVE: Final = "the job that had started it, or one above that, has ended"
-
-#: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
-_TRIES: Final = 5
 
 T = TypeVar("T")
 
@@ -85,7 +83,7 @@ class TreeCalls:
         """Insert jobs under the claims of those that start them."""
         answers: dict[int, Enqueued | Exists | Held | Locked | Refused] = {}
         left = {at: child.job for at, child in enumerate(children)}
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             first = without_repeats(left)
             parents = [children[at].parent for at in first]
             parameters = given_arrays(list(first.values()))
@@ -161,7 +159,7 @@ class TreeCalls:
             id, queue_name, by, reason, lock_wait, with_children=True
         )
         if row is not None:
-            yield from self._end([row.original_attempt_id or row.id], by, reason)
+            yield from self._end([row.job_id], by, reason)
         return row
 
     def settle(

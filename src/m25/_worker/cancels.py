@@ -73,13 +73,15 @@ class Cancels:
         asked = [job for job in here if running[job].cancel_reason is None]
         if not asked:
             return
-        for request in await self._runtime.store.find_cancel_requests(asked):
-            for job in asked:
-                executor = running.get(job)
-                if executor is not None and job.id == request.id:
-                    executor.cancel_as_asked(request)
-                    if executor.cancel_reason is CancelReason.ASKED_FOR:
-                        self._end_by[executor] = trio.current_time() + self._grace
+        requests = await self._runtime.store.find_cancel_requests(asked)
+        # A row may stand here twice: as a claim of it that is lost, and as the next one.
+        requested = {request.id: request for request in requests}
+        for job in asked:
+            executor = running.get(job)
+            if executor is not None and job.id in requested:
+                executor.cancel_as_asked(requested[job.id])
+                if executor.cancel_reason is CancelReason.ASKED_FOR:
+                    self._end_by[executor] = trio.current_time() + self._grace
 
     def _end_overdue(self) -> None:
         """End the attempts whose handlers go on past `cancel_grace`."""

@@ -267,7 +267,7 @@ class Claimer:
         # Not before: until its claim is committed, the database would say that a job is fenced.
         for row, token in self._expired:
             reason = "expired before it was started"
-            children_of = (row.original_attempt_id or row.id) if row.has_children else None
+            children_of = row.job_id if row.has_children else None
             self._ledger.owe_release(
                 Release(row.id, token, cancel_reason=reason, children_of=children_of)
             )

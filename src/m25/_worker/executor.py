@@ -231,7 +231,7 @@ class Executor(_State):
     def children_of(self) -> str | None:
         """The id of the job's first attempt, if the job may have started others."""
         if self.starts_children or self.row.has_children:
-            return self.row.original_attempt_id or self.row.id
+            return self.row.job_id
         return None
 
     @property
@@ -663,7 +663,7 @@ class Executor(_State):
         if not self.started:
             raise UsageError("a job keeps no steps before its handler has begun: not in `setup`")
         if self._steps is None:
-            job_id = self.row.original_attempt_id or self.row.id
+            job_id = self.row.job_id
             self._steps = JobSteps(self, job_id, self.runtime)
         return self._steps
 

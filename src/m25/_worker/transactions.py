@@ -18,18 +18,15 @@ import trio
 
 from .._errors import UsageError
 from .._events import CommitUnanswered, ResultDiscarded
+from .._lock_waits import lock_pauses
 from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import Outcome, Transaction, WriteResult
-from ..pg._backoff import Backoff
 from . import outcomes
 from .endings import InDoubt, Result, Unfinished
 
 if TYPE_CHECKING:
     from .executor import Executor
 
-#: How long a success whose row is locked waits before it is tried again, in seconds.
-_FIRST_RETRY: Final = 0.02
-_LONGEST_RETRY: Final = 0.5
 #: How long the end may take at least, in seconds, however near the deadline is.
 _SHORTEST_END: Final = 1.0
 
@@ -90,7 +87,7 @@ class AttemptTransaction:
         executor, transaction = self._executor, self._transaction
         assert transaction is not None, "the handler has returned, so it was called"
         await executor.write_progress()
-        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, executor.runtime.rng)
+        backoff = lock_pauses(executor.runtime.rng)
         while True:
             result = await transaction.settle(success, executor.queue.allowed_losses)
             if result is not WriteResult.LOCKED:

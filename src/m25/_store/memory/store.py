@@ -570,7 +570,7 @@ class MemoryStore(Store):
             row = self._table.rows.get(message.id)
             if row is None or row.queue_name != queue_name:
                 return Sent.NOT_LIVE
-            job_id = row.original_attempt_id or row.id
+            job_id = row.job_id
             if self._messages.has(job_id, message.key):
                 return Sent.REPEATED
             if row.status in FINAL:
@@ -837,15 +837,15 @@ class MemoryStore(Store):
 
     def _receive(self, wanted: NewReceive, now: int) -> Kept | NoMessage | Locked | Fenced:
         row = self._table.rows.get(wanted.id)
-        if row is None or row.claim_token != wanted.token or row.status is not JobStatus.EXECUTING:
+        if row is None or row.claim_token != wanted.token or row.status not in LIVE:
             return Fenced(wanted.id)
-        if row.id in self._table.locked:
+        if row.id in self._table.locked or row.status is JobStatus.RESERVED:
             return Locked(row.id)
         return self._steps.receive(wanted, self._messages, row.messages or 0, now)
 
     def _chain_ended(self, row: Row) -> None:
         if row.waiter is not None:
-            self._listeners.chain_ended(row.waiter, row.original_attempt_id or row.id)
+            self._listeners.chain_ended(row.waiter, row.job_id)
 
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
@@ -858,7 +858,7 @@ class MemoryStore(Store):
             message = "" if row.crash_message is None else f": {row.crash_message}"
             error = row.crash_type + message
         told = {
-            "job_id": row.original_attempt_id or row.id,
+            "job_id": row.job_id,
             "queue": row.queue_name,
             "attempts": row.attempt,
             "reason": row.failure_reason,

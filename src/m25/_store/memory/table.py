@@ -185,7 +185,7 @@ class Table:
                 # What was lost with its process is followed at once.
                 scheduled_at=now if lost else now + within_bounds(delay),
                 attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
-                original_attempt_id=row.original_attempt_id or row.id,
+                original_attempt_id=row.job_id,
                 previous_attempt_id=row.id,
             )
         )
@@ -198,7 +198,7 @@ class Table:
         row = self.rows.get(id)
         if row is None:
             return []
-        first = row.original_attempt_id or row.id
+        first = row.job_id
         chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
         return sorted(chain, key=lambda row: row.attempt)
 
