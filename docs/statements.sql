@@ -2599,8 +2599,8 @@ from cancelled;
 --
 -- Claim ticks of schedules, and insert their jobs: both or neither, as one statement.
 -- Safe under concurrency: of all who know the same latest tick, the first has the schedule's row, and
--- moves it on. The others wait for the row's lock, and then find another latest tick there: they
--- claim nothing. Rows are locked in the order of names, so that two batches cannot deadlock.
+-- moves it on. The others leave out a row that is locked, or find another latest tick there: they
+-- claim nothing, and look again. So nobody waits, and a row that a stranger has locked is late alone.
 -- Whether the latest job is live is seen as of the statement's beginning. Nobody but who has the row
 -- inserts another; a job that ends meanwhile ends a little too late for this look.
 with wanted as (
@@ -2628,8 +2628,7 @@ due as materialized (
         and schedule.revision = wanted.revision
         and schedule.paused_at is null
         and wanted.until <= now()
-    order by schedule.name
-    for no key update of schedule
+    for no key update of schedule skip locked
 ),
 judged as materialized (
     select

@@ -62,8 +62,8 @@ from ._results import Results
 from ._running_job import Attempt
 from ._runtime import Runtime
 from ._schedule import CatchUp, Overlap, Schedule, make_schedule
-from ._schedule_calls import ScheduleRecord, list_schedules, pause_schedule
-from ._schedule_errors import DuplicateSchedule
+from ._schedule_calls import ScheduleRecord, find_time, list_schedules, pause_schedule
+from ._schedule_errors import DuplicateSchedule, NoScheduleFound
 from ._scheduler import Scheduler
 from ._send_call import send_message
 from ._services import Services
@@ -151,6 +151,7 @@ class M25:
         input: Input | Job[Input] | Callable[[datetime], Input | Job[Input]],  # noqa: A002
         catch_up: CatchUp = "last",
         overlap: Overlap = "allow",
+        jitter: Duration = 0.0,
     ) -> None:
         """Add a schedule, by which a queue is given a job at each tick, once `start` or `run` runs.
 
@@ -180,6 +181,8 @@ class M25:
                 runs both; "skip" passes over the tick; with "queue" it waits, and with "cancel" it
                 waits, too, and the earlier job is cancelled, also while it runs. To ticks that
                 come while one waits, `catch_up` applies.
+            jitter: the longest that a job is due after its tick, in seconds or as a `timedelta`:
+                each tick has a part of it, by chance, and the same in every process.
 
         Raises:
             InvalidSchedule: an argument is not as above.
@@ -203,6 +206,7 @@ class M25:
             input=input,
             catch_up=catch_up,
             overlap=overlap,
+            jitter=jitter,
         )
         if name in self._schedules:
             raise DuplicateSchedule(name)
@@ -242,6 +246,25 @@ class M25:
         """
         self._check_usable("resume_schedule")
         await pause_schedule(self._runtime, name, is_paused=False)
+
+    async def run_schedule(self, name: str) -> JobRecord[Any, Any, Any]:
+        """Put a job of one of this client's schedules on its queue now, apart from all ticks.
+
+        Its input is as of a tick at this moment, by the database's clock. It is not asked whether
+        the schedule is paused, or a job of it live.
+
+        Raises:
+            NoScheduleFound: this client has added no schedule of that name.
+            JobRecordFetchQueryError: the database failed before anything was put there.
+            EnqueueError, ValueRefused, ClientClosed: as `enqueue` does.
+            Exception: the function that makes the input has raised it.
+        """
+        self._check_usable("run_schedule")
+        schedule = self._schedules.get(name)
+        if schedule is None:
+            raise NoScheduleFound(name, is_added=False)
+        job = schedule.make_job(await find_time(self._runtime))
+        return await self.enqueue(schedule.queue, attrs.evolve(job, scheduled_at=None))
 
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:
         """Run every registered queue in the client's own nursery; return when each has initialised.

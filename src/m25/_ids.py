@@ -81,6 +81,14 @@ def id_of_tick(schedule: str, tick: datetime) -> str:
     Of the same kind as the others, its time is the tick's.
     """
     milliseconds = int(tick.timestamp() * 1_000) & ((1 << 48) - 1)
-    digest = hashlib.sha256(f"{tick.isoformat()}\0{schedule}".encode()).digest()
-    rest = int.from_bytes(digest[:10]) & ~(0xF << 76) & ~(0b11 << 62)
+    rest = int.from_bytes(_digest_of_tick(schedule, tick)[:10]) & ~(0xF << 76) & ~(0b11 << 62)
     return str(UUID(int=milliseconds << 80 | _VERSION | _VARIANT | rest))
+
+
+def spread_of_tick(schedule: str, tick: datetime) -> float:
+    """A number from 0 to 1 for a schedule's tick: the same whoever asks, and others for others."""
+    return int.from_bytes(_digest_of_tick(schedule, tick)[10:14]) / (1 << 32)
+
+
+def _digest_of_tick(schedule: str, tick: datetime) -> bytes:
+    return hashlib.sha256(f"{tick.isoformat()}\0{schedule}".encode()).digest()

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from ._duration import Duration, as_timedelta
+from ._ids import spread_of_tick
 from ._job import Input, Job, check_text
 from ._queue import Queue
 from ._schedule_errors import InvalidSchedule
@@ -57,6 +58,8 @@ class Schedule(Generic[Input]):
     input: Input | Job[Input] | Callable[[datetime], Input | Job[Input]]
     catch_up: CatchUp
     overlap: Overlap
+    #: Up to how long after its tick a job is due.
+    jitter: timedelta
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
         """Its ticks after a point in time, in UTC."""
@@ -86,7 +89,7 @@ class Schedule(Generic[Input]):
         return Due(tuple(chosen), until, missed_from)
 
     def make_job(self, tick: datetime) -> Job[Input]:
-        """The job of a tick, which has the tick as its `scheduled_at`.
+        """The job of a tick, which has the tick as its `scheduled_at`, or is a little later.
 
         Raises:
             InvalidSchedule: the function has made a `Job` with options that are the schedule's.
@@ -97,7 +100,7 @@ class Schedule(Generic[Input]):
             made = made(tick.astimezone(ZoneInfo(self.timezone)))
         job = cast("Job[Input]", made) if isinstance(made, Job) else Job[Input](made)
         check_job(self.name, job)
-        return attrs.evolve(job, scheduled_at=tick)
+        return attrs.evolve(job, scheduled_at=tick + self.jitter * spread_of_tick(self.name, tick))
 
     def _first_until(self, now: datetime, after: datetime) -> list[datetime]:
         ticks = itertools.takewhile(lambda tick: tick <= now, self.ticks(after))
@@ -129,6 +132,7 @@ def make_schedule(
     input: Input | Job[Input] | Callable[[datetime], Input | Job[Input]],  # noqa: A002
     catch_up: CatchUp,
     overlap: Overlap,
+    jitter: Duration,
 ) -> Schedule[Input]:
     """Check what `M25.add_schedule` is given, and make a schedule of it.
 
@@ -167,6 +171,7 @@ def make_schedule(
         input=input,
         catch_up=catch_up,
         overlap=overlap,
+        jitter=as_timedelta(jitter, "jitter", InvalidSchedule, zero=True),
     )
     if not callable(input):
         # Once, here: so that a mistake is found where it was made.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import attrs
@@ -11,7 +12,7 @@ from ._query import raise_query_error
 from ._runtime import Runtime
 from ._schedule_errors import InvalidSchedule, NoScheduleFound
 from ._store.failures import StatementFailed
-from ._store.protocol import ScheduleRow
+from ._store.protocol import ScheduleRow, Schedules
 from ._timestamps import duration_from_text, timestamp_from_text
 
 
@@ -38,11 +39,23 @@ class ScheduleRecord:
 
 async def list_schedules(runtime: Runtime) -> list[ScheduleRecord]:
     """See `M25.schedules`."""
+    return [_record(row) for row in (await _find(runtime, None)).rows]
+
+
+async def find_time(runtime: Runtime) -> datetime:
+    """What time it is by the database's clock, by which ticks come.
+
+    Raises:
+        JobRecordFetchQueryError: the database failed.
+    """
+    return timestamp_from_text((await _find(runtime, [])).now)
+
+
+async def _find(runtime: Runtime, names: Sequence[str] | None) -> Schedules:
     try:
-        found = await runtime.store.find_schedules()
+        return await runtime.store.find_schedules(names)
     except StatementFailed as failure:
         raise_query_error(failure)
-    return [_record(row) for row in found.rows]
 
 
 async def pause_schedule(runtime: Runtime, name: str, *, is_paused: bool) -> None:

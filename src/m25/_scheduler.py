@@ -27,7 +27,7 @@ from ._timestamps import duration_from_text, timestamp_from_text
 #: How often schedules are read though none is due, in seconds: one may have been resumed, or
 #: declared otherwise; and clocks drift.
 _LONGEST_PAUSE: Final = 10.0
-#: How often a tick is tried that waits for the end of the job before.
+#: How often a tick is tried that waits for the end of the job before, or whose row is locked.
 _WAITING_PAUSE: Final = timedelta(seconds=1)
 #: How long asking for the cancel of a job may hold up other schedules, in seconds.
 _CANCEL_TIMEOUT: Final = 1.0
@@ -180,7 +180,7 @@ class Scheduler:
         return _Try(schedule, row, due, new, failed)
 
     async def _tick(self, tries: Sequence[_Try]) -> set[str]:
-        """Claim ticks; return the names of the schedules that wait for the end of a job."""
+        """Claim ticks; return the names of the schedules that are to be looked at again soon."""
         queues = {one.schedule.queue.name for one in tries}
         try:
             answers = await self._store.tick([one.tick for one in tries], sorted(queues))
@@ -197,11 +197,14 @@ class Scheduler:
         waiting: set[str] = set()
         for one in tries:
             answer = by_name.get(one.schedule.name)
-            if answer is not None and not answer.is_ticked:
+            if answer is None:
+                # Another process was first, or it is still at it, or a stranger has the row locked.
+                waiting.add(one.schedule.name)
+            elif answer.is_ticked:
+                self._tell(one, answer)
+            else:
                 waiting.add(one.schedule.name)
                 await self._cancel_the_one_before(one)
-            elif answer is not None:
-                self._tell(one, answer)
         return waiting
 
     async def _cancel_the_one_before(self, one: _Try) -> None:

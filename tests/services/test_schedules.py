@@ -277,7 +277,7 @@ async def test_a_schedule_that_was_deleted_begins_anew() -> None:
 def made(expression: str | None = "0 * * * *", **changes: Any) -> Any:
     options: dict[str, Any] = {
         "name": "s", "every": None, "timezone": "UTC", "input": 1, "catch_up": "last",
-        "overlap": "allow",
+        "overlap": "allow", "jitter": 0,
     }  # fmt: skip
     options.update(changes)
     return make_schedule(options.pop("name"), numbers, expression, **options)
@@ -295,6 +295,7 @@ def made(expression: str | None = "0 * * * *", **changes: Any) -> Any:
         ({"timezone": "Mars/Base"}, "zone"),
         ({"catch_up": "some"}, "catch_up must be one of 'last', 'all', 'none'"),
         ({"overlap": "wait"}, "overlap must be one of"),
+        ({"jitter": -1}, "jitter"),
         ({"input": m25.Job(1, unique_key="k")}, "unique_key="),
         ({"input": m25.Job(1, scheduled_at=BEGIN)}, "scheduled_at="),
     ],
@@ -302,6 +303,36 @@ def made(expression: str | None = "0 * * * *", **changes: Any) -> Any:
 def test_what_is_no_schedule_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(m25.errors.InvalidSchedule, match=said):
         made(**changes)
+
+
+async def test_jobs_are_spread_after_their_ticks_alike_in_every_process() -> None:
+    def schedule(m: m25.M25) -> None:
+        m.add_schedule("s", numbers, "0 * * * *", input=1, jitter=timedelta(minutes=20))
+
+    due = await run_for(MemoryStore(epoch=BEGIN), 2 * DAY, schedule)
+    late = [at - (BEGIN + n * HOUR) for n, at in enumerate(due, 1) if at is not None]
+    assert len(late) == 48
+    assert len(set(late)) == 48
+    assert timedelta(0) <= min(late) < timedelta(minutes=2)
+    assert timedelta(minutes=18) < max(late) <= timedelta(minutes=20)
+    assert await run_for(MemoryStore(epoch=BEGIN), 2 * DAY, schedule) == due
+
+
+async def test_a_schedule_is_run_now_apart_from_its_ticks() -> None:
+    store = MemoryStore(epoch=BEGIN)
+    async with m25.testing.open(store) as m:
+        m.add_queue(reports)
+        m.add_schedule("nightly", reports, "30 2 * * *", input=report)
+        await m.start()
+        await m.pause_schedule("nightly")
+        record = await m.run_schedule("nightly")
+        assert (record.input, record.scheduled_at) == (Report(BEGIN.date()), None)
+        await m25.testing.drain(m)
+        assert len(m25.testing.jobs(m, reports)) == 1
+        (schedule,) = await m.schedules()
+        assert schedule.last_job_id is None
+        with pytest.raises(m25.errors.NoScheduleFound, match="has not added it"):
+            await m.run_schedule("hourly")
 
 
 async def test_schedules_are_added_once_and_before_the_start() -> None:

@@ -1,7 +1,7 @@
 -- Claim ticks of schedules, and insert their jobs: both or neither, as one statement.
 -- Safe under concurrency: of all who know the same latest tick, the first has the schedule's row, and
--- moves it on. The others wait for the row's lock, and then find another latest tick there: they
--- claim nothing. Rows are locked in the order of names, so that two batches cannot deadlock.
+-- moves it on. The others leave out a row that is locked, or find another latest tick there: they
+-- claim nothing, and look again. So nobody waits, and a row that a stranger has locked is late alone.
 -- Whether the latest job is live is seen as of the statement's beginning. Nobody but who has the row
 -- inserts another; a job that ends meanwhile ends a little too late for this look.
 with wanted as (
@@ -29,8 +29,7 @@ due as materialized (
         and schedule.revision = wanted.revision -- rule: an older declaration does not tick
         and schedule.paused_at is null -- rule: a paused schedule does not tick
         and wanted.until <= now() -- rule: no tick comes early
-    order by schedule.name
-    for no key update of schedule
+    for no key update of schedule skip locked -- rule: a locked schedule delays no other
 ),
 judged as materialized (
     select
