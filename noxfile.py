@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nox
 
 nox.needs_version = ">=2024.4.15"
@@ -16,6 +18,9 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 #: The tests start hundreds of programs, each of which would compile again what nobody has kept.
 KEEP_BYTECODE = {"UV_COMPILE_BYTECODE": "1", "PYTHONDONTWRITEBYTECODE": ""}
 
+#: About half of a test's time is spent on waiting, so that each core has work for two of them.
+SIDE_BY_SIDE = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
+
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as it lies here, with dependency groups."""
@@ -24,9 +29,9 @@ def install(session: nox.Session, *groups: str) -> None:
 
 
 def run_tests(session: nox.Session) -> None:
-    """Run the tests, in two processes unless told otherwise."""
+    """Run the tests, in several processes unless told otherwise."""
     install(session, "test")
-    session.run("pytest", "-n", "2", *session.posargs, env=KEEP_BYTECODE)
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs, env=KEEP_BYTECODE)
 
 
 @nox.session
@@ -47,7 +52,7 @@ def slow(session: nox.Session) -> None:
     """Run the tests that `tests` leaves out because they take long, and more of the same."""
     install(session, "test")
     session.run(
-        *("pytest", "-n", "2", "-m", "slow or long or thorough", *session.posargs),
+        *("pytest", *SIDE_BY_SIDE, "-m", "slow or long or thorough", *session.posargs),
         env={**KEEP_BYTECODE, "M25_TEST_THOROUGH": "1"},
     )
 

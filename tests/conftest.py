@@ -91,7 +91,7 @@ def make_database(server: str) -> Generator[Database]:
         def make(template: str) -> Generator[str]:
             name = f"m25_test_{uuid4().hex[:12]}"
             admin.execute(
-                sql.SQL("create database {} template {} strategy wal_log").format(
+                sql.SQL("create database {} template {} strategy file_copy").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )

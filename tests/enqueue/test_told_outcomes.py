@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import trio
+import trio.testing
 
 import m25
 import m25.testing
@@ -23,10 +24,13 @@ from m25 import pg
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from support.cancelling import cancelled_at
+from support.thorough import thorough, tries
 from support.waiting import eventually, rows
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", "40"))
+CASES = int(os.environ.get("M25_SWEEP_CASES", str(tries(40, 15))))
+
+pytestmark = thorough
 
 
 @m25.queue("told")
@@ -249,7 +253,9 @@ async def test_a_connection_that_is_lost_at_the_commit_of_many_leaves_their_ids(
     assert "these 3 jobs are" in str(error)
 
 
-async def test_in_memory_a_lost_answer_is_told_likewise() -> None:
+async def test_in_memory_a_lost_answer_is_told_likewise(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async def fault(name: str, when: str) -> None:
         if name == "enqueue" and when == "after":
             await trio.sleep_forever()

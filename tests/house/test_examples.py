@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.scripts import run_script
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
@@ -76,8 +78,18 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES} == set(PRINTED) | KILLED
 
 
-@pytest.mark.parametrize("path", [ROOT / "examples" / name for name in PRINTED], ids=PRINTED.keys())
-def test_an_example_prints_what_it_should(path: Path, dsn: str) -> None:
+@pytest.mark.parametrize("name", sorted(PRINTED.keys() - SERVICES.keys()))
+def test_an_example_prints_what_it_should(
+    name: str, dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ROOT / "examples" / name
+    printed = run_script(path, dsn, capsys=capsys, monkeypatch=monkeypatch)
+    check(name, printed.splitlines())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_prints_what_it_should_until_it_is_asked_to_end(name: str, dsn: str) -> None:
+    path = ROOT / "examples" / name
     lines: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-u", str(path), dsn], stdout=subprocess.PIPE, text=True
@@ -85,10 +97,14 @@ def test_an_example_prints_what_it_should(path: Path, dsn: str) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
-            if path.name in SERVICES and lines[-1] == SERVICES[path.name]:
+            if lines[-1] == SERVICES[name]:
                 process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
-    for line, expected in zip(lines, PRINTED[path.name], strict=True):
+    check(name, lines)
+
+
+def check(name: str, lines: list[str]) -> None:
+    for line, expected in zip(lines, PRINTED[name], strict=True):
         assert expected in line
 
 

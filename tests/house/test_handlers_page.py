@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
-import trio
+
+from support.scripts import run_script
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
@@ -28,8 +28,12 @@ def test_no_example_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
-async def test_an_example_prints_what_the_page_says(example: re.Match[str], tmp_path: Path) -> None:
+def test_an_example_prints_what_the_page_says(
+    example: re.Match[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(example["code"])
-    done = await trio.run_process([sys.executable, str(program)], capture_stdout=True)
-    assert done.stdout.decode() == example["printed"]
+    assert run_script(program, capsys=capsys, monkeypatch=monkeypatch) == example["printed"]

@@ -6,6 +6,7 @@ import ast
 import graphlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,10 @@ def imports_of(file: str, text: str) -> Iterator[Import]:
     yield from visit(ast.parse(text), False)
 
 
-ALL = [each for file, path in FILES.items() for each in imports_of(file, path.read_text())]
+@cache
+def all_imports() -> Sequence[Import]:
+    # Read by the tests and not with this module, which each process of pytest imports.
+    return [each for file, path in FILES.items() for each in imports_of(file, path.read_text())]
 
 
 def upwards(imports: Sequence[Import]) -> list[Import]:
@@ -120,13 +124,13 @@ def test_every_file_is_in_one_room_and_every_room_is_there() -> None:
 
 
 def test_imports_go_downwards() -> None:
-    assert upwards(ALL) == []
+    assert upwards(all_imports()) == []
 
 
 def test_floors_import_from_those_that_the_page_says() -> None:
     floors = list(dict.fromkeys(floor for floor, _ in _ROW.findall(PAGE)))
     found: dict[str, set[str]] = {floor: set() for floor in floors}
-    for each in ALL:
+    for each in all_imports():
         above, below = ROOMS[room_of(each.file)], ROOMS[room_of(each.imported)]
         if above != below and not each.only_for_types:
             found[floors[above]].add(floors[below])
@@ -138,7 +142,7 @@ def test_floors_import_from_those_that_the_page_says() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert circle(ALL) == []
+    assert circle(all_imports()) == []
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -146,7 +150,7 @@ def test_a_library_stands_alone(library: str) -> None:
     allowed = LIBRARIES[library]
     assert [
         each
-        for each in ALL
+        for each in all_imports()
         if each.file.startswith(library)
         and not each.imported.startswith(library)
         and each.imported not in allowed

@@ -16,7 +16,6 @@ import attrs
 import httpx
 import hypercorn
 import hypercorn.trio
-import pytest
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -33,16 +32,18 @@ SHOP = Path(__file__).parents[2] / "examples" / "shop"
 class Carrier:
     """Takes parcels, and answers what it is told to before that."""
 
-    moods: deque[Response] = attrs.field(factory=deque[Response])
-    #: The keys that it was given.
-    asked: list[str] = attrs.field(factory=list[str])
+    #: By order.
+    moods: dict[int, deque[Response]] = attrs.field(factory=dict[int, deque[Response]])
+    #: The keys that it was given, by order.
+    asked: dict[int, list[str]] = attrs.field(factory=dict[int, list[str]])
     url: str = ""
 
     async def take(self, request: Request) -> Response:
-        self.asked.append(request.headers["Idempotency-Key"])
-        if self.moods:
-            return self.moods.popleft()
         parcel = await request.json()
+        order = int(parcel["order"])
+        self.asked.setdefault(order, []).append(request.headers["Idempotency-Key"])
+        if moods := self.moods.get(order):
+            return moods.popleft()
         if parcel["address"] == "nowhere":
             return JSONResponse({}, 422)
         return JSONResponse({"tracking": f"T{parcel['order']}"}, 201)
@@ -105,8 +106,8 @@ class Shop:
         await eventually(look, 30)
 
 
-@pytest.fixture
-async def shop(dsn: str) -> AsyncGenerator[Shop]:
+@asynccontextmanager
+async def open_shop(dsn: str) -> AsyncGenerator[Shop]:
     port = free_port()
     async with (
         carrier() as it,
@@ -132,27 +133,29 @@ async def shop(dsn: str) -> AsyncGenerator[Shop]:
         yield Shop(pages, it, worker)
 
 
-async def test_a_parcel_is_sent_whatever_the_carriers_mood_and_once(shop: Shop) -> None:
-    shop.carrier.moods += [
-        Response(status_code=503),
-        Response(status_code=429, headers={"Retry-After": "0.1"}),
-        Response(status_code=503),
-    ]
+async def a_parcel_is_sent_whatever_the_carriers_mood_and_once(shop: Shop) -> None:
+    shop.carrier.moods[7] = deque(
+        [
+            Response(status_code=503),
+            Response(status_code=429, headers={"Retry-After": "0.1"}),
+            Response(status_code=503),
+        ]
+    )
     page = await shop.pages.post("/orders", data={"order": "7", "address": "Alexandria"})
     assert "Parcel of order 7" in page.text
     await shop.until(page.url.path, "Tracking number T7")
-    assert len(shop.carrier.asked) == 4
-    assert len(set(shop.carrier.asked)) == 1
+    assert len(shop.carrier.asked[7]) == 4
+    assert len(set(shop.carrier.asked[7])) == 1
 
 
-async def test_what_cannot_be_sent_is_given_up_at_once_and_told(shop: Shop) -> None:
+async def what_cannot_be_sent_is_given_up_at_once_and_told(shop: Shop) -> None:
     page = await shop.pages.post("/orders", data={"order": "8", "address": "nowhere"})
     await shop.until(page.url.path, "failed, attempt 1 of 6")
     await shop.worker.until_printed("alert: parcels has given up after 1")
-    assert len(shop.carrier.asked) == 1
+    assert len(shop.carrier.asked[8]) == 1
 
 
-async def test_a_poster_is_drawn_while_the_visitor_waits_and_one_too_large_is_killed(
+async def a_poster_is_drawn_while_the_visitor_waits_and_one_too_large_is_killed(
     shop: Shop,
 ) -> None:
     page = await shop.pages.get("/posters", params={"text": "Sea", "rounds": "1000"})
@@ -163,7 +166,7 @@ async def test_a_poster_is_drawn_while_the_visitor_waits_and_one_too_large_is_ki
     assert "JOB_TIMEOUT" in page.text
 
 
-async def test_a_catalogue_says_how_far_it_is_and_can_be_stopped(shop: Shop) -> None:
+async def a_catalogue_says_how_far_it_is_and_can_be_stopped(shop: Shop) -> None:
     page = await shop.pages.post("/catalogues", data={"pages": "100000"})
     seen: list[str] = []
     is_asked = False
@@ -177,3 +180,14 @@ async def test_a_catalogue_says_how_far_it_is_and_can_be_stopped(shop: Shop) -> 
     await shop.until(page.url.path, "cancelled: not wanted any more")
     page = await shop.pages.post("/catalogues", data={"pages": "3"})
     await shop.until(page.url.path, "succeeded")
+
+
+async def test_the_shop_does_what_its_pages_say(dsn: str) -> None:
+    # Side by side, as visitors come: to open a shop takes longer than a visit.
+    async with open_shop(dsn) as shop, trio.open_nursery() as nursery:
+        nursery.start_soon(a_parcel_is_sent_whatever_the_carriers_mood_and_once, shop)
+        nursery.start_soon(what_cannot_be_sent_is_given_up_at_once_and_told, shop)
+        nursery.start_soon(
+            a_poster_is_drawn_while_the_visitor_waits_and_one_too_large_is_killed, shop
+        )
+        nursery.start_soon(a_catalogue_says_how_far_it_is_and_can_be_stopped, shop)

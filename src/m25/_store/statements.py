@@ -27,8 +27,8 @@ def load_statements(schema: str) -> Mapping[str, bytes]:
     # psycopg reads "%" as the beginning of a placeholder.
     quoted = migrations.quote(schema).replace("%", "%%")
     return {
-        name: _labelled(name, _without_comments(text).replace("{schema}", quoted))
-        for name, text in expanded_statements().items()
+        name: _labelled(name, text.replace("{schema}", quoted))
+        for name, text in _STATEMENTS.items()
     }
 
 
@@ -139,9 +139,15 @@ def _read(folder: Traversable) -> Mapping[str, str]:
 
 def _without_comments(text: str) -> str:
     # They are for readers; the server would parse them again and again.
-    lines = (re.sub(r" *--( .*)?$", "", line) for line in text.splitlines())
+    lines = (
+        re.sub(r" *--( .*)?$", "", line) if "--" in line else line for line in text.splitlines()
+    )
     return "\n".join(line for line in lines if line)
 
 
+#: The statements as they are sent, but for the schema's name. They are expanded once, since this
+#: takes as long as all else that opens a client.
+_STATEMENTS: Final = {name: _without_comments(text) for name, text in expanded_statements().items()}
+
 #: What a connection is made fit with for the other statements.
-SESSION: Final = _labelled("session", _without_comments(expanded_statements()["session"]))
+SESSION: Final = _labelled("session", _STATEMENTS["session"])
