@@ -133,7 +133,7 @@ CREATE TABLE m25.queue (
 CREATE TABLE m25.schedule (
     name text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
     revision integer DEFAULT 1 NOT NULL,
     queue_name text NOT NULL,
     expression text,
@@ -228,4 +228,4 @@ insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
-insert into "m25".version (version, works_from) values ('2026-11-29T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:00', '2026-11-25T00:00:00+00:00');

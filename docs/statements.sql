@@ -657,7 +657,7 @@ order by name
 on conflict (name) do update
 set
     revision = schedule.revision + 1,
-    updated_at = now(),
+    declared_at = now(),
     queue_name = excluded.queue_name,
     expression = excluded.expression,
     every = excluded.every,
@@ -1035,6 +1035,7 @@ select
     schedule.timezone,
     schedule.catch_up,
     schedule.overlap,
+    extract(epoch from schedule.declared_at)::text as declared_at,
     extract(epoch from schedule.paused_at)::text as paused_at,
     extract(epoch from schedule.last_tick)::text as last_tick,
     schedule.last_job_id::text
@@ -1827,6 +1828,26 @@ select
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
+
+-- renew_schedules
+--
+-- Say that schedules are still declared as they are: where nobody has said so for some time.
+-- Safe under concurrency: one update of rows that are locked before. A row that somebody else has
+-- locked is left out, and renewed another time.
+with known as materialized (
+    select schedule.name
+    from m25.schedule
+    join unnest(%(name)s::text[], %(revision)s::integer[]) as k (name, revision)
+        on k.name = schedule.name
+        and k.revision = schedule.revision
+    where schedule.name = any(%(name)s::text[])
+    for no key update of schedule skip locked
+)
+update m25.schedule
+set declared_at = now()
+from known
+where schedule.name = known.name and schedule.name = any(%(name)s::text[])
+returning schedule.name;
 
 -- report
 --

@@ -972,6 +972,18 @@ MUTANTS = (
     ),
     Mutant(
         16,
+        "a schedule that is locked keeps all others waiting",
+        (Rule("a locked schedule delays no other", "for no key update of schedule"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
+        "a schedule is said to be declared as it is by who has declared it otherwise",
+        (Rule("none but who declared a schedule like this renews it"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        16,
         "a tick that others have has a job all the same",
         (Rule("a tick's job comes with its claim"),),
         ("tests/store/test_store_schedules.py",),

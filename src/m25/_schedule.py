@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,11 @@ def make_schedule(
     else:
         check_expression(expression)
     find_zone(timezone)
+    if inspect.iscoroutinefunction(input):
+        raise InvalidSchedule(
+            f"the function that makes the input of schedule {name!r} must not be async; what takes"
+            " its time belongs in the handler"
+        )
     for option, value, allowed in (
         ("catch_up", catch_up, get_args(CatchUp)),
         ("overlap", overlap, get_args(Overlap)),

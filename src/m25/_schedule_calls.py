@@ -29,6 +29,9 @@ class ScheduleRecord:
     timezone: str
     catch_up: str
     overlap: str
+    #: When a process has last said that it has declared it so. While one runs, it says so every
+    #: five minutes: what was declared longer ago has no ticks, since nobody is there for them.
+    declared_at: datetime
     #: Since when it is paused, if it is.
     paused_at: datetime | None
     #: The latest tick that was claimed, in UTC; at first, when the schedule was declared.
@@ -79,6 +82,7 @@ def _record(row: ScheduleRow) -> ScheduleRecord:
         timezone=row.timezone,
         catch_up=row.catch_up,
         overlap=row.overlap,
+        declared_at=timestamp_from_text(row.declared_at),
         paused_at=None if row.paused_at is None else timestamp_from_text(row.paused_at),
         last_tick=timestamp_from_text(row.last_tick),
         last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),

@@ -3,11 +3,16 @@
 There is no leader. Every process that has declared a schedule wakes at its next tick, by the
 database's clock, and tries to claim it; the claim and the job are one statement, so one of them has
 it. What a process must know for that is in the schedule's row, and is read anew each time.
+
+Where processes declare one name differently, the latest to be started has the schedule, and the
+others leave it alone. Should all those end that have declared it as it is, nobody would be left to
+give it its ticks. So they renew their declaration now and then, and one that is renewed no more is
+replaced by that of any process which is still there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -21,14 +26,19 @@ from ._queue import Queue
 from ._runtime import Runtime
 from ._schedule import Due, Schedule
 from ._store.failures import RowRefused, StatementFailed
-from ._store.protocol import NewJob, NewSchedule, NewTick, ScheduleRow, Ticked
+from ._store.protocol import NewJob, NewSchedule, NewTick, ScheduleRow, Schedules, Ticked
 from ._timestamps import duration_from_text, timestamp_from_text
 
 #: How often schedules are read though none is due, in seconds: one may have been resumed, or
 #: declared otherwise; and clocks drift.
 _LONGEST_PAUSE: Final = 10.0
-#: How often a tick is tried that waits for the end of the job before, or whose row is locked.
-_WAITING_PAUSE: Final = timedelta(seconds=1)
+#: How often a tick is tried that waits for the end of the job before, or whose row is locked, in
+#: seconds.
+_WAITING_PAUSE: Final = 1.0
+#: How old the latest word of those who have declared a schedule may be, before one says so again.
+_RENEWED_AFTER: Final = timedelta(minutes=5)
+#: And how old, before another process takes it that they are gone.
+_GONE_AFTER: Final = timedelta(minutes=15)
 #: How long asking for the cancel of a job may hold up other schedules, in seconds.
 _CANCEL_TIMEOUT: Final = 1.0
 #: Why a tick is passed over.
@@ -56,6 +66,19 @@ class _Try(NamedTuple):
     tick: NewTick
     #: Ticks whose job could not be made, and why.
     failed: Mapping[datetime, Exception]
+
+
+class Looked(NamedTuple):
+    """What a look at the schedules has come to."""
+
+    #: The time, by the database's clock.
+    now: datetime
+    #: When the next tick comes, if any does.
+    next_tick: datetime | None
+    #: Some tick is due and could not be claimed: its row was locked, or the job before it is live.
+    is_waiting: bool
+    #: Some tick was claimed.
+    has_ticked: bool
 
 
 class Scheduler:
@@ -89,30 +112,30 @@ class Scheduler:
         tries = self._runtime.tries()
         while True:
             try:
-                now, next_look = await self.look()
+                looked = await self.look()
             except StatementFailed as failure:
                 self.latest_failure = failure
                 pause = tries.failed(failure)
             else:
                 tries.worked()
-                pause = _LONGEST_PAUSE
-                if next_look is not None:
-                    pause = min(pause, (next_look - now).total_seconds())
+                pause = _WAITING_PAUSE if looked.is_waiting else _LONGEST_PAUSE
+                if looked.next_tick is not None:
+                    pause = min(pause, (looked.next_tick - looked.now).total_seconds())
             with trio.move_on_after(pause):
                 await self._runtime.hints.schedules.wait()
 
-    async def look(self) -> tuple[datetime, datetime | None]:
-        """Give all ticks that are due their jobs; return the database's time, and that of the next.
-
-        The latter is none where no schedule has any, and soon where a tick waits for a job.
+    async def look(self) -> Looked:
+        """Give all ticks that are due their jobs.
 
         Raises:
             StatementFailed: the database failed.
         """
         async with self._turn:
             if not self.declared.is_set():
-                await self._declare()
+                await self._declare(self.schedules)
+                self.declared.set()
             waiting: set[str] = set()
+            has_ticked = False
             while True:
                 now, rows = await self._read()
                 tries = [
@@ -122,48 +145,49 @@ class Scheduler:
                     and (due := schedule.due(timestamp_from_text(row.last_tick), now)) is not None
                 ]
                 if not tries:
-                    return now, self._next_look(now, rows, waiting)
-                waiting.update(await self._tick(tries))
+                    return Looked(now, _next_tick(now, rows), bool(waiting), has_ticked)
+                left = await self._tick(tries)
+                waiting |= left
+                has_ticked = has_ticked or len(left) < len(tries)
 
-    async def _declare(self) -> None:
-        declared = [_declared(schedule) for schedule in self.schedules.values()]
+    async def _declare(self, names: Iterable[str]) -> None:
+        declared = [_declared(self.schedules[name]) for name in names]
         for name in await self._store.declare_schedules(declared):
             self._emit(ScheduleChanged, self.schedules[name])
-        self.declared.set()
 
     async def _read(self) -> tuple[datetime, list[tuple[Schedule[Any], ScheduleRow]]]:
         """The database's time, and the schedules that are as declared here, and not paused."""
-        found = await self._store.find_schedules(list(self.schedules))
-        if len(found.rows) < len(self.schedules):
-            # Somebody has deleted a row.
-            await self._declare()
-            found = await self._store.find_schedules(list(self.schedules))
+        found = await self._find()
+        now = timestamp_from_text(found.now)
+        undeclared = self.schedules.keys() - {row.name for row in found.rows}  # a row was deleted
+        undeclared |= {row.name for row in found.rows if self._is_left(row, now)}
+        if undeclared:
+            await self._declare(undeclared)
+            found = await self._find()
         rows: list[tuple[Schedule[Any], ScheduleRow]] = []
+        to_renew: list[ScheduleRow] = []
         for row in found.rows:
             schedule = self.schedules[row.name]
             if not _is_as_declared(schedule, row):
                 if self._replaced.get(row.name) != row.revision:
                     self._replaced[row.name] = row.revision
                     self._emit(ScheduleReplaced, schedule)
-            elif row.paused_at is None:
+                continue
+            if now - timestamp_from_text(row.declared_at) > _RENEWED_AFTER:
+                to_renew.append(row)
+            if row.paused_at is None:
                 rows.append((schedule, row))
+        if to_renew:
+            await self._store.renew_schedules(to_renew)
         return timestamp_from_text(found.now), rows
 
-    def _next_look(
-        self,
-        now: datetime,
-        rows: Sequence[tuple[Schedule[Any], ScheduleRow]],
-        waiting: set[str],
-    ) -> datetime | None:
-        times: list[datetime] = []
-        for schedule, row in rows:
-            # The database's clock may have been set back.
-            after = max(timestamp_from_text(row.last_tick), now)
-            if schedule.name in waiting:
-                times.append(now + _WAITING_PAUSE)
-            elif (tick := next(schedule.ticks(after), None)) is not None:
-                times.append(tick)
-        return min(times, default=None)
+    async def _find(self) -> Schedules:
+        return await self._store.find_schedules(list(self.schedules))
+
+    def _is_left(self, row: ScheduleRow, now: datetime) -> bool:
+        """Whether it is declared otherwise than here, and all who have declared it so are gone."""
+        is_renewed = now - timestamp_from_text(row.declared_at) <= _GONE_AFTER
+        return not is_renewed and not _is_as_declared(self.schedules[row.name], row)
 
     def _try(self, schedule: Schedule[Any], row: ScheduleRow, due: Due) -> _Try:
         jobs: list[NewJob] = []
@@ -245,6 +269,13 @@ class Scheduler:
 
     def _emit(self, event: Callable[..., Any], schedule: Schedule[Any], **facts: Any) -> None:
         self._runtime.events.emit(event(schedule=schedule.name, queue=schedule.queue.name, **facts))
+
+
+def _next_tick(now: datetime, rows: Iterable[tuple[Schedule[Any], ScheduleRow]]) -> datetime | None:
+    # The database's clock may have been set back.
+    begins = ((schedule, max(timestamp_from_text(row.last_tick), now)) for schedule, row in rows)
+    ticks = (next(schedule.ticks(after), None) for schedule, after in begins)
+    return min((tick for tick in ticks if tick is not None), default=None)
 
 
 def _declared(schedule: Schedule[Any]) -> NewSchedule:

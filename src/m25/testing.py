@@ -152,17 +152,15 @@ async def advance(m: M25, by: Duration) -> None:
         raise ValueError("this client runs nothing, so nothing comes with time; start it")
     end = store.now() + as_timedelta(by, "by", ValueError, zero=True)
     while True:
-        next_tick = None if scheduler is None else (await scheduler.look())[1]
         if names:
             await drain(m)
-        times = [time for time in (next_tick, store.next_due(names)) if time is not None]
-        store.skip_to(min([end, *times]), names)
-        if min(times, default=end) >= end:
-            break
-    if scheduler is not None:
-        await scheduler.look()
-    if names:
-        await drain(m)
+        looked = None if scheduler is None else await scheduler.look()
+        if looked is not None and looked.has_ticked:
+            continue
+        if store.now() >= end:
+            return
+        times = [end, store.next_due(names), looked and looked.next_tick]
+        store.skip_to(min(time for time in times if time is not None), names)
 
 
 def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Output, Error]]:

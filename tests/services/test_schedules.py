@@ -49,6 +49,10 @@ def report(tick: datetime) -> Report:
     return Report(tick.date())
 
 
+async def slow_report(tick: datetime) -> Report:
+    return Report(tick.date())
+
+
 async def test_a_year_of_a_nightly_schedule_takes_a_second() -> None:
     began = time.perf_counter()
     async with m25.testing.open(MemoryStore(epoch=BEGIN)) as m:
@@ -63,6 +67,21 @@ async def test_a_year_of_a_nightly_schedule_takes_a_second() -> None:
     assert jobs[86].scheduled_at == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
     assert jobs[296].scheduled_at == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert time.perf_counter() - began < 15
+
+
+async def test_a_tick_that_waits_for_a_job_of_days_takes_no_time() -> None:
+    @m25.queue("reminders")
+    async def reminders(day: int) -> None:
+        await m25.current_job().sleep(days=40)
+
+    async with m25.testing.open(MemoryStore(epoch=BEGIN)) as m:
+        m.add_queue(reminders)
+        m.add_schedule("s", reminders, every=DAY, input=lambda t: t.day, overlap="queue")
+        await m.start()
+        await m25.testing.advance(m, 100 * DAY)
+        jobs = m25.testing.jobs(m, reminders)
+    # One of the 2nd of January, and each other one when the one before has slept for 40 days.
+    assert [job.input for job in jobs] == [2, 11, 23]
 
 
 async def test_a_drain_lets_jobs_run_and_no_ticks_for_ever() -> None:
@@ -251,16 +270,42 @@ async def test_who_declared_it_otherwise_leaves_it_alone(caplog: pytest.LogCaptu
     async with m25.testing.open(store) as old, m25.testing.open(store) as new:
         old.add_queue(numbers)
         old.add_schedule("s", numbers, "0 * * * *", input=1)
+        old.add_schedule("t", numbers, every=DAY, input=1)
         await old.start()
         new.add_schedule("s", numbers, "30 * * * *", input=2)
         await new.start()
-        store.move_clock(45 * timedelta(minutes=1))
-        await m25.testing.advance(old, timedelta(0))
-        await m25.testing.advance(new, timedelta(0))
-        await m25.testing.advance(old, HOUR)
+        # That a row is gone is no reason to declare others anew.
+        del store._schedules._schedules["t"]
+        for _ in range(8):
+            store.move_clock(timedelta(minutes=10))
+            await m25.testing.advance(old, timedelta(0))
+            await m25.testing.advance(new, timedelta(0))
         jobs = m25.testing.jobs(old, numbers)
         assert [job.input for job in jobs] == [2]
     assert len(lines(caplog, "ScheduleChanged")) == len(lines(caplog, "ScheduleReplaced")) == 1
+
+
+async def test_who_is_left_takes_a_schedule_over_from_those_who_are_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore(epoch=BEGIN)
+
+    def old(m: m25.M25) -> None:
+        m.add_schedule("s", numbers, "0 * * * *", input=1)
+
+    async with m25.testing.open(store) as new:
+        new.add_queue(numbers)
+        new.add_schedule("s", numbers, "30 * * * *", input=2)
+        await new.start()
+        # A process of an older version starts once more, and ends for good.
+        await run_for(store, timedelta(0), old)
+        await m25.testing.advance(new, timedelta(minutes=40))
+        assert m25.testing.jobs(new, numbers) == []
+        (schedule,) = await new.schedules()
+        assert schedule.expression == "30 * * * *"
+        await m25.testing.advance(new, HOUR)
+        assert [job.input for job in m25.testing.jobs(new, numbers)] == [2]
+    assert len(lines(caplog, "ScheduleChanged")) == 2
 
 
 async def test_a_schedule_that_was_deleted_begins_anew() -> None:
@@ -296,6 +341,7 @@ def made(expression: str | None = "0 * * * *", **changes: Any) -> Any:
         ({"catch_up": "some"}, "catch_up must be one of 'last', 'all', 'none'"),
         ({"overlap": "wait"}, "overlap must be one of"),
         ({"jitter": -1}, "jitter"),
+        ({"input": slow_report}, "must not be async"),
         ({"input": m25.Job(1, unique_key="k")}, "unique_key="),
         ({"input": m25.Job(1, scheduled_at=BEGIN)}, "scheduled_at="),
     ],

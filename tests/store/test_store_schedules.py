@@ -186,6 +186,35 @@ async def test_other_times_have_no_past_and_an_older_declaration_has_no_ticks(
     assert timestamp_from_text((await read(world)).last_tick) >= now
 
 
+async def test_those_who_have_declared_a_schedule_say_so_again(world: WithVerbs) -> None:
+    row = await declared(world)
+    before = await world.now()
+    await world.store.renew_schedules([row])
+    renewed = await read(world)
+    assert timestamp_from_text(renewed.declared_at) >= before
+    assert renewed._replace(declared_at=row.declared_at) == row
+    # Who has declared it as it was does not say that it is so.
+    await world.store.declare_schedules([HOURLY._replace(overlap="skip")])
+    changed = await read(world)
+    assert float(changed.declared_at) >= float(renewed.declared_at)
+    await world.store.renew_schedules([row])
+    assert await read(world) == changed
+
+
+async def test_a_schedule_that_a_stranger_has_locked_delays_no_other(
+    database: PostgresWorld,
+) -> None:
+    locked = await declared(database, HOURLY._replace(name="locked"))
+    other = await declared(database, HOURLY._replace(name="other"))
+    ticks = [tick(locked, job()), tick(other, job())]
+    with trio.fail_after(30):
+        async with database.pool.connection() as stranger, stranger.transaction():
+            await stranger.execute("select from m25.schedule where name = 'locked' for update")
+            assert await ticked(database, *ticks) == [("other", False, True)]
+            await database.store.renew_schedules([locked, await read(database, "other")])
+        assert await ticked(database, *ticks) == [("locked", False, True)]
+
+
 async def test_a_job_that_is_refused_leaves_its_tick(world: WithVerbs) -> None:
     row = await declared(world)
     with pytest.raises(RowRefused):

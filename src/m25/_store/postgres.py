@@ -56,6 +56,7 @@ from .protocol import (
     Position,
     Refused,
     Release,
+    ScheduleRow,
     Schedules,
     Sent,
     Started,
@@ -603,6 +604,9 @@ class PostgresStore(Store):
 
     async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
         return await self._run(schedule_steps.declare(schedules), pool=self._work_pool)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        await self._run(schedule_steps.renew(seen), pool=self._work_pool)
 
     async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
         return await self._run(schedule_steps.find(names), pool=self._work_pool)

@@ -462,6 +462,8 @@ class ScheduleRow(NamedTuple):
     timezone: str
     catch_up: str
     overlap: str
+    #: When a process has last said that it has declared it like this.
+    declared_at: str
     paused_at: str | None
     #: The latest that was claimed; at first, when the schedule was declared.
     last_tick: str
@@ -857,6 +859,10 @@ class Store(Protocol):
 
     async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
         """Write schedules down; return the names of those that were declared otherwise before."""
+        ...
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        """Say that schedules are still declared as they were seen; those that are not are left."""
         ...
 
     async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:

@@ -25,6 +25,12 @@ def declare(schedules: Sequence[NewSchedule]) -> Steps[list[str]]:
     return [name for name, is_changed in rows if is_changed]
 
 
+def renew(seen: Sequence[ScheduleRow]) -> Steps[None]:
+    """See `Store.renew_schedules`."""
+    names, revisions = array(one.name for one in seen), plain_array(one.revision for one in seen)
+    yield Statement("renew_schedules", {"name": names, "revision": revisions})
+
+
 def find(names: Sequence[str] | None) -> Steps[Schedules]:
     """See `Store.find_schedules`."""
     rows = yield Statement("find_schedules", {"name": None if names is None else array(names)})

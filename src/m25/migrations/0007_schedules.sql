@@ -1,4 +1,4 @@
--- version: 2026-11-29T00:00:00Z
+-- version: 2026-11-28T01:00:00Z
 -- works from: 2026-11-25T00:00:00Z
 -- Schedules, and how far each of them has come.
 
@@ -7,7 +7,8 @@
 create table {schema}.schedule (
     name text not null primary key,
     created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now(),
+    -- When a process has last said that it has declared it like this. They say so again now and then.
+    declared_at timestamptz not null default now(),
     -- Counts how often the declaration has changed: who declared it otherwise does not tick.
     revision integer not null default 1,
     queue_name text not null,

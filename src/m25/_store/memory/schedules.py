@@ -18,6 +18,7 @@ class _Schedule:
     declared: NewSchedule
     #: Microseconds since the epoch, as all times here.
     last_tick: int
+    declared_at: int
     revision: int = 1
     paused_at: int | None = None
     last_job_id: str | None = None
@@ -33,6 +34,7 @@ class _Schedule:
             declared.timezone,
             declared.catch_up,
             declared.overlap,
+            seconds(self.declared_at),
             None if self.paused_at is None else seconds(self.paused_at),
             seconds(self.last_tick),
             self.last_job_id,
@@ -50,14 +52,22 @@ class ScheduleTable:
         """Write schedules down; return the names of those that were declared otherwise before."""
         changed: list[str] = []
         for new in schedules:
-            known = self._schedules.setdefault(new.name, _Schedule(new, now))
+            known = self._schedules.setdefault(new.name, _Schedule(new, now, now))
             before, known.declared = known.declared, new
             if before != new:
                 known.revision += 1
+                known.declared_at = now
                 changed.append(new.name)
             if _times(before) != _times(new):
                 known.last_tick = max(known.last_tick, now)
         return changed
+
+    def renew(self, seen: Sequence[ScheduleRow], now: int) -> None:
+        """Note that schedules are still declared as they were seen."""
+        for row in seen:
+            schedule = self._schedules.get(row.name)
+            if schedule is not None and schedule.revision == row.revision:
+                schedule.declared_at = now
 
     def find(self, names: Sequence[str] | None) -> list[ScheduleRow]:
         """Read the schedules of these names, or all."""

@@ -47,6 +47,7 @@ from ..protocol import (
     Position,
     Refused,
     Release,
+    ScheduleRow,
     Schedules,
     Sent,
     Started,
@@ -699,6 +700,10 @@ class MemoryStore(Store):
     async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
         async with self._way.call("declare_schedules") as now:
             return self._schedules.declare(schedules, now)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        async with self._way.call("renew_schedules") as now:
+            self._schedules.renew(seen, now)
 
     async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
         async with self._way.call("find_schedules") as now:

@@ -16,7 +16,7 @@ order by name
 on conflict (name) do update
 set
     revision = schedule.revision + 1, -- rule: who declared a schedule otherwise does not tick
-    updated_at = now(),
+    declared_at = now(),
     queue_name = excluded.queue_name,
     expression = excluded.expression,
     every = excluded.every,

@@ -10,6 +10,7 @@ select
     schedule.timezone,
     schedule.catch_up,
     schedule.overlap,
+    extract(epoch from schedule.declared_at)::text as declared_at,
     extract(epoch from schedule.paused_at)::text as paused_at,
     extract(epoch from schedule.last_tick)::text as last_tick,
     schedule.last_job_id::text
