@@ -97,9 +97,17 @@ END) STORED NOT NULL,
     parent_id uuid,
     has_children boolean,
     messages integer,
-    awaits text
+    awaits text,
+    limit_key text,
+    was_due_at timestamp with time zone
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
+
+CREATE TABLE m25.limiter (
+    name text NOT NULL,
+    declared integer NOT NULL,
+    set_to integer
+);
 
 CREATE TABLE m25.message (
     job_id uuid NOT NULL,
@@ -127,7 +135,11 @@ CREATE TABLE m25.queue (
     default_job_timeout interval NOT NULL,
     default_max_attempts integer,
     on_failure text,
-    channel text
+    channel text,
+    paused_at timestamp with time zone,
+    pause_reason text,
+    limiter text,
+    limit_path text[]
 );
 
 CREATE TABLE m25.schedule (
@@ -182,6 +194,9 @@ ALTER TABLE ONLY m25.job
 ALTER TABLE m25.job
     ADD CONSTRAINT job_waiter_check CHECK ((waiter ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
 
+ALTER TABLE ONLY m25.limiter
+    ADD CONSTRAINT limiter_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY m25.message
     ADD CONSTRAINT message_job_id_key_key UNIQUE (job_id, key);
 
@@ -208,6 +223,8 @@ ALTER TABLE ONLY m25.worker
 
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
+CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, priority, was_due_at, id) WHERE ((was_due_at IS NOT NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
+
 CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
 
 CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
@@ -229,3 +246,4 @@ insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');

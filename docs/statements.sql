@@ -7,8 +7,8 @@
 --
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
 -- asks, and the one that listens, where there is one. And write down what its queues declare.
--- Safe under concurrency: a worker's row is its own, and a queue's row is written in the order of
--- names, by an upsert that leaves it alone where nothing has changed.
+-- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
+-- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
     select array_agg(pid) as pids, array_agg(backend_start) as starts
     from pg_catalog.pg_stat_activity
@@ -18,16 +18,22 @@ with session as (
 ),
 declared as (
     insert into m25.queue (
-        name, default_job_timeout, default_max_attempts, on_failure, channel
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
     )
-    select *
+    select
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter,
+        limit_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
         %(default_max_attempts)s::integer[],
         %(on_failure)s::text[],
-        %(channel)s::text[]
-    ) as q (name, default_job_timeout, default_max_attempts, on_failure, channel)
+        %(channel)s::text[],
+        %(limiter)s::text[],
+        %(limit_path)s::text[]
+    ) as q (
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+    )
     order by name
     on conflict (name) do update
     set
@@ -35,14 +41,37 @@ declared as (
         default_max_attempts = excluded.default_max_attempts,
         on_failure = excluded.on_failure,
         channel = excluded.channel,
+        limiter = excluded.limiter,
+        limit_path = excluded.limit_path,
         updated_at = now()
-    where (queue.default_job_timeout, queue.default_max_attempts, queue.on_failure, queue.channel)
+    where (
+            queue.default_job_timeout,
+            queue.default_max_attempts,
+            queue.on_failure,
+            queue.channel,
+            queue.limiter,
+            queue.limit_path
+        )
         is distinct from (
             excluded.default_job_timeout,
             excluded.default_max_attempts,
             excluded.on_failure,
-            excluded.channel
+            excluded.channel,
+            excluded.limiter,
+            excluded.limit_path
         )
+    returning name
+),
+limited as (
+    insert into m25.limiter (name, declared)
+    select limiter, min(limit_size)
+    from unnest(%(limiter)s::text[], %(limit_size)s::integer[]) as l (limiter, limit_size)
+    where limiter is not null
+    group by limiter
+    order by limiter
+    on conflict (name) do update
+    set declared = excluded.declared
+    where limiter.declared <> excluded.declared
     returning name
 )
 insert into m25.worker (id, version, queues, session_pids, session_starts)
@@ -373,6 +402,7 @@ returning
 -- lets foreign keys to the row be inserted meanwhile, here and in every other statement.
 -- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
 -- are not walked over to reach work in the next.
+-- A pause that is committed before this begins is seen by it.
 with recursive level (priority) as (
     (
         select priority from m25.job
@@ -402,6 +432,9 @@ due as materialized (
         for no key update skip locked
     ) as candidate
     where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
     limit %(limit)s::bigint
 ),
 claimed as (
@@ -532,6 +565,9 @@ due as materialized (
         ) as following
         where level.priority is not null
     ) as candidate
+    where (
+        select paused_at from m25.queue where name = %(queue_name)s::text
+    ) is null
     limit %(limit)s::bigint
 ),
 claimed as (
@@ -594,6 +630,378 @@ select
     parent_id::text,
     has_children
 from claimed
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_by_key
+--
+-- Claim as claim.sql does, but of each key no more jobs than may run under the queue's limit, which is
+-- locked by this transaction. A key is what the limit's path leads to in a job's input, up to 200
+-- characters of it; nothing is '', a key like others.
+-- A job that is due while all that may run with its key do is held up: its `scheduled_at` is put into
+-- the year 9000, and another index has it by its key. So each such job is walked over once, however long
+-- it waits, and whatever waits with it. It keeps its place: `was_due_at` is its `run_at`.
+-- Jobs come from both, by priority and age: of the next that are due, `walk` are looked at; of those
+-- that are held up, the first of each key from `from_key` on, of some hundreds of keys. No more keys are
+-- full than jobs run, so few of these are looked at in vain. There always is a row: it says whether
+-- there may be more to claim now, and where among the keys the next claim goes on.
+-- Safe under concurrency: as claim_limited.sql is. Rows that others have locked are left out.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+path as materialized (
+    select limit_path from m25.queue where name = %(queue_name)s::text
+),
+walked as materialized (
+    select candidate.id, candidate.priority, candidate.at, candidate.key, candidate.is_held_up
+    from level
+    cross join lateral (
+        select
+            id,
+            priority,
+            run_at as at,
+            left(coalesce(input #>> (select limit_path from path), ''), 200) as key,
+            false as is_held_up
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit %(walk)s::bigint
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit %(walk)s::bigint
+),
+held_up_key (key, number) as (
+    (
+        select limit_key, 1 from m25.job
+        where queue_name = %(queue_name)s::text
+            and was_due_at is not null
+            and reserved_at is null
+            and cancelled_at is null
+            and limit_key >= %(from_key)s::text
+        order by limit_key limit 1
+    )
+    union all
+    select (
+        select limit_key from m25.job
+        where queue_name = %(queue_name)s::text
+            and was_due_at is not null
+            and reserved_at is null
+            and cancelled_at is null
+            and limit_key > held_up_key.key
+        order by limit_key limit 1
+    ), number + 1
+    from held_up_key
+    where key is not null and number < 500
+),
+held_up as materialized (
+    select waiting.id, waiting.priority, waiting.at, waiting.key, waiting.is_held_up
+    from held_up_key
+    left join taken on taken.key = held_up_key.key
+    cross join lateral (
+        select id, priority, was_due_at as at, limit_key as key, true as is_held_up
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and was_due_at is not null
+            and reserved_at is null
+            and cancelled_at is null
+            and limit_key = held_up_key.key
+            and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+        order by priority, was_due_at, id
+        limit least(
+            %(limit)s::bigint,
+            greatest((select size from size) - coalesce(taken.number, 0), 0)
+        )
+        for no key update skip locked
+    ) as waiting
+    where held_up_key.key is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+),
+ranked as materialized (
+    select
+        candidate.id,
+        candidate.priority,
+        candidate.at,
+        candidate.key,
+        candidate.is_held_up,
+        row_number() over (
+            partition by candidate.key order by candidate.priority, candidate.at, candidate.id
+        ) <= (select size from size) - coalesce(taken.number, 0)
+            as has_room
+    from (
+        select id, priority, at, key, is_held_up from walked
+        union all
+        select id, priority, at, key, is_held_up from held_up
+    ) as candidate
+    left join taken on taken.key = candidate.key
+),
+due as materialized (
+    select id
+    from ranked
+    where has_room
+    order by priority, at, id
+    limit %(limit)s::bigint
+),
+put_off as (
+    update m25.job
+    set
+        limit_key = ranked.key,
+        was_due_at = ranked.at,
+        scheduled_at = timestamptz '9000-01-01 00:00:00+00'
+    from ranked
+    where job.id = any(array(select id from ranked where not (has_room or is_held_up)))
+        and ranked.id = job.id
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        scheduled_at = case
+            when was_due_at is null or scheduled_at < timestamptz '8000-01-01 00:00:00+00'
+            then scheduled_at
+            else nullif(was_due_at, created_at)
+        end,
+        limit_key = null,
+        was_due_at = null
+    where id = any(array(select id from due))
+    returning
+        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
+        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+)
+select
+    exists (select from held_up_key where key is not null)
+        or exists (select from ranked where not has_room) as is_full,
+    (select count(*) from walked) = %(walk)s::bigint
+        or (select count(*) from held_up_key where key is not null) = 500 as has_more,
+    case
+        when (select count(*) from held_up_key where key is not null) = 500
+        then (select max(key) from held_up_key)
+    end as last_key,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    null::text as cancelled_at,
+    null::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    null::text as output,
+    extract(epoch from deadline)::text as deadline,
+    null::text as latest_heartbeat_at,
+    null::text as failure_reason,
+    null::text as error_data,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    null::text as crash_type,
+    null::text as crash_message,
+    null::text as crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    null::text as cancel_requested_at,
+    null::text as cancelled_by,
+    null::text as cancel_reason,
+    setup_failures,
+    progress::text,
+    null::text as waiter,
+    parent_id::text,
+    has_children
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_limited
+--
+-- Claim as claim.sql does, but no more jobs than may run under the queue's limit, which is locked by this
+-- transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
+-- A claim that finds the limit reached looks at no job, however many are due.
+-- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
+-- statement began after it was had. Who ends a job needs no lock: that only makes more room.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+free as materialized (
+    select
+        size.size - coalesce((select number from taken where key = ''), 0)
+            as free
+    from size
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval
+    where id = any(array(select id from due))
+    returning
+        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
+        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
+        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+)
+select
+    (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
+    false as has_more,
+    null::text as last_key,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    null::text as cancelled_at,
+    null::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    null::text as output,
+    extract(epoch from deadline)::text as deadline,
+    null::text as latest_heartbeat_at,
+    null::text as failure_reason,
+    null::text as error_data,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    null::text as crash_type,
+    null::text as crash_message,
+    null::text as crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    null::text as cancel_requested_at,
+    null::text as cancelled_by,
+    null::text as cancel_reason,
+    setup_failures,
+    progress::text,
+    null::text as waiter,
+    parent_id::text,
+    has_children
+from (select) as always
+left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
 
 -- confirm
@@ -1447,12 +1855,39 @@ from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
 
+-- lock_limit
+--
+-- Lock a limit, until the transaction ends: whoever else claims under it waits.
+-- The claim that follows in the same transaction is another statement, so that it sees what was
+-- committed while this one waited: a single statement would count what ran before that.
+-- Safe under concurrency: it is one row, and nobody who has it locked waits for any other lock.
+select name
+from m25.limiter
+where name = %(limiter)s::text
+for no key update;
+
 -- notify
 --
 -- Tell the workers that listen on these channels that something may be there to do. A hint: nothing
 -- is believed from it, and nothing is lost without it.
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
+
+-- pause
+--
+-- Pause a queue: claims look at this row, and take no job from then on. Its workers are told, so that
+-- they say so, and need not find out by claiming.
+-- Safe under concurrency: it is one row, and of two who pause it the first counts, but for the reason,
+-- which is the last one's.
+update m25.queue
+set
+    paused_at = coalesce(paused_at, now()),
+    pause_reason = %(reason)s::text,
+    updated_at = now()
+where name = %(queue_name)s::text
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
 
 -- pause_schedule
 --
@@ -1469,6 +1904,46 @@ set
     end
 where name = %(name)s::text
 returning name;
+
+-- pause_unheard
+--
+-- Pause a queue of which nobody has heard yet: it has no row, and gets one. Its workers write into it
+-- what they declare, and leave the pause alone.
+-- Safe under concurrency: where a worker was quicker, or somebody else who pauses it, the row is theirs
+-- and is paused.
+insert into m25.queue as queue (name, default_job_timeout, channel, paused_at, pause_reason)
+values (
+    %(queue_name)s::text,
+    %(default_job_timeout)s::interval,
+    %(channel)s::text,
+    now(),
+    %(reason)s::text
+)
+on conflict (name) do update
+set
+    paused_at = coalesce(queue.paused_at, now()),
+    pause_reason = excluded.pause_reason,
+    updated_at = now()
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
+
+-- queues
+--
+-- All queues of which anybody has heard: what workers have declared of them, and who has paused them.
+-- Reads only; there is a row for each queue, and so there are few.
+select
+    queue.name,
+    extract(epoch from default_job_timeout)::text as default_job_timeout,
+    default_max_attempts,
+    on_failure,
+    extract(epoch from paused_at)::text as paused_at,
+    pause_reason,
+    limiter,
+    coalesce(limiter.set_to, limiter.declared) as "limit"
+from m25.queue
+left join m25.limiter on limiter.name = queue.limiter
+order by queue.name;
 
 -- receive
 --
@@ -1945,6 +2420,17 @@ returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
+-- resume
+--
+-- Resume a queue: its jobs are claimed again. Its workers are told, and look at once.
+-- Safe under concurrency: it is one row, and to resume it twice is to resume it once.
+update m25.queue
+set paused_at = null, pause_reason = null, updated_at = now()
+where name = %(queue_name)s::text and paused_at is not null
+returning
+    case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
+        as notified;
+
 -- send
 --
 -- Send a message to a job, whose latest attempt the caller names: it is received by whatever attempt asks
@@ -2055,6 +2541,26 @@ where coalesce(
     wanted.needed,
     %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
 );
+
+-- set_limit
+--
+-- Set how many jobs may run at once under a limit. The workers of all queues that have it are told, so
+-- that they claim at once where it is more.
+-- Safe under concurrency: it is one row, which every claim under the limit locks before it reads it.
+with changed as (
+    update m25.limiter
+    set set_to = %(size)s::integer
+    where name = %(limiter)s::text
+    returning name
+)
+select
+    changed.name,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where limiter = changed.name and channel is not null and %(notifies)s::boolean
+    ) as notified
+from changed;
 
 -- settle
 --
@@ -2351,6 +2857,7 @@ from inserted;
 -- the first is misdated: it was created more than a second from now, and nobody scheduled it. That
 -- is so where the database's clock was set back, and redate.sql mends it. Less than a second is waited
 -- for: a transaction that began after this one may have been committed before this one looks.
+-- And whether somebody has paused the queue; for a paused one there always is a row.
 -- Reads only, a few index probes for each priority in use.
 with recursive queue (name) as (
     select unnest(%(queue_name)s::text[])
@@ -2372,38 +2879,53 @@ level (queue_name, priority) as (
     )
     from level
     where level.priority is not null
-)
-select
-    level.queue_name,
-    least(
-        greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
-    )::float8 as due_in,
-    bool_or(next.misdated) as misdated
-from level
-cross join lateral (
-    select run_at from m25.job
-    where job.queue_name = level.queue_name
-        and status = 'pending'
-        and job.priority = level.priority
-    order by run_at
-    limit 1
-) as first
-cross join lateral (
-    -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
-    select coalesce(bool_or(created_at > now() + interval '1 second'
-        and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
-    from (
-        select created_at, scheduled_at, previous_attempt_id from m25.job
+),
+next_due as (
+    select
+        level.queue_name,
+        least(
+            greatest(extract(epoch from min(first.run_at)) - extract(epoch from now()), 0), 86400
+        )::float8 as due_in,
+        bool_or(next.misdated) as misdated
+    from level
+    cross join lateral (
+        select run_at from m25.job
         where job.queue_name = level.queue_name
             and status = 'pending'
             and job.priority = level.priority
-            and run_at > now() + interval '1 second'
         order by run_at
-        limit 10
-    ) as later
-) as next
-where level.priority is not null
-group by level.queue_name;
+        limit 1
+    ) as first
+    cross join lateral (
+        -- Ten, since jobs that somebody scheduled may lie before one that is misdated.
+        select coalesce(bool_or(created_at > now() + interval '1 second'
+            and (scheduled_at is null or previous_attempt_id is not null)), false) as misdated
+        from (
+            select created_at, scheduled_at, previous_attempt_id from m25.job
+            where job.queue_name = level.queue_name
+                and status = 'pending'
+                and job.priority = level.priority
+                and run_at > now() + interval '1 second'
+            order by run_at
+            limit 10
+        ) as later
+    ) as next
+    where level.priority is not null
+    group by level.queue_name
+),
+paused as (
+    select name, paused_at, pause_reason
+    from m25.queue
+    where name = any(%(queue_name)s::text[]) and paused_at is not null
+)
+select
+    coalesce(next_due.queue_name, paused.name) as queue_name,
+    coalesce(next_due.due_in, 86400) as due_in,
+    coalesce(next_due.misdated, false) as misdated,
+    extract(epoch from paused.paused_at)::text as paused_at,
+    paused.pause_reason
+from next_due
+full join paused on paused.name = next_due.queue_name;
 
 -- sweep
 --

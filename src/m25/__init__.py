@@ -32,6 +32,8 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
+from ._limits import Limit
+from ._operator import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
@@ -63,11 +65,13 @@ __all__ = [
     "JobRecordFetchError",
     "JobStatus",
     "JobTimeout",
+    "Limit",
     "M25Error",
     "NoJobRecordFound",
     "Progress",
     "Queue",
     "QueueOptions",
+    "QueueRecord",
     "Retry",
     "RetryAfter",
     "RetryDecision",

@@ -51,7 +51,9 @@ from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._job_nursery import JobNursery
+from ._limits import check_alike
 from ._lock_waits import LockWaits
+from ._operator import Operator, QueueRecord
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
 from ._queue import Queue
@@ -115,6 +117,7 @@ class M25:
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
         self._waiters = Waiters(runtime, self._closed_error)
         self._results = Results(runtime, self._enqueuer, self._waiters)
+        self._operator = Operator(runtime)
         self._children = Children(
             runtime, self._enqueuer, self._waiters.channel, self._closed_error
         )
@@ -125,7 +128,8 @@ class M25:
         Raises:
             DuplicateQueue: a queue of that name is registered already.
             AlreadyStarted: the queues are running already.
-            InvalidQueue: its handler is to run in processes, and no process could import it.
+            InvalidQueue: its handler is to run in processes, and no process could import it; or it
+                shares a limit with another queue, and the two declare different ones.
             ClientClosed: the block was left.
         """
         check_is_queue(queue)
@@ -138,6 +142,8 @@ class M25:
             raise DuplicateQueue(queue.name)
         if queue.runs == "process":
             reference_of(queue)
+        for other in self._queues.values():
+            check_alike(queue, other)
         self._queues[queue.name] = queue
 
     def add_schedule(
@@ -749,6 +755,69 @@ class M25:
             raise JobCancelNotFound(error) from error
         except JobRecordFetchError as error:
             raise JobCancelFetchError(error) from error
+
+    async def pause(self, queue: Queue[Any, Any, Any] | str, *, reason: str | None = None) -> None:
+        """Pause a queue, in all processes and for as long as it takes: until `resume`.
+
+        From when this returns, no job of it begins, nowhere: a claim that is sent later brings
+        none. What is running goes on, and jobs can be enqueued. Every process that runs the queue
+        says so by an event, `QueuePaused`. Workers of the original m25 know nothing of pauses.
+
+        Args:
+            queue: the queue, or its name.
+            reason: why, for the log and for `queues`: at most 1,000 characters.
+
+        Raises:
+            InvalidQueue: no queue can have this name.
+            ValueError: `reason` is no text that the database can hold, or is too long.
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("pause")
+        await self._operator.pause(queue, reason)
+
+    async def resume(self, queue: Queue[Any, Any, Any] | str) -> None:
+        """Resume a queue that was paused: its jobs begin again, at once where NOTIFY works, and
+        within a second elsewhere. One that is not paused is left as it is.
+
+        Raises:
+            InvalidQueue, JobRecordFetchQueryError, ClientClosed: as `pause` does.
+        """
+        self._check_usable("resume")
+        await self._operator.resume(queue)
+
+    async def set_limit(self, limit: Queue[Any, Any, Any] | str, size: int | None) -> None:
+        """Set how many jobs may run at once under a limit, in all processes, from now on.
+
+        It goes before what the queues declare, and outlasts the processes. Where it is less than
+        run now, none is cancelled: none begins until fewer run. Where it is more, workers begin
+        more at once where NOTIFY works, and within a second elsewhere.
+
+        Args:
+            limit: a queue that has one, or the name of a limit; that which a queue has to itself
+                has the queue's name.
+            size: how many, from 1 to 10,000, for each key if the limit has one; `None` is as the
+                queues declare it.
+
+        Raises:
+            UsageError: the queue has no limit, or no worker has run any that has this one.
+            InvalidQueue: `size` is out of range.
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("set_limit")
+        await self._operator.set_limit(limit, size)
+
+    async def queues(self) -> list[QueueRecord]:
+        """Read all queues of which the database has heard, by name: which a worker has run, or
+        which somebody has paused.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("queues")
+        return await self._operator.queues()
 
     def _make_scheduler(self) -> Scheduler | None:
         if not self._schedules:

@@ -10,6 +10,7 @@ import attrs
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, FailedJob, Input, Output
+from ._limits import Limit
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
 from ._retry import Retry, RetryFunction
@@ -35,6 +36,7 @@ class QueueOptions(TypedDict, total=False):
     lifespan: Lifespan | None
     runs: Runs
     exclusive: bool
+    limit: Limit | None
     transactional: bool
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]

@@ -1069,6 +1069,37 @@ class QueueUnserved(QueueEvent):
 
 
 @attrs.frozen(kw_only=True)
+class QueuePaused(QueueEvent):
+    """Somebody has paused the queue, by `M25.pause`: none of its jobs begins any more.
+
+    What was running goes on, and jobs can be enqueued. Every process that runs the queue says so,
+    also one that is started later. `M25.resume` ends it.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "queue %(queue)r is paused%(because)s: none of its jobs begins"
+    derived = ("because",)
+
+    #: Why, in the words of whoever has paused it.
+    reason: str | None
+
+    @property
+    def because(self) -> str:
+        """Why, in words."""
+        return "" if self.reason is None else f", because {self.reason!r}"
+
+
+@attrs.frozen(kw_only=True)
+class QueueResumed(QueueEvent):
+    """The queue is not paused any more: its jobs begin again."""
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "queue %(queue)r is resumed: its jobs begin again"
+
+
+@attrs.frozen(kw_only=True)
 class JobsRedated(QueueEvent):
     """The database's clock was set back, and pending jobs that would have waited are dated now.
 

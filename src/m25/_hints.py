@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 class QueueHint:
     """Whether a queue may have work to claim; the queue's claimer waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limiter: str | None = None) -> None:
+        #: The name of the queue's limit, if it has one.
+        self.limiter = limiter
         #: A job may be due.
         self.due = True
         #: A job may be due that lies before the scan cursor, where the latest claim ended.
         self.rewind = False
+        #: The latest survey has found the queue paused: claims would bring nothing.
+        self.is_paused = False
         #: Set when the claimer is to look again: at this hint, or since a slot is free, outcomes
         #: were written, or the queue is stopping.
         self.wakeup: Wakeup = Wakeup()
@@ -65,6 +69,27 @@ class Hints:
             self.work(name)
         if [job for job in jobs if job.scheduled_at is not None]:
             self.survey.set()
+
+    def room(self, limiter: str) -> None:
+        """Say that a job has ended under a limit: another may run, of any queue that has it."""
+        for hint in self.queues.values():
+            if hint.limiter == limiter:
+                hint.set()
+
+    def queue_changed(self, queue_name: str) -> None:
+        """Say that somebody may have paused or resumed a queue: one claim, and a survey, find out.
+
+        A queue that this client does not run is ignored.
+        """
+        if hint := self.queues.get(queue_name):
+            hint.is_paused = False
+            hint.set(rewind=True)
+            self.survey.set()
+
+    def paused(self, queue_name: str) -> None:
+        """Say that a queue is paused: it is not to be claimed from until it has changed again."""
+        if hint := self.queues.get(queue_name):
+            hint.is_paused = True
 
     def cancel(self, queue_name: str, job_id: str) -> None:
         """Say that somebody may have asked for the cancel of a job."""

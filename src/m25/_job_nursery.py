@@ -32,6 +32,7 @@ from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
 from ._queue import Queue
 from ._result_errors import JobCancelled
+from ._running_job import current_attempt
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
 from ._without_slot import without_slot
@@ -91,8 +92,8 @@ class JobNursery:
                 once only.
 
         Raises:
-            UsageError: another job of this nursery has the key; the `Job` has an id; or the block
-                was left.
+            UsageError: another job of this nursery has the key; the `Job` has an id; the block was
+                left; or the job would run under the limit of the one that waits for it.
             StartRefused: the handler was cancelled, and goes on all the same.
             ValueRefused, UniqueKeyConflict, OutcomeUnknown, EnqueueQueryError, ClientClosed: as
                 `M25.enqueue` does. A job that holds a unique key is no child of anybody else.
@@ -124,6 +125,8 @@ class JobNursery:
         check_is_queue(queue)
         if self._is_closed:
             raise UsageError("the block of this nursery was left: it starts no more jobs")
+        if not detached:
+            _refuse_own_limit(queue)
         news = [
             self._new(queue, job, key, detached=detached)
             for job, key in zip(jobs, keys, strict=True)
@@ -301,3 +304,20 @@ def _outside(scope: trio.CancelScope, error: BaseException | None) -> BaseExcept
     except BaseException as remaining:  # noqa: BLE001 - it is raised in the group
         return remaining
     return None if is_absorbed else error
+
+
+def _refuse_own_limit(queue: Queue[Any, Any, Any]) -> None:
+    """Refuse a job that would run under the limit of the one that waits for it.
+
+    Raises:
+        UsageError: it would. The one that waits keeps its place; so both might wait for ever.
+    """
+    attempt = current_attempt.get(None)
+    limiter = None if attempt is None else attempt.queue.limiter_name
+    if limiter is not None and limiter == queue.limiter_name:
+        raise UsageError(
+            f"a job that runs under the limit {limiter!r} cannot wait for one of queue"
+            f" {queue.name!r}, which runs under it, too: a job keeps its place while it waits, and"
+            " both could wait for ever; give the queues different limits, or start it with"
+            " detached=True"
+        )

@@ -122,6 +122,18 @@ VERBS: Final[Mapping[str, Verb]] = {
         token=Token.NEW,
         time="`scheduled_at`, or else `created_at`, has come",
     ),
+    "claim_limited": Verb(
+        {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING)},
+        token=Token.NEW,
+        time="as for `claim`, and fewer run than its limit",
+    ),
+    "claim_by_key": Verb(
+        {
+            JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING, JobStatus.PENDING),
+        },
+        token=Token.NEW,
+        time="as for `claim`, and fewer of its key run than its limit; else it is held up",
+    ),
     "confirm": Verb(
         {
             JobStatus.PENDING: _to(JobStatus.EXECUTING),

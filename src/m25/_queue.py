@@ -1,4 +1,4 @@
-"""A queue, as its user declares it: a name, a handler, and how its jobs are run.
+"""A queue, as its user declares it; long, since it has every option, and what each means.
 
 By the decorator over the handler, or by hand:
 
@@ -30,6 +30,7 @@ from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
+from ._limits import Limit, check_limit
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -303,6 +304,9 @@ class Queue(Generic[Input, Output_co, Error]):
     #: Whether two handlers of one job never run at once, in whatever process: a worker that cannot
     #: renew the job's lease cancels its handler before anyone else may start the job.
     exclusive: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
+    #: How many of its jobs run at once, in all processes together, or of each key. It brings
+    #: `exclusive` with it: only what ends with its lease can be counted.
+    limit: Limit | None = attrs.field(default=None, kw_only=True, validator=_check(check_limit))
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
@@ -354,6 +358,8 @@ class Queue(Generic[Input, Output_co, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            if self.limit is not None:
+                object.__setattr__(self, "exclusive", True)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):
@@ -389,6 +395,11 @@ class Queue(Generic[Input, Output_co, Error]):
     def on_failure_name(self) -> str | None:
         """The name of the queue that is told of failures, if one is."""
         return None if self.on_failure is None else self.on_failure.name
+
+    @property
+    def limiter_name(self) -> str | None:
+        """The name of its limit, if it has one: its own has the queue's."""
+        return None if self.limit is None else self.limit.name or self.name
 
     @property
     def lease(self) -> timedelta:

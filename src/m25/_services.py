@@ -34,7 +34,7 @@ from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
 from ._scheduler import Scheduler
-from ._store.protocol import CancelAsked
+from ._store.protocol import CancelAsked, QueueChanged
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
@@ -119,18 +119,23 @@ class Services:
         runtime = self._runtime
         managers = [Manager(queue, runtime, self._environment(queue)) for queue in self._queues]
         announcer = Announcer(self._queues, runtime)
-        followed = [queue for queue in self._queues if queue.on_failure is not None]
+        # What the statements of their first claims and outcomes read.
+        read = [
+            queue
+            for queue in self._queues
+            if queue.on_failure is not None or queue.limit is not None
+        ]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
                 deadline = trio.current_time() + start_timeout
-                if followed:
+                if read:
                     self._start(services, "announcer", announcer.run)
                     # rule: a queue's on_failure is known before its first claim
-                    await _wait_until_announced(announcer, followed[0], start_timeout)
+                    await _wait_until_announced(announcer, read[0], start_timeout)
                 await _start_managers(managers, nursery, deadline, start_timeout)
                 if managers:
                     self._start(services, "loop watch", runtime.loop_watch.run)
-                    if not followed:
+                    if not read:
                         self._start(services, "announcer", announcer.run)
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
@@ -182,6 +187,8 @@ class Listener:
                         hints.cancel_anywhere()  # rule: after a gap any may be to be cancelled
                     elif isinstance(name, CancelAsked):
                         hints.cancel(name.queue_name, name.job_id)
+                    elif isinstance(name, QueueChanged):
+                        hints.queue_changed(name.queue_name)
                     else:
                         hints.work(name)
         finally:
@@ -200,7 +207,8 @@ async def _wait_until_announced(
         await announcer.announced.wait()
         return
     failure = announcer.latest_failure
-    reason = f"its on_failure could not be written down within {start_timeout:g} s"
+    what = "limit" if queue.on_failure is None else "on_failure"
+    reason = f"its {what} could not be written down within {start_timeout:g} s"
     if failure is not None:
         reason += f"; {failure.brief}"
     raise QueueStartError(queue.name, reason) from failure and failure.__cause__

@@ -61,7 +61,7 @@ async def test_a_row_of_strange_values_runs_fails_and_is_tried_again(
 ) -> None:
     id = await _poisoned(database, DUE[what])
     await database.put(job(), job())
-    assert await database.store.survey(["q"]) == {"q": (0, False)}
+    assert await database.store.survey(["q"]) == {"q": (0, False, None)}
     claims = await database.claim(start=False)
     assert len(claims) == 3
     (claim,) = [claim for claim in claims if claim.id == id]
@@ -114,10 +114,10 @@ async def test_a_row_of_strange_times_that_is_not_due_is_left_alone(
 ) -> None:
     id = await _poisoned(database, LATER[what])
     misdated = what == "created when time ends"
-    assert await database.store.survey(["q"]) == {"q": (86_400, misdated)}
+    assert await database.store.survey(["q"]) == {"q": (86_400, misdated, None)}
     (good,) = await database.put(job())
     assert [claim.id for claim in await database.claim()] == [good]
-    assert await database.store.survey(["q"]) == {"q": (86_400, misdated)}
+    assert await database.store.survey(["q"]) == {"q": (86_400, misdated, None)}
     assert await database.store.redate(["q"], 10) == (["q"] if misdated else [])
     assert await database.store.cancel(id, "q") is not None
 

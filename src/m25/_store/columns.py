@@ -112,6 +112,8 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "lease_expires_at": Column("timestamptz", of_claim=True),
     "messages": Column("integer", inherited=True),
     "awaits": Column("text"),
+    "limit_key": Column("text"),
+    "was_due_at": Column("timestamptz"),
 }
 
 #: What is null once a job is released.

@@ -27,13 +27,15 @@ from .. import migrations, pg
 from .._completion import complete
 from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
+from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
-from . import message_steps, schedule_steps
+from . import message_steps, queue_steps, schedule_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     CancelAsked,
     CancelRequest,
     Change,
+    Claimed,
     ClaimedJob,
     Descendants,
     Due,
@@ -54,6 +56,8 @@ from .protocol import (
     NoMessage,
     Outcome,
     Position,
+    QueueChanged,
+    QueueRow,
     Refused,
     Release,
     ScheduleRow,
@@ -224,6 +228,12 @@ class PostgresStore(Store):
             async with pool.connection() as pooled:
                 try:
                     if self._is_direct and pooled.autocommit:
+                        if (first := statement.after) is not None:
+                            calls = [
+                                (self._prepared[each.name], each.parameters)
+                                for each in (first, statement)
+                            ]
+                            return (await run_together(pooled, calls))[-1]
                         prepared = self._prepared[statement.name]
                         on_rows = _passing(statement.on_rows, sorting)
                         return await prepared.run(
@@ -232,7 +242,7 @@ class PostgresStore(Store):
                             on_rows,
                             is_awaited=statement.is_awaited,
                         )
-                    rows = await self._execute(pooled, statement)
+                    rows = await self._execute_in_order(pooled, statement)
                 except Exception as error:
                     await _close_if_spoilt(pooled, error, sorting)
                     raise
@@ -241,6 +251,15 @@ class PostgresStore(Store):
                 with sorting.theirs():
                     statement.on_rows(rows)
             return rows
+
+    async def _execute_in_order(
+        self, connection: pg.AsyncConnection[Any], statement: Statement
+    ) -> Rows:
+        if statement.after is None:
+            return await self._execute(connection, statement)
+        async with connection.transaction():
+            await self._execute(connection, statement.after)
+            return await self._execute(connection, statement)
 
     async def _run_on(self, connection: pg.AsyncConnection[Any], statement: Statement) -> Rows:
         """Run a statement on a connection of a caller's, which is the caller's to close."""
@@ -492,6 +511,31 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        steps = self._calls.claim_limited(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        return await self._run(self._calls.set_limit(limiter, size))
+
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         return await self._run(self._calls.confirm(claims, lease), pool=self._work_pool)
 
@@ -624,13 +668,25 @@ class PostgresStore(Store):
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        channel = self._calls.channel(queue_name)
+        await self._run(queue_steps.pause(queue_name, channel, reason, default_job_timeout))
+
+    async def resume(self, queue_name: str) -> bool:
+        return await self._run(queue_steps.resume(queue_name, self._calls.channel(queue_name)))
+
+    async def queues(self) -> list[QueueRow]:
+        return await self._run(queue_steps.queues())
+
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))
 
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         names = {self._calls.channel(name): name for name in queue_names}
         async with (
             pg.Listener.from_pool(self._pool) as listener,
@@ -682,9 +738,15 @@ def _passing(
     return call
 
 
-def _read_hint(names: Mapping[str, str], channel: str, payload: str) -> str | CancelAsked:
+def _read_hint(
+    names: Mapping[str, str], channel: str, payload: str
+) -> str | CancelAsked | QueueChanged:
+    if not payload:
+        return names[channel]
+    if payload == queue_steps.QUEUE_CHANGED:
+        return QueueChanged(names[channel])
     # What is about one job has its id.
-    return CancelAsked(names[channel], payload) if payload else names[channel]
+    return CancelAsked(names[channel], payload)
 
 
 class _Events(AsyncIterator[T | None]):

@@ -88,6 +88,18 @@ class Position(NamedTuple):
     id: str
 
 
+class Claimed(NamedTuple):
+    """What a claim under a limit has brought."""
+
+    rows: list[JobRow]
+    #: Jobs may wait until one of those that run has ended: as many run as may, or of some key.
+    is_full: bool
+    #: There may be more to claim now, also where this claim was not filled.
+    has_more: bool
+    #: The key from which the next claim goes on, where this one did not come to all of them.
+    last_key: str | None = None
+
+
 class ClaimedJob(NamedTuple):
     """One claim on one job; every later write of the attempt names both."""
 
@@ -380,6 +392,11 @@ class DeclaredQueue:
     default_max_attempts: int = 1
     #: The queue that is told of each chain that has failed.
     on_failure: str | None = None
+    #: The limit under which its jobs run, how many may at once, and where in their inputs the key
+    #: is by which they are counted.
+    limiter: str | None = None
+    limit_size: int | None = None
+    limit_path: Sequence[str] | None = None
 
 
 @attrs.frozen
@@ -418,14 +435,47 @@ class CancelAsked(NamedTuple):
     job_id: str
 
 
+class QueueChanged(NamedTuple):
+    """A hint that somebody has paused a queue, or resumed it."""
+
+    queue_name: str
+
+
+class Pause(NamedTuple):
+    """That somebody has paused a queue."""
+
+    #: Since when: seconds since the epoch, as in a `JobRow`.
+    paused_at: str
+    #: Why, in their words.
+    reason: str | None
+
+
 class Due(NamedTuple):
     """When a queue's next pending job is due."""
 
-    #: In how many seconds; zero is now.
+    #: In how many seconds; zero is now. It is a day at most, also where there is no job.
     seconds: float
     #: A job that nobody scheduled was created more than a second from now: the database's clock was
     #: set back afterwards.
     misdated: bool = False
+    #: None of its jobs is claimed, due or not.
+    pause: Pause | None = None
+
+
+class QueueRow(NamedTuple):
+    """A queue of which somebody has heard. Times and durations are as in a `JobRow`."""
+
+    name: str
+    #: How long a handler may run where its job does not say.
+    default_job_timeout: str
+    #: How many attempts a job has at most that does not say; `None` where no worker has said so.
+    default_max_attempts: int | None
+    on_failure: str | None
+    paused_at: str | None
+    pause_reason: str | None
+    limiter: str | None = None
+    #: How many may run at once under it.
+    limit: int | None = None
 
 
 class Unserved(NamedTuple):
@@ -714,7 +764,8 @@ class Store(Protocol):
         after: Sequence[Position] = (),
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
-        """Reserve up to `limit` due jobs, by priority and age, and return them in that order.
+        """Reserve up to `limit` due jobs, by priority and age, and return them in that order. Of a
+        queue that is paused there are none.
 
         With `start` they are executing at once. Their leases end after `lease`. With `after`, in
         order of priority, only jobs of these priorities behind these positions are looked at, and
@@ -723,6 +774,33 @@ class Store(Protocol):
         `on_rows` is given them when nobody else can have them any more, which may be before the
         claim is committed. Where the call raises after that, the claim may have been committed, or
         not: `confirm` makes sure of it.
+        """
+        ...
+
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        """Claim as `claim` does, but no more jobs than may run under the queue's limit, counted by
+        the database over all processes, and over all queues that a worker has announced with it.
+
+        With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
+        held up: they are due again once there is room for them, and keep their places. Those that
+        are held up already are looked at from this key on; "" is the first.
+        """
+        ...
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        """Set how many may run at once under a limit; `None` is as its workers declare it.
+
+        Return whether any worker has announced such a limit. Those that have are notified.
         """
         ...
 
@@ -883,10 +961,28 @@ class Store(Protocol):
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
-        """When each queue's next pending job is due.
+        """When each queue's next pending job is due, and which queues are paused.
 
-        A queue without pending jobs is left out.
+        A queue without pending jobs is left out, unless it is paused.
         """
+        ...
+
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        """Pause a queue: no claim that begins from now on takes any of its jobs.
+
+        Its workers are notified. Of a queue of which nobody has heard yet, the timeout is written
+        down, too.
+        """
+        ...
+
+    async def resume(self, queue_name: str) -> bool:
+        """Resume a queue, and notify its workers; return whether it was paused."""
+        ...
+
+    async def queues(self) -> list[QueueRow]:
+        """All queues of which anybody has heard, by name."""
         ...
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
@@ -902,11 +998,12 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         """Receive what the workers of these queues are told.
 
-        The name of a queue says that there may be work, and `CancelAsked` that a job is to be
-        cancelled. `None` says that something may have been missed.
+        The name of a queue says that there may be work, `CancelAsked` that a job is to be
+        cancelled, and `QueueChanged` that a queue was paused or resumed. `None` says that something
+        may have been missed.
         """
         ...
 

@@ -27,6 +27,7 @@ from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
     Change,
+    Claimed,
     ClaimedJob,
     Due,
     Enqueued,
@@ -39,6 +40,7 @@ from .protocol import (
     NewJob,
     NewStep,
     Outcome,
+    Pause,
     Position,
     Release,
     SetAside,
@@ -71,6 +73,9 @@ class Statement(NamedTuple):
     #: Whoever asks is to know whether it was committed: once it is sent, a cancellation waits for
     #: the answer.
     is_awaited: bool = False
+    #: Another that is run before it in the same transaction, and sent along with it; its rows are
+    #: of no interest.
+    after: Statement | None = None
 
 
 Steps: TypeAlias = Generator[Statement, Rows, T]
@@ -78,6 +83,9 @@ Steps: TypeAlias = Generator[Statement, Rows, T]
 #: Whether those are notified whom it concerns. That is only a hint: a statement that fails by it is
 #: repeated without.
 NOTIFIES: Final = {"notifies": "true"}
+
+#: How many due jobs a claim by key looks at, at least: some of them may be of keys that are full.
+_SHORTEST_WALK: Final = 50
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 TRIES: Final = 5
@@ -366,6 +374,42 @@ class Calls:
         yield Statement(name, parameters, make)
         return claimed
 
+    def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None,
+    ) -> Steps[Claimed]:
+        parameters = {
+            "queue_name": queue_name,
+            "limiter": limiter,
+            "claim_token": token,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
+        }
+        name = "claim_limited"
+        if from_key is not None:
+            name = "claim_by_key"
+            parameters["from_key"] = from_key
+            parameters["walk"] = str(max(2 * limit, _SHORTEST_WALK))
+        lock = Statement("lock_limit", {"limiter": limiter})
+        rows = yield Statement(name, parameters, after=lock)
+        is_full, has_more, last_key = rows[0][:3]
+        # Where nothing was claimed there is one row, and no job in it.
+        found = [JobRow._make(row[3:]) for row in rows if row[3] is not None]
+        return Claimed(found, is_full, has_more, last_key)
+
+    def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
+        parameters = {"limiter": limiter, "size": None if size is None else str(size)}
+        rows = yield Statement("set_limit", {**parameters, **NOTIFIES})
+        return bool(rows)
+
     def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Steps[Written]:
         rows = yield Statement("confirm", {**_columns(claims), "lease": interval(lease)})
         ids = {id for (id,) in rows}
@@ -522,6 +566,13 @@ class Calls:
             "default_max_attempts": plain_array(queue.default_max_attempts for queue in queues),
             "on_failure": array(queue.on_failure for queue in queues),
             "channel": plain_array(self.channel(queue.name) for queue in queues),
+            "limiter": array(queue.limiter for queue in queues),
+            "limit_size": array(
+                None if queue.limit_size is None else str(queue.limit_size) for queue in queues
+            ),
+            "limit_path": array(
+                None if queue.limit_path is None else array(queue.limit_path) for queue in queues
+            ),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
         yield Statement("announce", parameters)
@@ -536,7 +587,10 @@ class Calls:
 
     def survey(self, queue_names: Sequence[str]) -> Steps[dict[str, Due]]:
         rows = yield Statement("survey", {"queue_name": array(queue_names)})
-        return {name: Due(due_in, misdated) for name, due_in, misdated in rows}
+        return {
+            name: Due(due_in, misdated, None if paused_at is None else Pause(paused_at, reason))
+            for name, due_in, misdated, paused_at, reason in rows
+        }
 
     def redate(self, queue_names: Sequence[str], limit: int) -> Steps[list[str]]:
         parameters = {"queue_name": array(queue_names), "limit": str(limit)}

@@ -44,6 +44,9 @@ class Announcer:
                     queue.default_job_timeout,
                     queue.default_max_attempts,
                     queue.on_failure_name,
+                    queue.limiter_name,
+                    None if queue.limit is None else queue.limit.size,
+                    None if queue.limit is None else queue.limit.path,
                 )
                 for queue in queues
             ],

@@ -14,7 +14,7 @@ from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import ClaimedJob, JobRow, Outcome, Release, SetAside
+from .._store.protocol import Claimed, ClaimedJob, JobRow, Outcome, Release, SetAside
 from .._timestamps import duration_to_text, timestamp_from_text
 from ..pg._backoff import Backoff
 from . import plan
@@ -24,6 +24,7 @@ from .executor import Executor
 from .heartbeats import Heartbeats
 from .lease import Lease
 from .ledger import Ledger, Owed
+from .limited import FULL_INTERVAL, LimitedClaims
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
 from .settler import Settler
@@ -59,6 +60,7 @@ class Claimer:
         self._heartbeats = heartbeats
         self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
+        self._limited = None if queue.limit is None else LimitedClaims(queue, queue.limit, runtime)
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
@@ -83,9 +85,9 @@ class Claimer:
         tries = self._runtime.tries()
         while not self.stopping or (ledger.in_doubt is not None and ledger.running):
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
-            size = 0 if self.stopping else ledger.claim_size()
+            size = 0 if self.stopping or hint.is_paused else ledger.claim_size()
             if not ((hint.due and size) or ledger.in_doubt):
-                await hint.wakeup.wait()
+                await self._wait()
                 continue
             if size and (pause := self._setup_again_at - trio.current_time()) > 0:
                 await self._pause(pause)
@@ -93,18 +95,27 @@ class Claimer:
             hint.due = hint.due and not size
             try:
                 await self._make_sure()
-                claimed = await self._claim(size, executors, starter) if size else 0
+                has_more = await self._claim(size, executors, starter) if size else False
             except StatementFailed as failure:
                 self.latest_failure = failure
                 hint.due = True
                 await self._pause(tries.failed(failure))
             else:
                 tries.worked()
-                # A claim that was filled may have left due jobs.
-                hint.due = hint.due or 0 < size == claimed
+                hint.due = hint.due or has_more
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
+
+    async def _wait(self) -> None:
+        """Wait until there may be something to claim, or a slot, or the queue is to stop."""
+        if self._limited is None or not self._limited.is_full:
+            await self._hint.wakeup.wait()
+            return
+        with trio.move_on_after(FULL_INTERVAL) as scope:
+            await self._hint.wakeup.wait()
+        if scope.cancelled_caught:
+            self._hint.due = True  # rule: room that others make is found
 
     async def release_unheld(self) -> None:
         """Release the jobs that a claim in doubt took and that do not run here.
@@ -122,7 +133,8 @@ class Claimer:
             self._ledger.answered()
             self._hint.rewind = True
 
-    async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> int:
+    async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> bool:
+        """Claim jobs, and begin them; return whether there may be more that are due."""
         queue, ledger = self._queue, self._ledger
         at_once = queue.handler.setup is None
         # A worker whose sessions are cut off runs its handlers on. Where these must have ended
@@ -193,26 +205,37 @@ class Claimer:
             self._cursor.rewind()
         after = self._cursor.next(began)
         ledger.ask(token, size)
+        limited: Claimed | None = None
         try:
-            rows = await self._runtime.store.claim(
-                queue.name,
-                token=token,
-                limit=size,
-                lease=queue.lease if at_once else min(queue.lease, queue.reserved_timeout),
-                start=at_once,
-                after=after,
-                on_rows=begin_early if early else None,
-            )
+            if self._limited is not None:
+                limited = await self._limited.claim(token, size, start=at_once)
+                rows = limited.rows
+            else:
+                rows = await self._runtime.store.claim(
+                    queue.name,
+                    token=token,
+                    limit=size,
+                    lease=queue.lease if at_once else min(queue.lease, queue.reserved_timeout),
+                    start=at_once,
+                    after=after,
+                    on_rows=begin_early if early else None,
+                )
             if not has_begun:
                 begin(rows)
         finally:
             ledger.asked()
         self._answered()
+        if limited is not None:
+            has_more = limited.has_more or len(rows) == size
+            if not (has_more or limited.is_full):
+                self._runtime.hints.survey.set()
+            return has_more
         self._cursor.claimed(rows, after, began=began, now=trio.current_time())
         if len(rows) < size:
             # A survey finds out whether jobs are due before the cursor, and when the next will be.
             self._runtime.hints.survey.set()
-        return len(rows)
+        # A claim that was filled may have left due jobs.
+        return len(rows) == size
 
     def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
         # rule: what has expired is not started
@@ -332,7 +355,10 @@ class Claimer:
             # rule: a commit in doubt is released
             self._ledger.owe_release(Release(*executor.job))
             self._ledger.commits_in_doubt[executor.job] = result
-        elif result not in (Unfinished.FENCED, Unfinished.COMMITTED):
+        elif result is Unfinished.COMMITTED:
+            if self._queue.limiter_name is not None:
+                self._runtime.hints.room(self._queue.limiter_name)
+        elif result is not Unfinished.FENCED:
             # rule: what is cut short is released
             self._ledger.owe_release(
                 Release(

@@ -58,7 +58,7 @@ class Manager:
         self.queue = queue
         self._environment = environment
         self._runtime = runtime
-        self._hint = runtime.hints.queues[queue.name] = QueueHint()
+        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
         self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
         self._settler = Settler(queue, runtime, self._ledger)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)

@@ -3,21 +3,25 @@
 A survey answers for every queue at once, and says when the next scheduled job of each falls due, so
 that the next survey comes at that time. Where the database's clock was set back, jobs that were
 enqueued before that look as if they were due later; a survey sees it, and they are dated anew.
+
+A survey also says which queues somebody has paused. No claim takes any of their jobs, whoever knows
+of the pause; here it is told, and what would claim in vain is kept from it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import trio
 
-from .._events import JobsRedated
+from .._events import JobsRedated, QueuePaused, QueueResumed
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
+from .._store.protocol import Pause
 from . import plan
 
 #: The least time between two surveys that hints ask for, in seconds: where jobs come one by one,
@@ -30,6 +34,10 @@ _LEAST_WAIT: Final = 0.02
 
 #: After a survey that took t, the next one that a hint asks for waits at least 20 t.
 _GAP_PER_DURATION: Final = 20.0
+
+#: How often to look whether a paused queue is still paused, in seconds: where no notification
+#: comes, it is resumed within so long.
+_PAUSED_INTERVAL: Final = 0.8
 
 #: The most misdated jobs that one statement dates now.
 _LARGEST_REDATING: Final = 500
@@ -44,6 +52,8 @@ class Surveys:
         self._interval = min(queue.poll_interval.total_seconds() for queue in queues)
         self._survey_at = -math.inf
         self._surveyed_at = -math.inf
+        #: The queues that are paused, by name.
+        self._paused: Mapping[str, Pause] = {}
         #: How long the latest survey took, in seconds.
         self._survey_took = 0.0
 
@@ -79,18 +89,34 @@ class Surveys:
         if misdated := [name for name, next_job in due.items() if next_job.misdated]:
             await self._redate(misdated)
             due = await self._runtime.store.survey(self._names)
+        self._note_pauses({name: one.pause for name, one in due.items() if one.pause is not None})
         for name, next_job in due.items():
-            if next_job.seconds <= 0:
+            if next_job.seconds <= 0 and next_job.pause is None:
                 self._runtime.hints.work(name, rewind=True)
         self._survey_at = min(
             self._survey_at,
             plan.next_survey(
                 now=trio.current_time(),
                 poll_interval=self._interval,
-                due_in=[next_job.seconds for next_job in due.values()],
+                due_in=[
+                    next_job.seconds if next_job.pause is None else _PAUSED_INTERVAL
+                    for next_job in due.values()
+                ],
                 rng=self._runtime.rng,
             ),
         )
+
+    def _note_pauses(self, paused: Mapping[str, Pause]) -> None:
+        """Tell of the queues that are paused now, or not any more, and have their claimers know."""
+        events, hints = self._runtime.events, self._runtime.hints
+        for name in paused.keys() - self._paused.keys():
+            events.emit(QueuePaused(queue=name, reason=paused[name].reason))
+        for name in self._paused.keys() - paused.keys():
+            events.emit(QueueResumed(queue=name))
+            hints.queue_changed(name)
+        for name in paused:
+            hints.paused(name)
+        self._paused = paused
 
     async def _redate(self, names: Sequence[str]) -> None:
         """Have no job wait because the database's clock was set back."""

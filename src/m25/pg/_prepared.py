@@ -57,15 +57,20 @@ class Prepared:
             OutcomeUnknown: it `is_awaited`, and there was no answer.
             psycopg.Error: as `AsyncConnection.execute` does; also after `on_rows` was called.
         """
+        values = self._values(connection, parameters)
+        async with connection.lock:
+            wait = connection._wait_for_commit if is_awaited else connection.wait
+            return await wait(self._steps(connection, values, on_rows))
+
+    def _values(
+        self, connection: AsyncConnection[Any], parameters: Mapping[str, str | None]
+    ) -> Sequence[bytes | None]:
         encoding = connection.pgconn._encoding
-        values = [
+        return [
             # Most are not there: without a call for each of these it takes half the time.
             None if (value := parameters[name]) is None else _encoded(value, encoding)
             for name in self.parameters
         ]
-        async with connection.lock:
-            wait = connection._wait_for_commit if is_awaited else connection.wait
-            return await wait(self._steps(connection, values, on_rows))
 
     def _steps(
         self,
@@ -79,10 +84,13 @@ class Prepared:
             except errors.InvalidSqlStatementName:
                 # `discard all` had the session forget its statements; so nothing was done.
                 connection._statements.clear()
+        yield from self._prepare(connection)
+        return (yield from self._execute(connection, values, on_rows))
+
+    def _prepare(self, connection: AsyncConnection[Any]) -> PQGen[None]:
         connection.pgconn.send_prepare(self.name, self.text)
         _check((yield from generators.execute(connection.pgconn)), connection)
         connection._statements.add(self.name)
-        return (yield from self._execute(connection, values, on_rows))
 
     def _execute(
         self,
@@ -117,7 +125,7 @@ class Prepared:
         except BaseException as error:  # noqa: BLE001 - raised below, with the pipeline at its end
             failure = error
         try:
-            yield from self._read_to_the_sync(connection)
+            yield from _read_to_the_sync(connection)
         except psycopg.Error as error:
             # What went wrong first is why: a session that is ended says so, and then is gone.
             failure = failure or error
@@ -125,24 +133,91 @@ class Prepared:
             raise failure
         return rows
 
-    def _read_to_the_sync(self, connection: AsyncConnection[Any]) -> PQGen[None]:
-        pgconn = connection.pgconn
-        failure: psycopg.Error | None = None
+
+async def run_together(
+    connection: AsyncConnection[Any],
+    statements: Sequence[tuple[Prepared, Mapping[str, str | None]]],
+) -> list[Rows]:
+    """Run statements one after the other in one transaction, and return the rows of each.
+
+    All are sent at once: no lock that one of them has taken is held while this process is asked for
+    the next. The connection is in autocommit mode.
+
+    Raises:
+        psycopg.Error: as `AsyncConnection.execute` does; nothing was written, unless the connection
+            was lost.
+    """
+    calls = [
+        (statement, statement._values(connection, parameters))
+        for statement, parameters in statements
+    ]
+    async with connection.lock:
+        return await connection.wait(_run_together(connection, calls))
+
+
+_Call: TypeAlias = tuple[Prepared, Sequence[bytes | None]]
+
+
+def _run_together(connection: AsyncConnection[Any], calls: Sequence[_Call]) -> PQGen[list[Rows]]:
+    if all(statement.name in connection._statements for statement, _ in calls):
         try:
-            while True:
-                results = yield from generators.fetch_many(pgconn)
-                if any(result.status == _SYNC for result in results):
-                    break
-                if pgconn.status == pq.ConnStatus.BAD:
-                    raise psycopg.OperationalError("the connection is lost")
-                for result in results:
-                    # The commit failed.
-                    failure = failure or errors.error_from_result(result, pgconn._encoding)
+            return (yield from _execute_together(connection, calls))
+        except errors.InvalidSqlStatementName:
+            # As above: one that is missing has undone those before it.
+            connection._statements.clear()
+    for statement, _ in calls:
+        if statement.name not in connection._statements:
+            yield from statement._prepare(connection)
+    return (yield from _execute_together(connection, calls))
+
+
+def _execute_together(
+    connection: AsyncConnection[Any], calls: Sequence[_Call]
+) -> PQGen[list[Rows]]:
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    for statement, values in calls:
+        pgconn.send_query_prepared(statement.name, values)
+    # With one sync for all of them they are one transaction.
+    pgconn.pipeline_sync()
+    yield from generators.send(pgconn)
+    answers: list[Rows] = []
+    failure: psycopg.Error | None = None
+    for _ in calls:
+        try:
+            answers.append(_rows((yield from generators.fetch_many(pgconn)), connection))
         except psycopg.Error as error:
-            raise failure or error from None
-        pgconn.exit_pipeline_mode()
-        if failure is not None:
-            raise failure
+            # Those that follow it say only that one before them has failed.
+            failure = failure or error
+            if pgconn.status == pq.ConnStatus.BAD:
+                break
+    try:
+        yield from _read_to_the_sync(connection)
+    except psycopg.Error as error:
+        failure = failure or error
+    if failure is not None:
+        raise failure
+    return answers
+
+
+def _read_to_the_sync(connection: AsyncConnection[Any]) -> PQGen[None]:
+    pgconn = connection.pgconn
+    failure: psycopg.Error | None = None
+    try:
+        while True:
+            results = yield from generators.fetch_many(pgconn)
+            if any(result.status == _SYNC for result in results):
+                break
+            if pgconn.status == pq.ConnStatus.BAD:
+                raise psycopg.OperationalError("the connection is lost")
+            for result in results:
+                # The commit failed.
+                failure = failure or errors.error_from_result(result, pgconn._encoding)
+    except psycopg.Error as error:
+        raise failure or error from None
+    pgconn.exit_pipeline_mode()
+    if failure is not None:
+        raise failure
 
 
 def _encoded(value: str, encoding: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import trio
 
 from ...pg._wakeup import Wakeup
-from ..protocol import CancelAsked
+from ..protocol import CancelAsked, QueueChanged
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Listeners:
     """All listeners of a store."""
 
     def __init__(self) -> None:
-        self._workers: list[_Listener[str | CancelAsked]] = []
+        self._workers: list[_Listener[str | CancelAsked | QueueChanged]] = []
         self._waiters: list[_Listener[str]] = []
 
     def notify(self, queue_names: Iterable[str]) -> None:
@@ -56,15 +56,22 @@ class Listeners:
         for listener in self._workers:
             listener.notify(asked.queue_name, asked)
 
+    def change_queue(self, queue_name: str) -> None:
+        """Let its workers know that a queue was paused or resumed."""
+        for listener in self._workers:
+            listener.notify(queue_name, QueueChanged(queue_name))
+
     def chain_ended(self, waiter: str, first_id: str) -> None:
         """Let all know that wait on this channel that a chain has ended."""
         for listener in self._waiters:
             listener.notify(waiter, first_id)
 
     @contextmanager
-    def add(self, queue_names: Iterable[str]) -> Generator[AsyncIterator[str | CancelAsked | None]]:
+    def add(
+        self, queue_names: Iterable[str]
+    ) -> Generator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         """Listen as the workers of these queues do."""
-        listener = _Listener[str | CancelAsked](queue_names)
+        listener = _Listener[str | CancelAsked | QueueChanged](queue_names)
         with _among(self._workers, listener):
             yield listener
 

@@ -22,6 +22,9 @@ SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
 #: As far as a deadline or a retry may be put off.
 _LONGEST: Final = 365_250 * DAY
+#: What is held up is scheduled for later than this, 8000-01-01: until 9000-01-01.
+_HELD_UP_SINCE: Final = 190_288_396_800 * SECOND
+HELD_UP_UNTIL: Final = 221_845_392_000 * SECOND
 #: What PostgreSQL's `integer` holds.
 LARGEST_INTEGER: Final = 2**31 - 1
 
@@ -77,6 +80,8 @@ class Row:
     has_children: bool | None
     messages: int | None
     awaits: str | None
+    limit_key: str | None
+    was_due_at: int | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})
@@ -105,8 +110,21 @@ class Row:
     @property
     def key(self) -> Key:
         """Where it stands among the pending."""
-        run_at = self.created_at if self.scheduled_at is None else self.scheduled_at
-        return self.priority, run_at, self.id
+        return self.priority, self.run_at, self.id
+
+    @property
+    def run_at(self) -> int:
+        """When it may run, as the table's generated column has it."""
+        return self.created_at if self.scheduled_at is None else self.scheduled_at
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits until another job of its key has ended, whatever the time."""
+        return (
+            self.was_due_at is not None
+            and self.scheduled_at is not None
+            and self.scheduled_at > _HELD_UP_SINCE
+        )
 
     def deadline_from(self, now: int) -> int:
         """When its handler must have ended, if it begins now."""

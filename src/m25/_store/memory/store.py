@@ -24,6 +24,7 @@ from ..protocol import (
     CancelAsked,
     CancelRequest,
     Change,
+    Claimed,
     ClaimedJob,
     DeclaredQueue,
     Descendants,
@@ -45,6 +46,8 @@ from ..protocol import (
     NoMessage,
     Outcome,
     Position,
+    QueueChanged,
+    QueueRow,
     Refused,
     Release,
     ScheduleRow,
@@ -67,8 +70,10 @@ from ..protocol import (
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
+from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .queues import Queues
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -133,8 +138,8 @@ class MemoryStore(Store):
         self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
-        #: By name, what workers have declared.
-        self._queues: dict[str, DeclaredQueue] = {}
+        self._queues = Queues()
+        self._limits = Limits(self._table, self._queues)
 
     # For tests
 
@@ -160,9 +165,13 @@ class MemoryStore(Store):
         return [row.answer() for row in self._table.rows.values()]
 
     def has_work(self, queue_name: str) -> bool:
-        """Whether a job of this queue is due or live."""
+        """Whether a job of this queue is live; or due, or held up, and the queue not paused."""
         table = self._table
-        return bool(table.live(queue_name) or table.due(queue_name, self._clock.now(), 1))
+        if table.live(queue_name):
+            return True
+        if self._queues.pause_of(queue_name) is not None:
+            return False
+        return bool(table.due(queue_name, self._clock.now(), 1) or table.held_up(queue_name))
 
     def skip_to_next(self, queue_names: Sequence[str]) -> bool:
         """Set the clock forward to when the first pending job of these queues is due.
@@ -177,8 +186,13 @@ class MemoryStore(Store):
         return True
 
     def next_due(self, queue_names: Sequence[str]) -> datetime | None:
-        """When the first pending job of these queues is due, if there is one."""
-        due = [run_at for name in queue_names if (run_at := self._table.next_due(name)) is not None]
+        """When the first pending job of these queues is due that may begin, if there is one."""
+        due = [
+            run_at
+            for name in queue_names
+            if self._queues.pause_of(name) is None
+            and (run_at := self._table.next_due(name)) is not None
+        ]
         return UNIX_EPOCH + min(due) * MICROSECOND if due else None
 
     def skip_to(self, at: datetime, queue_names: Sequence[str]) -> None:
@@ -417,23 +431,44 @@ class MemoryStore(Store):
         on_rows: Callable[[Sequence[JobRow]], None] | None = None,
     ) -> list[JobRow]:
         async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                limit = 0
             rows = [
                 self._table.rows[id] for _, _, id in self._table.due(queue_name, now, limit, after)
             ]
-            for row in rows:
-                self._table.write(
-                    "claim",
-                    row,
-                    reserved_at=now,
-                    claim_token=token,
-                    started_at=now if start else None,
-                    deadline=row.deadline_from(now) if start else None,
-                    lease_expires_at=now + lease // MICROSECOND,
-                )
-            claimed = [row.answer() for row in rows]
+            claimed = self._claim("claim", rows, now, token, lease, start)
             if on_rows is not None:
                 on_rows(claimed)
             return claimed
+
+    async def claim_limited(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str | None = None,
+    ) -> Claimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return Claimed([], is_full=False, has_more=False)
+            if from_key is None:
+                chosen = self._limits.choose(queue_name, limiter, limit, now)
+            else:
+                chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
+            for row in chosen.rows:
+                self._table.let_go(row)
+            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
+            return Claimed(claimed, chosen.is_full, chosen.has_more, chosen.last_key)
+
+    async def set_limit(self, limiter: str, size: int | None) -> bool:
+        async with self._way.call("set_limit"):
+            is_known = self._limits.set(limiter, size)
+            self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+            return is_known
 
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
         async with self._way.call("confirm") as now:
@@ -679,7 +714,8 @@ class MemoryStore(Store):
     async def announce(self, worker: Worker) -> None:
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
-            self._queues.update((queue.name, queue) for queue in worker.queues)
+            self._queues.declare(worker.queues)
+            self._limits.declare(worker.queues)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):
@@ -726,11 +762,30 @@ class MemoryStore(Store):
         async with self._way.call("survey") as now:
             due: dict[str, Due] = {}
             for name in queue_names:
-                run_at = self._table.next_due(name)
-                if run_at is not None:
-                    seconds = max(0, min(run_at - now, DAY)) / SECOND
-                    due[name] = Due(seconds, any(self._table.misdated(name, now)))
+                run_at, pause = self._table.next_due(name), self._queues.pause_of(name)
+                if run_at is not None or pause is not None:
+                    seconds = max(0, min(DAY if run_at is None else run_at - now, DAY)) / SECOND
+                    due[name] = Due(seconds, any(self._table.misdated(name, now)), pause)
             return due
+
+    async def pause(
+        self, queue_name: str, reason: str | None, default_job_timeout: timedelta
+    ) -> None:
+        async with self._way.call("pause") as now:
+            self._queues.pause(queue_name, reason, default_job_timeout, now)
+            self._listeners.change_queue(queue_name)
+
+    async def resume(self, queue_name: str) -> bool:
+        async with self._way.call("resume"):
+            is_resumed = self._queues.resume(queue_name)
+            if is_resumed:
+                self._listeners.change_queue(queue_name)
+            return is_resumed
+
+    async def queues(self) -> list[QueueRow]:
+        async with self._way.call("queues"):
+            rows = self._queues.rows()
+            return [row._replace(limit=self._limits.size(row.limiter)) for row in rows]
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         async with self._way.call("redate") as now:
@@ -751,7 +806,7 @@ class MemoryStore(Store):
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
         await trio.lowlevel.checkpoint()
         with self._listeners.add(queue_names) as names:
             yield names
@@ -763,6 +818,21 @@ class MemoryStore(Store):
             yield ids
 
     # What the calls share
+
+    def _claim(
+        self, verb: str, rows: Sequence[Row], now: int, token: str, lease: timedelta, start: bool
+    ) -> list[JobRow]:
+        for row in rows:
+            self._table.write(
+                verb,
+                row,
+                reserved_at=now,
+                claim_token=token,
+                started_at=now if start else None,
+                deadline=row.deadline_from(now) if start else None,
+                lease_expires_at=now + lease // MICROSECOND,
+            )
+        return [row.answer() for row in rows]
 
     def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
         # All are made before any is inserted: one that is refused takes the others with it.
@@ -854,10 +924,12 @@ class MemoryStore(Store):
 
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
-        source = self._queues.get(row.queue_name)
+        source = self._queues.declared(row.queue_name)
         if row.failure_reason is None or source is None or source.on_failure is None:
             return
-        target = self._queues.get(source.on_failure, DeclaredQueue(source.on_failure, _TIMEOUT))
+        target = self._queues.declared(source.on_failure) or DeclaredQueue(
+            source.on_failure, _TIMEOUT
+        )
         error = None if row.error_data is None else as_jsonb_text(row.error_data)
         if row.crash_type is not None:
             message = "" if row.crash_message is None else f": {row.crash_message}"

@@ -11,6 +11,7 @@ from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_ne
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
 from .rows import (
+    HELD_UP_UNTIL,
     LARGEST_INTEGER,
     SECOND,
     Key,
@@ -32,6 +33,8 @@ class Table:
         self.rows: dict[str, Row] = {}
         self._pending = defaultdict[str, list[Key]](list)
         self._live = defaultdict[str, dict[str, Row]](dict)
+        #: By the id of its first attempt, the rows of a job's attempts.
+        self._chains = defaultdict[str, list[Row]](list)
         #: By the id of its first attempt, the rows of what a job has started.
         self.children = defaultdict[str, list[Row]](list)
         #: By unique key, the id of the row that holds it.
@@ -61,6 +64,7 @@ class Table:
     def insert(self, row: Row) -> None:
         """Insert a pending row whose id is new, and whose key nobody holds."""
         self.rows[row.id] = row
+        self._chains[row.job_id].append(row)
         insort(self._pending[row.queue_name], row.key)
         if row.parent_id is not None:
             self.children[row.parent_id].append(row)
@@ -71,6 +75,7 @@ class Table:
         """Undo an insert; once is enough."""
         if self.rows.pop(row.id, None) is None:
             return
+        self._chains[row.job_id].remove(row)
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
         if row.parent_id is not None:
@@ -114,6 +119,22 @@ class Table:
         del pending[bisect_left(pending, row.key)]
         row.scheduled_at = now if row.scheduled_at is None else min(row.scheduled_at, now)
         row.awaits = None
+        insort(pending, row.key)
+
+    def hold_up(self, row: Row, key: str, at: int) -> None:
+        """Make a pending row wait until another of its key has ended; it was due at `at`."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.limit_key, row.was_due_at, row.scheduled_at = key, at, HELD_UP_UNTIL
+        insort(pending, row.key)
+
+    def let_go(self, row: Row) -> None:
+        """Make a pending row as it was before it was held up, if it was."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        if row.is_held_up:
+            row.scheduled_at = None if row.was_due_at == row.created_at else row.was_due_at
+        row.limit_key = row.was_due_at = None
         insort(pending, row.key)
 
     def redate(self, row: Row, now: int) -> None:
@@ -198,9 +219,7 @@ class Table:
         row = self.rows.get(id)
         if row is None:
             return []
-        first = row.job_id
-        chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
-        return sorted(chain, key=lambda row: row.attempt)
+        return sorted(self._chains[row.job_id], key=lambda row: row.attempt)
 
     def tree(self, parents: Sequence[str], ids: Sequence[str]) -> Iterator[Row]:
         """All that jobs have started, down to the last, and the jobs of `ids` with all below them;
@@ -271,6 +290,19 @@ class Table:
                 if pending[at][2] not in self.locked:
                     due.append(pending[at])
         return due
+
+    def held_up(self, queue_name: str) -> dict[str, list[Row]]:
+        """The pending rows of a queue that are held up, by their keys."""
+        found = defaultdict[str, list[Row]](list)
+        pending = self._pending[queue_name]
+        for _, end in _levels(pending):
+            # They come last in their priority.
+            for at in range(end - 1, -1, -1):
+                row = self.rows[pending[at][2]]
+                if not row.is_held_up:
+                    break
+                found[row.limit_key or ""].append(row)
+        return found
 
     def misdated(self, queue_name: str, now: int) -> Iterator[Row]:
         """The pending jobs that were created more than a second from now, and nobody scheduled."""

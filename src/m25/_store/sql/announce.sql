@@ -1,7 +1,7 @@
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
 -- asks, and the one that listens, where there is one. And write down what its queues declare.
--- Safe under concurrency: a worker's row is its own, and a queue's row is written in the order of
--- names, by an upsert that leaves it alone where nothing has changed.
+-- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
+-- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
     select array_agg(pid) as pids, array_agg(backend_start) as starts
     from pg_catalog.pg_stat_activity
@@ -11,16 +11,22 @@ with session as (
 ),
 declared as (
     insert into {schema}.queue (
-        name, default_job_timeout, default_max_attempts, on_failure, channel
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
     )
-    select *
+    select
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter,
+        limit_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
         %(default_max_attempts)s::integer[],
         %(on_failure)s::text[],
-        %(channel)s::text[]
-    ) as q (name, default_job_timeout, default_max_attempts, on_failure, channel)
+        %(channel)s::text[],
+        %(limiter)s::text[],
+        %(limit_path)s::text[]
+    ) as q (
+        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+    )
     order by name
     on conflict (name) do update
     set
@@ -28,14 +34,37 @@ declared as (
         default_max_attempts = excluded.default_max_attempts,
         on_failure = excluded.on_failure,
         channel = excluded.channel,
+        limiter = excluded.limiter,
+        limit_path = excluded.limit_path,
         updated_at = now()
-    where (queue.default_job_timeout, queue.default_max_attempts, queue.on_failure, queue.channel)
+    where (
+            queue.default_job_timeout,
+            queue.default_max_attempts,
+            queue.on_failure,
+            queue.channel,
+            queue.limiter,
+            queue.limit_path
+        )
         is distinct from (
             excluded.default_job_timeout,
             excluded.default_max_attempts,
             excluded.on_failure,
-            excluded.channel
+            excluded.channel,
+            excluded.limiter,
+            excluded.limit_path
         )
+    returning name
+),
+limited as (
+    insert into {schema}.limiter (name, declared)
+    select limiter, min(limit_size)
+    from unnest(%(limiter)s::text[], %(limit_size)s::integer[]) as l (limiter, limit_size)
+    where limiter is not null
+    group by limiter
+    order by limiter
+    on conflict (name) do update
+    set declared = excluded.declared
+    where limiter.declared <> excluded.declared
     returning name
 )
 insert into {schema}.worker (id, version, queues, session_pids, session_starts)

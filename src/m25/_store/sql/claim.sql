@@ -5,6 +5,7 @@
 -- lets foreign keys to the row be inserted meanwhile, here and in every other statement.
 -- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
 -- are not walked over to reach work in the next.
+-- A pause that is committed before this begins is seen by it.
 with recursive level (priority) as (
     (
         select priority from {schema}.job
@@ -34,6 +35,7 @@ due as materialized (
         for no key update skip locked -- rule: one claim takes a row
     ) as candidate
     where level.priority is not null
+        and {not_paused}
     limit %(limit)s::bigint
 ),
 {claimed}

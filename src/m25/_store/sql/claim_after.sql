@@ -62,6 +62,7 @@ due as materialized (
         ) as following
         where level.priority is not null
     ) as candidate
+    where {not_paused}
     limit %(limit)s::bigint
 ),
 {claimed}

@@ -4,14 +4,7 @@
 claimed as (
     update {schema}.job
     set
-        reserved_at = now(),
-        claim_token = %(claim_token)s::uuid,
-        started_at = case when %(start)s::boolean then now() end,
-        deadline = case
-            when %(start)s::boolean
-            then {deadline}
-        end,
-        lease_expires_at = now() + %(lease)s::interval
+        {claim_columns}
     where id = any(array(select id from due))
     returning
         {claimed_columns}

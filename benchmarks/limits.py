@@ -1,0 +1,220 @@
+"""Limits over the cluster: how much of what is allowed is used, and whether ever more runs.
+
+Each handler writes into a file when it begins and when it ends, by the machine's own clock; a
+process that is killed has ended all of its handlers. From that the most are counted that ran at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import psycopg
+import trio
+
+import m25
+
+from . import databases, report
+from .workers import wait_until_finished
+
+QUEUE = "limited"
+#: How long a handler takes, in seconds, and how many may run at once.
+TAKES, LIMIT = 0.02, 5
+
+
+@attrs.frozen
+class Order:
+    customer: int
+    number: int
+
+
+async def work(dsn: str, log: str, kind: str) -> None:
+    """A worker, until it is asked to end."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(what: str, order: Order) -> None:
+        os.write(file, f"{what} {order.number} {time.monotonic():.6f}\n".encode())
+
+    @m25.queue(QUEUE, limit=m25.Limit(LIMIT), heartbeat_interval=1)
+    async def limited(order: Order) -> None:
+        note("begins", order)
+        await trio.sleep(TAKES)
+        note("ends", order)
+
+    @m25.queue(QUEUE, limit=m25.Limit(1, key="customer"), max_concurrency=100)
+    async def by_key(order: Order) -> None: ...
+
+    @m25.queue(QUEUE, max_concurrency=100)
+    async def plain(order: Order) -> None: ...
+
+    async with m25.open(dsn, shutdown_grace=1) as m:
+        m.add_queue({"limited": limited, "by key": by_key, "plain": plain}[kind])
+        await m.start()
+        await m25.until_signal()
+
+
+class Crew:
+    """Worker processes, each with the file that its handlers write into."""
+
+    def __init__(self, dsn: str, kind: str, directory: Path) -> None:
+        self._dsn, self._kind, self._directory = dsn, kind, directory
+        self._running: dict[Path, subprocess.Popen[bytes]] = {}
+        #: When those that were killed were, by the machine's clock.
+        self._killed: dict[Path, float] = {}
+        #: When a handler began, as +1, and when one ended, as -1; in order.
+        self.times: list[tuple[float, int]] = []
+
+    def start(self) -> None:
+        """Start one more."""
+        log = self._directory / f"{len(self._running) + len(self._killed)}"
+        command = [sys.executable, "-m", "benchmarks.limits", self._dsn, str(log), self._kind]
+        self._running[log] = subprocess.Popen(command)
+
+    def kill(self, rng: random.Random) -> None:
+        """Kill any of them, and start another."""
+        log = rng.choice(list(self._running))
+        process = self._running.pop(log)
+        process.kill()
+        process.wait()
+        self._killed[log] = time.monotonic()
+        self.start()
+
+    def stop(self) -> None:
+        """Have all end in an orderly way."""
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            process.wait(60)
+
+    def read(self) -> None:
+        """Read what their handlers have written."""
+        found: list[tuple[float, int]] = []
+        for log in (*self._running, *self._killed):
+            running: set[str] = set()
+            for line in log.read_text().splitlines() if log.exists() else ():
+                what, number, at = line.split()
+                (running.add if what == "begins" else running.discard)(number)
+                found.append((float(at), 1 if what == "begins" else -1))
+            found += [(self._killed[log], -1) for _ in running]
+        self.times = sorted(found)
+
+
+@contextmanager
+def crew(dsn: str, kind: str, count: int) -> Generator[Crew]:
+    """So many processes at work, until the block is left."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = Crew(dsn, kind, Path(directory))
+        for _ in range(count):
+            found.start()
+        try:
+            yield found
+            found.stop()
+            found.read()
+        finally:
+            found.stop()
+
+
+def most_at_once(times: list[tuple[float, int]]) -> int:
+    """How many handlers ran at once, at the most."""
+    running = most = 0
+    for _, change in times:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def rate(times: list[tuple[float, int]], began: float, ended: float) -> float:
+    """How many handlers ended in a second, in this time."""
+    return sum(change < 0 and began <= at < ended for at, change in times) / (ended - began)
+
+
+def fill(dsn: str, jobs: int, customers: int = 1) -> None:
+    """Put so many jobs on the queue, of so many customers in turn."""
+    databases.fill(dsn, QUEUE, jobs)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "update m25.job set input = jsonb_build_object("
+            " 'customer', (input ->> 'number')::int %% %s, 'number', input -> 'number')",
+            [customers],
+        )
+        connection.execute("vacuum full m25.job")
+        connection.execute("vacuum analyze m25.job")
+        connection.execute("checkpoint")
+
+
+def limited(dsn: str, seconds: float, *, kills: int = 0) -> dict[str, float]:
+    """Run jobs under a limit in four processes, some of which are killed in between."""
+    rng = random.Random(25)
+    fill(dsn, int((seconds + 60 + 3 * kills) * LIMIT / TAKES))
+    with crew(dsn, "limited", 4) as processes:
+        time.sleep(4)
+        for _ in range(kills):
+            processes.kill(rng)
+            time.sleep(rng.uniform(0.5, 3))
+        # By now, whoever was killed last has been taken over from.
+        time.sleep(12 if kills else 0)
+        began = time.monotonic()
+        time.sleep(seconds)
+        ended = time.monotonic()
+    return {
+        "used": rate(processes.times, began, ended) / (LIMIT / TAKES),
+        "most at once": most_at_once(processes.times),
+    }
+
+
+def drain(dsn: str, kind: str, jobs: int, customers: int) -> float:
+    """Run so many no-op jobs of so many customers in one process; return how many a second."""
+    fill(dsn, jobs, customers)
+    with crew(dsn, kind, 1):
+        wait_until_finished(dsn, 1)
+        began = time.perf_counter()
+        wait_until_finished(dsn, jobs)
+        return jobs / (time.perf_counter() - began)
+
+
+def main(*, quick: bool = False) -> list[report.Verdict]:
+    seconds, jobs, kills, runs = (5, 10_000, 5, 1) if quick else (30, 100_000, 20, 3)
+    customers = jobs // 10
+    with databases.server() as dsn:
+        alone = [limited(dsn, seconds) for _ in range(runs)]
+        killed = limited(dsn, seconds, kills=kills)
+        drains = [
+            {kind: drain(dsn, kind, jobs, customers) for kind in ("plain", "by key")}
+            for _ in range(runs)
+        ]
+        used, rates = report.medians(alone)["used"], report.medians(drains)
+        most = max(each["most at once"] for each in (*alone, killed))
+        report.show(
+            f"limits: {LIMIT} at once, jobs of {TAKES * 1000:g} ms, 4 processes, {seconds} s",
+            [
+                ("", "of what is allowed", "most at once"),
+                ("left alone", f"{used:.1%}", f"{max(each['most at once'] for each in alone)}"),
+                (f"after {kills} kills", f"{killed['used']:.1%}", f"{killed['most at once']}"),
+            ],
+        )
+        report.show(
+            f"limits: drain of {jobs:,} no-op jobs of {customers:,} customers",
+            [("queue", "jobs/s"), *((name, f"{figure:,.0f}") for name, figure in rates.items())],
+        )
+        verdicts = [
+            report.at_least("18.2", "used of what a limit of 5 allows", used, 0.9),
+            report.at_least("18.2", "the same after kills", killed["used"], 0.9),
+            report.at_most("18.2", "most at once", most, LIMIT),
+            report.at_least("18.2", "by key ÷ plain drain", rates["by key"] / rates["plain"], 0.3),
+        ]
+        runs_found = {"alone": alone, "killed": killed, "drains": drains}
+        report.write("limits", dsn, runs_found, verdicts)
+    return verdicts
+
+
+if __name__ == "__main__":
+    trio.run(work, *sys.argv[1:4])

@@ -1,0 +1,124 @@
+"""Lists queues, pauses and resumes them, and sets limits, for callers of a client."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import attrs
+
+from ._cancel_call import check_words
+from ._errors import InvalidQueue, UsageError
+from ._job import check_text
+from ._limits import check_size
+from ._query import raise_query_error
+from ._queue import Queue
+from ._runtime import Runtime
+from ._store.failures import StatementFailed
+from ._store.protocol import QueueRow
+from ._timestamps import duration_from_text, timestamp_from_text
+
+#: How long a handler may run where nobody has said so.
+_TIMEOUT: Final = timedelta(minutes=5)
+
+
+@attrs.frozen(kw_only=True)
+class QueueRecord:
+    """A queue of which the database has heard: a worker has run it, or somebody has paused it."""
+
+    name: str
+    #: How long a handler may run where its job does not say.
+    default_job_timeout: timedelta
+    #: How many attempts a job has at most that does not say; `None` where no worker has run it.
+    default_max_attempts: int | None
+    #: The name of the queue that is told of its failures, if one is.
+    on_failure: str | None
+    #: Since when none of its jobs begins; `None` while it is not paused.
+    paused_at: datetime | None
+    #: Why, in the words of whoever has paused it.
+    pause_reason: str | None
+    #: The name of the limit under which its jobs run, and how many may at once.
+    limiter: str | None
+    limit: int | None
+
+
+class Operator:
+    """One for each client."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def pause(self, queue: Queue[Any, Any, Any] | str, reason: str | None) -> None:
+        """See `M25.pause`."""
+        name = name_of(queue)
+        check_words("reason", reason)
+        timeout = queue.default_job_timeout if isinstance(queue, Queue) else _TIMEOUT
+        try:
+            await self._runtime.store.pause(name, reason, timeout)
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        self._runtime.hints.queue_changed(name)
+
+    async def resume(self, queue: Queue[Any, Any, Any] | str) -> None:
+        """See `M25.resume`."""
+        name = name_of(queue)
+        try:
+            await self._runtime.store.resume(name)
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        self._runtime.hints.queue_changed(name)
+
+    async def set_limit(self, limit: Queue[Any, Any, Any] | str, size: int | None) -> None:
+        """See `M25.set_limit`."""
+        name = limit.limiter_name if isinstance(limit, Queue) else name_of(limit)
+        if name is None:
+            raise UsageError(
+                f"queue {name_of(limit)!r} has no limit: declare it with limit=m25.Limit(…)"
+            )
+        if size is not None:
+            check_size(size)
+        try:
+            is_known = await self._runtime.store.set_limit(name, size)
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        if not is_known:
+            raise UsageError(
+                f"no worker has run a queue with the limit {name!r}: a limit that a queue has to"
+                " itself has the name of the queue"
+            )
+        self._runtime.hints.room(name)
+
+    async def queues(self) -> list[QueueRecord]:
+        """See `M25.queues`."""
+        try:
+            rows = await self._runtime.store.queues()
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        return [_record(row) for row in rows]
+
+
+def name_of(queue: Queue[Any, Any, Any] | str) -> str:
+    """The name of a queue that is given as such, or by its name.
+
+    Raises:
+        TypeError: it is neither.
+        InvalidQueue: no queue can have this name.
+    """
+    if isinstance(queue, Queue):
+        return queue.name
+    if not isinstance(queue, str):
+        raise TypeError(f"a m25.Queue, or the name of one, is needed; not {queue!r:.80}")
+    return check_text(queue, "a queue's name", InvalidQueue)
+
+
+def _record(row: QueueRow) -> QueueRecord:
+    return QueueRecord(
+        name=row.name,
+        default_job_timeout=duration_from_text(row.default_job_timeout),
+        default_max_attempts=row.default_max_attempts,
+        on_failure=row.on_failure,
+        paused_at=None if row.paused_at is None else timestamp_from_text(row.paused_at),
+        pause_reason=row.pause_reason,
+        limiter=row.limiter,
+        limit=row.limit,
+    )

@@ -1,0 +1,46 @@
+-- Claim as claim.sql does, but no more jobs than may run under the queue's limit, which is locked by this
+-- transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
+-- A claim that finds the limit reached looks at no job, however many are due.
+-- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
+-- statement began after it was had. Who ends a job needs no lock: that only makes more room.
+with recursive {level},
+{room},
+free as materialized (
+    select
+        size.size - coalesce((select number from taken where key = ''), 0) -- rule: no more than the limit
+            as free
+    from size
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from {schema}.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and {not_paused}
+    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+),
+claimed as (
+    update {schema}.job
+    set
+        {claim_columns}
+    where id = any(array(select id from due))
+    returning
+        {claimed_columns}
+)
+select
+    (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
+    false as has_more,
+    null::text as last_key,
+    {claimed_row}
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id

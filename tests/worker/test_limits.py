@@ -1,0 +1,210 @@
+"""Limits on how many jobs run at once, in whatever process."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from m25 import errors
+
+
+@attrs.define
+class Running:
+    """How many handlers run, by key, and how many ran at the most."""
+
+    now: Counter[str] = attrs.field(factory=Counter)
+    most: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int))
+    order: list[int] = attrs.field(factory=list)
+
+    @asynccontextmanager
+    async def one(self, key: str, number: int = 0) -> AsyncGenerator[None]:
+        self.order.append(number)
+        self.now[key] += 1
+        self.most[key] = max(self.most[key], self.now[key])
+        try:
+            yield
+        finally:
+            self.now[key] -= 1
+
+
+@attrs.frozen
+class Order:
+    customer: str
+    number: int = 0
+    takes: float = 1.0
+
+
+def a_queue(running: Running, name: str = "orders", **options: Any) -> m25.Queue[Order, None, Any]:
+    @m25.queue(name, poll_interval=60, **options)
+    async def orders(order: Order) -> None:
+        async with running.one(order.customer, order.number):
+            await trio.sleep(order.takes)
+
+    return orders
+
+
+@asynccontextmanager
+async def workers(
+    count: int, *queues: m25.Queue[Any, Any, Any]
+) -> AsyncGenerator[tuple[m25.M25, ...]]:
+    """So many processes, in one: each with all queues."""
+    store = m25.testing.MemoryStore()
+    async with trio.open_nursery() as nursery:
+        done = trio.Event()
+
+        async def serve(task_status: trio.TaskStatus[m25.M25]) -> None:
+            async with m25.testing.open(store) as m:
+                for queue in queues:
+                    m.add_queue(queue)
+                await m.start()
+                task_status.started(m)
+                await done.wait()
+
+        yield tuple([await nursery.start(serve) for _ in range(count)])
+        done.set()
+
+
+async def test_no_more_jobs_run_than_the_limit_in_all_processes_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    running = Running()
+    queue = a_queue(running, limit=m25.Limit(3), max_concurrency=10)
+    async with workers(4, queue) as (m, *_):
+        began = trio.current_time()
+        await m.enqueue_many(queue, [Order("a", number) for number in range(30)])
+        await m25.testing.drain(m)
+        assert running.most["a"] == 3
+        # Those that begin together may do so in any order.
+        assert sorted(running.order[:3]) == [0, 1, 2]
+        # Room is used as soon as it is there.
+        assert trio.current_time() - began < 10.5
+
+
+async def test_of_each_key_as_many_run_and_no_key_waits_for_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    running = Running()
+    queue = a_queue(running, limit=m25.Limit(2, key="customer"), max_concurrency=10)
+    async with workers(2, queue) as (m, *_):
+        began = trio.current_time()
+        await m.enqueue_many(queue, [Order("a", number) for number in range(300)])
+        late = await m.enqueue(queue, Order("b"))
+        await m.wait(queue, late.id)
+        assert trio.current_time() - began < 2.5
+        await m25.testing.drain(m, scheduled=True)
+        assert running.most == {"a": 2, "b": 1}
+        assert sorted(running.order) == [0, *range(300)]
+        places = {number: place for place, number in enumerate(running.order)}
+        assert all(abs(place - number) <= 3 for number, place in places.items())
+
+
+async def test_queues_that_share_a_limit_make_room_for_each_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    running = Running()
+    shared = m25.Limit(2, name="gpu")
+    queues = [a_queue(running, name, limit=shared) for name in ("images", "films")]
+    async with workers(1, *queues) as (m,), workers(1, *queues):
+        for queue in queues:
+            await m.enqueue_many(queue, [Order("gpu")] * 10)
+        began = trio.current_time()
+        await m25.testing.drain(m)
+        assert running.most["gpu"] == 2
+        assert trio.current_time() - began < 12
+
+
+async def test_a_limit_that_is_set_is_heard_at_once_and_a_smaller_one_cancels_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    running = Running()
+    queue = a_queue(running, limit=m25.Limit(1))
+    async with workers(2, queue) as (m, other):
+        jobs = await m.enqueue_many(queue, [Order("a", takes=10)] * 12)
+        await trio.sleep(1)
+        assert running.now["a"] == 1
+        await other.set_limit(queue, 4)
+        await trio.sleep(0.1)
+        assert running.now["a"] == 4
+        await other.set_limit("orders", 2)
+        assert running.now["a"] == 4
+        await trio.sleep(30)
+        assert running.now["a"] == 2
+        (listed,) = await m.queues()
+        assert (listed.limiter, listed.limit) == ("orders", 2)
+        await m.set_limit(queue, None)
+        assert (await m.queues())[0].limit == 1
+        await m25.testing.drain(m)
+        assert len(jobs.ids) == 12
+
+
+async def test_a_job_cannot_wait_for_one_that_waits_for_its_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gpu = m25.Limit(1, name="gpu")
+    running = Running()
+    children = a_queue(running, "children", limit=gpu)
+
+    @m25.queue("parents", limit=gpu)
+    async def parents(number: int) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            await nursery.start_job(children, Order("a"), detached=True)
+            await nursery.start_job(children, Order("a"))
+
+    async with m25.testing.open() as m:
+        m.add_queue(parents)
+        m.add_queue(children)
+        await m.start()
+        job = await m.enqueue(parents, 1)
+        record = await m.wait(parents, job.id)
+        assert "keeps its place while it waits" in (record.crash_traceback or "")
+        await m25.testing.drain(m)
+        assert running.most["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (lambda: m25.Limit(0), "from 1 to 10,000"),
+        (lambda: m25.Limit(True), "whole number"),
+        (lambda: m25.Limit(5, key=""), "empty"),
+        (lambda: m25.Limit(5, key="a..b"), "dots in between"),
+        (lambda: m25.Limit(5, key=len), "not a function"),  # type: ignore[arg-type]
+        (lambda: m25.Limit(5, name=""), "empty"),
+        (lambda: m25.Limit(5, name="x" * 201), "200"),
+        (lambda: a_queue(Running(), limit=5), r"must be a m25.Limit"),
+        (
+            lambda: m25.Queue("q", handler_function=print, runs="thread", limit=m25.Limit(1)),
+            'runs="thread"',
+        ),
+    ],
+)
+def test_what_is_no_limit_is_refused(limit: Any, said: str) -> None:
+    with pytest.raises(errors.InvalidQueue, match=said):
+        limit()
+
+
+async def test_queues_that_share_a_limit_say_the_same_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with m25.testing.open() as m:
+        m.add_queue(a_queue(Running(), "a", limit=m25.Limit(2, name="gpu")))
+        m.add_queue(a_queue(Running(), "own", limit=m25.Limit(3)))
+        with pytest.raises(errors.InvalidQueue, match="3 may run at once, and 2"):
+            m.add_queue(a_queue(Running(), "b", limit=m25.Limit(3, name="gpu")))
+        with pytest.raises(errors.InvalidQueue, match="counts by a key"):
+            m.add_queue(a_queue(Running(), "c", limit=m25.Limit(2, name="gpu", key="customer")))
+        with pytest.raises(errors.UsageError, match="no worker has run"):
+            await m.set_limit("gpu", 3)
+        with pytest.raises(errors.UsageError, match="has no limit"):
+            await m.set_limit(a_queue(Running(), "plain"), 3)
+        with pytest.raises(errors.InvalidQueue, match="paused"):
+            await m.set_limit("gpu", 0)
