@@ -893,6 +893,29 @@ MUTANTS = (
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
+        10,
+        "a job sees what another handler has set in its context",
+        (
+            Rule(
+                "what a handler sets is not there in the next job's context",
+                "while left: await self._run(left.popleft())",
+            ),
+        ),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "a job that waits holds up those that began with it",
+        (Rule("who waits holds up no other", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "jobs do not come to their own end where the one before is cancelled",
+        (Rule("a cancelled job is not the end of others", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
         18,
         "a cancelled handler waits for a slot",
         (Rule("a cancelled handler needs no slot", "if True:"),),
