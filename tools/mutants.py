@@ -1075,6 +1075,54 @@ MUTANTS = (
         (Rule("room that others make is found", "pass"),),
         ("tests/worker/test_limits.py",),
     ),
+    Mutant(
+        21,
+        "a key has no lock",
+        (Rule("a key is locked before anybody takes it", "on conflict do nothing"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "who puts a job does not take its key",
+        (Rule("who puts a job takes its key", "job_id = held_key.job_id,"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "what has begun has its input replaced",
+        (Rule("what has begun keeps its input"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a job does not wait for what it follows",
+        (Rule("a job waits for what it follows"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a claim does not say that a job has begun",
+        (Rule("a job that was claimed has begun", "has_begun = has_begun"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a rerun is lost",
+        (Rule("a job that runs is followed by one more", "return Decision.REFUSE"),),
+        ("tests/simulation/test_reruns.py",),
+    ),
+    Mutant(
+        21,
+        "an old enqueue is done again",
+        (Rule("an old enqueue changes nothing", "answers: dict[int, UniqueAnswer] = {}"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a claim that was undone is confirmed though the input may be another",
+        (Rule("an undone claim of a job that may have another input by now stays undone"),),
+        ("tests/store/test_store_unique.py",),
+    ),
 )
 
 

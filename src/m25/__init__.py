@@ -42,6 +42,7 @@ from ._running_job import RunningJob, current_job
 from ._schedule_calls import ScheduleRecord
 from ._signals import until_signal
 from ._ticks import next_ticks
+from ._unique import Unique
 
 __all__ = [
     "GIVE_UP",
@@ -78,6 +79,7 @@ __all__ = [
     "RunningJob",
     "ScheduleRecord",
     "Snooze",
+    "Unique",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

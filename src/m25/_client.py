@@ -178,7 +178,7 @@ class M25:
             timezone: in whose local time the expression is meant, such as "Europe/Berlin".
             input: the input of each job, or a `Job`; or a function that is given the tick, an aware
                 datetime in that time zone, and returns one of these. It may be called in several
-                processes, and more than once. A `Job` has no id, time or unique key of its own; its
+                processes, and more than once. A `Job` has no id, time or key of its own; its
                 `scheduled_at` is the tick.
             catch_up: which of the ticks run that were missed, as no process was there: the "last",
                 "all", one after the other, or "none", but for those that are less than a minute
@@ -357,6 +357,9 @@ class M25:
         only if the transaction commits. Where the job is refused, the transaction stays usable, if
         its isolation level is READ COMMITTED.
 
+        A job with a `Unique` may be another one than was given: the record is that of the job that
+        has the key, and its `unique_outcome` says what became of the call.
+
         A unique key or an id that another open transaction holds is waited for; other calls need
         not wait. Cancelled after the job was sent, it waits for the database's answer, for five
         seconds at most, and returns.
@@ -371,7 +374,8 @@ class M25:
 
         Raises:
             ValueRefused: the input cannot be kept as JSON.
-            UniqueKeyConflict: another job holds the unique key.
+            UniqueKeyConflict: another job holds the unique key; where it is the key of a `Unique`,
+                the error is a `UniqueJobConflict`.
             JobIdConflict: another job has the id: on another queue, of another input or of other
                 options.
             OutcomeUnknown: the database did not answer, after a cancellation or as the connection

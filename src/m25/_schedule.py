@@ -190,11 +190,11 @@ def check_job(name: str, job: Job[Any]) -> None:
     """Check the job of a tick.
 
     Raises:
-        InvalidSchedule: it has an id, a time or a unique key of its own.
+        InvalidSchedule: it has an id, a time or a key of its own.
     """
-    for option in ("id", "scheduled_at", "unique_key"):
+    for option in ("id", "scheduled_at", "unique_key", "unique"):
         if getattr(job, option) is not None:
             raise InvalidSchedule(
                 f"a Job of schedule {name!r} has {option}=, which the schedule itself decides;"
-                " leave it out" + (" and see overlap=" if option == "unique_key" else "")
+                " leave it out" + (", and see overlap=" if option.startswith("unique") else "")
             )

@@ -52,6 +52,7 @@ from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
+from ._unique_errors import UniqueJobConflict
 
 __all__ = [
     "AlreadyStarted",
@@ -105,6 +106,7 @@ __all__ = [
     "Snooze",
     "StartRefused",
     "StepChanged",
+    "UniqueJobConflict",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
