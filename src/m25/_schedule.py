@@ -13,9 +13,10 @@ import attrs
 
 from ._duration import Duration, as_timedelta
 from ._ids import spread_of_tick
-from ._job import Input, Job, check_text
+from ._job import Input, Job
 from ._queue import Queue
 from ._schedule_errors import InvalidSchedule
+from ._text import check_text
 from ._ticks import check_expression, find_zone, interval_ticks, next_ticks
 
 #: What runs of the ticks that came while no process was there, or a job before was live.

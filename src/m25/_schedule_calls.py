@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from ._job import JobId, check_text
+from ._job import JobId
 from ._query import raise_query_error
 from ._runtime import Runtime
 from ._schedule_errors import InvalidSchedule, NoScheduleFound
 from ._store.failures import StatementFailed
 from ._store.protocol import ScheduleRow, Schedules
+from ._text import check_text
 from ._timestamps import duration_from_text, timestamp_from_text
 
 

@@ -344,7 +344,7 @@ def made(expression: str | None = "0 * * * *", **changes: Any) -> Any:
         ({"input": slow_report}, "must not be async"),
         ({"input": m25.Job(1, unique_key="k")}, "unique_key="),
         ({"input": m25.Job(1, scheduled_at=BEGIN)}, "scheduled_at="),
-        ({"input": m25.Job(1, unique=m25.Unique())}, "has unique=.* see overlap="),
+        ({"input": m25.Job(1, unique=m25.Unique("k"))}, "has unique=.* see overlap="),
     ],
 )
 def test_what_is_no_schedule_is_refused(changes: dict[str, Any], said: str) -> None:
