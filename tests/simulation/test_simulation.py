@@ -35,8 +35,9 @@ def test_a_simulated_cluster_keeps_every_promise() -> None:
 
 
 @pytest.mark.slow
-def test_many_simulated_clusters_keep_every_promise() -> None:
-    assert broken(range(15, 300)) == {}
+@pytest.mark.parametrize("first", range(15, 300, 57))
+def test_many_simulated_clusters_keep_every_promise(first: int) -> None:
+    assert broken(range(first, first + 57)) == {}
 
 
 def test_a_seed_is_one_history() -> None:
