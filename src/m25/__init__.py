@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ._result_errors import JobCancelled, JobFailed
     from ._retry import GIVE_UP, Retry, RetryDecision, exponential
     from ._running_job import RunningJob, current_job
+    from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
     from ._ticks import next_ticks
     from ._unique import Unique
@@ -79,6 +80,7 @@ else:
             "._result_errors": ("JobCancelled", "JobFailed"),
             "._retry": ("GIVE_UP", "Retry", "RetryDecision", "exponential"),
             "._running_job": ("RunningJob", "current_job"),
+            "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
             "._ticks": ("next_ticks",),
             "._unique": ("Unique",),
@@ -121,6 +123,7 @@ __all__ = [
     "RetryAfter",
     "RetryDecision",
     "RunningJob",
+    "ScheduleRecord",
     "Snooze",
     "Unique",
     "UniqueKeyConflict",
