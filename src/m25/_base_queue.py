@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic
 
+import attrs
+
 from ._job import Error, Input, Output_co
 
 if TYPE_CHECKING:
@@ -15,32 +17,22 @@ if TYPE_CHECKING:
     from ._retry import Retry
 
 
+@attrs.frozen(eq=False, kw_only=True)
 class BaseQueue(Generic[Input, Output_co, Error]):
-    """What enqueues, reads and cancels jobs takes one of these: a `Queue` or a `DeclaredQueue`."""
+    """What enqueues, reads and cancels jobs takes one of these: a `Queue` or a `DeclaredQueue`.
 
-    __slots__ = ()
+    Both declare these fields themselves, with what is checked of them.
+    """
 
-    if TYPE_CHECKING:
-        # Attributes of attrs in the classes below, which may not be set.
-
-        @property
-        def name(self) -> str: ...
-        @property
-        def default_job_timeout(self) -> timedelta: ...
-        @property
-        def retry(self) -> Retry | None: ...
-        @property
-        def poll_interval(self) -> timedelta: ...
-        @property
-        def size_limit(self) -> int: ...
-        @property
-        def input_type(self) -> Any: ...
-        @property
-        def input_codec(self) -> Codec[Input]: ...
-        @property
-        def output_codec(self) -> Codec[Output_co]: ...
-        @property
-        def error_codec(self) -> Codec[Error]: ...
+    name: str
+    default_job_timeout: timedelta
+    poll_interval: timedelta
+    size_limit: int
+    retry: Retry | None
+    input_type: Any
+    input_codec: Codec[Input] = attrs.field(init=False, repr=False)
+    output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
+    error_codec: Codec[Error] = attrs.field(init=False, repr=False)
 
     @property
     def default_max_attempts(self) -> int:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     # Before Python 3.13 only type checkers know of defaults.
     from typing_extensions import TypeVar as TypeVarWithDefault
 
+    #: Of a queue whose handler returns nothing, which is given as `None`, and that is no type.
     Output = TypeVarWithDefault("Output", default=None)
+    E1 = TypeVarWithDefault("E1", bound=Exception, default=Never)
+    E2 = TypeVarWithDefault("E2", bound=Exception, default=Never)
+    E3 = TypeVarWithDefault("E3", bound=Exception, default=Never)
 else:
-    Output = TypeVar("Output")
+    Output, E1, E2, E3 = (TypeVar(name) for name in ("Output", "E1", "E2", "E3"))
 
 _DEFAULT_TIMEOUT: Final = timedelta(minutes=5)
 _DEFAULT_SIZE_LIMIT: Final = 1_048_576
@@ -60,18 +64,13 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
 
 
-E1 = TypeVar("E1", bound=Exception)
-E2 = TypeVar("E2", bound=Exception)
-E3 = TypeVar("E3", bound=Exception)
-
-
 # One overload for each number of errors, as `queue` has them.
 @overload
 def declare(
     name: str,
     *,
     input: type[Input],
-    output: type[Output] | None = ...,
+    output: type[Output] | None,
     errors: tuple[()] = ...,
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
@@ -82,7 +81,7 @@ def declare(
     name: str,
     *,
     input: type[Input],
-    output: type[Output] | None = ...,
+    output: type[Output] | None,
     errors: tuple[type[E1]],
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
@@ -93,7 +92,7 @@ def declare(
     name: str,
     *,
     input: type[Input],
-    output: type[Output] | None = ...,
+    output: type[Output] | None,
     errors: tuple[type[E1], type[E2]],
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
@@ -104,7 +103,7 @@ def declare(
     name: str,
     *,
     input: type[Input],
-    output: type[Output] | None = ...,
+    output: type[Output] | None,
     errors: tuple[type[E1], type[E2], type[E3]],
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
@@ -115,7 +114,7 @@ def declare(
     name: str,
     *,
     input: type[Input],
-    output: type[Output] | None = ...,
+    output: type[Output] | None,
     errors: tuple[type[E1], ...],
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
@@ -125,7 +124,7 @@ def declare(
     name: str,
     *,
     input: Any,  # noqa: A002 - a queue's word
-    output: Any = None,
+    output: Any,
     errors: tuple[type[Exception], ...] = (),
     default_job_timeout: Duration = _DEFAULT_TIMEOUT,
     retry: Retry | RetryFunction | None = None,

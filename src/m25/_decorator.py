@@ -100,7 +100,7 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
     ) -> Queue[Input, Output, Error]: ...
     def __call__(self, handler: Callable[Concatenate[Any, ...], Any], /) -> Queue[Any, Any, Error]:
         declared = self.declared
-        made: Queue[Any, Any, Error] = Queue(
+        made = Queue[Any, Any, Error](
             declared.name,
             handler_function=handler,
             errors=declared.errors,

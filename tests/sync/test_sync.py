@@ -182,7 +182,7 @@ def test_a_producer_imports_no_trio_and_nothing_at_all_before_it_calls() -> None
 import sys
 import m25.sync
 assert not {"trio", "cattrs", "attrs", "psycopg"} & set(sys.modules), "imported too early"
-emails = m25.declare("emails", input=str)
+emails = m25.declare("emails", input=str, output=None)
 m25.sync.enqueue, m25.Job, m25.errors
 try:
     m25.sync.enqueue(None, emails, "ada")
@@ -203,7 +203,7 @@ def test_a_handler_is_checked_by_what_is_declared() -> None:
         (MailboxFull,),
         timedelta(minutes=1),
     )
-    declared = m25.declare("numbers", input=list[int], default_job_timeout=3.0)
+    declared = m25.declare("numbers", input=list[int], output=None, default_job_timeout=3.0)
 
     with pytest.raises(m25.errors.InvalidQueue, match=r"takes <class 'str'>.*declared with list"):
 
@@ -227,9 +227,9 @@ def test_a_handler_is_checked_by_what_is_declared() -> None:
 
 def test_a_declaration_says_what_is_wrong_with_it_and_where_it_stands() -> None:
     with pytest.raises(m25.errors.InvalidQueue, match=r"queue 'a'.*size_limit.*test_sync\.py:\d+"):
-        m25.declare("a", input=str, size_limit=0)
+        m25.declare("a", input=str, output=None, size_limit=0)
     with pytest.raises(m25.errors.InvalidQueue, match=r"the input of the queue 'a'.*test_sync\.py"):
-        m25.declare("a", input=type(lambda: None))
+        m25.declare("a", input=type(lambda: None), output=None)
 
 
 async def test_what_is_only_declared_is_not_run(dsn: str) -> None:

@@ -190,9 +190,9 @@ def database_of(connection: object, schema: str) -> Database:
         TypeError: it is none that is known; the message says what it is.
         UsageError: it is one of SQLAlchemy or Django with another driver than psycopg.
     """
-    if isinstance(connection, psycopg.Connection):
-        return _Psycopg(connection, schema)
     given: Any = connection
+    if isinstance(connection, psycopg.Connection):
+        return _Psycopg(given, schema)
     if _is_a(given, "sqlalchemy.orm", "Session", "scoped_session"):
         _check_driver("SQLAlchemy", given.get_bind().dialect.driver == "psycopg")
         return _Sqlalchemy(None, schema, session=given)

@@ -25,11 +25,11 @@ class NoSuchMailbox(Exception):
 
 
 emails = m25.declare("emails", input=Email, output=str, errors=(MailboxFull, NoSuchMailbox))
-numbers = m25.declare("numbers", input=list[int])
+numbers = m25.declare("numbers", input=list[int], output=None)
 assert_type(emails, m25.DeclaredQueue[Email, str, MailboxFull | NoSuchMailbox])
 
 m25.declare("emails", output=str)  # error
-m25.declare("emails", input=Email, errors=(str,))  # error
+m25.declare("emails", input=Email, output=str, errors=(str,))  # error
 
 
 @m25.queue(emails, max_concurrency=3)
