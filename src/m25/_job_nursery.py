@@ -61,6 +61,8 @@ class JobNursery:
         #: How many children without a key of their own each queue has got.
         self._counts = Counter[str]()
         self._live: dict[ChildJob[Any], None] = {}
+        #: How many calls are under way that start jobs, or find them again.
+        self._starting = 0
         #: What is to be raised, in the order in which it happened.
         self._errors: list[BaseException] = []
         self._is_cancelling = False
@@ -123,8 +125,7 @@ class JobNursery:
     ) -> list[ChildJob[Any]]:
         refuse_in_transaction("start_job()")
         check_is_queue(queue)
-        if self._is_closed:
-            raise UsageError("the block of this nursery was left: it starts no more jobs")
+        self._check_open()
         if not detached:
             _refuse_own_limit(queue)
         news = [
@@ -135,7 +136,22 @@ class JobNursery:
         if detached:
             await self._children.insert([self._children.new_job(new) for new in news])
             return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
+        self._starting += 1
+        try:
+            return await self._find_or_insert(queue, news)
+        except BaseException:
+            # rule: a start that raised can be tried again with its key
+            self._keys.difference_update(key for key in keys if key is not None)
+            raise
+        finally:
+            self._starting -= 1
+            self._change()
+
+    async def _find_or_insert(
+        self, queue: Queue[Any, Any, Any], news: Sequence[NewOne]
+    ) -> list[ChildJob[Any]]:
         found = await self._family.find(news)
+        self._check_open()
         children = [ChildJob[Any](queue, id) for id, _ in found]
         missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
         for new, child, (_, row) in zip(news, children, found, strict=True):
@@ -149,6 +165,10 @@ class JobNursery:
         if missing:
             await self._insert(missing)
         return children
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError("the block of this nursery was left: it starts no more jobs")
 
     def _new(
         self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
@@ -245,7 +265,7 @@ class JobNursery:
             error = _outside(self._scope, error)
             if error is not None:
                 self._errors.append(error)
-            if self._live and not await self._leaves_children(error):
+            if self._is_busy and not await self._leaves_children(error):
                 self._is_cancelling = True
                 # rule: what a nursery has started ends before it
                 with contextlib.suppress(trio.TooSlowError):
@@ -274,19 +294,24 @@ class JobNursery:
     async def _leaves_children(self, error: BaseException | None) -> bool:
         return error is not None and await self._family.leaves_children(error)
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a child has not ended, or may still come."""
+        return bool(self._live) or self._starting > 0  # rule: a block waits for what it is starting
+
     async def _until_ended(self) -> None:
         """Wait until no child is left; within a handler without its slot."""
         await trio.lowlevel.checkpoint()
-        if self._live:
+        if self._is_busy:
             async with without_slot():
-                while self._live:
+                while self._is_busy:
                     await self._changed.wait()
 
     async def _cancel_rest(self) -> None:
         """Cancel all children that have not ended, and wait for them."""
         asked: set[ChildJob[Any]] = set()
         async with without_slot():
-            while self._live:
+            while self._is_busy:
                 changed = self._changed
                 new = [child for child in self._live if child not in asked]
                 asked.update(new)
