@@ -774,6 +774,12 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a wait within a timeout of the handler's own outlasts it",
+        (Rule("who waits in a scope that ends is not set aside"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
         "a fenced transaction is committed",
         (Rule("a fenced transaction is rolled back", "if False:"),),
         ("tests/worker/test_transactional.py",),
