@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
+from ..._lifecycle import FINAL, KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
 from .rows import (
@@ -33,6 +33,8 @@ class Table:
         self.rows: dict[str, Row] = {}
         self._pending = defaultdict[str, list[Key]](list)
         self._live = defaultdict[str, dict[str, Row]](dict)
+        #: By the id of its first attempt, the rows of a job's attempts.
+        self._chains = defaultdict[str, list[Row]](list)
         #: By the id of its first attempt, the rows of what a job has started.
         self.children = defaultdict[str, list[Row]](list)
         #: By unique key, the id of the row that holds it.
@@ -62,6 +64,7 @@ class Table:
     def insert(self, row: Row) -> None:
         """Insert a pending row whose id is new, and whose key nobody holds."""
         self.rows[row.id] = row
+        self._chains[row.job_id].append(row)
         insort(self._pending[row.queue_name], row.key)
         if row.parent_id is not None:
             self.children[row.parent_id].append(row)
@@ -72,6 +75,7 @@ class Table:
         """Undo an insert; once is enough."""
         if self.rows.pop(row.id, None) is None:
             return
+        self._chains[row.job_id].remove(row)
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
         if row.parent_id is not None:
@@ -107,6 +111,13 @@ class Table:
             row.scheduled_at = since_epoch(change.scheduled_at)
         if change.priority is not None:
             row.priority = change.priority
+        insort(pending, row.key)
+
+    def replace(self, row: Row, columns: dict[str, Any]) -> None:
+        """Set what is given of a pending row anew."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.write(columns)
         insort(pending, row.key)
 
     def wake(self, row: Row, now: int) -> None:
@@ -215,9 +226,7 @@ class Table:
         row = self.rows.get(id)
         if row is None:
             return []
-        first = row.job_id
-        chain = [row for row in self.rows.values() if first in (row.id, row.original_attempt_id)]
-        return sorted(chain, key=lambda row: row.attempt)
+        return sorted(self._chains[row.job_id], key=lambda row: row.attempt)
 
     def tree(self, parents: Sequence[str], ids: Sequence[str]) -> Iterator[Row]:
         """All that jobs have started, down to the last, and the jobs of `ids` with all below them;
@@ -285,9 +294,16 @@ class Table:
             for at in range(start, due_end):
                 if len(due) == limit:
                     return due
-                if pending[at][2] not in self.locked:
+                id = pending[at][2]
+                if id not in self.locked and not self._waits(self.rows[id]):
                     due.append(pending[at])
         return due
+
+    def _waits(self, row: Row) -> bool:
+        """Whether a job that it follows is still to end."""
+        return row.follows is not None and any(
+            each.status not in FINAL for each in self.chain(row.follows)
+        )
 
     def held_up(self, queue_name: str) -> dict[str, list[Row]]:
         """The pending rows of a queue that are held up, by their keys."""
@@ -316,7 +332,20 @@ class Table:
     def next_due(self, queue_name: str) -> int | None:
         """When the next pending job of a queue is due, or was."""
         pending = self._pending[queue_name]
-        return min((pending[start][1] for start, _ in _levels(pending)), default=None)
+        return min(
+            (
+                pending[at][1]
+                for start, end in _levels(pending)
+                if (at := self._first(pending, start, end)) is not None
+            ),
+            default=None,
+        )
+
+    def _first(self, pending: Sequence[Key], start: int, end: int) -> int | None:
+        """Where the first job is, of one priority, that waits for no other's end."""
+        return next(
+            (at for at in range(start, end) if not self._waits(self.rows[pending[at][2]])), None
+        )
 
 
 def _levels(pending: Sequence[Key]) -> Iterator[tuple[int, int]]:
