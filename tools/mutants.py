@@ -893,6 +893,29 @@ MUTANTS = (
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
+        10,
+        "a job sees what another handler has set in its context",
+        (
+            Rule(
+                "what a handler sets is not there in the next job's context",
+                "while left: await self._run(left.popleft())",
+            ),
+        ),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "a job that waits holds up those that began with it",
+        (Rule("who waits holds up no other", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "jobs do not come to their own end where the one before is cancelled",
+        (Rule("a cancelled job is not the end of others", "if False:"),),
+        ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
         18,
         "a cancelled handler waits for a slot",
         (Rule("a cancelled handler needs no slot", "if True:"),),
@@ -991,6 +1014,54 @@ MUTANTS = (
         "room that another process has made is found by the next poll",
         (Rule("room that others make is found", "pass"),),
         ("tests/worker/test_limits.py",),
+    ),
+    Mutant(
+        21,
+        "a key has no lock",
+        (Rule("a key is locked before anybody takes it", "on conflict do nothing"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "who puts a job does not take its key",
+        (Rule("who puts a job takes its key", "job_id = held_key.job_id,"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "what has begun has its input replaced",
+        (Rule("what has begun keeps its input"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a job does not wait for what it follows",
+        (Rule("a job waits for what it follows"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a claim does not say that a job has begun",
+        (Rule("a job that was claimed has begun", "has_begun = has_begun"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a rerun is lost",
+        (Rule("a job that runs is followed by one more", "return Decision.REFUSE"),),
+        ("tests/simulation/test_reruns.py",),
+    ),
+    Mutant(
+        21,
+        "an old enqueue is done again",
+        (Rule("an old enqueue changes nothing", "answers: dict[int, UniqueAnswer] = {}"),),
+        ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        21,
+        "a claim that was undone is confirmed though the input may be another",
+        (Rule("an undone claim of a job that may have another input by now stays undone"),),
+        ("tests/store/test_store_unique.py",),
     ),
 )
 

@@ -41,6 +41,7 @@ from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
 from ._signals import until_signal
 from ._ticks import next_ticks
+from ._unique import Unique
 
 __all__ = [
     "GIVE_UP",
@@ -77,6 +78,7 @@ __all__ = [
     "RetryDecision",
     "RunningJob",
     "Snooze",
+    "Unique",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

@@ -224,6 +224,9 @@ class M25:
         only if the transaction commits. Where the job is refused, the transaction stays usable, if
         its isolation level is READ COMMITTED.
 
+        A job with a `Unique` may be another one than was given: the record is that of the job that
+        has the key, and its `unique_outcome` says what became of the call.
+
         A unique key or an id that another open transaction holds is waited for; other calls need
         not wait. Cancelled after the job was sent, it waits for the database's answer, for five
         seconds at most, and returns.
@@ -238,7 +241,8 @@ class M25:
 
         Raises:
             ValueRefused: the input cannot be kept as JSON.
-            UniqueKeyConflict: another job holds the unique key.
+            UniqueKeyConflict: another job holds the unique key; where it is the key of a `Unique`,
+                the error is a `UniqueJobConflict`.
             JobIdConflict: another job has the id: on another queue, of another input or of other
                 options.
             OutcomeUnknown: the database did not answer, after a cancellation or as the connection

@@ -10,7 +10,7 @@ import attrs
 
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
-from ._job import check_text
+from ._text import check_text
 
 if TYPE_CHECKING:
     from ._queue import Queue

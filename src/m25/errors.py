@@ -52,6 +52,7 @@ from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import InvalidSchedule
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
+from ._unique_errors import UniqueJobConflict
 
 __all__ = [
     "AlreadyStarted",
@@ -103,6 +104,7 @@ __all__ = [
     "Snooze",
     "StartRefused",
     "StepChanged",
+    "UniqueJobConflict",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

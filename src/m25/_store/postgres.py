@@ -32,6 +32,7 @@ from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
+    AnyJob,
     CancelAsked,
     CancelRequest,
     Change,
@@ -66,6 +67,8 @@ from .protocol import (
     Swept,
     SweptQueue,
     Transaction,
+    UniqueAnswer,
+    UniqueJob,
     Unserved,
     Watched,
     Worker,
@@ -76,6 +79,7 @@ from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
 from .transactions import open_transaction
 from .tree_steps import TreeCalls, TreeLocked, in_silence
+from .unique_steps import UniqueCalls
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -134,6 +138,7 @@ class PostgresStore(Store):
         self._schema = schema
         self._calls = Calls(schema)
         self._trees = TreeCalls(self._calls)
+        self._uniques = UniqueCalls(self._calls)
         self._sql = load_statements(schema)
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
@@ -352,11 +357,28 @@ class PostgresStore(Store):
     ) -> list[Enqueued | Exists | Held]:
         return await self._run(self._calls.enqueue(jobs, notify, lock_wait), connection)
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[UniqueAnswer]:
+        steps = self._uniques.enqueue(jobs, notify, lock_wait)
+        if connection is None:
+            return await self._try_atomically(steps, self._pool)
+        if not _commits(connection):
+            return await self._run(steps, connection)
+        with Sorting("enqueue_unique"):
+            async with connection.transaction():
+                return await self._run(steps, connection)
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: pg.AsyncConnection[Any] | None = None,
         *,
         lock_wait: timedelta | None = None,
@@ -377,9 +399,9 @@ class PostgresStore(Store):
 
     async def _insert_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: pg.AsyncConnection[Any],
         sorting: Sorting,
         lock_wait: timedelta | None,
@@ -392,7 +414,7 @@ class PostgresStore(Store):
                     batch = await anext(source, None)
                 if batch is None:
                     return
-                steps = self._calls.enqueue(batch, notify, lock_wait)
+                steps = self._uniques.enqueue_any(batch, notify, lock_wait)
                 answers = await self._run(steps, connection)
                 with sorting.theirs():
                     on_batch(batch, answers)

@@ -16,10 +16,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
+from .._unique import Holding, Then
 from .columns import JobRow as JobRow  # noqa: PLC0414 - a part of the protocol
 
 
@@ -43,11 +44,26 @@ class NewJob(NamedTuple):
     parent_id: str | None = None
 
 
+class UniqueJob(NamedTuple):
+    """A job to be put on a queue that has one of its key at a time."""
+
+    job: NewJob
+    key: str
+    #: For how long it holds the key.
+    holding: Holding
+    #: Until when, counted from now, if it is within some time.
+    within: timedelta | None
+    #: What happens where another job holds the key.
+    then: Then
+
+
 @attrs.frozen
 class Enqueued:
     """The job was inserted."""
 
     created_at: str
+    #: The job after whose end it is run.
+    follows: str | None = None
 
 
 @attrs.frozen
@@ -64,11 +80,33 @@ class Held:
     """Another job holds the unique key; nothing was inserted."""
 
     id: str
+    #: How that job stands, where its key is one of a `UniqueJob`, and its row is there.
+    status: str | None = None
+
+
+@attrs.frozen
+class Twin:
+    """Another job holds the key; it is what the caller gets, and nothing was inserted."""
+
+    row: JobRow
+    #: Whether the input and the options of the new job were written to it.
+    is_changed: bool
 
 
 @attrs.frozen
 class Refused:
     """The claim of a job's parent is lost, or its cancel asked for; nothing was inserted."""
+
+
+#: What a caller puts on a queue.
+AnyJob: TypeAlias = NewJob | UniqueJob
+#: What has become of it; of a `NewJob` it is no `Twin`.
+UniqueAnswer: TypeAlias = Enqueued | Exists | Held | Twin
+
+
+def row_of(job: AnyJob) -> NewJob:
+    """What is to be inserted of it."""
+    return job.job if isinstance(job, UniqueJob) else job
 
 
 class NewChild(NamedTuple):
@@ -565,11 +603,25 @@ class Store(Protocol):
         """
         ...
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[UniqueAnswer]:
+        """Put jobs on queues that have one of a key at a time; all else is as in `enqueue`.
+
+        The keys are locked until the transaction ends: who puts another job of one waits for it.
+        """
+        ...
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: Any = None,
         *,
         lock_wait: timedelta | None = None,

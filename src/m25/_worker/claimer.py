@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from .._store.protocol import Claimed, ClaimedJob, JobRow, Outcome, Release, Set
 from .._timestamps import duration_to_text, timestamp_from_text
 from ..pg._backoff import Backoff
 from . import plan
+from .crew import Crew
 from .endings import InDoubt, Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
@@ -30,8 +30,8 @@ from .scan_cursor import ScanCursor
 from .settler import Settler
 from .starter import Starter
 
-#: The tasks of so many jobs are started in one turn of Trio's loop, which takes less than a
-#: millisecond.
+#: So many jobs are started in one turn of Trio's loop: if each had a task of its own, to make these
+#: would take less than a millisecond.
 _STARTED_AT_ONCE: Final = 100
 
 #: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
@@ -172,8 +172,7 @@ class Claimer:
             for executor in begun:
                 ledger.begin(executor)
             if len(begun) <= _STARTED_AT_ONCE:
-                for executor in begun:
-                    executors.start_soon(self._execute, executor)
+                self._start(begun, executors)
             else:
                 executors.start_soon(self._start_in_turns, begun, executors)
 
@@ -302,18 +301,20 @@ class Claimer:
         if self._hint.to_cancel:
             self._hint.cancels.set()
 
+    def _start(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
+        Crew(begun, self._execute, nursery, f"jobs of queue {self._queue.name!r}").start()
+
     async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
-        """Start the tasks of jobs that have begun, some at a time: others have turns in between."""
-        left = deque(begun)
+        """Start jobs that have begun, some at a time: others have turns in between."""
+        left = begun
         try:
             while left:
-                for _ in range(min(_STARTED_AT_ONCE, len(left))):
-                    nursery.start_soon(self._execute, left.popleft())
+                begun, left = left[:_STARTED_AT_ONCE], left[_STARTED_AT_ONCE:]
+                self._start(begun, nursery)
                 await trio.lowlevel.checkpoint()
         finally:
             # Cancelled as well, each of them comes to its own end.
-            for executor in left:
-                nursery.start_soon(self._execute, executor)
+            self._start(left, nursery)
 
     async def _execute(self, executor: Executor) -> None:
         try:

@@ -152,7 +152,7 @@ class Executor(_State):
             Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
                 is the attempt's own failure.
         """
-        current_attempt.set(self)
+        before = current_attempt.set(self)
         try:
             if self.queue.transactional:
                 self.result = await self._run_in_transaction()
@@ -169,6 +169,7 @@ class Executor(_State):
                 self.result = self.cut_short()
             if self._heartbeats is not None:
                 self._heartbeats.close()
+            current_attempt.reset(before)
 
     @property
     def must_end_by(self) -> float:

@@ -9,7 +9,7 @@
        ├─ cancels                     cancels what somebody asked to be cancelled; shielded
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
-          └─ executor …               one per running job
+          └─ executor …               one per running job, in tasks that run one after the other
 
 Settler, heartbeats and cancels end with the executors, and not before: a handler that shields
 itself keeps its lease meanwhile, and can be cut off. However `services` ends, a shielded and

@@ -9,6 +9,7 @@ import os
 import sys
 
 import trio
+import trio.testing
 
 import m25
 
@@ -43,8 +44,9 @@ async def main(dsn: str, grace: float) -> None:
         await m.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(m25.until_signal)
-            # Ready to be asked to end, too: it takes a turn until the receiver is open.
-            await trio.sleep(0.01)
+            # Ready to be asked to end, too: it takes a turn until the receiver is open. To sleep
+            # for a moment is no such turn where the machine is busy: that may be over by the next.
+            await trio.testing.wait_all_tasks_blocked()
             print("ready", flush=True)
 
 

@@ -21,6 +21,7 @@ from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    AnyJob,
     CancelAsked,
     CancelRequest,
     Change,
@@ -56,15 +57,19 @@ from ..protocol import (
     Swept,
     SweptQueue,
     Transaction,
+    UniqueAnswer,
+    UniqueJob,
     Unserved,
     Watched,
     Worker,
     WriteResult,
     Written,
+    row_of,
 )
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
+from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
@@ -120,6 +125,7 @@ class MemoryStore(Store):
         self._clock = Clock(epoch)
         self._make_id = make_id
         self._table = Table()
+        self._keys = Keys(self._table)
         self._steps = Steps()
         self._messages = Messages()
         self._listeners = Listeners()
@@ -221,11 +227,27 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
             return answers
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> list[UniqueAnswer]:
+        refuse_connection(connection)
+        async with self._way.call("enqueue_unique", is_awaited=True) as now:
+            # All of them or none, as one transaction has it.
+            with self._keys.transaction():
+                answers = self._put_batch(jobs, now)
+            self._listeners.notify(notify)
+            return answers
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: Any = None,
         *,
         lock_wait: timedelta | None = None,  # noqa: ARG002
@@ -235,14 +257,15 @@ class MemoryStore(Store):
         async with self._way.call("enqueue_all", is_awaited=True) as now:
             inserted: list[Row] = []
             try:
-                for batch in found:
-                    answers = self._insert_batch(batch, now)
-                    inserted += (
-                        self._table.rows[job.id]
-                        for job, answer in zip(batch, answers, strict=True)
-                        if isinstance(answer, Enqueued)
-                    )
-                    on_batch(batch, answers)
+                with self._keys.transaction():
+                    for batch in found:
+                        answers = self._put_batch(batch, now)
+                        inserted += (
+                            self._table.rows[row_of(job).id]
+                            for job, answer in zip(batch, answers, strict=True)
+                            if isinstance(answer, Enqueued)
+                        )
+                        on_batch(batch, answers)
             except BaseException:
                 for row in inserted:
                     self._table.remove(row)
@@ -461,7 +484,7 @@ class MemoryStore(Store):
             for id, token in claims:
                 row = self._table.rows.get(id)
                 if row is None or not (
-                    row.status is JobStatus.PENDING
+                    (row.status is JobStatus.PENDING and row.has_begun is not False)
                     or (row.status is JobStatus.EXECUTING and row.claim_token == token)
                 ):
                     continue
@@ -790,6 +813,7 @@ class MemoryStore(Store):
                 started_at=now if start else None,
                 deadline=row.deadline_from(now) if start else None,
                 lease_expires_at=now + lease // MICROSECOND,
+                has_begun=None if row.has_begun is None else True,
             )
         return [row.answer() for row in rows]
 
@@ -798,6 +822,16 @@ class MemoryStore(Store):
         with Sorting("enqueue"):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
+
+    def _put_batch(self, jobs: Sequence[AnyJob], now: int) -> list[UniqueAnswer]:
+        with Sorting("enqueue"):
+            rows = [new_row(row_of(job), now) for job in jobs]
+        return [
+            self._keys.put(job, row, now)
+            if isinstance(job, UniqueJob)
+            else self._table.insert_unless_taken(row)
+            for job, row in zip(jobs, rows, strict=True)
+        ]
 
     def _settle(
         self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False
