@@ -1271,6 +1271,56 @@ where job.id = any(array(select id from held))
     and wanted.id = job.id
 returning job.id::text;
 
+-- declare_schedules
+--
+-- Write down what a client declares of its schedules. Returned are those that were declared otherwise.
+-- Safe under concurrency: an upsert for each, in the order of names, which leaves a row alone where
+-- nothing has changed. A pause stays. A new schedule has no past, nor has one with other times.
+insert into m25.schedule (name, queue_name, expression, every, timezone, catch_up, overlap)
+select *
+from unnest(
+    %(name)s::text[],
+    %(queue_name)s::text[],
+    %(expression)s::text[],
+    %(every)s::interval[],
+    %(timezone)s::text[],
+    %(catch_up)s::text[],
+    %(overlap)s::text[]
+) as s (name, queue_name, expression, every, timezone, catch_up, overlap)
+order by name
+on conflict (name) do update
+set
+    revision = schedule.revision + 1,
+    declared_at = now(),
+    queue_name = excluded.queue_name,
+    expression = excluded.expression,
+    every = excluded.every,
+    timezone = excluded.timezone,
+    catch_up = excluded.catch_up,
+    overlap = excluded.overlap,
+    last_tick = case
+        when (schedule.expression, schedule.every, schedule.timezone)
+            is distinct from (excluded.expression, excluded.every, excluded.timezone)
+        then greatest(schedule.last_tick, now())
+        else schedule.last_tick
+    end
+where (
+        schedule.queue_name,
+        schedule.expression,
+        schedule.every,
+        schedule.timezone,
+        schedule.catch_up,
+        schedule.overlap
+    ) is distinct from (
+        excluded.queue_name,
+        excluded.expression,
+        excluded.every,
+        excluded.timezone,
+        excluded.catch_up,
+        excluded.overlap
+    )
+returning name, revision > 1 as is_changed;
+
 -- dismiss
 --
 -- Note that workers have ended: one that stops, and those of which nothing was heard for `silence` and
@@ -1777,6 +1827,29 @@ where job.id = any(%(id)s::uuid[])
         or job.status = 'pending' and job.has_begun is not false and %(or_pending)s::boolean
     );
 
+-- find_schedules
+--
+-- Read schedules, all or those of some names, with the time it is for the database. Nothing is
+-- changed or locked. Where there are none, one row has the time alone.
+select
+    extract(epoch from clock.now)::text as now,
+    schedule.name,
+    schedule.revision,
+    schedule.queue_name,
+    schedule.expression,
+    extract(epoch from schedule.every)::text as every,
+    schedule.timezone,
+    schedule.catch_up,
+    schedule.overlap,
+    extract(epoch from schedule.declared_at)::text as declared_at,
+    extract(epoch from schedule.paused_at)::text as paused_at,
+    extract(epoch from schedule.last_tick)::text as last_tick,
+    schedule.last_job_id::text
+from (select now()) as clock (now)
+left join m25.schedule
+    on %(name)s::text[] is null or schedule.name = any(%(name)s::text[])
+order by schedule.name;
+
 -- find_settled
 --
 -- What became of attempts that `settle` did not write: an earlier call had ended the row under the
@@ -2243,6 +2316,22 @@ returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
 
+-- pause_schedule
+--
+-- Pause a schedule, or resume it: then it goes on with the next tick from now. Nothing happens where
+-- it is so already. Safe under concurrency: one update, whose conditions are checked on the row as it
+-- is once locked.
+update m25.schedule
+set
+    paused_at = case when %(is_paused)s::boolean then coalesce(paused_at, now()) end,
+    last_tick = case
+        when paused_at is not null and not %(is_paused)s::boolean
+        then greatest(last_tick, now())
+        else last_tick
+    end
+where name = %(name)s::text
+returning name;
+
 -- pause_unheard
 --
 -- Pause a queue of which nobody has heard yet: it has no row, and gets one. Its workers write into it
@@ -2641,6 +2730,26 @@ select
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
+
+-- renew_schedules
+--
+-- Say that schedules are still declared as they are: where nobody has said so for some time.
+-- Safe under concurrency: one update of rows that are locked before. A row that somebody else has
+-- locked is left out, and renewed another time.
+with known as materialized (
+    select schedule.name
+    from m25.schedule
+    join unnest(%(name)s::text[], %(revision)s::integer[]) as k (name, revision)
+        on k.name = schedule.name
+        and k.revision = schedule.revision
+    where schedule.name = any(%(name)s::text[])
+    for no key update of schedule skip locked
+)
+update m25.schedule
+set declared_at = now()
+from known
+where schedule.name = known.name and schedule.name = any(%(name)s::text[])
+returning schedule.name;
 
 -- replace_unique
 --
@@ -3593,6 +3702,120 @@ select
     end as notified,
     null
 from cancelled;
+
+-- tick
+--
+-- Claim ticks of schedules, and insert their jobs: both or neither, as one statement.
+-- Safe under concurrency: of all who know the same latest tick, the first has the schedule's row, and
+-- moves it on. The others leave out a row that is locked, or find another latest tick there: they
+-- claim nothing, and look again. So nobody waits, and a row that a stranger has locked is late alone.
+-- Whether the latest job is live is seen as of the statement's beginning. Nobody but who has the row
+-- inserts another; a job that ends meanwhile ends a little too late for this look.
+with wanted as (
+    select *
+    from unnest(
+        %(name)s::text[],
+        %(revision)s::integer[],
+        %(after)s::timestamptz[],
+        %(until)s::timestamptz[],
+        %(overlap)s::text[],
+        %(last_job_id)s::uuid[]
+    ) as w (name, revision, after, until, overlap, last_job_id)
+),
+due as materialized (
+    select
+        schedule.name,
+        wanted.until,
+        wanted.overlap,
+        coalesce(wanted.last_job_id, schedule.last_job_id) as next_job_id,
+        schedule.last_job_id
+    from m25.schedule
+    join wanted on wanted.name = schedule.name
+    where schedule.name = any(%(name)s::text[])
+        and schedule.last_tick = wanted.after
+        and schedule.revision = wanted.revision
+        and schedule.paused_at is null
+        and wanted.until <= now()
+    for no key update of schedule skip locked
+),
+judged as materialized (
+    select
+        due.*,
+        due.overlap <> 'allow' and exists (
+            select from m25.job
+            where job.id = due.last_job_id and job.finished_at is null and job.cancelled_at is null
+            union all
+            select from m25.job
+            where job.original_attempt_id = due.last_job_id
+                and job.finished_at is null
+                and job.cancelled_at is null
+        ) as is_live
+    from due
+),
+ticked as (
+    update m25.schedule
+    set
+        last_tick = judged.until,
+        last_job_id = case
+            when judged.is_live then judged.last_job_id else judged.next_job_id
+        end
+    from judged
+    where schedule.name = judged.name
+        and schedule.name = any(%(name)s::text[])
+        and (not judged.is_live or judged.overlap = 'skip')
+    returning schedule.name, judged.is_live
+),
+wanted_job as (
+    select *
+    from unnest(
+        %(schedule_name)s::text[],
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[]
+    ) as w (
+        schedule_name,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+    select
+        1,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    from wanted_job
+    where schedule_name in (select name from ticked where not is_live)
+    order by id
+    on conflict do nothing
+    returning id
+)
+select
+    judged.name,
+    judged.is_live,
+    ticked.name is not null as is_ticked,
+    (
+        select count(pg_notify(channel, ''))
+        from unnest(%(channels)s::text[]) as channel
+        where %(notifies)s::boolean and exists (select from inserted)
+    ) as notified
+from judged
+left join ticked on ticked.name = judged.name;
 
 -- watch
 --

@@ -39,6 +39,7 @@ from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
+from ._schedule_calls import ScheduleRecord
 from ._signals import until_signal
 from ._ticks import next_ticks
 from ._unique import Unique
@@ -77,6 +78,7 @@ __all__ = [
     "RetryAfter",
     "RetryDecision",
     "RunningJob",
+    "ScheduleRecord",
     "Snooze",
     "Unique",
     "UniqueKeyConflict",

@@ -29,7 +29,7 @@ from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
-from . import message_steps, queue_steps
+from . import message_steps, queue_steps, schedule_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
     AnyJob,
@@ -51,7 +51,9 @@ from .protocol import (
     NewJob,
     NewMessage,
     NewReceive,
+    NewSchedule,
     NewStep,
+    NewTick,
     NoMessage,
     Outcome,
     Position,
@@ -59,6 +61,8 @@ from .protocol import (
     QueueRow,
     Refused,
     Release,
+    ScheduleRow,
+    Schedules,
     Sent,
     Started,
     StepRow,
@@ -66,6 +70,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Ticked,
     Transaction,
     UniqueAnswer,
     UniqueJob,
@@ -662,6 +667,22 @@ class PostgresStore(Store):
 
     async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
         return await self._run(self._calls.find_unserved(waiting, silence), pool=self._work_pool)
+
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        return await self._run(schedule_steps.declare(schedules), pool=self._work_pool)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        await self._run(schedule_steps.renew(seen), pool=self._work_pool)
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        return await self._run(schedule_steps.find(names), pool=self._work_pool)
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        steps = schedule_steps.tick(ticks, self._calls.channels(notify))
+        return await self._run(steps, pool=self._work_pool)
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        return await self._run(schedule_steps.pause(name, is_paused))
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)
