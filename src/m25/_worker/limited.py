@@ -46,8 +46,6 @@ class LimitedClaims:
             self._from_key = claimed.last_key or ""
         if not claimed.is_full:
             self.room_in = math.inf
-        elif claimed.room_in is None:
-            self.room_in = _FULL_INTERVAL
         else:
-            self.room_in = min(claimed.room_in, _FULL_INTERVAL)
+            self.room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
         return claimed
