@@ -2300,6 +2300,38 @@ for no key update;
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- own_settings
+--
+-- Set what the statements here are written for (session.sql says why) for the rest of a transaction in
+-- which a handler has written: it may have set anything, and been anybody. Tells whether it is still the
+-- transaction that was begun for the handler. It comes last but for m25's own writes and the commit, so
+-- that nothing of a user's runs under these settings.
+-- Safe under concurrency: of the own transaction alone.
+select
+    extract(epoch from pg_catalog.now())::pg_catalog.text
+        operator(pg_catalog.=) %(began)s::pg_catalog.text as is_ours,
+    -- An aggregate reads all rows.
+    pg_catalog.count(pg_catalog.set_config(wanted.name, wanted.value, true))
+from (
+    values
+
+        ('role', %(role)s::pg_catalog.text, null),
+        (
+            'search_path',
+            'pg_catalog',
+            pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+        ),
+        ('statement_timeout', '0', null),
+        ('array_nulls', 'on', null),
+        ('plan_cache_mode', 'force_generic_plan', null),
+        ('enable_seqscan', 'off', null),
+        ('enable_bitmapscan', 'off', null),
+        ('enable_mergejoin', 'off', null),
+        ('enable_nestloop', 'off', null),
+        ('jit', 'off', null)
+) as wanted (name, value, needed)
+where coalesce(wanted.needed, true);
+
 -- pause
 --
 -- Pause a queue: claims look at this row, and take no job from then on. Its workers are told, so that
@@ -2972,6 +3004,14 @@ where name = %(queue_name)s::text and paused_at is not null
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- run_deferred
+--
+-- Run what a handler's transaction has put off until its commit: constraints that are deferred, and
+-- triggers. For the handler it is the same moment. But its job's row is not locked yet, so that the lease
+-- is renewed meanwhile, however long that takes; and it runs under the handler's settings, not ours.
+-- Safe under concurrency: of the own transaction alone.
+set constraints all immediate;
 
 -- send
 --

@@ -602,7 +602,14 @@ class Transaction(Protocol):
 
     @property
     def connection(self) -> Any:
-        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        """The connection, for the handler; the transaction on it is not the handler's to end. It
+        is closed once that has ended.
+        """
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost: not closed by the handler, but by server or network."""
         ...
 
     async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
