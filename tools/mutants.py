@@ -1140,6 +1140,18 @@ MUTANTS = (
     ),
     Mutant(
         20,
+        "more begin than the rate",
+        (Rule("no more begin than the rate", "end + 1 as number"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "a token is spent twice",
+        (Rule("a token is spent once", ""),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
         "jobs of a full key are walked over again and again",
         (Rule("a full key is walked over once", "scheduled_at = job.scheduled_at"),),
         ("tests/store/test_store_limits.py",),
