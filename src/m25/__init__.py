@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
     from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
     from ._job_nursery import JobNursery
-    from ._limits import Limit
+    from ._limits import Limit, Rate
     from ._operator import QueueRecord
     from ._progress import Progress
     from ._queue import Queue
@@ -73,7 +73,7 @@ else:
             "._handler_errors": ("GiveUp", "JobTimeout", "RetryAfter", "Snooze"),
             "._job": ("FailedJob", "FailureReason", "Job", "JobId", "JobRecord", "JobStatus"),
             "._job_nursery": ("JobNursery",),
-            "._limits": ("Limit",),
+            "._limits": ("Limit", "Rate"),
             "._operator": ("QueueRecord",),
             "._progress": ("Progress",),
             "._queue": ("Queue",),
@@ -119,6 +119,7 @@ __all__ = [
     "Queue",
     "QueueOptions",
     "QueueRecord",
+    "Rate",
     "Retry",
     "RetryAfter",
     "RetryDecision",
