@@ -46,6 +46,37 @@ begin
 end
 $$;
 
+CREATE FUNCTION m25.free_keys_of_deleted_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    delete from "m25".held_key
+    where (queue_name, key) in (
+        select held.queue_name, held.key
+        from "m25".held_key as held
+        where held.job_id in (select coalesce(original_attempt_id, id) from gone)
+            and held.holding <> 'ever'
+            and (held.until is null or held.until < now())
+            and not exists (
+                select
+                from "m25".job
+                where job.id = held.job_id or job.original_attempt_id = held.job_id
+            )
+        for update skip locked
+    );
+    return null;
+end
+$$;
+
+CREATE TABLE m25.held_key (
+    queue_name text NOT NULL,
+    key text NOT NULL,
+    job_id uuid,
+    holding text,
+    until timestamp with time zone
+);
+
 CREATE TABLE m25.job (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     queue_name text NOT NULL,
@@ -99,7 +130,9 @@ END) STORED NOT NULL,
     messages integer,
     awaits text,
     limit_key text,
-    was_due_at timestamp with time zone
+    was_due_at timestamp with time zone,
+    has_begun boolean,
+    follows uuid
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -142,6 +175,22 @@ CREATE TABLE m25.queue (
     limit_path text[]
 );
 
+CREATE TABLE m25.schedule (
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    revision integer DEFAULT 1 NOT NULL,
+    queue_name text NOT NULL,
+    expression text,
+    every interval,
+    timezone text NOT NULL,
+    catch_up text NOT NULL,
+    overlap text NOT NULL,
+    paused_at timestamp with time zone,
+    last_tick timestamp with time zone DEFAULT now() NOT NULL,
+    last_job_id uuid
+);
+
 CREATE TABLE m25.step (
     job_id uuid NOT NULL,
     kind text NOT NULL,
@@ -172,6 +221,9 @@ CREATE TABLE m25.worker (
     session_starts timestamp with time zone[] NOT NULL
 );
 
+ALTER TABLE ONLY m25.held_key
+    ADD CONSTRAINT held_key_pkey PRIMARY KEY (queue_name, key);
+
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
@@ -193,6 +245,9 @@ ALTER TABLE m25.queue
 ALTER TABLE ONLY m25.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY m25.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY m25.step
     ADD CONSTRAINT step_pkey PRIMARY KEY (job_id, kind, name, key);
 
@@ -201,6 +256,8 @@ ALTER TABLE ONLY m25.version
 
 ALTER TABLE ONLY m25.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+CREATE INDEX held_key_job_id_idx ON m25.held_key USING btree (job_id);
 
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
@@ -220,10 +277,14 @@ CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.re
 
 CREATE TRIGGER job_deleted AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.delete_what_jobs_kept();
 
+CREATE TRIGGER job_deleted_keys AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.free_keys_of_deleted_jobs();
+
 insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
 insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
 insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');

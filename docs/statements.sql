@@ -144,7 +144,9 @@ select
     progress::text,
     waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    follows::text
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -219,6 +221,8 @@ returning
     waiter,
     parent_id::text,
     has_children,
+    has_begun,
+    follows::text,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -391,6 +395,8 @@ returning
     waiter,
     parent_id::text,
     has_children,
+    has_begun,
+    follows::text,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -427,6 +433,27 @@ due as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
         order by run_at, id
         limit %(limit)s::bigint
         for no key update skip locked
@@ -449,13 +476,15 @@ claimed as (
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )
         end,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+        has_begun, run_at
 )
 select
     id::text,
@@ -495,7 +524,9 @@ select
     progress::text,
     null::text as waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    null::text as follows
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -546,6 +577,27 @@ due as materialized (
                     timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
                 )
                 and run_at <= now()
+                and (
+                    follows is null
+                    or (
+                        (
+                            select true
+                            from m25.job as first
+                            where first.id = job.follows
+                                and first.finished_at is null
+                                and first.cancelled_at is null
+                            limit 1
+                        ) is null
+                        and (
+                            select true
+                            from m25.job as next
+                            where next.original_attempt_id = job.follows
+                                and next.finished_at is null
+                                and next.cancelled_at is null
+                            limit 1
+                        ) is null
+                    )
+                )
             order by run_at, job.id
             limit %(limit)s::bigint
             for no key update skip locked
@@ -559,6 +611,27 @@ due as materialized (
                 and status = 'pending'
                 and job.priority = level.priority
                 and run_at <= now()
+                and (
+                    follows is null
+                    or (
+                        (
+                            select true
+                            from m25.job as first
+                            where first.id = job.follows
+                                and first.finished_at is null
+                                and first.cancelled_at is null
+                            limit 1
+                        ) is null
+                        and (
+                            select true
+                            from m25.job as next
+                            where next.original_attempt_id = job.follows
+                                and next.finished_at is null
+                                and next.cancelled_at is null
+                            limit 1
+                        ) is null
+                    )
+                )
             order by run_at, job.id
             limit %(limit)s::bigint
             for no key update skip locked
@@ -582,13 +655,15 @@ claimed as (
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )
         end,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+        has_begun, run_at
 )
 select
     id::text,
@@ -628,7 +703,9 @@ select
     progress::text,
     null::text as waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    null::text as follows
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -699,6 +776,27 @@ walked as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
         order by run_at, id
         limit %(walk)s::bigint
         for no key update skip locked
@@ -805,6 +903,7 @@ claimed as (
             )
         end,
         lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end,
         scheduled_at = case
             when was_due_at is null or scheduled_at < timestamptz '8000-01-01 00:00:00+00'
             then scheduled_at
@@ -817,7 +916,8 @@ claimed as (
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+        has_begun, run_at
 )
 select
     exists (select from held_up_key where key is not null)
@@ -865,7 +965,9 @@ select
     progress::text,
     null::text as waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    null::text as follows
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -928,6 +1030,27 @@ due as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
         order by run_at, id
         limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
         for no key update skip locked
@@ -950,13 +1073,15 @@ claimed as (
                 secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
             )
         end,
-        lease_expires_at = now() + %(lease)s::interval
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
         id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
         timeout, status, deadline, attempt, max_attempts, original_attempt_id,
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children, run_at
+        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+        has_begun, run_at
 )
 select
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
@@ -999,7 +1124,9 @@ select
     progress::text,
     null::text as waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    null::text as follows
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -1008,7 +1135,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 --
 -- Make sure of claims whose commit was not acknowledged, and that have begun all the same: a row that
 -- carries the claim's token is held; one that is pending again, as a server that went down at the
--- commit leaves it, is claimed once more. The ids that come back are held.
+-- commit leaves it, is claimed once more; but for one whose input may have been replaced since. The ids that come
+-- back are held.
 -- Safe under concurrency: a row that is locked, perhaps by the very commit in question, is left out,
 -- and find_locked.sql tells of it; a row that somebody else has claimed meanwhile is left alone.
 with wanted as (
@@ -1023,6 +1151,8 @@ held as materialized (
         and job.cancelled_at is null
         and (
             job.reserved_at is null
+
+            and job.has_begun is not false
             or job.started_at is not null and job.claim_token = wanted.claim_token
         )
     order by job.id
@@ -1044,6 +1174,56 @@ from wanted
 where job.id = any(array(select id from held))
     and wanted.id = job.id
 returning job.id::text;
+
+-- declare_schedules
+--
+-- Write down what a client declares of its schedules. Returned are those that were declared otherwise.
+-- Safe under concurrency: an upsert for each, in the order of names, which leaves a row alone where
+-- nothing has changed. A pause stays. A new schedule has no past, nor has one with other times.
+insert into m25.schedule (name, queue_name, expression, every, timezone, catch_up, overlap)
+select *
+from unnest(
+    %(name)s::text[],
+    %(queue_name)s::text[],
+    %(expression)s::text[],
+    %(every)s::interval[],
+    %(timezone)s::text[],
+    %(catch_up)s::text[],
+    %(overlap)s::text[]
+) as s (name, queue_name, expression, every, timezone, catch_up, overlap)
+order by name
+on conflict (name) do update
+set
+    revision = schedule.revision + 1,
+    declared_at = now(),
+    queue_name = excluded.queue_name,
+    expression = excluded.expression,
+    every = excluded.every,
+    timezone = excluded.timezone,
+    catch_up = excluded.catch_up,
+    overlap = excluded.overlap,
+    last_tick = case
+        when (schedule.expression, schedule.every, schedule.timezone)
+            is distinct from (excluded.expression, excluded.every, excluded.timezone)
+        then greatest(schedule.last_tick, now())
+        else schedule.last_tick
+    end
+where (
+        schedule.queue_name,
+        schedule.expression,
+        schedule.every,
+        schedule.timezone,
+        schedule.catch_up,
+        schedule.overlap
+    ) is distinct from (
+        excluded.queue_name,
+        excluded.expression,
+        excluded.every,
+        excluded.timezone,
+        excluded.catch_up,
+        excluded.overlap
+    )
+returning name, revision > 1 as is_changed;
 
 -- dismiss
 --
@@ -1201,6 +1381,78 @@ returning
     case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
         as notified;
 
+-- enqueue_unique
+--
+-- Insert new jobs, each of which takes a key, or follows the one that has it.
+-- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
+-- key. `channels` are notified in the same commit.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[],
+        %(key)s::text[],
+        %(holding)s::text[],
+        %(within)s::interval[],
+        %(follows)s::uuid[]
+    ) as w (
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
+        key,
+        holding,
+        within,
+        follows
+    )
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        has_begun,
+        follows,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+    select
+        1,
+        false,
+        follows,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    from wanted
+    order by id
+    on conflict do nothing
+    returning id, created_at
+),
+taken as (
+    update m25.held_key
+    set
+        job_id = wanted.id,
+        holding = wanted.holding,
+        until = now() + wanted.within
+    from wanted
+    join inserted on inserted.id = wanted.id
+    where held_key.queue_name = wanted.queue_name and held_key.key = wanted.key
+    returning held_key.job_id
+)
+select
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    (select count(*) from taken) as taken,
+    (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
+from inserted;
+
 -- find_cancel_requests
 --
 -- Of claims, those that are still held and whose cancel somebody has asked for. Reads only.
@@ -1275,7 +1527,9 @@ select
     progress::text,
     waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    follows::text
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -1361,6 +1615,104 @@ where unique_key = any(%(unique_key)s::text[])
     and unique_key is not null
     and status not in ('failed', 'cancelled');
 
+-- find_key_takers
+--
+-- How the jobs stand that were the last to take these keys: by the key's position among those asked for,
+-- counted from 1, the job's latest attempt, and whether the job still holds the key. Without a row the job
+-- was deleted.
+-- Reads only. The caller has locked the keys by an earlier statement of the transaction, so this one sees
+-- whatever was put before. A job that is seen to have begun, or to have ended, will never be pending, or
+-- live, again; what else it is may have changed by the time that the caller writes, and is checked then.
+with taker as materialized (
+    select
+        wanted.number,
+        held_key.job_id,
+        held_key.holding,
+        held_key.until,
+        (
+            select attempt.id
+            from (
+                select first.id, first.attempt
+                from m25.job as first
+                where first.id = held_key.job_id
+                union all
+                select next.id, next.attempt
+                from m25.job as next
+                where next.original_attempt_id = held_key.job_id
+            ) as attempt
+            order by attempt.attempt desc
+            limit 1
+        ) as latest_id
+    from unnest(
+        %(queue_name)s::text[], %(key)s::text[]
+    ) with ordinality as wanted (queue_name, key, number)
+    join m25.held_key
+        on held_key.queue_name = wanted.queue_name and held_key.key = wanted.key
+)
+select
+    taker.number,
+    taker.job_id::text as taker_id,
+    case taker.holding
+        when 'pending' then coalesce(status = 'pending' and not has_begun, false)
+        when 'live' then coalesce(status in ('pending', 'reserved', 'executing'), false)
+        when 'within' then taker.until > now()
+        else true
+    end as is_held,
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter,
+    parent_id::text,
+    has_children,
+    has_begun,
+    follows::text
+from taker
+left join lateral (
+    select
+        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
+        cancelled_at, finished_at, timeout, status, output, deadline,
+        latest_heartbeat_at, failure_reason, error_data, attempt, max_attempts,
+        original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
+        losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
+        cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
+        waiter, parent_id, has_children, has_begun, follows
+    from m25.job
+    where job.id = taker.latest_id
+    offset 0
+) as job on true;
+
 -- find_locked
 --
 -- Of claims whose rows a call did not write, those that were locked by somebody: the row is still live
@@ -1376,8 +1728,31 @@ where job.id = any(%(id)s::uuid[])
     and (
         job.status in ('reserved', 'executing')
         and job.claim_token = wanted.claim_token
-        or job.status = 'pending' and %(or_pending)s::boolean
+        or job.status = 'pending' and job.has_begun is not false and %(or_pending)s::boolean
     );
+
+-- find_schedules
+--
+-- Read schedules, all or those of some names, with the time it is for the database. Nothing is
+-- changed or locked. Where there are none, one row has the time alone.
+select
+    extract(epoch from clock.now)::text as now,
+    schedule.name,
+    schedule.revision,
+    schedule.queue_name,
+    schedule.expression,
+    extract(epoch from schedule.every)::text as every,
+    schedule.timezone,
+    schedule.catch_up,
+    schedule.overlap,
+    extract(epoch from schedule.declared_at)::text as declared_at,
+    extract(epoch from schedule.paused_at)::text as paused_at,
+    extract(epoch from schedule.last_tick)::text as last_tick,
+    schedule.last_job_id::text
+from (select now()) as clock (now)
+left join m25.schedule
+    on %(name)s::text[] is null or schedule.name = any(%(name)s::text[])
+order by schedule.name;
 
 -- find_settled
 --
@@ -1599,7 +1974,9 @@ select
     progress::text,
     waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    follows::text
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -1777,10 +2154,37 @@ select
     progress::text,
     waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    follows::text
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- lock_keys
+--
+-- Lock keys of queues, each by its row, until the transaction ends; and say which job was the last to take
+-- each. A key that nobody has had has a row from now on.
+-- Safe under concurrency: who puts a job of a key has locked that key's row before anything else is looked
+-- at, so the statements that follow see whatever was put before: what an open transaction has put is
+-- waited for. Rows are locked in order, so that two batches with the same keys cannot deadlock.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+),
+wanted as (
+    select *
+    from unnest(%(queue_name)s::text[], %(key)s::text[]) as w (queue_name, key)
+)
+insert into m25.held_key (queue_name, key)
+select queue_name, key
+from bounded, wanted
+order by queue_name, key
+
+on conflict (queue_name, key) do update set job_id = held_key.job_id
+returning queue_name, key, job_id::text;
 
 -- lock_limit
 --
@@ -1815,6 +2219,22 @@ where name = %(queue_name)s::text
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- pause_schedule
+--
+-- Pause a schedule, or resume it: then it goes on with the next tick from now. Nothing happens where
+-- it is so already. Safe under concurrency: one update, whose conditions are checked on the row as it
+-- is once locked.
+update m25.schedule
+set
+    paused_at = case when %(is_paused)s::boolean then coalesce(paused_at, now()) end,
+    last_tick = case
+        when paused_at is not null and not %(is_paused)s::boolean
+        then greatest(last_tick, now())
+        else last_tick
+    end
+where name = %(name)s::text
+returning name;
 
 -- pause_unheard
 --
@@ -2215,6 +2635,139 @@ select
     end as notified
 from cancelled;
 
+-- renew_schedules
+--
+-- Say that schedules are still declared as they are: where nobody has said so for some time.
+-- Safe under concurrency: one update of rows that are locked before. A row that somebody else has
+-- locked is left out, and renewed another time.
+with known as materialized (
+    select schedule.name
+    from m25.schedule
+    join unnest(%(name)s::text[], %(revision)s::integer[]) as k (name, revision)
+        on k.name = schedule.name
+        and k.revision = schedule.revision
+    where schedule.name = any(%(name)s::text[])
+    for no key update of schedule skip locked
+)
+update m25.schedule
+set declared_at = now()
+from known
+where schedule.name = known.name and schedule.name = any(%(name)s::text[])
+returning schedule.name;
+
+-- replace_unique
+--
+-- Put new jobs in the place of those that have their keys and that no worker has claimed: those keep their
+-- ids, and have the inputs and the options of the new ones; where `moves`, also their time.
+-- Safe under concurrency: the caller has locked the keys, so nobody else puts a job in the same place. The
+-- condition is checked again on the row as it is once locked, so a job that was claimed or cancelled
+-- meanwhile is left alone, and does not come back: the caller looks again. Rows are locked in order.
+-- `channels` are notified in the same commit.
+with wanted as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[],
+        %(twin_id)s::uuid[],
+        %(moves)s::boolean[]
+    ) as w (
+        wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
+        wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
+        wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
+        wanted_parent_id,
+        twin_id,
+        moves
+    )
+),
+held as materialized (
+    select id
+    from m25.job
+    where id = any(%(twin_id)s::uuid[])
+        and has_begun = false
+        and reserved_at is null
+        and cancelled_at is null
+    order by id
+    for no key update
+)
+update m25.job
+set
+    input = wanted_input,
+    timeout = wanted_timeout,
+    max_attempts = wanted_max_attempts,
+    retry_delay = wanted_retry_delay,
+    own_retry = wanted_own_retry,
+    priority = wanted_priority,
+    meta = wanted_meta,
+    expires_at = wanted_expires_at,
+    scheduled_at = case
+        when moves then wanted_scheduled_at
+        when was_due_at is not null and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+        then nullif(was_due_at, created_at)
+        else scheduled_at
+    end,
+    -- Its key under a limit may be another now: it is to be looked at anew.
+    limit_key = null,
+    was_due_at = null
+from wanted
+where id = any(array(select id from held))
+    and id = twin_id
+returning
+    id::text,
+    queue_name,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from scheduled_at)::text as scheduled_at,
+    input::text,
+    extract(epoch from reserved_at)::text as reserved_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from cancelled_at)::text as cancelled_at,
+    extract(epoch from finished_at)::text as finished_at,
+    extract(epoch from timeout)::text as timeout,
+    status,
+    output::text,
+    extract(epoch from deadline)::text as deadline,
+    extract(epoch from latest_heartbeat_at)::text as latest_heartbeat_at,
+    failure_reason,
+    error_data::text,
+    attempt,
+    max_attempts,
+    original_attempt_id::text,
+    previous_attempt_id::text,
+    extract(epoch from retry_delay)::text as retry_delay,
+    unique_key,
+    priority,
+    losses,
+    crash_type,
+    crash_message,
+    crash_traceback,
+    meta::text,
+    extract(epoch from expires_at)::text as expires_at,
+    own_retry,
+    extract(epoch from cancel_requested_at)::text as cancel_requested_at,
+    cancelled_by,
+    cancel_reason,
+    setup_failures,
+    progress::text,
+    waiter,
+    parent_id::text,
+    has_children,
+    has_begun,
+    follows::text,
+    (
+        select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
+    ) as notified;
+
 -- report
 --
 -- Write how far handlers have come. Safe under concurrency as a heartbeat is; the ids that come back
@@ -2308,6 +2861,8 @@ returning
     waiter,
     parent_id::text,
     has_children,
+    has_begun,
+    follows::text,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -2519,7 +3074,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.messages
+        job.has_begun, job.messages
 ),
 failed as (
     select
@@ -2536,7 +3091,8 @@ next_attempt as (
         id,
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, progress, waiter, parent_id, has_children, messages
+        expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
+        messages
     )
     select
         next_attempt_id,
@@ -2550,7 +3106,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        messages
+        has_begun, messages
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -2784,6 +3340,27 @@ next_due as (
         where job.queue_name = level.queue_name
             and status = 'pending'
             and job.priority = level.priority
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
         order by run_at
         limit 1
     ) as first
@@ -2916,13 +3493,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.messages
+        job.has_begun, job.messages
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, progress, waiter, parent_id, has_children, messages
+        expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
+        messages
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -2935,7 +3513,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        messages
+        has_begun, messages
     from failed
     where case
         when failure_reason is null then false
@@ -3029,6 +3607,120 @@ select
     null
 from cancelled;
 
+-- tick
+--
+-- Claim ticks of schedules, and insert their jobs: both or neither, as one statement.
+-- Safe under concurrency: of all who know the same latest tick, the first has the schedule's row, and
+-- moves it on. The others leave out a row that is locked, or find another latest tick there: they
+-- claim nothing, and look again. So nobody waits, and a row that a stranger has locked is late alone.
+-- Whether the latest job is live is seen as of the statement's beginning. Nobody but who has the row
+-- inserts another; a job that ends meanwhile ends a little too late for this look.
+with wanted as (
+    select *
+    from unnest(
+        %(name)s::text[],
+        %(revision)s::integer[],
+        %(after)s::timestamptz[],
+        %(until)s::timestamptz[],
+        %(overlap)s::text[],
+        %(last_job_id)s::uuid[]
+    ) as w (name, revision, after, until, overlap, last_job_id)
+),
+due as materialized (
+    select
+        schedule.name,
+        wanted.until,
+        wanted.overlap,
+        coalesce(wanted.last_job_id, schedule.last_job_id) as next_job_id,
+        schedule.last_job_id
+    from m25.schedule
+    join wanted on wanted.name = schedule.name
+    where schedule.name = any(%(name)s::text[])
+        and schedule.last_tick = wanted.after
+        and schedule.revision = wanted.revision
+        and schedule.paused_at is null
+        and wanted.until <= now()
+    for no key update of schedule skip locked
+),
+judged as materialized (
+    select
+        due.*,
+        due.overlap <> 'allow' and exists (
+            select from m25.job
+            where job.id = due.last_job_id and job.finished_at is null and job.cancelled_at is null
+            union all
+            select from m25.job
+            where job.original_attempt_id = due.last_job_id
+                and job.finished_at is null
+                and job.cancelled_at is null
+        ) as is_live
+    from due
+),
+ticked as (
+    update m25.schedule
+    set
+        last_tick = judged.until,
+        last_job_id = case
+            when judged.is_live then judged.last_job_id else judged.next_job_id
+        end
+    from judged
+    where schedule.name = judged.name
+        and schedule.name = any(%(name)s::text[])
+        and (not judged.is_live or judged.overlap = 'skip')
+    returning schedule.name, judged.is_live
+),
+wanted_job as (
+    select *
+    from unnest(
+        %(schedule_name)s::text[],
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[]
+    ) as w (
+        schedule_name,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+    select
+        1,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    from wanted_job
+    where schedule_name in (select name from ticked where not is_live)
+    order by id
+    on conflict do nothing
+    returning id
+)
+select
+    judged.name,
+    judged.is_live,
+    ticked.name is not null as is_ticked,
+    (
+        select count(pg_notify(channel, ''))
+        from unnest(%(channels)s::text[]) as channel
+        where %(notifies)s::boolean and exists (select from inserted)
+    ) as notified
+from judged
+left join ticked on ticked.name = judged.name;
+
 -- watch
 --
 -- Have the ends of chains notified: write into the latest attempt of each on which channel, and read it.
@@ -3110,7 +3802,9 @@ select
     progress::text,
     waiter,
     parent_id::text,
-    has_children
+    has_children,
+    has_begun,
+    follows::text
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

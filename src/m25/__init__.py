@@ -39,8 +39,10 @@ from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
+from ._schedule_calls import ScheduleRecord
 from ._signals import until_signal
 from ._ticks import next_ticks
+from ._unique import Unique
 
 __all__ = [
     "GIVE_UP",
@@ -75,7 +77,9 @@ __all__ = [
     "RetryAfter",
     "RetryDecision",
     "RunningJob",
+    "ScheduleRecord",
     "Snooze",
+    "Unique",
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",

@@ -11,13 +11,14 @@ from psycopg.pq import TransactionStatus
 
 from . import pg
 from ._errors import InvalidState, NoJobRecordFound
-from ._job import JobId, JobStatus, check_text
+from ._job import JobId, JobStatus
 from ._lifecycle import LIVE
 from ._lock_waits import LockWaits, lock_pauses
 from ._queue import Queue
 from ._record import decode_record
 from ._runtime import Runtime
 from ._store.protocol import JobRow
+from ._text import check_text
 from ._worker.outcomes import emit_cancelled, emit_descendants
 
 #: Who asks and why, in characters: it goes into log lines.

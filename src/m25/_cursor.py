@@ -9,8 +9,9 @@ import trio
 
 from ._codec import Codec, Undecodable, value_codec
 from ._errors import JobRecordFetchJsonDecodeError, ValueRefused
-from ._job import JobId, check_text
+from ._job import JobId
 from ._progress import ProgressNotes
+from ._text import check_text
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")

@@ -17,6 +17,8 @@ from ._errors import InvalidJob
 from ._ids import JobId as JobId  # noqa: PLC0414 - users know it from here
 from ._lifecycle import FailureReason as FailureReason  # noqa: PLC0414
 from ._lifecycle import JobStatus as JobStatus  # noqa: PLC0414
+from ._text import check_text
+from ._unique import Unique, UniqueOutcome
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -34,23 +36,6 @@ else:
 
 #: A unique key longer than this in UTF-8 does not fit into a PostgreSQL index entry.
 _LONGEST_UNIQUE_KEY: Final = 2_000
-
-
-def check_text(value: object, name: str, error: type[ValueError]) -> str:
-    """Return `value`, which must be text that PostgreSQL can hold.
-
-    Raises:
-        error: it is no string, is empty, or holds NUL or a lone surrogate.
-    """
-    if not isinstance(value, str):
-        raise error(f"{name} must be a string, not {value!r:.80}")
-    if not value:
-        raise error(f"{name} must not be empty")
-    if "\0" in value:
-        raise error(f"{name} must not hold the character NUL, as {value[:80]!r} does")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise error(f"{name} must not hold a lone surrogate, as {value[:80]!r} does")
-    return value
 
 
 def _timeout(value: Duration | None) -> timedelta | None:
@@ -109,6 +94,11 @@ def _meta(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return notes
 
 
+def _check_unique(_job: object, _field: object, value: Any) -> None:
+    if value is not None and not isinstance(value, Unique):
+        raise InvalidJob(f"unique must be a m25.Unique, not {value!r:.80}")
+
+
 def _check_unique_key(_job: object, _field: object, value: Any) -> None:
     if value is None:
         return
@@ -150,6 +140,9 @@ class Job(Generic[Input]):
     retry_delay: timedelta | None = attrs.field(default=None, kw_only=True, converter=_retry_delay)
     #: At most one job that is neither failed nor cancelled holds a key, whatever its queue.
     unique_key: str | None = attrs.field(default=None, kw_only=True, validator=_check_unique_key)
+    #: A key of which the queue has one job at a time, and what becomes of this one where another
+    #: holds it; see `Unique`. Not together with a `unique_key`.
+    unique: Unique | None = attrs.field(default=None, kw_only=True, validator=_check_unique)
     #: Lower runs first; -32768 to 32767.
     priority: int = attrs.field(
         default=0, kw_only=True, validator=_check_whole(-(2**15), 2**15 - 1)
@@ -173,6 +166,15 @@ class Job(Generic[Input]):
                 f"expires_at ({self.expires_at}) is before scheduled_at ({self.scheduled_at}): the"
                 " job would never be started"
             )
+
+        if self.unique is not None:
+            if self.unique_key is not None:
+                raise InvalidJob("a job has a unique_key or a unique, not both")
+            if self.unique.then == "debounce" and self.scheduled_at is None:
+                raise InvalidJob(
+                    'then="debounce" moves the time of the job that is there: give the job a'
+                    " scheduled_at, the time to which it is moved"
+                )
 
     def schedule(self, at: datetime) -> Job[Input]:
         """Return a copy that is not run before `at`, an aware datetime."""
@@ -201,9 +203,18 @@ class Job(Generic[Input]):
         """Return a copy that is refused while another job holds `key`."""
         return attrs.evolve(self, unique_key=key)
 
+    def with_unique(self, unique: Unique) -> Job[Input]:
+        """Return a copy of which its queue has one of its key at a time."""
+        return attrs.evolve(self, unique=unique)
+
     def with_priority(self, priority: int) -> Job[Input]:
         """Return a copy of this priority; lower runs first."""
         return attrs.evolve(self, priority=priority)
+
+
+def may_be_there(job: object) -> bool:
+    """Whether an `enqueue` of a job, or of what may be a bare input, may find one that is there."""
+    return isinstance(job, Job) and (job.id is not None or job.unique is not None)
 
 
 def has_own_id(job: object) -> bool:
@@ -271,6 +282,12 @@ class JobRecord(Generic[Input, Output, Error]):
     cancel_reason: str | None = None
     #: The job that started this one, and waits for it.
     parent_id: JobId | None = None
+    #: The job after whose end, with all its attempts, this one is run: it was put while that one
+    #: had the same key, and `then="rerun_after"`.
+    follows: JobId | None = None
+    #: What an `enqueue` with a `Unique` has come to; it is about that call, and `None` in a record
+    #: that was read.
+    unique_outcome: UniqueOutcome | None = attrs.field(default=None, eq=False)
 
     @property
     def counted_attempt(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ._errors import InvalidQueue
-from ._job import check_text
+from ._text import check_text
 
 if TYPE_CHECKING:
     from ._queue import Queue

@@ -9,13 +9,13 @@ import attrs
 
 from ._cancel_call import check_words
 from ._errors import InvalidQueue, UsageError
-from ._job import check_text
 from ._limits import check_size
 from ._query import raise_query_error
 from ._queue import Queue
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import QueueRow
+from ._text import check_text
 from ._timestamps import duration_from_text, timestamp_from_text
 
 #: How long a handler may run where nobody has said so.

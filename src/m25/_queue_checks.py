@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
 from ._handler_errors import Request
-from ._job import check_text
 from ._signature import function_of, is_required
+from ._text import check_text
 
 if TYPE_CHECKING:
     from ._queue import Queue

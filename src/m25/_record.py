@@ -18,7 +18,7 @@ from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus,
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
 from ._store.columns import COLUMNS
-from ._store.protocol import JobRow, NewJob
+from ._store.protocol import Enqueued, JobRow, NewJob
 from ._timestamps import duration_from_text, timestamp_from_text
 
 #: The codec of `meta`, which is a JSON object whatever the queue.
@@ -62,13 +62,13 @@ def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
 
 
 def new_record(
-    new: NewJob, value: Input, options: Job[Any], created_at: str
+    new: NewJob, value: Input, options: Job[Any], enqueued: Enqueued
 ) -> JobRecord[Input, Any, Any]:
     """The record of a job that has just been inserted: all else is as `JobRecord` has it."""
     return JobRecord(
         id=JobId(new.id),
         queue_name=new.queue_name,
-        created_at=timestamp_from_text(created_at),
+        created_at=timestamp_from_text(enqueued.created_at),
         scheduled_at=options.scheduled_at and options.scheduled_at.astimezone(UTC),
         input=value,
         timeout=new.timeout,
@@ -79,6 +79,7 @@ def new_record(
         meta=options.meta,
         expires_at=options.expires_at and options.expires_at.astimezone(UTC),
         parent_id=None if new.parent_id is None else JobId(new.parent_id),
+        follows=None if enqueued.follows is None else JobId(enqueued.follows),
     )
 
 

@@ -15,7 +15,7 @@ from . import pg
 from ._enqueue.enqueuer import Enqueuer
 from ._errors import NoJobRecordFound
 from ._in_transaction import refuse_in_transaction
-from ._job import Error, Input, Job, JobId, JobRecord, Output, has_own_id
+from ._job import Error, Input, Job, JobId, JobRecord, Output, may_be_there
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
 from ._queue import Queue
@@ -53,8 +53,8 @@ class Results:
         """Put a job on a queue, and return its output; see `M25.call`."""
         refuse_in_transaction("M25.call()")
         waiters = self._waiters
-        if has_own_id(job):
-            # It may be there already, and then nobody would be notified of its end.
+        if may_be_there(job):
+            # Then nobody would be notified of its end.
             record = await self._enqueuer.enqueue(
                 queue, job, None, notify=True, waiter=waiters.channel
             )

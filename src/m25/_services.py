@@ -14,6 +14,7 @@
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
           ├─ unserved queues       which queues no worker serves
+          ├─ scheduler             gives each tick of a schedule its job
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
@@ -32,6 +33,7 @@ from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._scheduler import Scheduler
 from ._store.protocol import CancelAsked, QueueChanged
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
@@ -54,8 +56,10 @@ class Services:
         runtime: Runtime,
         m: M25,
         around: Sequence[Around],
+        scheduler: Scheduler | None = None,
     ) -> None:
         self._queues = queues
+        self.scheduler = scheduler
         self._runtime = runtime
         self._m = m
         self._around = around
@@ -139,6 +143,9 @@ class Services:
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()
+                if self.scheduler is not None:
+                    self._start(services, "scheduler", self.scheduler.run)
+                    await _wait_until_declared(self.scheduler, start_timeout)
                 task_status.started()
                 await self._stop_asked.wait()
                 for manager in managers:
@@ -205,6 +212,23 @@ async def _wait_until_announced(
     if failure is not None:
         reason += f"; {failure.brief}"
     raise QueueStartError(queue.name, reason) from failure and failure.__cause__
+
+
+async def _wait_until_declared(scheduler: Scheduler, start_timeout: float) -> None:
+    """Wait until the database knows the schedules: from then on no tick of theirs is missed.
+
+    Raises:
+        QueueStartError: it did not answer in time.
+    """
+    with trio.move_on_after(start_timeout):
+        await scheduler.declared.wait()
+        return
+    failure = scheduler.latest_failure
+    schedule = next(iter(scheduler.schedules.values()))
+    reason = f"its schedule {schedule.name!r} could not be written down within {start_timeout:g} s"
+    if failure is not None:
+        reason += f"; {failure.brief}"
+    raise QueueStartError(schedule.queue.name, reason) from failure and failure.__cause__
 
 
 async def _start_managers(

@@ -15,7 +15,7 @@ from ._codec import Undecodable
 from ._completion import complete
 from ._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from ._in_transaction import in_transaction, refuse_in_transaction
-from ._job import JobId, check_text
+from ._job import JobId
 from ._lock_waits import lock_pauses
 from ._runtime import Runtime
 from ._step_errors import ClaimLost, StepChanged
@@ -32,6 +32,7 @@ from ._store.protocol import (
     StepRow,
     Transaction,
 )
+from ._text import check_text
 from .pg._wire import CLEAN_UP
 
 T = TypeVar("T")

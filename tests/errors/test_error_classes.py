@@ -25,6 +25,7 @@ from m25 import (
     _result_errors,
     _schedule_errors,
     _step_errors,
+    _unique_errors,
     errors,
 )
 
@@ -149,6 +150,7 @@ def test_every_error_is_in_the_public_module() -> None:
             **vars(_result_errors),
             **vars(_schedule_errors),
             **vars(_step_errors),
+            **vars(_unique_errors),
         }.items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
@@ -192,12 +194,13 @@ def test_what_people_catch_is_at_the_top() -> None:
     ("base", "names"),
     {
         m25.UsageError: """
-            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue
+            AlreadyStarted ClientClosed DuplicateQueue DuplicateSchedule InvalidJob InvalidQueue
             InvalidSchedule JobIdConflict NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError
             OutcomeUnknown QueueStartError""",
-        m25.EnqueueError: "EnqueueQueryError JobIdConflict OutcomeUnknown UniqueKeyConflict",
+        m25.EnqueueError: """
+            EnqueueQueryError JobIdConflict OutcomeUnknown UniqueJobConflict UniqueKeyConflict""",
         m25.JobRecordFetchError: """
             EnqueueQueryError JobCancelNotFound JobRecordFetchDecodeErrors JobRecordFetchQueryError
             NoJobRecordFound OutcomeUnknown""",

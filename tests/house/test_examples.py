@@ -65,6 +65,15 @@ PRINTED = {
     ],
     "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
     "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
+    "uniqueness.py": [
+        "asked for twice, returned: True",
+        "June is debounced",
+        "refused since True",
+        "indexing version 1",
+        "version 2: rerun",
+        "version 3: replaced",
+        "indexing version 3",
+    ],
 }
 
 #: Those that are killed meanwhile: test_killed_examples.py.

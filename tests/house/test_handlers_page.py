@@ -12,7 +12,14 @@ from support.scripts import run_script
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
-    for name in ("handlers.md", "retrying.md", "testing.md", "waiting.md", "limits.md")
+    for name in (
+        "handlers.md",
+        "limits.md",
+        "retrying.md",
+        "testing.md",
+        "uniqueness.md",
+        "waiting.md",
+    )
 }
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
 EXAMPLES = {

@@ -222,7 +222,8 @@ async def test_schema_sql_is_what_the_migrations_make(empty_dsn: str, dsn: str) 
 
 def test_every_migration_has_its_number_and_its_version_in_order() -> None:
     steps = migrations.all_migrations()
-    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    numbers = [step.number for step in steps]
+    assert numbers == sorted(set(numbers))
     versions = [step.version for step in steps]
     assert versions == sorted(set(versions))
     assert all(step.name.startswith(f"{step.number:04}_") for step in steps)

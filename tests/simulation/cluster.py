@@ -124,11 +124,17 @@ class View:
         process = self._process
         process.tokens.add(token)
         await process.before("claim")
+        unbegun = {id for id, row in self._store._table.rows.items() if row.has_begun is False}
         rows = await self._store.claim(*args, token=token, on_rows=on_rows, **kwargs)
         if on_rows is not None and process.faulty and process.happens("uncommitted", 0.05):
             # The server goes down at the commit: jobs have begun of which it knows nothing.
             await trio.sleep(process.rng.choice((0.0, 0.05, 0.5)))
             await self._store.release([Release(row.id, token) for row in rows], ())
+            table = self._store._table.rows
+            # A database would have kept from others that these had begun.
+            seen = {row.follows for row in table.values()}
+            for id in unbegun.intersection(row.id for row in rows) - seen:
+                table[id].has_begun = False
             raise connection_lost("claim", "connection lost at the commit")
         await process.after("claim")
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from m25._store.statements import as_prepared, load_statements
 STATEMENTS = {
     name: as_prepared(name, text)
     for name, text in load_statements("m25").items()
-    if b'"job"' in text or b".job" in text
+    if re.search(rb'"job"|\.job\b', text)
 }
 
 

@@ -10,6 +10,7 @@ import attrs
 
 from .._errors import UniqueKeyConflict
 from .._job import JobId
+from .._unique import UniqueOutcome
 
 
 class JobIds(Sequence[JobId]):
@@ -55,3 +56,6 @@ class EnqueuedMany:
     ids: JobIds = attrs.field(factory=JobIds)
     #: Why each skipped job was skipped, by its position among all jobs, counted from 0.
     conflicts: dict[int, UniqueKeyConflict] = attrs.field(factory=dict[int, UniqueKeyConflict])
+    #: What became of each job that has a `Unique`, by its position. Where that is "returned",
+    #: "replaced" or "debounced", the id is that of the job that has its key.
+    unique_outcomes: dict[int, UniqueOutcome] = attrs.field(factory=dict[int, UniqueOutcome])

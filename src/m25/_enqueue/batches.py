@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import trio
 
-from .._store.protocol import NewJob
+from .._store.protocol import AnyJob, row_of
 
 #: The most jobs that one statement inserts.
 LARGEST_BATCH: Final = 200
@@ -20,8 +20,8 @@ _LONGEST_TURN: Final = 0.001
 
 async def make_batches(
     jobs: Iterable[Any] | AsyncIterable[Any],
-    make: Callable[[Any], NewJob],
-    made: trio.MemorySendChannel[list[NewJob]],
+    make: Callable[[Any], AnyJob],
+    made: trio.MemorySendChannel[list[AnyJob]],
 ) -> None:
     """Make the jobs of a source, and send them in batches; close the channel after the last.
 
@@ -32,7 +32,7 @@ async def make_batches(
         Exception: what the source or `make` raised; with a note that says at which job, if it is
             `make`.
     """
-    batch: list[NewJob] = []
+    batch: list[AnyJob] = []
     size = position = 0
     yielded_at = perf_counter()
 
@@ -71,9 +71,10 @@ async def make_batches(
     made.close()
 
 
-def size_of(job: NewJob) -> int:
+def size_of(job: AnyJob) -> int:
     """How large a job is, about, in characters."""
-    return len(job.input) + (0 if job.meta is None else len(job.meta))
+    row = row_of(job)
+    return len(row.input) + (0 if row.meta is None else len(row.meta))
 
 
 def which(position: int) -> str:

@@ -8,13 +8,26 @@ from typing import Any
 from .._errors import JobIdConflict, UniqueKeyConflict
 from .._job import JobId
 from .._queue import Queue
-from .._store.protocol import Exists, Held, NewJob
+from .._store.protocol import AnyJob, Enqueued, Exists, Held, NewJob, Twin, UniqueJob
+from .._unique import UniqueOutcome
+from .._unique_errors import UniqueJobConflict
 
 
-def key_conflict(new: NewJob, held: Held) -> UniqueKeyConflict:
+def key_conflict(new: AnyJob, held: Held) -> UniqueKeyConflict:
     """What is raised where another job holds the unique key."""
+    if isinstance(new, UniqueJob):
+        return UniqueJobConflict(new.key, new.job.queue_name, JobId(held.id), held.status)
     assert new.unique_key is not None
     return UniqueKeyConflict(new.unique_key, JobId(held.id))
+
+
+def unique_outcome(new: UniqueJob, answer: Enqueued | Twin) -> UniqueOutcome:
+    """What the call of a user has come to."""
+    if isinstance(answer, Enqueued):
+        return "new" if answer.follows is None else "rerun"
+    if not answer.is_changed:
+        return "returned"
+    return "debounced" if new.then == "debounce" else "replaced"
 
 
 def check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:

@@ -12,12 +12,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
+import attrs
 import trio
 
 from .. import pg
 from .._batcher import Batcher
 from .._completion import complete
-from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown
+from .._errors import EnqueueQueryError, InvalidJob, OutcomeUnknown
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lock_waits import FIRST_WAIT, LockWaits
@@ -26,12 +27,23 @@ from .._queue import Queue
 from .._record import META, decode_record, new_record
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, sort_error
-from .._store.protocol import Enqueued, Exists, Held, NewJob
+from .._store.protocol import (
+    AnyJob,
+    Enqueued,
+    Exists,
+    Held,
+    NewJob,
+    Twin,
+    UniqueAnswer,
+    UniqueJob,
+    row_of,
+)
 from ..pg._backoff import Backoff
 from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
-from .batches import LARGEST_BATCH, make_batches, size_of, which
-from .conflicts import check_same, key_conflict
+from .batches import LARGEST_BATCH, make_batches, size_of
+from .conflicts import check_same, key_conflict, unique_outcome
+from .many import Many
 from .notifier import Notifier
 
 #: How long `enqueue_many` waits for a lock before it rolls back and begins again: less than the
@@ -51,7 +63,7 @@ _DEFAULTS: Final = Job[Any](None)
 class _Request(NamedTuple):
     """A job to be inserted, and whether workers are to be notified."""
 
-    job: NewJob
+    job: AnyJob
     notify: bool
 
 
@@ -67,14 +79,15 @@ class Enqueuer:
         self._notifier = Notifier(runtime.store)
         # An insert waits while another open transaction holds its unique key or its id. Jobs with
         # neither a key nor an id of the caller's meet nobody's, and go in statements of their own.
-        self._batcher, self._named_batcher = (
-            Batcher[_Request, Enqueued | Exists | Held](
+        # Those with a `Unique` are a transaction of several statements.
+        self._batcher, self._named_batcher, self._unique_batcher = (
+            Batcher[_Request, UniqueAnswer](
                 self._enqueue_batch,
                 closed,
                 unanswered=_unanswered,
                 size=lambda request: size_of(request.job),
             )
-            for _ in range(2)
+            for _ in range(3)
         )
 
     async def run(self) -> None:
@@ -82,6 +95,7 @@ class Enqueuer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._batcher.run)
             nursery.start_soon(self._named_batcher.run)
+            nursery.start_soon(self._unique_batcher.run)
             nursery.start_soon(self._notifier.run)
 
     async def enqueue(
@@ -102,29 +116,43 @@ class Enqueuer:
         check_connection(connection)
         value, options = _split(job)
         new = self._new_job(queue, value, options, id=id, waiter=waiter)
+        row = row_of(new)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
             else:
                 channels = [queue.name] if notify else []
-                (answer,) = await self._store.enqueue([new], channels, connection)
+                (answer,) = await self._insert([new], channels, connection)
         except StatementFailed as failure:
-            enqueue_failed(failure, [JobId(new.id)], connection)
+            enqueue_failed(failure, [JobId(row.id)], connection)
+        record: JobRecord[Input, Output, Error]
         match answer:
             case Held():
                 raise key_conflict(new, answer)
-            case Exists(row):
-                check_same(answer, new, queue)
-                return decode_record(row, queue)
-            case Enqueued(created_at):
-                return new_record(new, value, options, created_at)
+            case Exists(there):
+                check_same(answer, row, queue)
+                return decode_record(there, queue)
+            case Enqueued():
+                record = new_record(row, value, options, answer)
+            case Twin(there):
+                record = decode_record(there, queue)
+        if not isinstance(new, UniqueJob):
+            return record
+        # A job that is there may be due earlier than it was.
+        self._runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
+        return attrs.evolve(record, unique_outcome=unique_outcome(new, answer))
 
-    async def _ask(self, request: _Request, *, is_named: bool) -> Enqueued | Exists | Held:
+    async def _ask(self, request: _Request, *, is_named: bool) -> UniqueAnswer:
         """Have a job inserted together with others; alone, once it has met a lock."""
-        names = [request.job.id] if is_named else []
-        if request.job.unique_key is not None:
-            names.append(request.job.unique_key)
+        job = request.job
+        row = row_of(job)
+        names = [row.id] if is_named else []
+        if row.unique_key is not None:
+            names.append(row.unique_key)
         batcher = self._named_batcher if names else self._batcher
+        if isinstance(job, UniqueJob):
+            names.append(f"{row.queue_name}\0{job.key}")
+            batcher = self._unique_batcher
         if not self._lock_waits.is_waited_for(names):
             try:
                 return await batcher.ask(request)
@@ -133,14 +161,30 @@ class Enqueuer:
                     raise
         return await self._lock_waits.run(partial(self._enqueue_alone, request), names)
 
-    async def _enqueue_alone(
-        self, request: _Request, lock_wait: timedelta
-    ) -> Enqueued | Exists | Held:
-        (answer,) = await self._store.enqueue([request.job], [], lock_wait=lock_wait)
+    async def _enqueue_alone(self, request: _Request, lock_wait: timedelta) -> UniqueAnswer:
+        (answer,) = await self._insert([request.job], [], lock_wait=lock_wait)
+        row = row_of(request.job)
         if request.notify:
-            self._notifier.notify_soon([request.job.queue_name])
-        self._runtime.hints.enqueued([request.job])
+            self._notifier.notify_soon([row.queue_name])
+        self._runtime.hints.enqueued([row])
         return answer
+
+    async def _insert(
+        self,
+        jobs: Sequence[AnyJob],
+        channels: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> Sequence[UniqueAnswer]:
+        """Insert jobs that all have a `Unique`, or none of which has one."""
+        if isinstance(jobs[0], UniqueJob):
+            unique = cast("Sequence[UniqueJob]", jobs)
+            return await self._store.enqueue_unique(
+                unique, channels, connection, lock_wait=lock_wait
+            )
+        plain = cast("Sequence[NewJob]", jobs)
+        return await self._store.enqueue(plain, channels, connection, lock_wait=lock_wait)
 
     async def enqueue_many(
         self,
@@ -154,7 +198,7 @@ class Enqueuer:
         check_connection(connection)
         if connection is not None:
             channels = [queue.name] if notify else []
-            many = _Many(queue, skip_conflicts)
+            many = Many(queue, skip_conflicts)
             await self._insert_many(many, jobs, channels, connection)
             return many.found
         many = await self._insert_many_until_no_lock_is_met(queue, jobs, skip_conflicts)
@@ -172,7 +216,7 @@ class Enqueuer:
         queue: Queue[Any, Any, Any],
         jobs: Iterable[Any] | AsyncIterable[Any],
         skip_conflicts: bool,
-    ) -> _Many:
+    ) -> Many:
         # A transaction that waits for a key holds those that it has inserted, and another one may
         # wait for these: a deadlock. So it gives up all of them, and begins again. What can be
         # iterated once only cannot begin again; it waits as long as it takes.
@@ -180,7 +224,7 @@ class Enqueuer:
         lock_wait = _LOCK_WAIT_OF_MANY if is_repeatable else None
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
-            many = _Many(queue, skip_conflicts)
+            many = Many(queue, skip_conflicts)
             try:
                 await self._insert_many(many, jobs, [], None, lock_wait)
             except StatementFailed as failure:
@@ -192,19 +236,19 @@ class Enqueuer:
 
     async def _insert_many(
         self,
-        many: _Many,
+        many: Many,
         jobs: Iterable[Any] | AsyncIterable[Any],
         channels: Sequence[str],
         connection: pg.AsyncConnection[Any] | None,
         lock_wait: timedelta | None = None,
     ) -> None:
-        def make(job: Any) -> NewJob:
+        def make(job: Any) -> AnyJob:
             return self._new_job(many.queue, *_split(job))
 
         try:
             with unwrapped():
                 # With room for none: while a batch is written, the next one is made, and no more.
-                made, batches = trio.open_memory_channel[list[NewJob]](0)
+                made, batches = trio.open_memory_channel[list[AnyJob]](0)
                 with made, batches:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(make_batches, jobs, make, made)
@@ -230,8 +274,15 @@ class Enqueuer:
 
         Raises:
             ValueRefused: the input cannot be kept as JSON.
+            InvalidJob: the job has a `Unique`.
         """
-        return self._new_job(queue, *_split(job), id=id, waiter=waiter)
+        new = self._new_job(queue, *_split(job), id=id, waiter=waiter)
+        if isinstance(new, UniqueJob):
+            raise InvalidJob(
+                "a job of a nursery belongs to the job that starts it, and cannot have a Unique;"
+                " enqueue it, and wait for it by its id"
+            )
+        return new
 
     def _new_job(
         self,
@@ -241,14 +292,14 @@ class Enqueuer:
         *,
         id: str | None = None,
         waiter: str | None = None,
-    ) -> NewJob:
+    ) -> AnyJob:
         if options.id is not None:
             id = str(options.id)
         own_retry, retry_delay = options.has_own_retry, options.retry_delay
         if retry_delay is None:
             retry = None if own_retry else queue.retry
             retry_delay = timedelta(0) if retry is None else retry.row_delay
-        return NewJob(
+        new = NewJob(
             id=self._runtime.make_id() if id is None else id,
             queue_name=queue.name,
             input=queue.input_codec.encode(value, "input"),
@@ -266,13 +317,19 @@ class Enqueuer:
             own_retry=own_retry or None,
             waiter=waiter,
         )
+        if (unique := options.unique) is None:
+            return new
+        return UniqueJob(new, unique.key, unique.holding, unique.within, unique.then)
 
     async def _enqueue_batch(
         self, requests: Sequence[_Request]
-    ) -> Sequence[Enqueued | Exists | Held | Exception]:
+    ) -> Sequence[UniqueAnswer | Exception]:
         jobs = [request.job for request in requests]
-        names = dict.fromkeys(request.job.queue_name for request in requests if request.notify)
-        answers: Sequence[Enqueued | Exists | Held | Exception]
+        rows = list(map(row_of, jobs))
+        names = dict.fromkeys(
+            row.queue_name for row, request in zip(rows, requests, strict=True) if request.notify
+        )
+        answers: Sequence[UniqueAnswer | Exception]
         try:
             answers = await self._insert_and_notify(jobs, self._notifier.in_statement(names))
         except RowRefused as error:
@@ -284,13 +341,13 @@ class Enqueuer:
                 return await complete(partial(self._enqueue_one_by_one, requests), CLEAN_UP)
             except trio.TooSlowError:
                 raise _unanswered() from error
-        self._runtime.hints.enqueued(jobs)
+        self._runtime.hints.enqueued(rows)
         return answers
 
     async def _enqueue_one_by_one(
         self, requests: Sequence[_Request]
-    ) -> list[Enqueued | Exists | Held | Exception]:
-        answers: list[Enqueued | Exists | Held | Exception] = []
+    ) -> list[UniqueAnswer | Exception]:
+        answers: list[UniqueAnswer | Exception] = []
         for request in requests:
             try:
                 answers += await self._enqueue_batch([request])
@@ -299,53 +356,16 @@ class Enqueuer:
         return answers
 
     async def _insert_and_notify(
-        self, jobs: Sequence[NewJob], channels: Sequence[str]
-    ) -> Sequence[Enqueued | Exists | Held]:
+        self, jobs: Sequence[AnyJob], channels: Sequence[str]
+    ) -> Sequence[UniqueAnswer]:
         try:
-            return await self._store.enqueue(jobs, channels, lock_wait=FIRST_WAIT)
+            return await self._insert(jobs, channels, lock_wait=FIRST_WAIT)
         except StatementFailed as failure:
             if not channels or not failure.is_about_notifying:
                 raise
         # A notification is a hint. That the database cannot take it is no reason not to enqueue.
         self._notifier.notify_soon(channels)
-        return await self._store.enqueue(jobs, [], lock_wait=FIRST_WAIT)
-
-
-class _Many:
-    """What became of the jobs of one `enqueue_many`, batch by batch."""
-
-    def __init__(self, queue: Queue[Any, Any, Any], skip_conflicts: bool) -> None:
-        self.queue = queue
-        self.found = EnqueuedMany()
-        self.is_scheduled = False
-        self._skip_conflicts = skip_conflicts
-
-    def add(self, batch: Sequence[NewJob], answers: Sequence[Enqueued | Exists | Held]) -> None:
-        """Take the answers for a batch.
-
-        Raises:
-            UniqueKeyConflict, JobIdConflict: a job refuses them all.
-        """
-        found = self.found
-        before = len(found.ids)
-        for position, (new, answer) in enumerate(zip(batch, answers, strict=True), before):
-            self.is_scheduled = self.is_scheduled or new.scheduled_at is not None
-            if isinstance(answer, Held):
-                conflict = key_conflict(new, answer)
-                if not self._skip_conflicts:
-                    conflict.add_note(which(position))
-                    raise conflict
-                found.conflicts[position] = conflict
-            elif isinstance(answer, Exists):
-                try:
-                    check_same(answer, new, self.queue)
-                except JobIdConflict as error:
-                    error.add_note(which(position))
-                    raise
-        found.ids._add(
-            answer.id if isinstance(answer, Held) else new.id
-            for new, answer in zip(batch, answers, strict=True)
-        )
+        return await self._insert(jobs, [], lock_wait=FIRST_WAIT)
 
 
 def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:

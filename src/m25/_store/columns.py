@@ -92,6 +92,10 @@ class JobRow(NamedTuple):
     has_children: Annotated[
         bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
     ]
+    has_begun: Annotated[
+        bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
+    ]
+    follows: Annotated[str | None, Column("uuid")]
     # fmt: on
 
     @property

@@ -29,9 +29,10 @@ from .._errors import UsageError
 from ..pg._pool_beside import pool_beside
 from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
-from . import message_steps, queue_steps
+from . import message_steps, queue_steps, schedule_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .protocol import (
+    AnyJob,
     CancelAsked,
     CancelRequest,
     Change,
@@ -50,7 +51,9 @@ from .protocol import (
     NewJob,
     NewMessage,
     NewReceive,
+    NewSchedule,
     NewStep,
+    NewTick,
     NoMessage,
     Outcome,
     Position,
@@ -58,6 +61,8 @@ from .protocol import (
     QueueRow,
     Refused,
     Release,
+    ScheduleRow,
+    Schedules,
     Sent,
     Started,
     StepRow,
@@ -65,7 +70,10 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Ticked,
     Transaction,
+    UniqueAnswer,
+    UniqueJob,
     Unserved,
     Watched,
     Worker,
@@ -76,6 +84,7 @@ from .statements import SESSION, as_prepared, load_statements
 from .steps import Calls, Rows, Statement, Steps
 from .transactions import open_transaction
 from .tree_steps import TreeCalls, TreeLocked, in_silence
+from .unique_steps import UniqueCalls
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -134,6 +143,7 @@ class PostgresStore(Store):
         self._schema = schema
         self._calls = Calls(schema)
         self._trees = TreeCalls(self._calls)
+        self._uniques = UniqueCalls(self._calls)
         self._sql = load_statements(schema)
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
@@ -352,11 +362,28 @@ class PostgresStore(Store):
     ) -> list[Enqueued | Exists | Held]:
         return await self._run(self._calls.enqueue(jobs, notify, lock_wait), connection)
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: pg.AsyncConnection[Any] | None = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[UniqueAnswer]:
+        steps = self._uniques.enqueue(jobs, notify, lock_wait)
+        if connection is None:
+            return await self._try_atomically(steps, self._pool)
+        if not _commits(connection):
+            return await self._run(steps, connection)
+        with Sorting("enqueue_unique"):
+            async with connection.transaction():
+                return await self._run(steps, connection)
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: pg.AsyncConnection[Any] | None = None,
         *,
         lock_wait: timedelta | None = None,
@@ -377,9 +404,9 @@ class PostgresStore(Store):
 
     async def _insert_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: pg.AsyncConnection[Any],
         sorting: Sorting,
         lock_wait: timedelta | None,
@@ -392,7 +419,7 @@ class PostgresStore(Store):
                     batch = await anext(source, None)
                 if batch is None:
                     return
-                steps = self._calls.enqueue(batch, notify, lock_wait)
+                steps = self._uniques.enqueue_any(batch, notify, lock_wait)
                 answers = await self._run(steps, connection)
                 with sorting.theirs():
                     on_batch(batch, answers)
@@ -640,6 +667,22 @@ class PostgresStore(Store):
 
     async def find_unserved(self, waiting: timedelta, silence: timedelta) -> list[Unserved]:
         return await self._run(self._calls.find_unserved(waiting, silence), pool=self._work_pool)
+
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        return await self._run(schedule_steps.declare(schedules), pool=self._work_pool)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        await self._run(schedule_steps.renew(seen), pool=self._work_pool)
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        return await self._run(schedule_steps.find(names), pool=self._work_pool)
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        steps = schedule_steps.tick(ticks, self._calls.channels(notify))
+        return await self._run(steps, pool=self._work_pool)
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        return await self._run(schedule_steps.pause(name, is_paused))
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         return await self._run(self._calls.survey(queue_names), pool=self._work_pool)

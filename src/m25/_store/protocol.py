@@ -16,10 +16,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
+from .._unique import Holding, Then
 from .columns import JobRow as JobRow  # noqa: PLC0414 - a part of the protocol
 
 
@@ -43,11 +44,26 @@ class NewJob(NamedTuple):
     parent_id: str | None = None
 
 
+class UniqueJob(NamedTuple):
+    """A job to be put on a queue that has one of its key at a time."""
+
+    job: NewJob
+    key: str
+    #: For how long it holds the key.
+    holding: Holding
+    #: Until when, counted from now, if it is within some time.
+    within: timedelta | None
+    #: What happens where another job holds the key.
+    then: Then
+
+
 @attrs.frozen
 class Enqueued:
     """The job was inserted."""
 
     created_at: str
+    #: The job after whose end it is run.
+    follows: str | None = None
 
 
 @attrs.frozen
@@ -64,11 +80,33 @@ class Held:
     """Another job holds the unique key; nothing was inserted."""
 
     id: str
+    #: How that job stands, where its key is one of a `UniqueJob`, and its row is there.
+    status: str | None = None
+
+
+@attrs.frozen
+class Twin:
+    """Another job holds the key; it is what the caller gets, and nothing was inserted."""
+
+    row: JobRow
+    #: Whether the input and the options of the new job were written to it.
+    is_changed: bool
 
 
 @attrs.frozen
 class Refused:
     """The claim of a job's parent is lost, or its cancel asked for; nothing was inserted."""
+
+
+#: What a caller puts on a queue.
+AnyJob: TypeAlias = NewJob | UniqueJob
+#: What has become of it; of a `NewJob` it is no `Twin`.
+UniqueAnswer: TypeAlias = Enqueued | Exists | Held | Twin
+
+
+def row_of(job: AnyJob) -> NewJob:
+    """What is to be inserted of it."""
+    return job.job if isinstance(job, UniqueJob) else job
 
 
 class NewChild(NamedTuple):
@@ -488,6 +526,72 @@ class Unserved(NamedTuple):
     workers: int
 
 
+class NewSchedule(NamedTuple):
+    """What a client declares of a schedule."""
+
+    name: str
+    queue_name: str
+    #: One of the two is `None`.
+    expression: str | None
+    every: timedelta | None
+    timezone: str
+    catch_up: str
+    overlap: str
+
+
+class ScheduleRow(NamedTuple):
+    """A schedule as it is. Times and durations are decimal text, in seconds."""
+
+    name: str
+    revision: int
+    queue_name: str
+    expression: str | None
+    every: str | None
+    timezone: str
+    catch_up: str
+    overlap: str
+    #: When a process has last said that it has declared it like this.
+    declared_at: str
+    paused_at: str | None
+    #: The latest that was claimed; at first, when the schedule was declared.
+    last_tick: str
+    #: The first attempt of the job of the latest tick that has one.
+    last_job_id: str | None
+
+
+class Schedules(NamedTuple):
+    """What `find_schedules` has found."""
+
+    #: The database's time, as decimal text in seconds.
+    now: str
+    rows: Sequence[ScheduleRow]
+
+
+class NewTick(NamedTuple):
+    """Ticks of one schedule that are to be claimed, with their jobs."""
+
+    name: str
+    #: The schedule's, and its latest tick, as they were seen.
+    revision: int
+    after: datetime
+    #: The last of these ticks.
+    until: datetime
+    #: What is to be done while the latest job is live: with `allow`, the same; with `skip`, the
+    #: ticks are claimed without a job; else they are left.
+    overlap: str
+    jobs: Sequence[NewJob]
+
+
+class Ticked(NamedTuple):
+    """What became of a `NewTick` that somebody else has not claimed."""
+
+    name: str
+    #: The latest job before has not ended, and `overlap` is not `allow`: so no job was inserted.
+    is_live: bool
+    #: The ticks are claimed.
+    is_ticked: bool
+
+
 class Transaction(Protocol):
     """A transaction for a handler: what it writes and what m25 writes of it are one commit."""
 
@@ -560,11 +664,25 @@ class Store(Protocol):
         """
         ...
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,
+    ) -> list[UniqueAnswer]:
+        """Put jobs on queues that have one of a key at a time; all else is as in `enqueue`.
+
+        The keys are locked until the transaction ends: who puts another job of one waits for it.
+        """
+        ...
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: Any = None,
         *,
         lock_wait: timedelta | None = None,
@@ -867,6 +985,31 @@ class Store(Protocol):
 
         One of their jobs has been due for longer than `waiting`, and none of them runs.
         """
+        ...
+
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        """Write schedules down; return the names of those that were declared otherwise before."""
+        ...
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        """Say that schedules are still declared as they were seen; those that are not are left."""
+        ...
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        """Read the schedules of these names, or all, in the order of names."""
+        ...
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        """Claim ticks, and insert their jobs, each schedule's both or neither.
+
+        It is left out where the schedule or its latest tick are not as they were seen: another
+        process was first, or it is paused, or was declared otherwise; or where a tick is still to
+        come.
+        """
+        ...
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        """Pause a schedule, or resume it from now on; return whether there is one."""
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:

@@ -52,6 +52,7 @@ def _from_columns() -> dict[str, str]:
     failed = dict.fromkeys(("id", "attempt", "original_attempt_id", "failure_reason", *INHERITED))
     next_attempt = ("scheduled_at", "attempt", "original_attempt_id", "previous_attempt_id")
     return {
+        "job_columns": _names(COLUMNS),
         "job_row": _lines(_selected(name) for name in COLUMNS),
         # A claim has a row of all columns, of which it reads those that it knows.
         "claimed_row": _lines(

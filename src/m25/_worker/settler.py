@@ -107,6 +107,9 @@ class Settler:
                 hint.wakeup.set()
             for each in owed:
                 result = results.get(each.outcome.id)
+                if each.row.has_begun:
+                    # A job that follows it may be due now.
+                    hints.work(name, rewind=True)
                 if result is WriteResult.FENCED:
                     self._runtime.events.emit(ResultDiscarded(**self._facts(each)))
                 elif (

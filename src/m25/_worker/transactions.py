@@ -99,6 +99,9 @@ class AttemptTransaction:
         await transaction.commit()
         # Kept at once: nothing that comes now changes it.
         executor.result = Unfinished.COMMITTED
+        if executor.row.has_begun:
+            # A job that follows it may be due now.
+            executor.runtime.hints.work(executor.queue.name, rewind=True)
         outcomes.emit_succeeded(executor)
         return Unfinished.COMMITTED
 

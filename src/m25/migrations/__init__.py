@@ -29,7 +29,7 @@ from psycopg.rows import tuple_row
 
 from .. import pg
 from .._errors import DatabaseNotMigrated, DatabaseTooNew, MigrationError
-from .._job import check_text
+from .._text import check_text
 
 #: How long a migration waits for a lock on a table, in seconds, before it gives up: one that waited
 #: longer would hold up all traffic queueing behind it.

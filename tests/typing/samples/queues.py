@@ -486,3 +486,22 @@ async def nurseries(
     assert_type([each.output for each in many], list[Receipt])
     async with m.open_nursery() as outside:
         assert_type(await outside.start_job(queue, email, detached=True), m25.ChildJob[Receipt])
+
+
+# One job of a key at a time
+
+
+async def unique(m: m25.M25, queue: m25.Queue[Email, Receipt, Full], email: Email) -> None:
+    job = m25.Job(email, unique=m25.Unique("k", "pending", then="replace"))
+    assert_type(job.with_unique(m25.Unique("k", within=timedelta(hours=1))), m25.Job[Email])
+    record = await m.enqueue(queue, job)
+    assert_type(record.follows, m25.JobId | None)
+    if record.unique_outcome == "rerun":
+        return
+    many = await m.enqueue_many(queue, [job])
+    if many.unique_outcomes[0] == "returned":
+        return
+    m25.Unique("k", "running")  # error
+    m25.Unique("k", then="wait")  # error
+    m25.Unique(3)  # error
+    m25.Job(email, unique="k")  # error

@@ -80,6 +80,8 @@ class Row:
     has_children: bool | None
     messages: int | None
     awaits: str | None
+    has_begun: bool | None
+    follows: str | None
     limit_key: str | None
     was_due_at: int | None
 

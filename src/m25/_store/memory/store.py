@@ -21,6 +21,8 @@ from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    FOREVER,
+    AnyJob,
     CancelAsked,
     CancelRequest,
     Change,
@@ -40,7 +42,9 @@ from ..protocol import (
     NewJob,
     NewMessage,
     NewReceive,
+    NewSchedule,
     NewStep,
+    NewTick,
     NoMessage,
     Outcome,
     Position,
@@ -48,6 +52,8 @@ from ..protocol import (
     QueueRow,
     Refused,
     Release,
+    ScheduleRow,
+    Schedules,
     Sent,
     Started,
     StepRow,
@@ -55,16 +61,21 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Ticked,
     Transaction,
+    UniqueAnswer,
+    UniqueJob,
     Unserved,
     Watched,
     Worker,
     WriteResult,
     Written,
+    row_of,
 )
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
+from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
@@ -80,6 +91,7 @@ from .rows import (
     new_row,
     seconds,
 )
+from .schedules import ScheduleTable
 from .steps import Steps, storable
 from .table import Table
 from .transactions import Writes, open_transaction
@@ -89,6 +101,8 @@ from .workers import Workers, is_as_seen
 
 #: The channel of jobs for which several processes wait.
 _ALL_WAITERS: Final = "all"
+#: When a job is due that waits for a message, however long that takes.
+_FOREVER: Final = microseconds(FOREVER)
 #: Of a job that is told of a failure, where its queue has no worker that says.
 _TIMEOUT: Final = timedelta(minutes=5)
 
@@ -120,8 +134,10 @@ class MemoryStore(Store):
         self._clock = Clock(epoch)
         self._make_id = make_id
         self._table = Table()
+        self._keys = Keys(self._table)
         self._steps = Steps()
         self._messages = Messages()
+        self._schedules = ScheduleTable(self._table)
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
@@ -170,23 +186,34 @@ class MemoryStore(Store):
         """Set the clock forward to when the first pending job of these queues is due.
 
         Their workers are notified; whoever is at work keeps what was left of its lease. Return
-        whether there was such a job.
+        whether there was such a job. One that waits for a message, however long that takes, is
+        due at no time.
         """
+        at = self.next_due(queue_names)
+        if at is None:
+            return False
+        self.skip_to(at, queue_names)
+        return True
+
+    def next_due(self, queue_names: Sequence[str]) -> datetime | None:
+        """When the first pending job of these queues is due that may begin, if there is one."""
         due = [
             run_at
             for name in queue_names
             if self._queues.pause_of(name) is None
             and (run_at := self._table.next_due(name)) is not None
+            and run_at < _FOREVER
         ]
-        if not due:
-            return False
-        by = max(0, min(due) - self._clock.now())
+        return UNIX_EPOCH + min(due) * MICROSECOND if due else None
+
+    def skip_to(self, at: datetime, queue_names: Sequence[str]) -> None:
+        """Set the clock forward to a time, if that is to come, as `skip_to_next` does."""
+        by = max(0, (at - UNIX_EPOCH) // MICROSECOND - self._clock.now())
         self._clock.move(by * MICROSECOND)
         for row in self._table.all_live():
             if row.lease_expires_at is not None:
                 row.lease_expires_at += by
         self._listeners.notify(queue_names)
-        return True
 
     async def wait_for_change(self) -> None:
         """Wait until some call has been applied."""
@@ -221,11 +248,27 @@ class MemoryStore(Store):
                 self._listeners.notify(notify)
             return answers
 
+    async def enqueue_unique(
+        self,
+        jobs: Sequence[UniqueJob],
+        notify: Sequence[str],
+        connection: Any = None,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> list[UniqueAnswer]:
+        refuse_connection(connection)
+        async with self._way.call("enqueue_unique", is_awaited=True) as now:
+            # All of them or none, as one transaction has it.
+            with self._keys.transaction():
+                answers = self._put_batch(jobs, now)
+            self._listeners.notify(notify)
+            return answers
+
     async def enqueue_all(
         self,
-        batches: AsyncIterable[Sequence[NewJob]],
+        batches: AsyncIterable[Sequence[AnyJob]],
         notify: Sequence[str],
-        on_batch: Callable[[Sequence[NewJob], Sequence[Enqueued | Exists | Held]], None],
+        on_batch: Callable[[Sequence[AnyJob], Sequence[UniqueAnswer]], None],
         connection: Any = None,
         *,
         lock_wait: timedelta | None = None,  # noqa: ARG002
@@ -235,14 +278,15 @@ class MemoryStore(Store):
         async with self._way.call("enqueue_all", is_awaited=True) as now:
             inserted: list[Row] = []
             try:
-                for batch in found:
-                    answers = self._insert_batch(batch, now)
-                    inserted += (
-                        self._table.rows[job.id]
-                        for job, answer in zip(batch, answers, strict=True)
-                        if isinstance(answer, Enqueued)
-                    )
-                    on_batch(batch, answers)
+                with self._keys.transaction():
+                    for batch in found:
+                        answers = self._put_batch(batch, now)
+                        inserted += (
+                            self._table.rows[row_of(job).id]
+                            for job, answer in zip(batch, answers, strict=True)
+                            if isinstance(answer, Enqueued)
+                        )
+                        on_batch(batch, answers)
             except BaseException:
                 for row in inserted:
                     self._table.remove(row)
@@ -461,7 +505,7 @@ class MemoryStore(Store):
             for id, token in claims:
                 row = self._table.rows.get(id)
                 if row is None or not (
-                    row.status is JobStatus.PENDING
+                    (row.status is JobStatus.PENDING and row.has_begun is not False)
                     or (row.status is JobStatus.EXECUTING and row.claim_token == token)
                 ):
                     continue
@@ -717,6 +761,31 @@ class MemoryStore(Store):
                 and not self._table.live(name)
             ]
 
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        async with self._way.call("declare_schedules") as now:
+            return self._schedules.declare(schedules, now)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        async with self._way.call("renew_schedules") as now:
+            self._schedules.renew(seen, now)
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        async with self._way.call("find_schedules") as now:
+            return Schedules(seconds(now), self._schedules.find(names))
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        async with self._way.call("tick") as now:
+            with Sorting("tick"):
+                rows = [[new_row(job, now) for job in tick.jobs] for tick in ticks]
+            ticked = self._schedules.tick(ticks, rows, now)
+            if any(one.is_ticked and not one.is_live for one in ticked):
+                self._listeners.notify(notify)
+            return ticked
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        async with self._way.call("pause_schedule") as now:
+            return self._schedules.pause(name, is_paused, now)
+
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         async with self._way.call("survey") as now:
             due: dict[str, Due] = {}
@@ -790,6 +859,7 @@ class MemoryStore(Store):
                 started_at=now if start else None,
                 deadline=row.deadline_from(now) if start else None,
                 lease_expires_at=now + lease // MICROSECOND,
+                has_begun=None if row.has_begun is None else True,
             )
         return [row.answer() for row in rows]
 
@@ -798,6 +868,16 @@ class MemoryStore(Store):
         with Sorting("enqueue"):
             rows = [new_row(job, now) for job in jobs]
         return [self._table.insert_unless_taken(row) for row in rows]
+
+    def _put_batch(self, jobs: Sequence[AnyJob], now: int) -> list[UniqueAnswer]:
+        with Sorting("enqueue"):
+            rows = [new_row(row_of(job), now) for job in jobs]
+        return [
+            self._keys.put(job, row, now)
+            if isinstance(job, UniqueJob)
+            else self._table.insert_unless_taken(row)
+            for job, row in zip(jobs, rows, strict=True)
+        ]
 
     def _settle(
         self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from ..._lifecycle import KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
+from ..._lifecycle import FINAL, KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
 from .rows import (
@@ -111,6 +111,13 @@ class Table:
             row.scheduled_at = since_epoch(change.scheduled_at)
         if change.priority is not None:
             row.priority = change.priority
+        insort(pending, row.key)
+
+    def replace(self, row: Row, columns: dict[str, Any]) -> None:
+        """Set what is given of a pending row anew."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.write(columns)
         insort(pending, row.key)
 
     def wake(self, row: Row, now: int) -> None:
@@ -287,9 +294,16 @@ class Table:
             for at in range(start, due_end):
                 if len(due) == limit:
                     return due
-                if pending[at][2] not in self.locked:
+                id = pending[at][2]
+                if id not in self.locked and not self._waits(self.rows[id]):
                     due.append(pending[at])
         return due
+
+    def _waits(self, row: Row) -> bool:
+        """Whether a job that it follows is still to end."""
+        return row.follows is not None and any(
+            each.status not in FINAL for each in self.chain(row.follows)
+        )
 
     def held_up(self, queue_name: str) -> dict[str, list[Row]]:
         """The pending rows of a queue that are held up, by their keys."""
@@ -318,7 +332,20 @@ class Table:
     def next_due(self, queue_name: str) -> int | None:
         """When the next pending job of a queue is due, or was."""
         pending = self._pending[queue_name]
-        return min((pending[start][1] for start, _ in _levels(pending)), default=None)
+        return min(
+            (
+                pending[at][1]
+                for start, end in _levels(pending)
+                if (at := self._first(pending, start, end)) is not None
+            ),
+            default=None,
+        )
+
+    def _first(self, pending: Sequence[Key], start: int, end: int) -> int | None:
+        """Where the first job is, of one priority, that waits for no other's end."""
+        return next(
+            (at for at in range(start, end) if not self._waits(self.rows[pending[at][2]])), None
+        )
 
 
 def _levels(pending: Sequence[Key]) -> Iterator[tuple[int, int]]:

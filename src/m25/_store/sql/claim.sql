@@ -30,6 +30,7 @@ due as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now() -- rule: not before it is due
+            and {follows_none} -- rule: a job waits for what it follows
         order by run_at, id
         limit %(limit)s::bigint
         for no key update skip locked -- rule: one claim takes a row

@@ -43,6 +43,7 @@ due as materialized (
                     timestamptz 'epoch' + make_interval(secs => position.seconds), position.id
                 )
                 and run_at <= now()
+                and {follows_none}
             order by run_at, job.id
             limit %(limit)s::bigint
             for no key update skip locked
@@ -56,6 +57,7 @@ due as materialized (
                 and status = 'pending'
                 and job.priority = level.priority
                 and run_at <= now()
+                and {follows_none}
             order by run_at, job.id
             limit %(limit)s::bigint
             for no key update skip locked

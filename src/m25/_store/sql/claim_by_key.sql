@@ -29,6 +29,7 @@ walked as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
+            and {follows_none}
         order by run_at, id
         limit %(walk)s::bigint
         for no key update skip locked

@@ -20,6 +20,7 @@ due as materialized (
             and status = 'pending'
             and job.priority = level.priority
             and run_at <= now()
+            and {follows_none}
         order by run_at, id
         limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
         for no key update skip locked

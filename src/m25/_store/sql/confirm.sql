@@ -1,6 +1,7 @@
 -- Make sure of claims whose commit was not acknowledged, and that have begun all the same: a row that
 -- carries the claim's token is held; one that is pending again, as a server that went down at the
--- commit leaves it, is claimed once more. The ids that come back are held.
+-- commit leaves it, is claimed once more; but for one whose input may have been replaced since. The ids that come
+-- back are held.
 -- Safe under concurrency: a row that is locked, perhaps by the very commit in question, is left out,
 -- and find_locked.sql tells of it; a row that somebody else has claimed meanwhile is left alone.
 with wanted as (
@@ -15,6 +16,8 @@ held as materialized (
         and job.cancelled_at is null
         and (
             job.reserved_at is null
+            -- rule: an undone claim of a job that may have another input by now stays undone
+            and job.has_begun is not false
             or job.started_at is not null and job.claim_token = wanted.claim_token
         )
     order by job.id

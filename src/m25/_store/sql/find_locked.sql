@@ -11,5 +11,5 @@ where job.id = any(%(id)s::uuid[])
     and (
         job.status in ('reserved', 'executing')
         and job.claim_token = wanted.claim_token -- rule: a locked row is its claim's still
-        or job.status = 'pending' and %(or_pending)s::boolean
+        or job.status = 'pending' and job.has_begun is not false and %(or_pending)s::boolean
     )

@@ -19,6 +19,7 @@ next_due as (
         where job.queue_name = level.queue_name
             and status = 'pending'
             and job.priority = level.priority
+            and {follows_none}
         order by run_at
         limit 1
     ) as first

@@ -6,4 +6,6 @@ deadline = case
     when %(start)s::boolean
     then {deadline}
 end,
-lease_expires_at = now() + %(lease)s::interval
+lease_expires_at = now() + %(lease)s::interval,
+-- rule: a job that was claimed has begun
+has_begun = case when has_begun is not null then true end
