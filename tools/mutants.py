@@ -751,6 +751,46 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "what a job has set on its session is there for the next",
+        (
+            Rule(
+                "nothing of a job's session is left to the next",
+                "commands = label + command",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a success is written as whoever the handler has made itself",
+        (Rule("m25 writes as its own role"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "handlers have the settings of m25's statements",
+        (Rule("handlers have no settings of m25's", "users = hook"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "what is deferred runs under the settings of m25's statements",
+        (
+            Rule(
+                "what is deferred runs before its job's row is locked",
+                "set constraints all deferred",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a transaction that a handler has begun by hand is committed",
+        (Rule("a transaction that a handler has begun is not committed", "if False:"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
         "a commit without an answer is taken for a failure",
         (Rule("a commit without an answer is looked up", "if False:"),),
         ("tests/worker/test_transactional.py",),
@@ -1049,6 +1089,18 @@ MUTANTS = (
                 ") <= (select size from size) + 1 - coalesce(taken.number, 0)",
             ),
         ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more begin than the rate",
+        (Rule("no more begin than the rate", "end + 1 as number"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "a token is spent twice",
+        (Rule("a token is spent once", ""),),
         ("tests/store/test_store_limits.py",),
     ),
     Mutant(
