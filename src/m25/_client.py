@@ -39,6 +39,7 @@ from ._errors import (
     InvalidQueue,
     InvalidState,
     NoJobRecordFound,
+    UsageError,
 )
 from ._events import NeverStarted, NothingToRun
 from ._family import FamilyOfClient, FamilyOfJob, NurseryNames
@@ -552,6 +553,11 @@ class M25:
         """See `RunningJob.open_nursery`."""
         self._check_usable("open_nursery")
         refuse_in_transaction("job.open_nursery()")
+        if not attempt.started:
+            raise UsageError(
+                "a job opens no nursery before its handler has begun: not in `setup`, which waits"
+                " for nothing but what the handler needs"
+            )
         if attempt.nurseries is None:
             attempt.nurseries = NurseryNames()
         said = attempt.nurseries.new(name)
@@ -840,7 +846,7 @@ class M25:
         self._closed = True
 
     def _check_usable(self, method: str, *queues: BaseQueue[Any, Any, Any]) -> None:
-        check_in_trio(f"M25.{method}")
+        check_in_trio("M25.", method)
         for queue in queues:
             check_is_queue(queue)
         self._check_open()
