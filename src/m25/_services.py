@@ -37,6 +37,7 @@ from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
 from ._worker.manager import Manager
+from ._worker.pruner import Pruner
 from ._worker.surveys import Surveys
 from ._worker.sweeper import Sweeper
 from ._worker.unserved import UnservedQueues
@@ -136,6 +137,8 @@ class Services:
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
                     self._start(services, "unserved queues", UnservedQueues(runtime).run)
+                    if any(queue.keep is not None for queue in self._queues):
+                        self._start(services, "pruner", Pruner(self._queues, runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()

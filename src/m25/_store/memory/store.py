@@ -18,6 +18,7 @@ from uuid import uuid4
 import trio
 
 from ..._errors import UsageError
+from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -45,6 +46,7 @@ from ..protocol import (
     NoMessage,
     Outcome,
     Position,
+    Pruned,
     QueueChanged,
     QueueRow,
     Refused,
@@ -73,6 +75,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .pruning import Pruning
 from .queues import Queues
 from .rows import (
     DAY,
@@ -128,6 +131,7 @@ class MemoryStore(Store):
         self._keys = Keys(self._table)
         self._steps = Steps()
         self._messages = Messages()
+        self._pruning = Pruning(self._table, self._steps, self._messages)
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
@@ -470,6 +474,16 @@ class MemoryStore(Store):
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
             return Claimed(claimed, chosen.is_full, chosen.has_more, chosen.last_key)
+
+    async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
+        async with self._way.call("take_pruning") as now:
+            return self._pruning.take(queue_name, gap, now)
+
+    async def prune(
+        self, queue_name: str, keep: Keep, *, after: str, until: str, walk: int
+    ) -> Pruned:
+        async with self._way.call("prune") as now:
+            return self._pruning.prune(queue_name, keep, after, until, walk, now)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
