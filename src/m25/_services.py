@@ -14,6 +14,7 @@
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
           ├─ unserved queues       which queues no worker serves
+          ├─ pruner                deletes what ended long ago, where a queue has a `keep`
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 

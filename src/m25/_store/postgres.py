@@ -683,10 +683,8 @@ class PostgresStore(Store):
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         return await self._run(queue_steps.take_pruning(queue_name, gap), pool=self._work_pool)
 
-    async def prune(
-        self, queue_name: str, keep: Keep, *, after: str, until: str, walk: int
-    ) -> Pruned:
-        steps = queue_steps.prune(queue_name, keep, after, until, walk)
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
+        steps = queue_steps.prune(queue_name, keep, after, walk)
         return await self._run(steps, pool=self._work_pool)
 
     async def queues(self) -> list[QueueRow]:

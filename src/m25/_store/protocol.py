@@ -520,9 +520,8 @@ class QueueRow(NamedTuple):
 class Pruned(NamedTuple):
     """What a step of a walk over old jobs has come to."""
 
-    #: How many rows it has looked at, and the last of them.
-    walked: int
-    last_id: str | None
+    #: Where the next step goes on; `None` is that this was the last.
+    after: str | None
     #: How many jobs were deleted that no other had started, and how many rows with them.
     jobs: int
     attempts: int
@@ -962,12 +961,10 @@ class Store(Protocol):
         """Take the turn to prune a queue; false where somebody has had it within `gap`."""
         ...
 
-    async def prune(
-        self, queue_name: str, keep: Keep, *, after: str, until: str, walk: int
-    ) -> Pruned:
-        """Look at the next `walk` rows of the table, by id, and delete those jobs of the queue that
-        have been kept for their time since they ended: with all attempts, and all they have
-        started. What is locked, or not ended as a whole, is left.
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
+        """Look at the next `walk` rows of the table, by id, that may be old enough; and delete
+        those jobs of the queue that have been kept for their time since they ended: with all
+        attempts, and all they have started. What is locked, or not ended as a whole, is left.
         """
         ...
 

@@ -31,11 +31,9 @@ class Pruning:
         self._turns[queue_name] = now
         return True
 
-    def prune(
-        self, queue_name: str, keep: Keep, after: str, until: str, walk: int, now: int
-    ) -> Pruned:
+    def prune(self, queue_name: str, keep: Keep, after: str, walk: int, now: int) -> Pruned:
         """Delete what was kept for its time, of the first `walk` rows behind an id."""
-        ids = sorted(id for id in self._table.rows if after < id <= until)[:walk]
+        ids = sorted(id for id in self._table.rows if id > after)[:walk]
         jobs = attempts = 0
         for id in ids:
             row = self._table.rows.get(id)
@@ -52,7 +50,7 @@ class Pruning:
                         self._messages.forget(each.job_id)
                     jobs += 1
                     attempts += len(tree)
-        return Pruned(len(ids), ids[-1] if ids else None, jobs, attempts)
+        return Pruned(ids[-1] if len(ids) == walk else None, jobs, attempts)
 
     def _tree(self, root: Row) -> list[Row]:
         chain = self._table.chain(root.id)

@@ -479,11 +479,9 @@ class MemoryStore(Store):
         async with self._way.call("take_pruning") as now:
             return self._pruning.take(queue_name, gap, now)
 
-    async def prune(
-        self, queue_name: str, keep: Keep, *, after: str, until: str, walk: int
-    ) -> Pruned:
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
         async with self._way.call("prune") as now:
-            return self._pruning.prune(queue_name, keep, after, until, walk, now)
+            return self._pruning.prune(queue_name, keep, after or "", walk, now)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
