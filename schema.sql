@@ -138,8 +138,11 @@ WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 
 CREATE TABLE m25.limiter (
     name text NOT NULL,
-    declared integer NOT NULL,
-    set_to integer
+    declared integer,
+    set_to integer,
+    rate_interval double precision,
+    rate_burst integer,
+    next_start_at timestamp with time zone
 );
 
 CREATE TABLE m25.message (
@@ -174,6 +177,22 @@ CREATE TABLE m25.queue (
     limiter text,
     limit_path text[],
     pruned_at timestamp with time zone
+);
+
+CREATE TABLE m25.schedule (
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    revision integer DEFAULT 1 NOT NULL,
+    queue_name text NOT NULL,
+    expression text,
+    every interval,
+    timezone text NOT NULL,
+    catch_up text NOT NULL,
+    overlap text NOT NULL,
+    paused_at timestamp with time zone,
+    last_tick timestamp with time zone DEFAULT now() NOT NULL,
+    last_job_id uuid
 );
 
 CREATE TABLE m25.step (
@@ -230,6 +249,9 @@ ALTER TABLE m25.queue
 ALTER TABLE ONLY m25.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY m25.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY m25.step
     ADD CONSTRAINT step_pkey PRIMARY KEY (job_id, kind, name, key);
 
@@ -267,6 +289,7 @@ insert into "m25".version (version) values ('2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-27T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');

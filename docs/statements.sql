@@ -63,15 +63,24 @@ declared as (
     returning name
 ),
 limited as (
-    insert into m25.limiter (name, declared)
-    select limiter, min(limit_size)
-    from unnest(%(limiter)s::text[], %(limit_size)s::integer[]) as l (limiter, limit_size)
+    insert into m25.limiter (name, declared, rate_interval, rate_burst)
+    select limiter, min(limit_size), max(rate_interval), min(rate_burst)
+    from unnest(
+        %(limiter)s::text[],
+        %(limit_size)s::integer[],
+        %(rate_interval)s::float8[],
+        %(rate_burst)s::integer[]
+    ) as l (limiter, limit_size, rate_interval, rate_burst)
     where limiter is not null
     group by limiter
     order by limiter
     on conflict (name) do update
-    set declared = excluded.declared
-    where limiter.declared <> excluded.declared
+    set
+        declared = excluded.declared,
+        rate_interval = excluded.rate_interval,
+        rate_burst = excluded.rate_burst
+    where (limiter.declared, limiter.rate_interval, limiter.rate_burst)
+        is distinct from (excluded.declared, excluded.rate_interval, excluded.rate_burst)
     returning name
 )
 insert into m25.worker (id, version, queues, session_pids, session_starts)
@@ -738,7 +747,7 @@ with recursive level (priority) as (
     where level.priority is not null
 ),
 size as materialized (
-    select coalesce(set_to, declared) as size
+    select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
@@ -757,6 +766,25 @@ taken as materialized (
             and job.cancelled_at is null
     ) as live
     group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
 ),
 path as materialized (
     select limit_path from m25.queue where name = %(queue_name)s::text
@@ -878,7 +906,7 @@ due as materialized (
     from ranked
     where has_room
     order by priority, at, id
-    limit %(limit)s::bigint
+    limit least(%(limit)s::bigint, (select number from tokens))
 ),
 put_off as (
     update m25.job
@@ -918,16 +946,42 @@ claimed as (
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, setup_failures, progress, parent_id, has_children,
         has_begun, run_at
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
 )
 select
     exists (select from held_up_key where key is not null)
-        or exists (select from ranked where not has_room) as is_full,
-    (select count(*) from walked) = %(walk)s::bigint
-        or (select count(*) from held_up_key where key is not null) = 500 as has_more,
+        or exists (select from ranked where not has_room)
+        or (select count(*) from due) >= (select number from tokens) as is_full,
+    (
+        (select count(*) from walked) = %(walk)s::bigint
+        or (select count(*) from held_up_key where key is not null) = 500
+    )
+        and (select count(*) from due) < coalesce((select number from tokens), 9223372036854775807)
+        as has_more,
     case
         when (select count(*) from held_up_key where key is not null) = 500
         then (select max(key) from held_up_key)
     end as last_key,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
     id::text,
     queue_name,
     extract(epoch from created_at)::text as created_at,
@@ -974,8 +1028,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 
 -- claim_limited
 --
--- Claim as claim.sql does, but no more jobs than may run under the queue's limit, which is locked by this
--- transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
+-- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
+-- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
 -- A claim that finds the limit reached looks at no job, however many are due.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
@@ -995,7 +1049,7 @@ with recursive level (priority) as (
     where level.priority is not null
 ),
 size as materialized (
-    select coalesce(set_to, declared) as size
+    select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
@@ -1015,10 +1069,31 @@ taken as materialized (
     ) as live
     group by key
 ),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
 free as materialized (
     select
-        size.size - coalesce((select number from taken where key = ''), 0)
-            as free
+        least(
+            size.size - coalesce((select number from taken where key = ''), 0),
+            (select number from tokens)
+        ) as free
     from size
 ),
 due as materialized (
@@ -1082,11 +1157,32 @@ claimed as (
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, setup_failures, progress, parent_id, has_children,
         has_begun, run_at
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
 )
 select
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
     false as has_more,
     null::text as last_key,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
     id::text,
     queue_name,
     extract(epoch from created_at)::text as created_at,
@@ -1174,6 +1270,56 @@ from wanted
 where job.id = any(array(select id from held))
     and wanted.id = job.id
 returning job.id::text;
+
+-- declare_schedules
+--
+-- Write down what a client declares of its schedules. Returned are those that were declared otherwise.
+-- Safe under concurrency: an upsert for each, in the order of names, which leaves a row alone where
+-- nothing has changed. A pause stays. A new schedule has no past, nor has one with other times.
+insert into m25.schedule (name, queue_name, expression, every, timezone, catch_up, overlap)
+select *
+from unnest(
+    %(name)s::text[],
+    %(queue_name)s::text[],
+    %(expression)s::text[],
+    %(every)s::interval[],
+    %(timezone)s::text[],
+    %(catch_up)s::text[],
+    %(overlap)s::text[]
+) as s (name, queue_name, expression, every, timezone, catch_up, overlap)
+order by name
+on conflict (name) do update
+set
+    revision = schedule.revision + 1,
+    declared_at = now(),
+    queue_name = excluded.queue_name,
+    expression = excluded.expression,
+    every = excluded.every,
+    timezone = excluded.timezone,
+    catch_up = excluded.catch_up,
+    overlap = excluded.overlap,
+    last_tick = case
+        when (schedule.expression, schedule.every, schedule.timezone)
+            is distinct from (excluded.expression, excluded.every, excluded.timezone)
+        then greatest(schedule.last_tick, now())
+        else schedule.last_tick
+    end
+where (
+        schedule.queue_name,
+        schedule.expression,
+        schedule.every,
+        schedule.timezone,
+        schedule.catch_up,
+        schedule.overlap
+    ) is distinct from (
+        excluded.queue_name,
+        excluded.expression,
+        excluded.every,
+        excluded.timezone,
+        excluded.catch_up,
+        excluded.overlap
+    )
+returning name, revision > 1 as is_changed;
 
 -- dismiss
 --
@@ -1681,6 +1827,29 @@ where job.id = any(%(id)s::uuid[])
         or job.status = 'pending' and job.has_begun is not false and %(or_pending)s::boolean
     );
 
+-- find_schedules
+--
+-- Read schedules, all or those of some names, with the time it is for the database. Nothing is
+-- changed or locked. Where there are none, one row has the time alone.
+select
+    extract(epoch from clock.now)::text as now,
+    schedule.name,
+    schedule.revision,
+    schedule.queue_name,
+    schedule.expression,
+    extract(epoch from schedule.every)::text as every,
+    schedule.timezone,
+    schedule.catch_up,
+    schedule.overlap,
+    extract(epoch from schedule.declared_at)::text as declared_at,
+    extract(epoch from schedule.paused_at)::text as paused_at,
+    extract(epoch from schedule.last_tick)::text as last_tick,
+    schedule.last_job_id::text
+from (select now()) as clock (now)
+left join m25.schedule
+    on %(name)s::text[] is null or schedule.name = any(%(name)s::text[])
+order by schedule.name;
+
 -- find_settled
 --
 -- What became of attempts that `settle` did not write: an earlier call had ended the row under the
@@ -2131,6 +2300,38 @@ for no key update;
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- own_settings
+--
+-- Set what the statements here are written for (session.sql says why) for the rest of a transaction in
+-- which a handler has written: it may have set anything, and been anybody. Tells whether it is still the
+-- transaction that was begun for the handler. It comes last but for m25's own writes and the commit, so
+-- that nothing of a user's runs under these settings.
+-- Safe under concurrency: of the own transaction alone.
+select
+    extract(epoch from pg_catalog.now())::pg_catalog.text
+        operator(pg_catalog.=) %(began)s::pg_catalog.text as is_ours,
+    -- An aggregate reads all rows.
+    pg_catalog.count(pg_catalog.set_config(wanted.name, wanted.value, true))
+from (
+    values
+
+        ('role', %(role)s::pg_catalog.text, null),
+        (
+            'search_path',
+            'pg_catalog',
+            pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+        ),
+        ('statement_timeout', '0', null),
+        ('array_nulls', 'on', null),
+        ('plan_cache_mode', 'force_generic_plan', null),
+        ('enable_seqscan', 'off', null),
+        ('enable_bitmapscan', 'off', null),
+        ('enable_mergejoin', 'off', null),
+        ('enable_nestloop', 'off', null),
+        ('jit', 'off', null)
+) as wanted (name, value, needed)
+where coalesce(wanted.needed, true);
+
 -- pause
 --
 -- Pause a queue: claims look at this row, and take no job from then on. Its workers are told, so that
@@ -2146,6 +2347,22 @@ where name = %(queue_name)s::text
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- pause_schedule
+--
+-- Pause a schedule, or resume it: then it goes on with the next tick from now. Nothing happens where
+-- it is so already. Safe under concurrency: one update, whose conditions are checked on the row as it
+-- is once locked.
+update m25.schedule
+set
+    paused_at = case when %(is_paused)s::boolean then coalesce(paused_at, now()) end,
+    last_tick = case
+        when paused_at is not null and not %(is_paused)s::boolean
+        then greatest(last_tick, now())
+        else last_tick
+    end
+where name = %(name)s::text
+returning name;
 
 -- pause_unheard
 --
@@ -2651,6 +2868,26 @@ select
     end as notified
 from cancelled;
 
+-- renew_schedules
+--
+-- Say that schedules are still declared as they are: where nobody has said so for some time.
+-- Safe under concurrency: one update of rows that are locked before. A row that somebody else has
+-- locked is left out, and renewed another time.
+with known as materialized (
+    select schedule.name
+    from m25.schedule
+    join unnest(%(name)s::text[], %(revision)s::integer[]) as k (name, revision)
+        on k.name = schedule.name
+        and k.revision = schedule.revision
+    where schedule.name = any(%(name)s::text[])
+    for no key update of schedule skip locked
+)
+update m25.schedule
+set declared_at = now()
+from known
+where schedule.name = known.name and schedule.name = any(%(name)s::text[])
+returning schedule.name;
+
 -- replace_unique
 --
 -- Put new jobs in the place of those that have their keys and that no worker has claimed: those keep their
@@ -2872,6 +3109,14 @@ where name = %(queue_name)s::text and paused_at is not null
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- run_deferred
+--
+-- Run what a handler's transaction has put off until its commit: constraints that are deferred, and
+-- triggers. For the handler it is the same moment. But its job's row is not locked yet, so that the lease
+-- is renewed meanwhile, however long that takes; and it runs under the handler's settings, not ours.
+-- Safe under concurrency: of the own transaction alone.
+set constraints all immediate;
 
 -- send
 --
@@ -3612,6 +3857,120 @@ set pruned_at = now()
 where name = %(queue_name)s::text
     and (pruned_at is null or pruned_at < now() - %(gap)s::interval)
 returning name;
+
+-- tick
+--
+-- Claim ticks of schedules, and insert their jobs: both or neither, as one statement.
+-- Safe under concurrency: of all who know the same latest tick, the first has the schedule's row, and
+-- moves it on. The others leave out a row that is locked, or find another latest tick there: they
+-- claim nothing, and look again. So nobody waits, and a row that a stranger has locked is late alone.
+-- Whether the latest job is live is seen as of the statement's beginning. Nobody but who has the row
+-- inserts another; a job that ends meanwhile ends a little too late for this look.
+with wanted as (
+    select *
+    from unnest(
+        %(name)s::text[],
+        %(revision)s::integer[],
+        %(after)s::timestamptz[],
+        %(until)s::timestamptz[],
+        %(overlap)s::text[],
+        %(last_job_id)s::uuid[]
+    ) as w (name, revision, after, until, overlap, last_job_id)
+),
+due as materialized (
+    select
+        schedule.name,
+        wanted.until,
+        wanted.overlap,
+        coalesce(wanted.last_job_id, schedule.last_job_id) as next_job_id,
+        schedule.last_job_id
+    from m25.schedule
+    join wanted on wanted.name = schedule.name
+    where schedule.name = any(%(name)s::text[])
+        and schedule.last_tick = wanted.after
+        and schedule.revision = wanted.revision
+        and schedule.paused_at is null
+        and wanted.until <= now()
+    for no key update of schedule skip locked
+),
+judged as materialized (
+    select
+        due.*,
+        due.overlap <> 'allow' and exists (
+            select from m25.job
+            where job.id = due.last_job_id and job.finished_at is null and job.cancelled_at is null
+            union all
+            select from m25.job
+            where job.original_attempt_id = due.last_job_id
+                and job.finished_at is null
+                and job.cancelled_at is null
+        ) as is_live
+    from due
+),
+ticked as (
+    update m25.schedule
+    set
+        last_tick = judged.until,
+        last_job_id = case
+            when judged.is_live then judged.last_job_id else judged.next_job_id
+        end
+    from judged
+    where schedule.name = judged.name
+        and schedule.name = any(%(name)s::text[])
+        and (not judged.is_live or judged.overlap = 'skip')
+    returning schedule.name, judged.is_live
+),
+wanted_job as (
+    select *
+    from unnest(
+        %(schedule_name)s::text[],
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[]
+    ) as w (
+        schedule_name,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+),
+inserted as (
+    insert into m25.job (
+        attempt,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    )
+    select
+        1,
+        id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    from wanted_job
+    where schedule_name in (select name from ticked where not is_live)
+    order by id
+    on conflict do nothing
+    returning id
+)
+select
+    judged.name,
+    judged.is_live,
+    ticked.name is not null as is_ticked,
+    (
+        select count(pg_notify(channel, ''))
+        from unnest(%(channels)s::text[]) as channel
+        where %(notifies)s::boolean and exists (select from inserted)
+    ) as notified
+from judged
+left join ticked on ticked.name = judged.name;
 
 -- watch
 --

@@ -745,9 +745,84 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a step that raised is another one when it is called again",
+        (Rule("a step that is called again is the same", "if False:"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
+        "what a kept step has numbered is missing from what comes after it",
+        (Rule("a step has numbers of its own", "token = _call.set(None)"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
+        "a message that comes as its handler gives up is lost",
+        (
+            Rule(
+                "what was received is known, although its handler is cancelled",
+                "answer = await self._receive(wanted)",
+            ),
+        ),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a wait that was cut off is another one when it is called again",
+        (Rule("a wait that was cut off goes on", "if False:"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a wait within a timeout of the handler's own outlasts it",
+        (Rule("who waits in a scope that ends is not set aside"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
         "a fenced transaction is committed",
         (Rule("a fenced transaction is rolled back", "if False:"),),
         ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        17,
+        "what a job has set on its session is there for the next",
+        (
+            Rule(
+                "nothing of a job's session is left to the next",
+                "commands = label + command",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a success is written as whoever the handler has made itself",
+        (Rule("m25 writes as its own role"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "handlers have the settings of m25's statements",
+        (Rule("handlers have no settings of m25's", "users = hook"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "what is deferred runs under the settings of m25's statements",
+        (
+            Rule(
+                "what is deferred runs before its job's row is locked",
+                "set constraints all deferred",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a transaction that a handler has begun by hand is committed",
+        (Rule("a transaction that a handler has begun is not committed", "if False:"),),
+        ("tests/worker/test_transactional_sessions.py",),
     ),
     Mutant(
         17,
@@ -790,6 +865,18 @@ MUTANTS = (
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        18,
+        "a start that was refused cannot be tried again with its key",
+        (Rule("what was not started gives its key back"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a block is left while a job of it is being started",
+        (Rule("a block waits for what it is starting", "return bool(self._live)"),),
+        ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
         18,
@@ -940,16 +1027,76 @@ MUTANTS = (
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
-        16,
+        19,
         "a skipped time runs when it would have been",
         (Rule("a skipped time is moved", "pass"),),
         ("tests/model/test_ticks.py",),
     ),
     Mutant(
-        16,
+        19,
         "a schedule asked in the second pass names a time of the first",
         (Rule("no tick lies before another", "if True:"),),
         ("tests/model/test_ticks.py",),
+    ),
+    Mutant(
+        19,
+        "a tick is claimed by whoever asks",
+        (Rule("a tick is claimed once"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a schedule has its ticks by each declaration",
+        (Rule("an older declaration does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a schedule is not known to have changed",
+        (Rule("who declared a schedule otherwise does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a paused schedule ticks",
+        (Rule("a paused schedule does not tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a tick comes early",
+        (Rule("no tick comes early"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "ticks of a pause run after it",
+        (Rule("what comes in a pause does not run after it", "then last_tick"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a tick meets the job before",
+        (Rule("a tick waits for the job before"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a schedule that is locked keeps all others waiting",
+        (Rule("a locked schedule delays no other", "for no key update of schedule"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a schedule is said to be declared as it is by who has declared it otherwise",
+        (Rule("none but who declared a schedule like this renews it"),),
+        ("tests/store/test_store_schedules.py",),
+    ),
+    Mutant(
+        19,
+        "a tick that others have has a job all the same",
+        (Rule("a tick's job comes with its claim"),),
+        ("tests/store/test_store_schedules.py",),
     ),
     Mutant(
         7,
@@ -989,6 +1136,18 @@ MUTANTS = (
                 ") <= (select size from size) + 1 - coalesce(taken.number, 0)",
             ),
         ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more begin than the rate",
+        (Rule("no more begin than the rate", "end + 1 as number"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "a token is spent twice",
+        (Rule("a token is spent once", ""),),
         ("tests/store/test_store_limits.py",),
     ),
     Mutant(

@@ -33,13 +33,14 @@ from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
 from ._keep import Keep
-from ._limits import Limit
+from ._limits import Limit, Rate
 from ._operator import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
 from ._retry import GIVE_UP, Retry, RetryDecision, exponential
 from ._running_job import RunningJob, current_job
+from ._schedule_calls import ScheduleRecord
 from ._signals import until_signal
 from ._ticks import next_ticks
 from ._unique import Unique
@@ -74,10 +75,12 @@ __all__ = [
     "Queue",
     "QueueOptions",
     "QueueRecord",
+    "Rate",
     "Retry",
     "RetryAfter",
     "RetryDecision",
     "RunningJob",
+    "ScheduleRecord",
     "Snooze",
     "Unique",
     "UniqueKeyConflict",

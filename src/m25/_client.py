@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Iterable,
     Sequence,
 )
@@ -41,10 +42,9 @@ from ._errors import (
     JobRecordFetchError,
     JobRecordFetchQueryError,
     NoJobRecordFound,
-    UsageError,
 )
 from ._events import NeverStarted, NothingToRun
-from ._family import FamilyOfClient, FamilyOfJob
+from ._family import FamilyOfClient, FamilyOfJob, NurseryNames
 from ._groups import without_nursery
 from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
@@ -63,9 +63,13 @@ from ._remote import reference_of
 from ._results import Results
 from ._running_job import Attempt
 from ._runtime import Runtime
+from ._schedule import CatchUp, Overlap, Schedule, make_schedule
+from ._schedule_calls import ScheduleRecord, find_time, list_schedules, pause_schedule
+from ._schedule_errors import DuplicateSchedule, NoScheduleFound
+from ._scheduler import Scheduler
 from ._send_call import send_message
 from ._services import Services
-from ._steps import check_name
+from ._step_names import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
@@ -103,6 +107,7 @@ class M25:
         self._shutdown_grace = shutdown_grace
         self._closed = False
         self._queues: dict[str, Queue[Any, Any, Any]] = {}
+        self._schedules: dict[str, Schedule[Any]] = {}
         self._services: Services | None = None
         #: Whether the queues were ever started, or an event said that they were not.
         self._start_settled = False
@@ -141,6 +146,132 @@ class M25:
             check_alike(queue, other)
         self._queues[queue.name] = queue
 
+    def add_schedule(
+        self,
+        name: str,
+        queue: Queue[Input, Any, Any],
+        expression: str | None = None,
+        *,
+        every: Duration | None = None,
+        timezone: str = "UTC",
+        input: Input | Job[Input] | Callable[[datetime], Input | Job[Input]],  # noqa: A002
+        catch_up: CatchUp = "last",
+        overlap: Overlap = "allow",
+        jitter: Duration = 0.0,
+    ) -> None:
+        """Add a schedule, by which a queue is given a job at each tick, once `start` or `run` runs.
+
+            m.add_schedule("nightly", reports, "30 2 * * *", timezone="Europe/Berlin",
+                           input=lambda tick: Report(tick.date()))
+
+        Any number of processes may add the same one, and each tick has one job all the same. The
+        same name in a database is the same schedule: declared otherwise, it is so from then on. It
+        has ticks while a process runs that has declared it; and its jobs run where `queue` does,
+        which need not be here. A new schedule begins with the next tick.
+
+        Args:
+            name: of the schedule, up to 200 characters.
+            queue: where the jobs are put.
+            expression: five fields as of cron; see `next_ticks`.
+            every: in place of an expression, the time between ticks, in seconds or as a
+                `timedelta`, a second or more. They are its multiples since 1970-01-01 00:00 UTC.
+            timezone: in whose local time the expression is meant, such as "Europe/Berlin".
+            input: the input of each job, or a `Job`; or a function that is given the tick, an aware
+                datetime in that time zone, and returns one of these. It may be called in several
+                processes, and more than once. A `Job` has no id, time or key of its own; its
+                `scheduled_at` is the tick.
+            catch_up: which of the ticks run that were missed, as no process was there: the "last",
+                "all", one after the other, or "none", but for those that are less than a minute
+                late.
+            overlap: what becomes of a tick while the job of the one before has not ended: "allow"
+                runs both; "skip" passes over the tick; with "queue" it waits, and with "cancel" it
+                waits, too, and the earlier job is cancelled, also while it runs. To ticks that
+                come while one waits, `catch_up` applies.
+            jitter: the longest that a job is due after its tick, in seconds or as a `timedelta`:
+                each tick has a part of it, by chance, and the same in every process.
+
+        Raises:
+            InvalidSchedule: an argument is not as above.
+            DuplicateSchedule: this client has a schedule of that name already.
+            ValueRefused: the input is given as a value, and cannot be kept as JSON.
+            AlreadyStarted: the queues are running already.
+            ClientClosed: the block was left.
+        """
+        check_is_queue(queue)
+        self._check_open()
+        if self._services is not None:
+            raise AlreadyStarted(
+                f"schedule {name!r:.80} must be added before the queues are started"
+            )
+        schedule = make_schedule(
+            name,
+            queue,
+            expression,
+            every=every,
+            timezone=timezone,
+            input=input,
+            catch_up=catch_up,
+            overlap=overlap,
+            jitter=jitter,
+        )
+        if name in self._schedules:
+            raise DuplicateSchedule(name)
+        self._schedules[name] = schedule
+
+    async def schedules(self) -> list[ScheduleRecord]:
+        """All schedules that were ever declared in this database, in the order of names.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("schedules")
+        return await list_schedules(self._runtime)
+
+    async def pause_schedule(self, name: str) -> None:
+        """Pause a schedule: from now on it has no ticks, in any process, until it is resumed.
+
+        A pause outlasts restarts and other declarations. Jobs that are there already run.
+
+        Raises:
+            NoScheduleFound: no schedule of that name was ever declared.
+            InvalidSchedule: the name is no text, or is empty.
+            JobRecordFetchQueryError, ClientClosed: as `schedules` does.
+        """
+        self._check_usable("pause_schedule")
+        await pause_schedule(self._runtime, name, is_paused=True)
+
+    async def resume_schedule(self, name: str) -> None:
+        """Resume a schedule: it goes on with its next tick, and those of the pause do not run.
+
+        Other processes hear of it within ten seconds.
+
+        Raises:
+            NoScheduleFound, InvalidSchedule, JobRecordFetchQueryError, ClientClosed: as
+                `pause_schedule` does.
+        """
+        self._check_usable("resume_schedule")
+        await pause_schedule(self._runtime, name, is_paused=False)
+
+    async def run_schedule(self, name: str) -> JobRecord[Any, Any, Any]:
+        """Put a job of one of this client's schedules on its queue now, apart from all ticks.
+
+        Its input is as of a tick at this moment, by the database's clock. It is not asked whether
+        the schedule is paused, or a job of it live.
+
+        Raises:
+            NoScheduleFound: this client has added no schedule of that name.
+            JobRecordFetchQueryError: the database failed before anything was put there.
+            EnqueueError, ValueRefused, ClientClosed: as `enqueue` does.
+            Exception: the function that makes the input has raised it.
+        """
+        self._check_usable("run_schedule")
+        schedule = self._schedules.get(name)
+        if schedule is None:
+            raise NoScheduleFound(name, is_added=False)
+        job = schedule.make_job(await find_time(self._runtime))
+        return await self.enqueue(schedule.queue, attrs.evolve(job, scheduled_at=None))
+
     async def start(self, queue_init_timeout: Duration = 5.0) -> None:
         """Run every registered queue in the client's own nursery; return when each has initialised.
 
@@ -149,7 +280,8 @@ class M25:
         `queue_init_timeout`, in seconds or as a `timedelta`.
 
         Raises:
-            QueueStartError: a queue did not initialise in time; none is left running.
+            QueueStartError: a queue did not initialise in time, or schedules could not be written
+                down; none is left running.
             InvalidQueue: queues are told of each other's failures in a circle.
             AlreadyStarted: the queues are running already.
             ClientClosed: the block was left.
@@ -183,9 +315,9 @@ class M25:
                 f"{' → '.join(map(repr, cycle))}; take one of their on_failure away"
             )
         self._start_settled = True
-        if not self._queues:
+        if not self._queues and not self._schedules:
             self._runtime.events.emit(NothingToRun())
-        self._services = Services(queues, self._runtime, self, self._around)
+        self._services = Services(queues, self._runtime, self, self._around, self._make_scheduler())
         try:
             await self._services.run(timeout.total_seconds(), self._shutdown_grace, task_status)
         finally:
@@ -424,12 +556,9 @@ class M25:
         """See `RunningJob.open_nursery`."""
         self._check_usable("open_nursery")
         refuse_in_transaction("job.open_nursery()")
-        said = f"#{len(attempt.nurseries)}" if name is None else f"={name}"
-        if said in attempt.nurseries:
-            raise UsageError(
-                f"this job has opened a nursery named {name!r}; give each a name of its own"
-            )
-        attempt.nurseries = (*attempt.nurseries, said)
+        if attempt.nurseries is None:
+            attempt.nurseries = NurseryNames()
+        said = attempt.nurseries.new(name)
         family = FamilyOfJob(self._children, attempt)
         return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
 
@@ -709,6 +838,17 @@ class M25:
         """
         self._check_usable("prune", queue)
         return await self._operator.prune(queue, keep)
+
+    def _make_scheduler(self) -> Scheduler | None:
+        if not self._schedules:
+            return None
+
+        async def cancel(schedule: Schedule[Any], id: JobId) -> None:
+            by, reason = f"schedule {schedule.name!r}", "its next tick has come"
+            await self.cancel_job(schedule.queue, id, running=True, by=by, reason=reason)
+
+        schedules = list(self._schedules.values())
+        return Scheduler(schedules, self._runtime, self._enqueuer.new_job, cancel)
 
     async def _remind_to_start(self) -> None:
         """Say that jobs wait for a start which does not come."""

@@ -11,7 +11,7 @@ from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, FailedJob, Input, Output
 from ._keep import Keep
-from ._limits import Limit
+from ._limits import Limit, Rate
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
 from ._retry import Retry, RetryFunction
@@ -39,6 +39,7 @@ class QueueOptions(TypedDict, total=False):
     exclusive: bool
     limit: Limit | None
     keep: Keep | None
+    rate: Rate | None
     transactional: bool
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]

@@ -35,6 +35,7 @@ def _type_of_error(
     | SetupFailed
     | SetupGivenUp
     | ServiceFailed
+    | TickFailed
     | QueueUnready,
 ) -> str:
     return type_of(event.error)
@@ -869,6 +870,83 @@ class ServiceFailed(Event):
     #: How long it pauses, in seconds.
     pause: float
     #: What it raised.
+    error: BaseException = attrs.field(repr=False)
+    #: The name of the exception's class.
+    error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleEvent(QueueEvent):
+    """Something that happened to a schedule."""
+
+    #: The schedule's name.
+    schedule: str
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleChanged(ScheduleEvent):
+    """This process has declared a schedule otherwise than it was before.
+
+    From now on it is as declared here; a pause stays. Where its times are others, it goes on with
+    the next of these. Processes that have declared it as it was do not run it any more.
+    """
+
+    level = logging.INFO
+    logger = "m25.schedules"
+    message = "schedule %(schedule)r is declared otherwise than it was, and now as it is here"
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleReplaced(ScheduleEvent):
+    """Another process has declared a schedule otherwise than this one, which does not run it now.
+
+    As processes are replaced one by one, it is as it should be. Else two programs use one name, or
+    an older version was started after a newer one: whichever is started last has the schedule.
+    """
+
+    level = logging.WARNING
+    logger = "m25.schedules"
+    message = (
+        "schedule %(schedule)r was declared otherwise by another process: this one leaves it alone"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TicksPassedOver(ScheduleEvent):
+    """Ticks of a schedule have no job: they were missed, or the job before them was live.
+
+    Those are missed that come while no process with the schedule runs, or the database does not
+    answer; `catch_up` says what is to run of them. With `overlap="skip"` a tick is passed over
+    while the job of an earlier one has not ended.
+    """
+
+    level = logging.INFO
+    logger = "m25.schedules"
+    message = "schedule %(schedule)r passed over its ticks from %(first)s to %(last)s: %(reason)s"
+
+    #: Why: "they were missed" or "the job before is live".
+    reason: str
+    #: The first of them, in UTC.
+    first: str
+    #: The last of them, in UTC, or a later one that has a job.
+    last: str
+
+
+@attrs.frozen(kw_only=True)
+class TickFailed(ScheduleEvent):
+    """A tick of a schedule has no job, and never will have: its input could not be made.
+
+    The schedule's function has raised, or what it returned cannot be kept as JSON. The ticks that
+    follow are tried all the same.
+    """
+
+    level = logging.ERROR
+    logger = "m25.schedules"
+    message = "schedule %(schedule)r has no job for its tick %(tick)s: %(error_type)s"
+
+    #: The tick, in UTC.
+    tick: str
+    #: What was raised.
     error: BaseException = attrs.field(repr=False)
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)

@@ -53,6 +53,8 @@ class Hints:
         self.queues: dict[str, QueueHint] = {}
         #: Set when there may be a scheduled job that the latest survey has not seen.
         self.survey: Wakeup = Wakeup()
+        #: Set when a schedule may have been paused or resumed here.
+        self.schedules: Wakeup = Wakeup()
         #: Set when the worker's sessions are others than it last announced.
         self.announce: Wakeup = Wakeup()
 

@@ -7,8 +7,10 @@ end and jobs inserted in one statement keep their order.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from datetime import datetime
 from typing import Final, Self
 from uuid import UUID
 
@@ -71,3 +73,22 @@ class IdSource:
         random = int.from_bytes(os.urandom(8)) >> 2
         digits = f"{milliseconds << 80 | _VERSION | counter << 64 | _VARIANT | random:032x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def id_of_tick(schedule: str, tick: datetime) -> str:
+    """The id of the job of a schedule's tick, as text: the same whoever makes it.
+
+    Of the same kind as the others, its time is the tick's.
+    """
+    milliseconds = int(tick.timestamp() * 1_000) & ((1 << 48) - 1)
+    rest = int.from_bytes(_digest_of_tick(schedule, tick)[:10]) & ~(0xF << 76) & ~(0b11 << 62)
+    return str(UUID(int=milliseconds << 80 | _VERSION | _VARIANT | rest))
+
+
+def spread_of_tick(schedule: str, tick: datetime) -> float:
+    """A number from 0 to 1 for a schedule's tick: the same whoever asks, and others for others."""
+    return int.from_bytes(_digest_of_tick(schedule, tick)[10:14]) / (1 << 32)
+
+
+def _digest_of_tick(schedule: str, tick: datetime) -> bytes:
+    return hashlib.sha256(f"{tick.isoformat()}\0{schedule}".encode()).digest()

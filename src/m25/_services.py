@@ -15,6 +15,7 @@
           ├─ announcer             that this worker is there
           ├─ unserved queues       which queues no worker serves
           ├─ pruner                deletes what ended long ago, where a queue has a `keep`
+          ├─ scheduler             gives each tick of a schedule its job
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
@@ -33,6 +34,7 @@ from ._errors import QueueStartError
 from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
+from ._scheduler import Scheduler
 from ._store.protocol import CancelAsked, QueueChanged
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
@@ -56,8 +58,10 @@ class Services:
         runtime: Runtime,
         m: M25,
         around: Sequence[Around],
+        scheduler: Scheduler | None = None,
     ) -> None:
         self._queues = queues
+        self.scheduler = scheduler
         self._runtime = runtime
         self._m = m
         self._around = around
@@ -121,7 +125,7 @@ class Services:
         read = [
             queue
             for queue in self._queues
-            if queue.on_failure is not None or queue.limit is not None
+            if queue.on_failure is not None or queue.limiter_name is not None
         ]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
@@ -143,6 +147,9 @@ class Services:
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()
+                if self.scheduler is not None:
+                    self._start(services, "scheduler", self.scheduler.run)
+                    await _wait_until_declared(self.scheduler, start_timeout)
                 task_status.started()
                 await self._stop_asked.wait()
                 for manager in managers:
@@ -209,6 +216,23 @@ async def _wait_until_announced(
     if failure is not None:
         reason += f"; {failure.brief}"
     raise QueueStartError(queue.name, reason) from failure and failure.__cause__
+
+
+async def _wait_until_declared(scheduler: Scheduler, start_timeout: float) -> None:
+    """Wait until the database knows the schedules: from then on no tick of theirs is missed.
+
+    Raises:
+        QueueStartError: it did not answer in time.
+    """
+    with trio.move_on_after(start_timeout):
+        await scheduler.declared.wait()
+        return
+    failure = scheduler.latest_failure
+    schedule = next(iter(scheduler.schedules.values()))
+    reason = f"its schedule {schedule.name!r} could not be written down within {start_timeout:g} s"
+    if failure is not None:
+        reason += f"; {failure.brief}"
+    raise QueueStartError(schedule.queue.name, reason) from failure and failure.__cause__
 
 
 async def _start_managers(

@@ -50,7 +50,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
-from ._schedule_errors import InvalidSchedule
+from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
 from ._unique_errors import UniqueJobConflict
 
@@ -65,6 +65,7 @@ __all__ = [
     "DatabaseTooNew",
     "DatabaseUnavailable",
     "DuplicateQueue",
+    "DuplicateSchedule",
     "EnqueueError",
     "EnqueueQueryError",
     "GiveUp",
@@ -91,6 +92,7 @@ __all__ = [
     "M25Error",
     "MigrationError",
     "NoJobRecordFound",
+    "NoScheduleFound",
     "NotInJob",
     "OutcomeUnknown",
     "ProcessDied",

@@ -38,6 +38,7 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
+from ._errors import UsageError
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
@@ -55,7 +56,7 @@ from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 from ._worker.slots import Slots
 
-__all__ = ["Fault", "MemoryStore", "drain", "jobs", "open", "run_job"]
+__all__ = ["Fault", "MemoryStore", "advance", "drain", "jobs", "open", "run_job"]
 
 _NO_TIME: Final = timedelta(0)
 
@@ -97,7 +98,9 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
 
     With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
     nothing else to do, the store's clock is set forward to the next job's time. Trio's clock need
-    not be a mock clock for that.
+    not be a mock clock for that. A job that waits for a message without a timeout stays pending.
+
+    Schedules have no part in it: for these there is `advance`.
 
     There is no limit on the wait; set one with `trio.fail_after` where jobs enqueue further jobs
     for ever.
@@ -118,6 +121,47 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
             await store.wait_for_change()
         if not (scheduled and store.skip_to_next(names)):
             return
+
+
+async def advance(m: M25, by: Duration) -> None:
+    """Let time pass for `m`, by the store's clock, and return once all is done that came meanwhile.
+
+    Its schedules have their ticks, and its queues run their jobs, each at its time; so a year of a
+    schedule takes no longer than its jobs:
+
+        m.add_schedule("nightly", reports, "30 2 * * *", input=lambda tick: Report(tick.date()))
+        await m.start()
+        await m25.testing.advance(m, timedelta(days=365))
+
+    A job that has begun takes no time of that clock, but for what its handler pauses. Trio's clock
+    need not be a mock clock.
+
+    Args:
+        m: a client of `m25.testing.open` that runs queues or schedules.
+        by: in seconds, or as a `timedelta`.
+
+    Raises:
+        ValueError: `m` is not one of `m25.testing.open`, or runs nothing; or `by` is no duration.
+        UsageError: called outside of Trio.
+    """
+    check_in_trio("m25.testing.advance")
+    store = _memory_of(m)
+    services = m._services  # pyright: ignore[reportPrivateUsage]
+    names: Sequence[str] = () if services is None else services.queue_names
+    scheduler = None if services is None else services.scheduler
+    if not names and scheduler is None:
+        raise ValueError("this client runs nothing, so nothing comes with time; start it")
+    end = store.now() + as_timedelta(by, "by", ValueError, zero=True)
+    while True:
+        if names:
+            await drain(m)
+        looked = None if scheduler is None else await scheduler.look()
+        if looked is not None and looked.has_ticked:
+            continue
+        if store.now() >= end:
+            return
+        times = [end, store.next_due(names), looked and looked.next_tick]
+        store.skip_to(min(time for time in times if time is not None), names)
 
 
 def jobs(m: M25, queue: Queue[Input, Output, Error]) -> list[JobRecord[Input, Output, Error]]:
@@ -147,8 +191,8 @@ async def run_job(
     raises `Snooze`, or is set aside by `sleep` or `receive`. The queue's `lifespan` is entered for
     this one job, and has five seconds to end; what it raises is raised.
 
-    Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
-    would wait for ever. For these use `m25.testing.open`.
+    Nobody runs the jobs that the handler enqueues by `current_job().m`: to wait for a job there, or
+    to start one in a nursery, is a `UsageError`. For these use `m25.testing.open`.
 
     Args:
         queue: whose handler is run.
@@ -174,11 +218,19 @@ async def run_job(
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now), connection=connection)
     with standing_mock_clock():
         async with open_on(store, grace=_NO_TIME) as m:
+            m._waiters.refuse(_nobody_runs_it)  # pyright: ignore[reportPrivateUsage]
             enqueued = await m.enqueue(queue, asked)
             runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
             environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
             await environment.run_once(lambda: _run(environment, runtime, queue))
             return await m.get_job(queue, enqueued.id)
+
+
+def _nobody_runs_it() -> UsageError:
+    return UsageError(
+        "m25.testing.run_job runs one job, and nobody would run what is waited for here; use"
+        " m25.testing.open for jobs that wait for others"
+    )
 
 
 async def _run(

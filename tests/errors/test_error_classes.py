@@ -194,7 +194,7 @@ def test_what_people_catch_is_at_the_top() -> None:
     ("base", "names"),
     {
         m25.UsageError: """
-            AlreadyStarted ClientClosed DuplicateQueue InvalidJob InvalidQueue
+            AlreadyStarted ClientClosed DuplicateQueue DuplicateSchedule InvalidJob InvalidQueue
             InvalidSchedule JobIdConflict NotInJob StepChanged WaitsShielded""",
         m25.DatabaseError: """
             DatabaseUnavailable EnqueueQueryError JobCancelQueryError JobRecordFetchQueryError

@@ -131,6 +131,7 @@ _WRITES_VALUES: Final = frozenset(
         "send",
         "settle",
         "start_children",
+        "tick",
     }
 )
 

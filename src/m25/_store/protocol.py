@@ -137,6 +137,8 @@ class Claimed(NamedTuple):
     has_more: bool
     #: The key from which the next claim goes on, where this one did not come to all of them.
     last_key: str | None = None
+    #: In how many seconds the next job may begin by the rate, if none may now.
+    room_in: float | None = None
 
 
 class ClaimedJob(NamedTuple):
@@ -436,6 +438,9 @@ class DeclaredQueue:
     limiter: str | None = None
     limit_size: int | None = None
     limit_path: Sequence[str] | None = None
+    #: By the limit, how much time lies between two jobs that begin, and how many may beyond that.
+    rate_interval: timedelta | None = None
+    rate_burst: int | None = None
 
 
 @attrs.frozen
@@ -537,12 +542,85 @@ class Unserved(NamedTuple):
     workers: int
 
 
+class NewSchedule(NamedTuple):
+    """What a client declares of a schedule."""
+
+    name: str
+    queue_name: str
+    #: One of the two is `None`.
+    expression: str | None
+    every: timedelta | None
+    timezone: str
+    catch_up: str
+    overlap: str
+
+
+class ScheduleRow(NamedTuple):
+    """A schedule as it is. Times and durations are decimal text, in seconds."""
+
+    name: str
+    revision: int
+    queue_name: str
+    expression: str | None
+    every: str | None
+    timezone: str
+    catch_up: str
+    overlap: str
+    #: When a process has last said that it has declared it like this.
+    declared_at: str
+    paused_at: str | None
+    #: The latest that was claimed; at first, when the schedule was declared.
+    last_tick: str
+    #: The first attempt of the job of the latest tick that has one.
+    last_job_id: str | None
+
+
+class Schedules(NamedTuple):
+    """What `find_schedules` has found."""
+
+    #: The database's time, as decimal text in seconds.
+    now: str
+    rows: Sequence[ScheduleRow]
+
+
+class NewTick(NamedTuple):
+    """Ticks of one schedule that are to be claimed, with their jobs."""
+
+    name: str
+    #: The schedule's, and its latest tick, as they were seen.
+    revision: int
+    after: datetime
+    #: The last of these ticks.
+    until: datetime
+    #: What is to be done while the latest job is live: with `allow`, the same; with `skip`, the
+    #: ticks are claimed without a job; else they are left.
+    overlap: str
+    jobs: Sequence[NewJob]
+
+
+class Ticked(NamedTuple):
+    """What became of a `NewTick` that somebody else has not claimed."""
+
+    name: str
+    #: The latest job before has not ended, and `overlap` is not `allow`: so no job was inserted.
+    is_live: bool
+    #: The ticks are claimed.
+    is_ticked: bool
+
+
 class Transaction(Protocol):
     """A transaction for a handler: what it writes and what m25 writes of it are one commit."""
 
     @property
     def connection(self) -> Any:
-        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        """The connection, for the handler; the transaction on it is not the handler's to end. It
+        is closed once that has ended.
+        """
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost: not closed by the handler, but by server or network."""
         ...
 
     async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
@@ -785,8 +863,9 @@ class Store(Protocol):
         start: bool,
         from_key: str | None = None,
     ) -> Claimed:
-        """Claim as `claim` does, but no more jobs than may run under the queue's limit, counted by
-        the database over all processes, and over all queues that a worker has announced with it.
+        """Claim as `claim` does, but no more jobs than may run under the queue's limit, and begin
+        by its rate, counted by the database over all processes, and over all queues that a worker
+        has announced with it.
 
         With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
         held up: they are due again once there is room for them, and keep their places. Those that
@@ -930,6 +1009,31 @@ class Store(Protocol):
 
         One of their jobs has been due for longer than `waiting`, and none of them runs.
         """
+        ...
+
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        """Write schedules down; return the names of those that were declared otherwise before."""
+        ...
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        """Say that schedules are still declared as they were seen; those that are not are left."""
+        ...
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        """Read the schedules of these names, or all, in the order of names."""
+        ...
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        """Claim ticks, and insert their jobs, each schedule's both or neither.
+
+        It is left out where the schedule or its latest tick are not as they were seen: another
+        process was first, or it is paused, or was declared otherwise; or where a tick is still to
+        come.
+        """
+        ...
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        """Pause a schedule, or resume it from now on; return whether there is one."""
         ...
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:

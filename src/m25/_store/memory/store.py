@@ -22,6 +22,7 @@ from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    FOREVER,
     AnyJob,
     CancelAsked,
     CancelRequest,
@@ -42,7 +43,9 @@ from ..protocol import (
     NewJob,
     NewMessage,
     NewReceive,
+    NewSchedule,
     NewStep,
+    NewTick,
     NoMessage,
     Outcome,
     Position,
@@ -51,6 +54,8 @@ from ..protocol import (
     QueueRow,
     Refused,
     Release,
+    ScheduleRow,
+    Schedules,
     Sent,
     Started,
     StepRow,
@@ -58,6 +63,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    Ticked,
     Transaction,
     UniqueAnswer,
     UniqueJob,
@@ -88,6 +94,7 @@ from .rows import (
     new_row,
     seconds,
 )
+from .schedules import ScheduleTable
 from .steps import Steps, storable
 from .table import Table
 from .transactions import Writes, open_transaction
@@ -97,6 +104,8 @@ from .workers import Workers, is_as_seen
 
 #: The channel of jobs for which several processes wait.
 _ALL_WAITERS: Final = "all"
+#: When a job is due that waits for a message, however long that takes.
+_FOREVER: Final = microseconds(FOREVER)
 #: Of a job that is told of a failure, where its queue has no worker that says.
 _TIMEOUT: Final = timedelta(minutes=5)
 
@@ -132,6 +141,7 @@ class MemoryStore(Store):
         self._steps = Steps()
         self._messages = Messages()
         self._pruning = Pruning(self._table, self._steps, self._messages)
+        self._schedules = ScheduleTable(self._table)
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
         self._way = Way(self._clock, fault)
@@ -180,23 +190,34 @@ class MemoryStore(Store):
         """Set the clock forward to when the first pending job of these queues is due.
 
         Their workers are notified; whoever is at work keeps what was left of its lease. Return
-        whether there was such a job.
+        whether there was such a job. One that waits for a message, however long that takes, is
+        due at no time.
         """
+        at = self.next_due(queue_names)
+        if at is None:
+            return False
+        self.skip_to(at, queue_names)
+        return True
+
+    def next_due(self, queue_names: Sequence[str]) -> datetime | None:
+        """When the first pending job of these queues is due that may begin, if there is one."""
         due = [
             run_at
             for name in queue_names
             if self._queues.pause_of(name) is None
             and (run_at := self._table.next_due(name)) is not None
+            and run_at < _FOREVER
         ]
-        if not due:
-            return False
-        by = max(0, min(due) - self._clock.now())
+        return UNIX_EPOCH + min(due) * MICROSECOND if due else None
+
+    def skip_to(self, at: datetime, queue_names: Sequence[str]) -> None:
+        """Set the clock forward to a time, if that is to come, as `skip_to_next` does."""
+        by = max(0, (at - UNIX_EPOCH) // MICROSECOND - self._clock.now())
         self._clock.move(by * MICROSECOND)
         for row in self._table.all_live():
             if row.lease_expires_at is not None:
                 row.lease_expires_at += by
         self._listeners.notify(queue_names)
-        return True
 
     async def wait_for_change(self) -> None:
         """Wait until some call has been applied."""
@@ -473,7 +494,7 @@ class MemoryStore(Store):
             for row in chosen.rows:
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
-            return Claimed(claimed, chosen.is_full, chosen.has_more, chosen.last_key)
+            return Claimed(claimed, *chosen[1:])
 
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         async with self._way.call("take_pruning") as now:
@@ -751,6 +772,31 @@ class MemoryStore(Store):
                 and since < now - waiting // MICROSECOND
                 and not self._table.live(name)
             ]
+
+    async def declare_schedules(self, schedules: Sequence[NewSchedule]) -> list[str]:
+        async with self._way.call("declare_schedules") as now:
+            return self._schedules.declare(schedules, now)
+
+    async def renew_schedules(self, seen: Sequence[ScheduleRow]) -> None:
+        async with self._way.call("renew_schedules") as now:
+            self._schedules.renew(seen, now)
+
+    async def find_schedules(self, names: Sequence[str] | None = None) -> Schedules:
+        async with self._way.call("find_schedules") as now:
+            return Schedules(seconds(now), self._schedules.find(names))
+
+    async def tick(self, ticks: Sequence[NewTick], notify: Sequence[str]) -> list[Ticked]:
+        async with self._way.call("tick") as now:
+            with Sorting("tick"):
+                rows = [[new_row(job, now) for job in tick.jobs] for tick in ticks]
+            ticked = self._schedules.tick(ticks, rows, now)
+            if any(one.is_ticked and not one.is_live for one in ticked):
+                self._listeners.notify(notify)
+            return ticked
+
+    async def pause_schedule(self, name: str, *, is_paused: bool) -> bool:
+        async with self._way.call("pause_schedule") as now:
+            return self._schedules.pause(name, is_paused, now)
 
     async def survey(self, queue_names: Sequence[str]) -> dict[str, Due]:
         async with self._way.call("survey") as now:
