@@ -872,7 +872,7 @@ class M25:
         self._closed = True
 
     def _check_usable(self, method: str, *queues: Queue[Any, Any, Any]) -> None:
-        check_in_trio(f"M25.{method}")
+        check_in_trio("M25.", method)
         for queue in queues:
             check_is_queue(queue)
         self._check_open()
