@@ -159,13 +159,12 @@ class Calls:
     """
 
     def __init__(self, schema: str) -> None:
-        self._schema = schema
+        # A service has few queues, and a digest takes longer than the parameters of an enqueue.
+        self._channel = functools.lru_cache(maxsize=1_000)(functools.partial(_channel, schema))
 
     def channel(self, queue_name: str) -> str:
         """The channel on which the workers of a queue are notified."""
-        # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
-        digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
-        return f"m25_{digest[:32]}"
+        return self._channel(queue_name)
 
     def channels(self, queue_names: Sequence[str]) -> str:
         """The same of several, as an array."""
@@ -618,6 +617,12 @@ def find_locked(
     parameters = {**_columns(others), "or_pending": "true" if or_pending else "false"}
     rows = yield Statement("find_locked", parameters)
     return {id for (id,) in rows}
+
+
+def _channel(schema: str, queue_name: str) -> str:
+    # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
+    digest = hashlib.sha256(f"{schema}\0{queue_name}".encode()).hexdigest()
+    return f"m25_{digest[:32]}"
 
 
 def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
