@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
     from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
     from ._job_nursery import JobNursery
+    from ._keep import Keep
     from ._limits import Limit, Rate
     from ._operator import QueueRecord
     from ._progress import Progress
@@ -73,6 +74,7 @@ else:
             "._handler_errors": ("GiveUp", "JobTimeout", "RetryAfter", "Snooze"),
             "._job": ("FailedJob", "FailureReason", "Job", "JobId", "JobRecord", "JobStatus"),
             "._job_nursery": ("JobNursery",),
+            "._keep": ("Keep",),
             "._limits": ("Limit", "Rate"),
             "._operator": ("QueueRecord",),
             "._progress": ("Progress",),
@@ -112,6 +114,7 @@ __all__ = [
     "JobRecordFetchError",
     "JobStatus",
     "JobTimeout",
+    "Keep",
     "Limit",
     "M25Error",
     "NoJobRecordFound",

@@ -12,6 +12,7 @@ from ._declare import DeclaredQueue
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, FailedJob, Input, Output
+from ._keep import Keep
 from ._limits import Limit, Rate
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
@@ -40,6 +41,7 @@ class QueueOptions(TypedDict, total=False):
     runs: Runs
     exclusive: bool
     limit: Limit | None
+    keep: Keep | None
     rate: Rate | None
     transactional: bool
     input_to_json: Callable[[Any], Any]
