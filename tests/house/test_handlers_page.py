@@ -16,6 +16,7 @@ PAGES = {
         "handlers.md",
         "limits.md",
         "retrying.md",
+        "schedules.md",
         "testing.md",
         "uniqueness.md",
         "waiting.md",
