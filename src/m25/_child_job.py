@@ -18,11 +18,16 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class ChildJob(Generic[Result_co]):
-    """A job that was started in a nursery."""
+    """A job that was started in a nursery.
+
+    Attributes:
+        id: of its first attempt, which names the job: by it any client can cancel it, or ask for
+            the result of one that is detached.
+        queue: where it was put.
+    """
 
     def __init__(self, queue: Queue[Any, Any, Any], id: str, *, is_detached: bool = False) -> None:
         self.queue = queue
-        #: The id of its first attempt, which names the job.
         self.id: Final = JobId(id)
         self._is_detached = is_detached
         self._ended = trio.Event()

@@ -13,6 +13,8 @@ _LONGEST_NAME: Final = 1_000
 _LONGEST_MESSAGE: Final = 10_000
 _LONGEST_TRACEBACK: Final = 50_000
 _LONGEST_LINE: Final = 200
+#: How many of a group's exceptions its message names.
+_MOST_IN_WORDS: Final = 3
 
 
 class Crash(NamedTuple):
@@ -31,7 +33,7 @@ def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
     if isinstance(error, RaisedInProcess):
         return Crash(error.type_name, error.message, error.traceback)
     try:
-        message = str(error)
+        message = _message_of(error)
     except BaseException as failure:  # noqa: BLE001 - the exception's own `__str__` may do anything
         message = f"<str() of it raised {type(failure).__name__}>"
     try:
@@ -46,6 +48,16 @@ def describe_crash(error: BaseException, *, is_cause: bool = False) -> Crash:
     if len(trace) > _LONGEST_TRACEBACK:
         trace = f"[…]\n{trace[-_LONGEST_TRACEBACK:]}"
     return Crash(_storable(type_name(type(error))), message, trace)
+
+
+def _message_of(error: BaseException) -> str:
+    if not isinstance(error, BaseExceptionGroup):
+        return str(error)
+    # A group's own text says how many they are, and not what.
+    some = [in_words(each) for each in error.exceptions[:_MOST_IN_WORDS]]
+    if len(error.exceptions) > len(some):
+        some.append("…")
+    return f"{error}: {'; '.join(some)}"
 
 
 def in_words(error: BaseException) -> str:

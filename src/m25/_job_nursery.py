@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import trio
 
@@ -55,7 +55,8 @@ class JobNursery:
         self._waiters = waiters
         #: Called with the queue of each job that is started.
         self._started = started
-        self._scope = trio.CancelScope()
+        #: As a nursery of tasks has one: its cancel ends the block, and cancels its jobs.
+        self.cancel_scope: Final = trio.CancelScope()
         self._waits = ExitStack()
         self._keys: set[str] = set()
         #: How many children without a key of their own each queue has got.
@@ -64,7 +65,9 @@ class JobNursery:
         #: What is to be raised, in the order in which it happened.
         self._errors: list[BaseException] = []
         self._is_cancelling = False
-        self._is_closed = False
+        self._is_entered = self._is_closed = False
+        #: Why the jobs that are left are cancelled, where one of them is the reason.
+        self._why: str | None = None
         #: Set, and replaced by another, whenever a job has ended or was started.
         self._changed = trio.Event()
 
@@ -123,6 +126,10 @@ class JobNursery:
     ) -> list[ChildJob[Any]]:
         refuse_in_transaction("start_job()")
         check_is_queue(queue)
+        if not self._is_entered:
+            raise UsageError(
+                "a nursery starts jobs within its block: async with job.open_nursery() as nursery"
+            )
         if self._is_closed:
             raise UsageError("the block of this nursery was left: it starts no more jobs")
         if not detached:
@@ -213,7 +220,9 @@ class JobNursery:
         error = child.end(row, lost)
         if error is not None and not (self._is_cancelling and isinstance(error, JobCancelled)):
             self._errors.append(error)
-            self._scope.cancel()
+            if self._why is None:
+                self._why = f"job {child.id} of queue {child.queue.name!r} has not succeeded"
+            self.cancel_scope.cancel()
         self._change()
 
     def _change(self) -> None:
@@ -226,7 +235,8 @@ class JobNursery:
         await trio.lowlevel.checkpoint()
         self._waits.callback(self._family.close)
         self._family.open()
-        self._scope.__enter__()
+        self.cancel_scope.__enter__()
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -242,7 +252,7 @@ class JobNursery:
                     await self._until_ended()
                 except BaseException as from_wait:  # noqa: BLE001 - a part of what is raised
                     error = from_wait
-            error = _outside(self._scope, error)
+            error = _outside(self.cancel_scope, error)
             if error is not None:
                 self._errors.append(error)
             if self._live and not await self._leaves_children(error):
@@ -291,7 +301,7 @@ class JobNursery:
                 new = [child for child in self._live if child not in asked]
                 asked.update(new)
                 if new:
-                    reason = "another job of its nursery has failed, or the block was left"
+                    reason = f"its nursery is left: {self._why or 'its block has ended'}"
                     await self._children.cancel([str(child.id) for child in new], reason)
                 else:
                     await changed.wait()

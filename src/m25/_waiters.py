@@ -107,7 +107,8 @@ class Waiters:
 
     def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
         self._runtime = runtime
-        self.closed: Final = closed
+        #: Makes what is raised to those who wait where nobody will answer.
+        self.closed = closed
         #: On which this process is notified of ends.
         self.channel: Final = f"m25_waiter_{uuid4().hex[:28]}"
         #: By queue and id.
@@ -132,6 +133,10 @@ class Waiters:
         self._may_watch = True
         #: Whether `run` has ended: nobody answers from then on.
         self._has_ended = False
+
+    def refuse(self, why: Callable[[], Exception]) -> None:
+        """Refuse all waits from now on, since nobody will run what is waited for."""
+        self.closed, self._has_ended = why, True
 
     # For those who wait
 

@@ -136,7 +136,11 @@ class JobWaits:
             return codec.decode(kept.output or "null")
         except Undecodable as error:
             raise JobRecordFetchJsonDecodeError(
-                JobId(self._attempt.job.id), f"message {kept.name!r}", error.path, error.reason
+                JobId(self._attempt.job.id),
+                f"message {kept.name!r}",
+                error.path,
+                f"{error.reason}; a message is written as what m.send has as kind=, or else as the"
+                " class of its value, and it is read as what this call of job.receive says",
             ) from error
 
     @contextmanager

@@ -38,6 +38,7 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
+from ._errors import UsageError
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
 from ._mock_clock import standing_mock_clock
@@ -97,7 +98,7 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
 
     With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
     nothing else to do, the store's clock is set forward to the next job's time. Trio's clock need
-    not be a mock clock for that.
+    not be a mock clock for that. A job that waits for a message without a timeout stays pending.
 
     Schedules have no part in it: for these there is `advance`.
 
@@ -190,8 +191,8 @@ async def run_job(
     raises `Snooze`, or is set aside by `sleep` or `receive`. The queue's `lifespan` is entered for
     this one job, and has five seconds to end; what it raises is raised.
 
-    Nobody runs the jobs that the handler enqueues by `current_job().m`: a `call` or a `wait` there
-    would wait for ever. For these use `m25.testing.open`.
+    Nobody runs the jobs that the handler enqueues by `current_job().m`: to wait for a job there, or
+    to start one in a nursery, is a `UsageError`. For these use `m25.testing.open`.
 
     Args:
         queue: whose handler is run.
@@ -217,11 +218,19 @@ async def run_job(
     store = MemoryStore(epoch=max(now, asked.scheduled_at or now), connection=connection)
     with standing_mock_clock():
         async with open_on(store, grace=_NO_TIME) as m:
+            m._waiters.refuse(_nobody_runs_it)  # pyright: ignore[reportPrivateUsage]
             enqueued = await m.enqueue(queue, asked)
             runtime = m._runtime  # pyright: ignore[reportPrivateUsage]
             environment = Environment(queue, runtime, m, stopping=trio.Event(), around=around)
             await environment.run_once(lambda: _run(environment, runtime, queue))
             return await m.get_job(queue, enqueued.id)
+
+
+def _nobody_runs_it() -> UsageError:
+    return UsageError(
+        "m25.testing.run_job runs one job, and nobody would run what is waited for here; use"
+        " m25.testing.open for jobs that wait for others"
+    )
 
 
 async def _run(

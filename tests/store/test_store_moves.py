@@ -11,7 +11,17 @@ from _world import LEASE, WithVerbs, failure, job, make_id, success, token
 
 from m25 import _lifecycle as lifecycle
 from m25._lifecycle import LIVE, MOVES, JobStatus, Token
-from m25._store.protocol import FOREVER, Change, ClaimedJob, NewMessage, Release, Sent, SetAside
+from m25._store.protocol import (
+    FOREVER,
+    Change,
+    ClaimedJob,
+    DeclaredQueue,
+    NewMessage,
+    Release,
+    Sent,
+    SetAside,
+    Worker,
+)
 
 #: How to bring a new job into each status, and the claim on it, such as it is.
 Lead = Callable[[WithVerbs, str], Awaitable[ClaimedJob]]
@@ -86,6 +96,17 @@ LEADS: Mapping[JobStatus, list[Lead]] = {
 }
 
 
+async def claim_limited(
+    world: WithVerbs, name: str, *, start: bool, from_key: str | None = None
+) -> None:
+    path = None if from_key is None else ["key"]
+    queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10, limit_path=path)
+    await world.store.announce(Worker(make_id(), "1", [queue]))
+    await world.store.claim_limited(
+        name, limiter=name, token=token(), limit=10, lease=LEASE, start=start, from_key=from_key
+    )
+
+
 SOONER = datetime(2000, 1, 1, tzinfo=UTC)
 #: Until a message comes.
 ASIDE = SetAside(FOREVER, "yes")
@@ -100,6 +121,14 @@ VERBS: Mapping[str, list[Act]] = {
     "claim": [
         lambda world, _, name: world.claim(name, start=True),
         lambda world, _, name: world.claim(name, start=False),
+    ],
+    "claim_limited": [
+        lambda world, _, name: claim_limited(world, name, start=True),
+        lambda world, _, name: claim_limited(world, name, start=False),
+    ],
+    "claim_by_key": [
+        lambda world, _, name: claim_limited(world, name, start=True, from_key=""),
+        lambda world, _, name: claim_limited(world, name, start=False, from_key=""),
     ],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
@@ -191,6 +220,8 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
                     assert await world.successor(claim.id) is None
     assert tried == set(lifecycle.VERBS) - {
         "claim",
+        "claim_limited",
+        "claim_by_key",
         "cancel",
         "change",
         "request_cancel",
@@ -202,11 +233,13 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:
     timed = {verb for verb, rule in lifecycle.VERBS.items() if rule.time}
-    assert timed == {"claim", "sweep"}
+    claims = {"claim", "claim_limited", "claim_by_key"}
+    assert timed == {*claims, "sweep"}
     scheduled_at = await world.now() + timedelta(minutes=1)
     (id,) = await world.put(job("later", scheduled_at=scheduled_at))
-    for act in VERBS["claim"]:
-        await act(world, ClaimedJob(id, token()), "later")
+    for verb in claims:
+        for act in VERBS[verb]:
+            await act(world, ClaimedJob(id, token()), "later")
     assert await world.status(id) == "pending"
     for lead in (*LEADS[JobStatus.RESERVED], *LEADS[JobStatus.EXECUTING]):
         queue_name = make_id()

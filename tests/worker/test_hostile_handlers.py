@@ -195,7 +195,16 @@ async def test_a_handler_that_does_not_end_at_its_deadline_is_settled_without_it
         (LookupError("nul \0, half \ud800"), "LookupError", "nul \\x00, half \\ud800"),
         (Misnamed("x"), "test_hostile_handlers.Mis\\x00named\\ud800", "x"),
         (LookupError("long " * 100_000), "LookupError", "long " * 2_000),
-        (BaseExceptionGroup("rude", [Rude()]), "BaseExceptionGroup", "rude (1 sub-exception)"),
+        (
+            BaseExceptionGroup("rude", [Rude()]),
+            "BaseExceptionGroup",
+            "rude (1 sub-exception): test_hostile_handlers.Rude",
+        ),
+        (
+            ExceptionGroup("many", [ValueError("one\nmore"), *[KeyError(2)] * 4]),
+            "ExceptionGroup",
+            "many (5 sub-exceptions): ValueError: one; KeyError: 2; KeyError: 2; …",
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -437,3 +437,59 @@ async def test_what_a_handler_has_started_ends_with_its_attempt_though_the_handl
         await trio.sleep(1)
         (child,) = m25.testing.jobs(m, sleep)
         assert child.status is m25.JobStatus.CANCELLED
+
+
+async def test_a_nursery_has_a_scope_whose_cancel_ends_its_block_and_its_jobs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    async with serving(sleep) as m:
+        async with m.open_nursery() as nursery:
+            child = await nursery.start_job(sleep, 100)
+            nursery.cancel_scope.cancel()
+        assert child.record.status is m25.JobStatus.CANCELLED
+        assert child.record.cancel_reason == "its nursery is left: its block has ended"
+
+
+async def test_children_are_told_which_of_them_was_the_reason_of_their_cancel(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+        raise ValueError("too long")
+
+    async with serving(sleep) as m:
+        with pytest.raises(ExceptionGroup):
+            async with m.open_nursery() as nursery:
+                short, long = await nursery.start_many(sleep, [1, 100])
+        assert long.record.cancel_reason is not None
+        assert str(short.id) in long.record.cancel_reason
+
+
+async def test_a_nursery_starts_jobs_within_its_block_alone() -> None:
+    @m25.queue("one")
+    async def one(_: None) -> None:
+        nursery = m25.current_job().open_nursery()
+        with pytest.raises(UsageError, match="async with"):
+            await nursery.start_job(one, None)
+
+    assert (await m25.testing.run_job(one, None)).status is m25.JobStatus.SUCCEEDED
+
+
+async def test_to_wait_for_a_job_is_refused_where_nobody_would_run_it() -> None:
+    @m25.queue("one")
+    async def one(_: None) -> str:
+        job = m25.current_job()
+        with pytest.raises(UsageError, match=r"testing\.open"):
+            await job.m.call(one, None)
+        async with job.open_nursery() as nursery:
+            await nursery.start_job(one, None)
+        return "never"
+
+    record = await m25.testing.run_job(one, None)
+    assert record.crash_type == "ExceptionGroup"
+    assert "testing.open" in (record.crash_message or "")

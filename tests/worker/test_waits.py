@@ -537,3 +537,70 @@ async def test_a_message_in_a_transaction_is_there_if_that_commits(dsn: str) -> 
             await web.send(approvals, record.id, "approval", Approval("ada"), connection=connection)
             await connection.commit()
         assert (await ended(web, approvals, record.id)).output == "ada"
+
+
+async def test_a_drain_that_sets_the_clock_forward_leaves_who_waits_for_a_message(log: Log) -> None:
+    async def handler(_: None) -> str:
+        log.append("begins")
+        return await m25.current_job().receive("answer", str)
+
+    queue = log.queue(handler)
+    async with worker(queue) as m:
+        record = await m.enqueue(queue, None)
+        for _ in range(2):
+            await m25.testing.drain(m, scheduled=True)
+        assert (await m.current(queue, record.id)).scheduled_at == FOREVER
+        assert log == ["begins"]
+        await m.send(queue, record.id, "answer", "yes")
+        await m25.testing.drain(m, scheduled=True)
+        assert await m.result(queue, record.id) == "yes"
+
+
+async def test_a_trio_timeout_around_a_wait_ends_it_in_the_handler(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def handler(_: None) -> str:
+        log.append("begins")
+        job = m25.current_job()
+        with trio.move_on_after(100) as slept:
+            await job.sleep(3_600)
+        assert slept.cancelled_caught
+        with pytest.raises(trio.TooSlowError), trio.fail_after(200):
+            await job.receive("answer", str)
+        # What has ended in time is as without a scope.
+        with trio.fail_after(100):
+            await job.sleep(50)
+        # Nor is a scope in the way that ends later than the job.
+        with trio.fail_after(10**9):
+            return await job.receive("late", str)
+
+    queue = log.queue(handler, default_job_timeout=1_000)
+    # A scope around all is none of the handler's.
+    with trio.fail_after(100_000):
+        async with worker(queue) as m:
+            record = await m.enqueue(queue, None)
+            await trio.sleep(340)
+            assert (await m.current(queue, record.id)).status is m25.JobStatus.EXECUTING
+            await until_aside(m, queue, record.id)
+            assert trio.current_time() < 360
+            assert log == ["begins"]
+            await m.cancel_job(queue, record.id)
+
+
+async def test_a_message_that_was_written_as_another_type_is_named_with_what_to_do(
+    log: Log,
+) -> None:
+    async def handler(_: None) -> str:
+        job = m25.current_job()
+        with pytest.raises(m25.errors.JobRecordFetchJsonDecodeError, match="kind="):
+            await job.receive("answer", Approval | Refusal)
+        # The next one is received as if that had not come.
+        return repr(await job.receive("answer", Approval | Refusal))
+
+    queue = log.queue(handler)
+    async with worker(queue) as m:
+        record = await m.enqueue(queue, None)
+        await m.send(queue, record.id, "answer", Refusal("no"))
+        await m.send(queue, record.id, "answer", Refusal("no"), kind=Approval | Refusal)
+        await m25.testing.drain(m, scheduled=True)
+        assert await m.result(queue, record.id) == "Refusal(why='no')"

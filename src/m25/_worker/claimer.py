@@ -142,6 +142,8 @@ class Claimer:
         token = self._runtime.new_token(named=not queue.exclusive)  # rule: no lease is cut short
 
         began = trio.current_time()
+        # Not once for all: while queues start there is another deadline.
+        self._environment.must_end_by = trio.current_effective_deadline()
 
         def begin(rows: Sequence[JobRow]) -> None:
             now = trio.current_time()

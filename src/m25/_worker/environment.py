@@ -85,6 +85,8 @@ class Environment:
         self.failure: BaseException | None = None
         #: Whether it was ever opened.
         self.is_open = False
+        #: When scopes around the queue end its jobs, by Trio's clock, as far as is known.
+        self.must_end_by = math.inf
         self._scope = trio.CancelScope()
         self._stop_asked = trio.Event()
 
@@ -169,6 +171,7 @@ class Environment:
         with entering:
             async with self.open():
                 is_open = self.is_open = True
+                self.must_end_by = trio.current_effective_deadline()
                 self._scope = trio.CancelScope()
                 try:
                     await body()

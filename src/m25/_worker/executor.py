@@ -671,9 +671,19 @@ class Executor(_State):
     @property
     def must_stay(self) -> bool:
         """Whether the handler cannot be set aside now, and waits where it is: its jobs would be
-        left alone.
+        left alone, or its own timeout would be forgotten.
         """
-        return self.open_nurseries > 0  # rule: who waits for jobs is not set aside
+        return (
+            self.open_nurseries > 0  # rule: who waits for jobs is not set aside
+            or self._has_own_deadline()  # rule: who waits in a scope that ends is not set aside
+        )
+
+    def _has_own_deadline(self) -> bool:
+        """Whether the running task is in a scope of the handler's that ends before the attempt."""
+        ends = [self.environment.must_end_by, self._scope.deadline]
+        if self.lease is not None:
+            ends.append(self.lease.must_end_by)
+        return trio.current_effective_deadline() < min(ends)
 
     def _job_waits(self) -> JobWaits:
         if self._waits is None:

@@ -61,6 +61,11 @@ class Lease:
         return self._length - self._margin
 
     @property
+    def must_end_by(self) -> float:
+        """When the handler is cancelled unless the lease is renewed, by Trio's clock."""
+        return self._scope.deadline
+
+    @property
     def has_cancelled(self) -> bool:
         """Whether the handler was cancelled, or not called, since the lease was over."""
         return self._scope.cancel_called

@@ -21,6 +21,7 @@ from ..._errors import UsageError
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
+    FOREVER,
     AnyJob,
     CancelAsked,
     CancelRequest,
@@ -100,6 +101,8 @@ from .workers import Workers, is_as_seen
 
 #: The channel of jobs for which several processes wait.
 _ALL_WAITERS: Final = "all"
+#: When a job is due that waits for a message, however long that takes.
+_FOREVER: Final = microseconds(FOREVER)
 #: Of a job that is told of a failure, where its queue has no worker that says.
 _TIMEOUT: Final = timedelta(minutes=5)
 
@@ -183,7 +186,8 @@ class MemoryStore(Store):
         """Set the clock forward to when the first pending job of these queues is due.
 
         Their workers are notified; whoever is at work keeps what was left of its lease. Return
-        whether there was such a job.
+        whether there was such a job. One that waits for a message, however long that takes, is
+        due at no time.
         """
         at = self.next_due(queue_names)
         if at is None:
@@ -198,6 +202,7 @@ class MemoryStore(Store):
             for name in queue_names
             if self._queues.pause_of(name) is None
             and (run_at := self._table.next_due(name)) is not None
+            and run_at < _FOREVER
         ]
         return UNIX_EPOCH + min(due) * MICROSECOND if due else None
 
