@@ -31,7 +31,7 @@ class Processes:
         while True:
             async with AsyncExitStack() as stack:
                 async with self.starting:
-                    program = worker(self._dsn, program="schedules.py")
+                    program = worker(self._dsn, program="schedules.py", patience=90)
                     running = await stack.enter_async_context(program)
                 self.running.append(running)
                 await running.process.wait()
@@ -40,7 +40,7 @@ class Processes:
         async def are_there() -> bool:
             return len(self.running) >= number
 
-        await eventually(are_there, 120)
+        await eventually(are_there, 600)
 
     def kill_one(self, rng: random.Random) -> None:
         self.running.pop(rng.randrange(len(self.running))).process.kill()
@@ -63,7 +63,7 @@ async def until_ticked(dsn: str, more: int = 1) -> None:
     async def ticked() -> bool:
         return len(await ticks_of(dsn)) >= count
 
-    await eventually(ticked, 60)
+    await eventually(ticked, 120)
 
 
 async def check_ticks(dsn: str) -> int:
