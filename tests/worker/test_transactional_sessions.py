@@ -221,7 +221,9 @@ async def stays_idle(connection: pg.AsyncConnection[Any]) -> None:
     await connection.execute("set local idle_in_transaction_session_timeout = '10ms'")
 
     async def is_ended() -> bool:
-        return not await rows(dsn_of(connection), f"select 1 from pg_stat_activity where pid = {pid}")
+        return not await rows(
+            dsn_of(connection), f"select 1 from pg_stat_activity where pid = {pid}"
+        )
 
     await eventually(is_ended)
     await connection.execute("select 1")
