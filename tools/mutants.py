@@ -774,6 +774,18 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a wait that is refused sets its job aside all the same",
+        (Rule("a wait that is refused cancels nothing", "if True:"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a job expires that has begun",
+        (Rule("what has begun does not expire", "when true"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        17,
         "a wait within a timeout of the handler's own outlasts it",
         (Rule("who waits in a scope that ends is not set aside"),),
         ("tests/worker/test_waits.py",),
@@ -1183,7 +1195,7 @@ MUTANTS = (
     Mutant(
         20,
         "room is found by the next poll",
-        (Rule("room is used as soon as it is there"),),
+        (Rule("room is used as soon as it is there", "pass"),),
         ("tests/worker/test_limits.py",),
     ),
     Mutant(

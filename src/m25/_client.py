@@ -42,6 +42,7 @@ from ._errors import (
     JobRecordFetchError,
     JobRecordFetchQueryError,
     NoJobRecordFound,
+    UsageError,
 )
 from ._events import NeverStarted, NothingToRun
 from ._family import FamilyOfClient, FamilyOfJob, NurseryNames
@@ -555,6 +556,11 @@ class M25:
         """See `RunningJob.open_nursery`."""
         self._check_usable("open_nursery")
         refuse_in_transaction("job.open_nursery()")
+        if not attempt.started:
+            raise UsageError(
+                "a job opens no nursery before its handler has begun: not in `setup`, which waits"
+                " for nothing but what the handler needs"
+            )
         if attempt.nurseries is None:
             attempt.nurseries = NurseryNames()
         said = attempt.nurseries.new(name)

@@ -333,6 +333,8 @@ class Attempt(Protocol):
     job: ClaimedJob
     row: JobRow
     queue: Queue[Any, Any, Any]
+    #: Whether the job is executing: in `setup` it is not.
+    started: bool
     #: Whether the attempt may have started others; to be set before it does.
     starts_children: bool
     #: The names of the nurseries that it has opened, if it has opened any.

@@ -52,6 +52,11 @@ class Attempt(Protocol):
         """Whether it cannot be set aside now, and waits in its handler."""
         ...
 
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the running task would not feel that its handler is cancelled."""
+        ...
+
     def set_aside(self, aside: SetAside) -> None:
         """Cancel the handler, and release its job so."""
         ...
@@ -126,7 +131,8 @@ class JobWaits:
         await self._set_aside(f"job.receive({name!r})", SetAside(until, name, none.messages))
 
     async def _set_aside(self, call: str, aside: SetAside) -> NoReturn:
-        self._attempt.set_aside(aside)
+        if not self._attempt.is_shielded:  # rule: a wait that is refused cancels nothing
+            self._attempt.set_aside(aside)
         await trio.lowlevel.checkpoint()
         raise WaitsShielded(call)
 

@@ -558,3 +558,23 @@ async def test_to_wait_for_a_job_is_refused_where_nobody_would_run_it() -> None:
     record = await m25.testing.run_job(one, None)
     assert record.crash_type == "ExceptionGroup"
     assert "testing.open" in (record.crash_message or "")
+
+
+async def test_a_setup_opens_no_nursery(autojump_clock: trio.testing.MockClock) -> None:
+    refused: list[str] = []
+
+    @asynccontextmanager
+    async def setup() -> AsyncGenerator[None]:
+        with pytest.raises(UsageError, match="not in `setup`") as caught:
+            m25.current_job().open_nursery()
+        refused.append(str(caught.value))
+        yield
+
+    @m25.queue("top", setup=setup)
+    async def top(_: int, __: None) -> None:
+        async with m25.current_job().open_nursery():
+            pass
+
+    async with serving(top) as m:
+        await m.call(top, 1)
+    assert len(refused) == 1

@@ -418,6 +418,22 @@ async def test_a_wait_that_cannot_be_cancelled_is_refused(
     assert end.crash_type == "m25.errors.WaitsShielded"
 
 
+async def test_a_handler_goes_on_after_a_wait_that_was_refused(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def book(place: str) -> str:
+        log.append("run")
+        with trio.CancelScope(shield=True), pytest.raises(m25.errors.WaitsShielded):
+            await m25.current_job().sleep(hours=1)
+        await trio.sleep(1)
+        return place
+
+    queue = log.queue(book)
+    async with worker(queue) as m:
+        assert await m.call(queue, "Oslo") == "Oslo"
+    assert log == ["run"]
+
+
 async def test_a_wait_while_jobs_of_its_own_run_is_waited_for_without_a_slot(
     log: Log, autojump_clock: trio.testing.MockClock
 ) -> None:

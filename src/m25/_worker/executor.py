@@ -695,6 +695,13 @@ class Executor(_State):
             or self._has_own_deadline()  # rule: who waits in a scope that ends is not set aside
         )
 
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the running task would not feel a cancel of the handler: then it would not feel
+        the attempt's deadline either.
+        """
+        return trio.current_effective_deadline() > self._scope.deadline
+
     def _has_own_deadline(self) -> bool:
         """Whether the running task is in a scope of the handler's that ends before the attempt."""
         ends = [self.environment.must_end_by, self._scope.deadline]

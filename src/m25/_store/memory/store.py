@@ -704,7 +704,7 @@ class MemoryStore(Store):
                     scheduled_at=scheduled_at,
                     setup_failures=setup_failures,
                     awaits=awaits,
-                    expires_at=row.expires_at if aside is None else None,
+                    expires_at=row.expires_at if row.started_at is None else None,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
