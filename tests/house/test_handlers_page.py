@@ -15,6 +15,7 @@ PAGES = {
     for name in (
         "handlers.md",
         "limits.md",
+        "retention.md",
         "retrying.md",
         "testing.md",
         "uniqueness.md",

@@ -505,3 +505,19 @@ async def unique(m: m25.M25, queue: m25.Queue[Email, Receipt, Full], email: Emai
     m25.Unique("k", then="wait")  # error
     m25.Unique(3)  # error
     m25.Job(email, unique="k")  # error
+
+
+# How long jobs are kept
+
+
+@m25.queue("kept", keep=m25.Keep(succeeded=timedelta(days=7), failed=3600))
+async def kept(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+async def prunes(m: m25.M25) -> None:
+    assert_type(await m.prune(kept), int)
+    await m.prune(kept, m25.Keep(cancelled=1))
+    await m.prune(kept, 7)  # error
+    m25.Keep(7)  # error
+    m25.queue("kept", keep=7)  # error
