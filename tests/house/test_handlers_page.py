@@ -17,6 +17,7 @@ PAGES = {
         "limits.md",
         "retention.md",
         "retrying.md",
+        "schedules.md",
         "testing.md",
         "uniqueness.md",
         "waiting.md",
