@@ -740,6 +740,8 @@ class M25:
                 "cancel_job cannot wait with a connection of yours: nobody hears of the cancel"
                 " before your transaction is committed; wait afterwards, with m.wait"
             )
+        if wait:
+            refuse_in_transaction("M25.cancel_job(wait=True)")
         check_words("by", by)
         check_words("reason", reason)
         call = CancelCall(

@@ -101,6 +101,7 @@ class Results:
 
     def progress(self, queue: BaseQueue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
         """Follow what a job's handler reports; see `M25.progress`."""
+        refuse_in_transaction("M25.progress()")
         return _Reports(self._waiters, queue, id)
 
 
