@@ -6,8 +6,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import cast
 
-import trio
-
 
 def only_leaf(error: BaseException) -> BaseException | None:
     """The only exception in a group and the groups within it; `None` where there are several.
@@ -32,6 +30,9 @@ def without_nursery() -> Generator[None]:
         yield
     except BaseExceptionGroup as group:
         # Where the block is cancelled, so are the tasks behind it: that says nothing new.
+        # Only here, since programs without Trio come by this module, too.
+        import trio
+
         _, rest = group.split(trio.Cancelled)
         raised = list((group if rest is None else rest).exceptions)
         if len(raised) > 1 and rest is not None:
