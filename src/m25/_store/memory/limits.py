@@ -130,6 +130,6 @@ def _within(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return cast("dict[str, Any]", value).get(name)
     if isinstance(value, list) and name.lstrip("-").isdecimal():
-        items, at = cast("list[Any]", value), int(name)
+        items, at = cast("Sequence[Any]", value), int(name)
         return items[at] if -len(items) <= at < len(items) else None
     return None
