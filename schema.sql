@@ -138,8 +138,11 @@ WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 
 CREATE TABLE m25.limiter (
     name text NOT NULL,
-    declared integer NOT NULL,
-    set_to integer
+    declared integer,
+    set_to integer,
+    rate_interval double precision,
+    rate_burst integer,
+    next_start_at timestamp with time zone
 );
 
 CREATE TABLE m25.message (

@@ -20,6 +20,7 @@ _NOT_BENCHMARKS = {
     "peers",
     "report",
     "revision",
+    "wire",
     "workers",
 }
 

@@ -19,12 +19,17 @@ SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections":
 def server(settings: Mapping[str, str] = SETTINGS) -> Generator[str]:
     """A migrated database: that of `M25_BENCH_DSN`, or an embedded one with these settings."""
     if given := os.environ.get("M25_BENCH_DSN"):
-        trio.run(_migrate, given)
+        migrate(given)
         yield given
         return
     with embedded.postgres_sync(settings=settings) as dsn:
-        trio.run(_migrate, dsn)
+        migrate(dsn)
         yield dsn
+
+
+def migrate(dsn: str) -> None:
+    """Bring a database's schema up to date."""
+    trio.run(_migrate, dsn)
 
 
 async def _migrate(dsn: str) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ from .workers import wait_until_finished
 QUEUE = "limited"
 #: How long a handler takes, in seconds, and how many may run at once.
 TAKES, LIMIT = 0.02, 5
+#: How many may begin in a second.
+RATE = 50
 
 
 @attrs.frozen
@@ -53,11 +56,14 @@ async def work(dsn: str, log: str, kind: str) -> None:
     @m25.queue(QUEUE, limit=m25.Limit(1, key="customer"), max_concurrency=100)
     async def by_key(order: Order) -> None: ...
 
+    @m25.queue(QUEUE, rate=m25.Rate(RATE))
+    async def rated(order: Order) -> None: ...
+
     @m25.queue(QUEUE, max_concurrency=100)
     async def plain(order: Order) -> None: ...
 
     async with m25.open(dsn, shutdown_grace=1) as m:
-        m.add_queue({"limited": limited, "by key": by_key, "plain": plain}[kind])
+        m.add_queue({"limited": limited, "by key": by_key, "rated": rated, "plain": plain}[kind])
         await m.start()
         await m25.until_signal()
 
@@ -156,7 +162,9 @@ def limited(dsn: str, seconds: float, *, kills: int = 0) -> dict[str, float]:
     rng = random.Random(25)
     fill(dsn, int((seconds + 60 + 3 * kills) * LIMIT / TAKES))
     with crew(dsn, "limited", 4) as processes:
-        time.sleep(4)
+        # All of them are at work by then.
+        wait_until_finished(dsn, 1)
+        time.sleep(6)
         for _ in range(kills):
             processes.kill(rng)
             time.sleep(rng.uniform(0.5, 3))
@@ -168,6 +176,29 @@ def limited(dsn: str, seconds: float, *, kills: int = 0) -> dict[str, float]:
     return {
         "used": rate(processes.times, began, ended) / (LIMIT / TAKES),
         "most at once": most_at_once(processes.times),
+    }
+
+
+def rated(dsn: str, seconds: float) -> dict[str, float]:
+    """Run jobs by a rate in three processes; by the database's clock, how much of it is used, and
+    how many began in any one second at the most.
+    """
+    fill(dsn, int((seconds + 30) * RATE))
+    with crew(dsn, "rated", 3):
+        wait_until_finished(dsn, 1)
+        time.sleep(6 + seconds)
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "select extract(epoch from started_at)::float8 from m25.job"
+            " where started_at is not null order by 1"
+        ).fetchall()
+    times = [at for (at,) in rows]
+    end = times[0] + 6 + seconds
+    return {
+        "used": sum(end - seconds <= at < end for at in times) / (seconds * RATE),
+        "most in a second": max(
+            bisect_left(times, at + 1) - first for first, at in enumerate(times)
+        ),
     }
 
 
@@ -187,6 +218,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
     with databases.server() as dsn:
         alone = [limited(dsn, seconds) for _ in range(runs)]
         killed = limited(dsn, seconds, kills=kills)
+        by_rate = rated(dsn, 2 * seconds)
         drains = [
             {kind: drain(dsn, kind, jobs, customers) for kind in ("plain", "by key")}
             for _ in range(runs)
@@ -202,6 +234,13 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             ],
         )
         report.show(
+            f"limits: {RATE} may begin in a second, burst 1, 3 processes, {2 * seconds} s",
+            [
+                ("of what is allowed", "most in a second"),
+                (f"{by_rate['used']:.1%}", f"{by_rate['most in a second']}"),
+            ],
+        )
+        report.show(
             f"limits: drain of {jobs:,} no-op jobs of {customers:,} customers",
             [("queue", "jobs/s"), *((name, f"{figure:,.0f}") for name, figure in rates.items())],
         )
@@ -209,9 +248,11 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_least("18.2", "used of what a limit of 5 allows", used, 0.9),
             report.at_least("18.2", "the same after kills", killed["used"], 0.9),
             report.at_most("18.2", "most at once", most, LIMIT),
+            report.at_least("18.3", "used of a rate of 50/s", by_rate["used"], 0.98),
+            report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
             report.at_least("18.2", "by key ÷ plain drain", rates["by key"] / rates["plain"], 0.3),
         ]
-        runs_found = {"alone": alone, "killed": killed, "drains": drains}
+        runs_found = {"alone": alone, "killed": killed, "rated": by_rate, "drains": drains}
         report.write("limits", dsn, runs_found, verdicts)
     return verdicts
 

@@ -63,15 +63,24 @@ declared as (
     returning name
 ),
 limited as (
-    insert into m25.limiter (name, declared)
-    select limiter, min(limit_size)
-    from unnest(%(limiter)s::text[], %(limit_size)s::integer[]) as l (limiter, limit_size)
+    insert into m25.limiter (name, declared, rate_interval, rate_burst)
+    select limiter, min(limit_size), max(rate_interval), min(rate_burst)
+    from unnest(
+        %(limiter)s::text[],
+        %(limit_size)s::integer[],
+        %(rate_interval)s::float8[],
+        %(rate_burst)s::integer[]
+    ) as l (limiter, limit_size, rate_interval, rate_burst)
     where limiter is not null
     group by limiter
     order by limiter
     on conflict (name) do update
-    set declared = excluded.declared
-    where limiter.declared <> excluded.declared
+    set
+        declared = excluded.declared,
+        rate_interval = excluded.rate_interval,
+        rate_burst = excluded.rate_burst
+    where (limiter.declared, limiter.rate_interval, limiter.rate_burst)
+        is distinct from (excluded.declared, excluded.rate_interval, excluded.rate_burst)
     returning name
 )
 insert into m25.worker (id, version, queues, session_pids, session_starts)
@@ -738,7 +747,7 @@ with recursive level (priority) as (
     where level.priority is not null
 ),
 size as materialized (
-    select coalesce(set_to, declared) as size
+    select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
@@ -757,6 +766,25 @@ taken as materialized (
             and job.cancelled_at is null
     ) as live
     group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
 ),
 path as materialized (
     select limit_path from m25.queue where name = %(queue_name)s::text
@@ -878,7 +906,7 @@ due as materialized (
     from ranked
     where has_room
     order by priority, at, id
-    limit %(limit)s::bigint
+    limit least(%(limit)s::bigint, (select number from tokens))
 ),
 put_off as (
     update m25.job
@@ -918,16 +946,42 @@ claimed as (
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, setup_failures, progress, parent_id, has_children,
         has_begun, run_at
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
 )
 select
     exists (select from held_up_key where key is not null)
-        or exists (select from ranked where not has_room) as is_full,
-    (select count(*) from walked) = %(walk)s::bigint
-        or (select count(*) from held_up_key where key is not null) = 500 as has_more,
+        or exists (select from ranked where not has_room)
+        or (select count(*) from due) >= (select number from tokens) as is_full,
+    (
+        (select count(*) from walked) = %(walk)s::bigint
+        or (select count(*) from held_up_key where key is not null) = 500
+    )
+        and (select count(*) from due) < coalesce((select number from tokens), 9223372036854775807)
+        as has_more,
     case
         when (select count(*) from held_up_key where key is not null) = 500
         then (select max(key) from held_up_key)
     end as last_key,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
     id::text,
     queue_name,
     extract(epoch from created_at)::text as created_at,
@@ -974,8 +1028,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 
 -- claim_limited
 --
--- Claim as claim.sql does, but no more jobs than may run under the queue's limit, which is locked by this
--- transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
+-- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
+-- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
 -- A claim that finds the limit reached looks at no job, however many are due.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
@@ -995,7 +1049,7 @@ with recursive level (priority) as (
     where level.priority is not null
 ),
 size as materialized (
-    select coalesce(set_to, declared) as size
+    select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
@@ -1015,10 +1069,31 @@ taken as materialized (
     ) as live
     group by key
 ),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
 free as materialized (
     select
-        size.size - coalesce((select number from taken where key = ''), 0)
-            as free
+        least(
+            size.size - coalesce((select number from taken where key = ''), 0),
+            (select number from tokens)
+        ) as free
     from size
 ),
 due as materialized (
@@ -1082,11 +1157,32 @@ claimed as (
         previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, setup_failures, progress, parent_id, has_children,
         has_begun, run_at
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
 )
 select
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
     false as has_more,
     null::text as last_key,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
     id::text,
     queue_name,
     extract(epoch from created_at)::text as created_at,
@@ -2204,6 +2300,38 @@ for no key update;
 select pg_notify(channel, '')
 from unnest(%(channels)s::text[]) as channel;
 
+-- own_settings
+--
+-- Set what the statements here are written for (session.sql says why) for the rest of a transaction in
+-- which a handler has written: it may have set anything, and been anybody. Tells whether it is still the
+-- transaction that was begun for the handler. It comes last but for m25's own writes and the commit, so
+-- that nothing of a user's runs under these settings.
+-- Safe under concurrency: of the own transaction alone.
+select
+    extract(epoch from pg_catalog.now())::pg_catalog.text
+        operator(pg_catalog.=) %(began)s::pg_catalog.text as is_ours,
+    -- An aggregate reads all rows.
+    pg_catalog.count(pg_catalog.set_config(wanted.name, wanted.value, true))
+from (
+    values
+
+        ('role', %(role)s::pg_catalog.text, null),
+        (
+            'search_path',
+            'pg_catalog',
+            pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+        ),
+        ('statement_timeout', '0', null),
+        ('array_nulls', 'on', null),
+        ('plan_cache_mode', 'force_generic_plan', null),
+        ('enable_seqscan', 'off', null),
+        ('enable_bitmapscan', 'off', null),
+        ('enable_mergejoin', 'off', null),
+        ('enable_nestloop', 'off', null),
+        ('jit', 'off', null)
+) as wanted (name, value, needed)
+where coalesce(wanted.needed, true);
+
 -- pause
 --
 -- Pause a queue: claims look at this row, and take no job from then on. Its workers are told, so that
@@ -2532,8 +2660,11 @@ released as (
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
-        -- What was set aside has been started in time.
-        expires_at = case when held.until is null then job.expires_at end,
+        -- What has been started in time runs again whenever that is.
+        expires_at = case
+            when job.started_at is null
+            then job.expires_at
+        end,
         setup_failures = case
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
@@ -2876,6 +3007,14 @@ where name = %(queue_name)s::text and paused_at is not null
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- run_deferred
+--
+-- Run what a handler's transaction has put off until its commit: constraints that are deferred, and
+-- triggers. For the handler it is the same moment. But its job's row is not locked yet, so that the lease
+-- is renewed meanwhile, however long that takes; and it runs under the handler's settings, not ours.
+-- Safe under concurrency: of the own transaction alone.
+set constraints all immediate;
 
 -- send
 --

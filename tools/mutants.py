@@ -745,9 +745,96 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a step that raised is another one when it is called again",
+        (Rule("a step that is called again is the same", "if False:"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
+        "what a kept step has numbered is missing from what comes after it",
+        (Rule("a step has numbers of its own", "token = _call.set(None)"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
+        "a message that comes as its handler gives up is lost",
+        (
+            Rule(
+                "what was received is known, although its handler is cancelled",
+                "answer = await self._receive(wanted)",
+            ),
+        ),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a wait that was cut off is another one when it is called again",
+        (Rule("a wait that was cut off goes on", "if False:"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a wait that is refused sets its job aside all the same",
+        (Rule("a wait that is refused cancels nothing", "if True:"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
+        "a job expires that has begun",
+        (Rule("what has begun does not expire", "when true"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        17,
+        "a wait within a timeout of the handler's own outlasts it",
+        (Rule("who waits in a scope that ends is not set aside"),),
+        ("tests/worker/test_waits.py",),
+    ),
+    Mutant(
+        17,
         "a fenced transaction is committed",
         (Rule("a fenced transaction is rolled back", "if False:"),),
         ("tests/worker/test_transactional.py",),
+    ),
+    Mutant(
+        17,
+        "what a job has set on its session is there for the next",
+        (
+            Rule(
+                "nothing of a job's session is left to the next",
+                "commands = label + command",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a success is written as whoever the handler has made itself",
+        (Rule("m25 writes as its own role"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "handlers have the settings of m25's statements",
+        (Rule("handlers have no settings of m25's", "users = hook"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "what is deferred runs under the settings of m25's statements",
+        (
+            Rule(
+                "what is deferred runs before its job's row is locked",
+                "set constraints all deferred",
+            ),
+        ),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a transaction that a handler has begun by hand is committed",
+        (Rule("a transaction that a handler has begun is not committed", "if False:"),),
+        ("tests/worker/test_transactional_sessions.py",),
     ),
     Mutant(
         17,
@@ -790,6 +877,18 @@ MUTANTS = (
         "a step of a locked row is lost",
         (Rule("a step of a locked row is not lost", "else Fenced(id)"),),
         ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        18,
+        "a start that was refused cannot be tried again with its key",
+        (Rule("what was not started gives its key back"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a block is left while a job of it is being started",
+        (Rule("a block waits for what it is starting", "return bool(self._live)"),),
+        ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
         18,
@@ -1049,6 +1148,18 @@ MUTANTS = (
                 ") <= (select size from size) + 1 - coalesce(taken.number, 0)",
             ),
         ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more begin than the rate",
+        (Rule("no more begin than the rate", "end + 1 as number"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "a token is spent twice",
+        (Rule("a token is spent once", ""),),
         ("tests/store/test_store_limits.py",),
     ),
     Mutant(

@@ -32,7 +32,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
-from ._limits import Limit
+from ._limits import Limit, Rate
 from ._operator import QueueRecord
 from ._progress import Progress
 from ._queue import Queue
@@ -73,6 +73,7 @@ __all__ = [
     "Queue",
     "QueueOptions",
     "QueueRecord",
+    "Rate",
     "Retry",
     "RetryAfter",
     "RetryDecision",

@@ -45,7 +45,7 @@ from ._errors import (
     UsageError,
 )
 from ._events import NeverStarted, NothingToRun
-from ._family import FamilyOfClient, FamilyOfJob
+from ._family import FamilyOfClient, FamilyOfJob, NurseryNames
 from ._groups import without_nursery
 from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
@@ -69,7 +69,7 @@ from ._schedule_errors import DuplicateSchedule, NoScheduleFound
 from ._scheduler import Scheduler
 from ._send_call import send_message
 from ._services import Services
-from ._steps import check_name
+from ._step_names import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
@@ -556,12 +556,14 @@ class M25:
         """See `RunningJob.open_nursery`."""
         self._check_usable("open_nursery")
         refuse_in_transaction("job.open_nursery()")
-        said = f"#{len(attempt.nurseries)}" if name is None else f"={name}"
-        if said in attempt.nurseries:
+        if not attempt.started:
             raise UsageError(
-                f"this job has opened a nursery named {name!r}; give each a name of its own"
+                "a job opens no nursery before its handler has begun: not in `setup`, which waits"
+                " for nothing but what the handler needs"
             )
-        attempt.nurseries = (*attempt.nurseries, said)
+        if attempt.nurseries is None:
+            attempt.nurseries = NurseryNames()
+        said = attempt.nurseries.new(name)
         family = FamilyOfJob(self._children, attempt)
         return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
 
@@ -856,7 +858,7 @@ class M25:
         self._closed = True
 
     def _check_usable(self, method: str, *queues: Queue[Any, Any, Any]) -> None:
-        check_in_trio(f"M25.{method}")
+        check_in_trio("M25.", method)
         for queue in queues:
             check_is_queue(queue)
         self._check_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -9,12 +10,14 @@ import trio
 
 from ._child_ids import child_id
 from ._children import Children, NewOne
+from ._errors import UsageError
 from ._handler import sort_raised
 from ._job import JobStatus
 from ._lifecycle import FINAL
 from ._outer_cancel import OuterCancel
 from ._running_job import Attempt
 from ._store.protocol import JobRow, NewJob
+from ._within_step import prefix, step_call
 
 #: How long a nursery of a client waits for its jobs once it was cancelled, in seconds.
 _GRACE_OF_CLIENT: Final = 10.0
@@ -42,7 +45,11 @@ class Family(Protocol):
         ...
 
     def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
-        """The ids that a job may have, the one that it is started with last."""
+        """The ids that a job may have, the one that it is started with last.
+
+        Raises:
+            UsageError: it cannot be started from here.
+        """
         ...
 
     def detached_id(self, nursery: str, key: str, number: int) -> str:
@@ -70,6 +77,34 @@ class Family(Protocol):
         ...
 
 
+class NurseryNames:
+    """The names of the nurseries that one attempt opens: those that its handler gives, and the
+    number of each that has none.
+    """
+
+    def __init__(self) -> None:
+        #: How many have no name, outside of steps and in each step.
+        self._counts = Counter[str]()
+        self._given: set[str] = set()
+
+    def new(self, name: str | None) -> str:
+        """The name of one that is opened now.
+
+        Raises:
+            UsageError: another one has the name.
+        """
+        if name is not None:
+            if name in self._given:
+                raise UsageError(
+                    f"this job has opened a nursery named {name!r}; give each a name of its own"
+                )
+            self._given.add(name)
+            return f"={name}"
+        within = prefix()
+        self._counts[within] += 1
+        return f"#{within}{self._counts[within] - 1}"
+
+
 class FamilyOfJob:
     """The jobs that a job has started, in any attempt.
 
@@ -81,6 +116,7 @@ class FamilyOfJob:
         row = attempt.row
         self._children = children
         self._attempt = attempt
+        self._step = step_call()
         self._outside = OuterCancel()
         self._job_id = row.job_id
         self._incarnation = row.attempt - row.losses - 1
@@ -104,6 +140,7 @@ class FamilyOfJob:
 
     def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
         """One for each incarnation so far; a job's first run looks for none."""
+        self._refuse_in_other_step()
         first = 0 if self._is_repeated else self._incarnation
         return [
             child_id(self._job_id, nursery, key, number, incarnation)
@@ -112,7 +149,16 @@ class FamilyOfJob:
 
     def detached_id(self, nursery: str, key: str, number: int) -> str:
         """The same in every incarnation: it is started once."""
+        self._refuse_in_other_step()
         return child_id(self._job_id, nursery, f"detached {key}", number, 0)
+
+    def _refuse_in_other_step(self) -> None:
+        if step_call() is not self._step:
+            raise UsageError(
+                "start_job() cannot be called within a step on a nursery that was opened outside of"
+                " it: once the step is kept its function is not called again, and the nursery would"
+                " not know of the job; open a nursery within the step, or start the job after it"
+            )
 
     async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
         """Find what was started before, whether it is under way or has ended.

@@ -23,7 +23,7 @@ import trio
 from ._child_job import ChildJob
 from ._children import Children, NewOne
 from ._completion import complete
-from ._errors import UsageError
+from ._errors import UniqueKeyConflict, UsageError, ValueRefused
 from ._family import Family
 from ._handler import is_cancellation
 from ._in_transaction import refuse_in_transaction
@@ -58,10 +58,13 @@ class JobNursery:
         #: As a nursery of tasks has one: its cancel ends the block, and cancels its jobs.
         self.cancel_scope: Final = trio.CancelScope()
         self._waits = ExitStack()
-        self._keys: set[str] = set()
+        self._keys: set[str | None] = set()
         #: How many children without a key of their own each queue has got.
         self._counts = Counter[str]()
-        self._live: dict[ChildJob[Any], None] = {}
+        #: Each with what ends the wait for it.
+        self._live: dict[ChildJob[Any], ExitStack] = {}
+        #: How many calls are under way that start jobs, or find them again.
+        self._starting = 0
         #: What is to be raised, in the order in which it happened.
         self._errors: list[BaseException] = []
         self._is_cancelling = False
@@ -126,12 +129,7 @@ class JobNursery:
     ) -> list[ChildJob[Any]]:
         refuse_in_transaction("start_job()")
         check_is_queue(queue)
-        if not self._is_entered:
-            raise UsageError(
-                "a nursery starts jobs within its block: async with job.open_nursery() as nursery"
-            )
-        if self._is_closed:
-            raise UsageError("the block of this nursery was left: it starts no more jobs")
+        self._check_open()
         if not detached:
             _refuse_own_limit(queue)
         news = [
@@ -142,13 +140,31 @@ class JobNursery:
         if detached:
             await self._children.insert([self._children.new_job(new) for new in news])
             return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
+        self._starting += 1
+        try:
+            return await self._find_or_insert(queue, news)
+        except (UniqueKeyConflict, ValueRefused):
+            # Nothing was started, and whoever asked may try again.
+            self._keys.difference_update(keys)  # rule: what was not started gives its key back
+            raise
+        finally:
+            self._starting -= 1
+            self._change()
+
+    async def _find_or_insert(
+        self, queue: Queue[Any, Any, Any], news: Sequence[NewOne]
+    ) -> list[ChildJob[Any]]:
         found = await self._family.find(news)
+        self._check_open()
         children = [ChildJob[Any](queue, id) for id, _ in found]
+        rows = [
+            self._family.new_job(new) if row is None else row
+            for new, (_, row) in zip(news, found, strict=True)
+        ]
         missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
-        for new, child, (_, row) in zip(news, children, found, strict=True):
-            if row is None:
-                job = self._family.new_job(new)
-                missing.append((job, child, self._watch(child, is_coming=True)))
+        for row, child in zip(rows, children, strict=True):
+            if isinstance(row, NewJob):
+                missing.append((row, child, self._watch(child, is_coming=True)))
             elif row.status in FINAL_VALUES:
                 self._note_end(child, row)
             else:
@@ -156,6 +172,14 @@ class JobNursery:
         if missing:
             await self._insert(missing)
         return children
+
+    def _check_open(self) -> None:
+        if not self._is_entered:
+            raise UsageError(
+                "a nursery starts jobs within its block: async with job.open_nursery() as nursery"
+            )
+        if self._is_closed:
+            raise UsageError("the block of this nursery was left: it starts no more jobs")
 
     def _new(
         self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
@@ -181,13 +205,19 @@ class JobNursery:
             ids = self._family.ids(self._name, said, number)
         return NewOne(queue, job, ids)
 
-    async def _insert(self, missing: Sequence[tuple[NewJob, ChildJob[Any], Wait]]) -> None:
+    async def _insert(self, missing: list[tuple[NewJob, ChildJob[Any], Wait]]) -> None:
         # They are known from before the insert on: whatever happens, what is there afterwards is
         # waited for, or cancelled.
         has_inserted = False
         try:
             await self._family.insert([job for job, _, _ in missing])
             has_inserted = True
+        except UniqueKeyConflict:
+            if len(missing) == 1:
+                # Surely it is not there, and it may be started once more, under the same id.
+                self._live.pop(missing.pop()[1]).close()
+                self._change()
+            raise
         finally:
             for _, child, wait in missing:
                 child.is_doubtful = not has_inserted
@@ -195,11 +225,12 @@ class JobNursery:
 
     def _watch(self, child: ChildJob[Any], *, is_coming: bool = False) -> Wait:
         """Have the end of a child noted here."""
-        wait = self._waits.enter_context(
+        stack = self._waits.enter_context(ExitStack())
+        wait = stack.enter_context(
             self._waiters.waiting(child.queue, child.id, is_coming=is_coming)
         )
         wait.on_answer.append(lambda answered: self._answered(child, answered))
-        self._live[child] = None
+        self._live[child] = stack
         self._change()
         return wait
 
@@ -255,7 +286,7 @@ class JobNursery:
             error = _outside(self.cancel_scope, error)
             if error is not None:
                 self._errors.append(error)
-            if self._live and not await self._leaves_children(error):
+            if self._is_busy and not await self._leaves_children(error):
                 self._is_cancelling = True
                 # rule: what a nursery has started ends before it
                 with contextlib.suppress(trio.TooSlowError):
@@ -284,19 +315,24 @@ class JobNursery:
     async def _leaves_children(self, error: BaseException | None) -> bool:
         return error is not None and await self._family.leaves_children(error)
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a child has not ended, or may still come."""
+        return bool(self._live) or self._starting > 0  # rule: a block waits for what it is starting
+
     async def _until_ended(self) -> None:
         """Wait until no child is left; within a handler without its slot."""
         await trio.lowlevel.checkpoint()
-        if self._live:
+        if self._is_busy:
             async with without_slot():
-                while self._live:
+                while self._is_busy:
                     await self._changed.wait()
 
     async def _cancel_rest(self) -> None:
         """Cancel all children that have not ended, and wait for them."""
         asked: set[ChildJob[Any]] = set()
         async with without_slot():
-            while self._live:
+            while self._is_busy:
                 changed = self._changed
                 new = [child for child in self._live if child not in asked]
                 asked.update(new)

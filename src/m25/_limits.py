@@ -1,12 +1,14 @@
-"""A limit on how many jobs run at once, over all processes."""
+"""Limits on how many jobs run at once, and on how many begin, over all processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from ._duration import Duration, as_timedelta
 from ._errors import InvalidQueue
 from ._text import check_text
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _LARGEST: Final = 10_000
 #: In characters: of a limit's name, and of each part of a path.
 _LONGEST: Final = 200
+#: Claims come one after the other.
+_SHORTEST_INTERVAL: Final = timedelta(milliseconds=1)
 
 
 def _check_size(_: Limit, __: attrs.Attribute[int], value: object) -> None:
@@ -59,7 +63,7 @@ def _check_key(_: Limit, __: attrs.Attribute[str | None], value: object) -> None
             )
 
 
-def _check_name(_: Limit, __: attrs.Attribute[str | None], value: object) -> None:
+def _check_name(_: object, __: attrs.Attribute[str | None], value: object) -> None:
     if value is not None and len(check_text(value, "the name of a limit", InvalidQueue)) > _LONGEST:
         raise InvalidQueue(f"the name of a limit must be at most {_LONGEST} characters long")
 
@@ -89,13 +93,100 @@ class Limit:
         return None if self.key is None else self.key.split(".")
 
 
+def _per(value: Duration) -> timedelta:
+    return as_timedelta(value, "the time of a rate", InvalidQueue)
+
+
+def _check_count(name: str, low: int) -> Callable[[Rate, attrs.Attribute[int], object], None]:
+    def check(_: Rate, __: attrs.Attribute[int], value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidQueue(f"{name} must be a whole number, not {value!r:.80}")
+        if not low <= value <= _LARGEST:
+            raise InvalidQueue(f"{name} must be from {low} to {_LARGEST:,}")
+
+    return check
+
+
+@attrs.frozen
+class Rate:
+    """How many jobs begin in a time, in all processes together: `m25.Rate(60, per=60)`.
+
+    They begin one after the other, each `per / number` after the one before. Up to `burst` of them
+    that were not used when they might have been may begin at once later. So in no time of this
+    length more than `number + burst` begin.
+
+    Args:
+        number: how many, from 1 to 10,000.
+        per: in how long, in seconds or as a `timedelta`.
+        burst: how many may begin beyond that, from 1 to 10,000.
+        name: that of a rate which several queues share, and that of their limit, if they have one.
+            Without it the rate is the queue's own.
+
+    Raises:
+        InvalidQueue: it is none of these.
+    """
+
+    number: int = attrs.field(validator=_check_count("the number of a rate", 1))
+    per: timedelta = attrs.field(default=timedelta(seconds=1), kw_only=True, converter=_per)
+    burst: int = attrs.field(
+        default=1, kw_only=True, validator=_check_count("the burst of a rate", 1)
+    )
+    name: str | None = attrs.field(default=None, kw_only=True, validator=_check_name)
+
+    def __attrs_post_init__(self) -> None:
+        if self.interval < _SHORTEST_INTERVAL:
+            raise InvalidQueue(
+                f"{self.number} in {self.per} is a rate of more than a thousand in a second"
+            )
+
+    @property
+    def interval(self) -> timedelta:
+        """How much time lies between two jobs that begin; a fraction of a microsecond is rounded
+        up, as less would be one more in the time.
+        """
+        return -(-self.per // self.number)
+
+
+def check_rate(name: str, value: object) -> None:
+    """Check a queue's option."""
+    if value is not None and not isinstance(value, Rate):
+        raise InvalidQueue(
+            f"{name} must be a m25.Rate, as in m25.Rate(60, per=60), not {value!r:.80}"
+        )
+
+
+def limiter_name(queue_name: str, limit: Limit | None, rate: Rate | None) -> str | None:
+    """The name of what limits a queue, if anything does.
+
+    Raises:
+        InvalidQueue: its limit and its rate are shared with other queues by different names.
+    """
+    if limit is None or rate is None:
+        one = limit or rate
+        return None if one is None else one.name or queue_name
+    if limit.name != rate.name:
+        raise InvalidQueue(
+            f"the limit and the rate of a queue need the same name, or none: {limit.name!r} is"
+            f" that of the limit, and {rate.name!r} that of the rate"
+        )
+    return limit.name or queue_name
+
+
 def check_alike(queue: Queue[Any, Any, Any], other: Queue[Any, Any, Any]) -> None:
     """Check that two queues which share a limit say the same of it.
 
     Raises:
-        InvalidQueue: one allows more than the other, or one has a key, and the other has none.
+        InvalidQueue: one allows more than the other, or one has a key or a rate that the other has
+            not.
     """
-    if queue.limit is None or other.limit is None or queue.limiter_name != other.limiter_name:
+    if queue.limiter_name is None or queue.limiter_name != other.limiter_name:
+        return
+    if queue.rate != other.rate or (queue.limit is None) != (other.limit is None):
+        raise InvalidQueue(
+            f"queues {queue.name!r} and {other.name!r} share the limit {queue.limiter_name!r}: give"
+            " both the same Limit, and the same Rate"
+        )
+    if queue.limit is None or other.limit is None:
         return
     if queue.limit.size != other.limit.size:
         raise InvalidQueue(

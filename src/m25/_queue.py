@@ -30,7 +30,7 @@ from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
-from ._limits import Limit, check_limit
+from ._limits import Limit, Rate, check_limit, check_rate, limiter_name
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -307,6 +307,8 @@ class Queue(Generic[Input, Output_co, Error]):
     #: How many of its jobs run at once, in all processes together, or of each key. It brings
     #: `exclusive` with it: only what ends with its lease can be counted.
     limit: Limit | None = attrs.field(default=None, kw_only=True, validator=_check(check_limit))
+    #: How many of its jobs begin in a time, in all processes together.
+    rate: Rate | None = attrs.field(default=None, kw_only=True, validator=_check(check_rate))
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
@@ -360,6 +362,7 @@ class Queue(Generic[Input, Output_co, Error]):
                 )
             if self.limit is not None:
                 object.__setattr__(self, "exclusive", True)
+            limiter_name(self.name, self.limit, self.rate)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):
@@ -398,8 +401,8 @@ class Queue(Generic[Input, Output_co, Error]):
 
     @property
     def limiter_name(self) -> str | None:
-        """The name of its limit, if it has one: its own has the queue's."""
-        return None if self.limit is None else self.limit.name or self.name
+        """The name of its limit, or its rate, if it has one: its own has the queue's."""
+        return limiter_name(self.name, self.limit, self.rate)
 
     @property
     def lease(self) -> timedelta:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -29,6 +29,7 @@ from ._progress import Progress, ProgressNotes
 if TYPE_CHECKING:
     from . import pg
     from ._client import M25
+    from ._family import NurseryNames
     from ._job_nursery import JobNursery
     from ._queue import Queue
     from ._steps import JobSteps
@@ -332,10 +333,12 @@ class Attempt(Protocol):
     job: ClaimedJob
     row: JobRow
     queue: Queue[Any, Any, Any]
+    #: Whether the job is executing: in `setup` it is not.
+    started: bool
     #: Whether the attempt may have started others; to be set before it does.
     starts_children: bool
-    #: The names of the nurseries that it has opened.
-    nurseries: Sequence[str]
+    #: The names of the nurseries that it has opened, if it has opened any.
+    nurseries: NurseryNames | None
     #: How many of these are open.
     open_nurseries: int
 

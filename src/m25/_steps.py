@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
-import attrs
 import trio
 
 from ._codec import Undecodable
@@ -19,6 +18,7 @@ from ._job import JobId
 from ._lock_waits import lock_pauses
 from ._runtime import Runtime
 from ._step_errors import ClaimLost, StepChanged
+from ._step_names import Call, StepNames, check_name
 from ._step_types import StepTypes
 from ._store.failures import RowRefused, StatementFailed
 from ._store.protocol import (
@@ -32,16 +32,16 @@ from ._store.protocol import (
     StepRow,
     Transaction,
 )
-from ._text import check_text
+from ._within_step import within_step
 from .pg._wire import CLEAN_UP
 
 T = TypeVar("T")
 
 #: The kind of plain steps and of those in a transaction: their names are of one space.
 STEP: Final = "step"
-
-#: In characters, of a name and of a key: together they have to fit into an entry of the index.
-_LONGEST: Final = 250
+#: The kinds of waits.
+SLEEP: Final = "sleep"
+RECEIVE: Final = "receive"
 
 
 class Attempt(Protocol):
@@ -80,7 +80,7 @@ class JobSteps:
         #: When that was, by Trio's clock.
         self._read_at = 0.0
         self._reading = trio.Lock()
-        self._names: dict[str, _Name] = {}
+        self._names = StepNames()
 
     async def step(
         self, name: str, function: Callable[..., Awaitable[Any]], args: Any, key: str | None
@@ -88,11 +88,12 @@ class JobSteps:
         """See `RunningJob.step`."""
         refuse_in_transaction("job.step()")
         types = self._runtime.step_functions.types_of(name, function)
-        with self._open(name, key, types, args) as new:
+        with self._open(name, key, function, types, args) as new:
             kept = await self.find(STEP, name, new.key)
             if kept is None:
-                done = self._with_output(new, types, await function(*args))
-                kept = await self.keep(done)
+                with within_step(name, new.key):
+                    value = await function(*args)
+                kept = await self.keep(self._with_output(new, types, value))
             return self._read(kept, new, types)
 
     async def transact(
@@ -101,7 +102,7 @@ class JobSteps:
         """See `RunningJob.transact`."""
         refuse_in_transaction("job.transact()")
         types = self._runtime.transact_functions.types_of(name, function)
-        with self._open(name, key, types, args) as new:
+        with self._open(name, key, function, types, args) as new:
             kept = await self.find(STEP, name, new.key)
             if kept is None:
                 kept = await self._transact(new, types, partial(_call, function, args))
@@ -119,6 +120,11 @@ class JobSteps:
                 self._kept = {(row.kind, row.name, row.key): row for row in rows}
                 self._read_at = trio.current_time()
         return self._kept.get((kind, name, key))
+
+    def is_kept(self, kind: str, name: str, key: str) -> bool:
+        """Whether a step is known to be kept, and if it is a wait for a message, one that came."""
+        row = self._kept.get((kind, name, key)) if self._kept is not None else None
+        return row is not None and (kind != RECEIVE or row.output is not None)
 
     async def keep(self, new: NewStep) -> StepRow:
         """Keep a step, and return what is kept: of a step that was there already, that one.
@@ -146,22 +152,25 @@ class JobSteps:
     async def receive(self, name: str, key: str, timeout: timedelta | None) -> StepRow | NoMessage:
         """Receive a message to the job, which is kept as a step: see `Store.receive`.
 
+        The statement that is under way may receive it, also where the handler is cancelled
+        meanwhile; so its answer is waited for, for five seconds at most.
+
         Raises:
             ClaimLost: as `keep` does.
         """
         wanted = NewReceive(*self._attempt.job, self._job_id, name, key, timeout)
-        await self._attempt.until_claimed()
-        backoff = lock_pauses(self._runtime.rng)
-        while True:
-            answer = await self._persist(partial(self._runtime.step_batches.receive, wanted))
-            if isinstance(answer, Fenced):
-                await self._lose()
-            if isinstance(answer, NoMessage):
-                return answer
-            if isinstance(answer, Kept):
-                self._note(answer.step)
-                return answer.step
-            await trio.sleep(backoff.failed())
+        try:
+            # rule: what was received is known, although its handler is cancelled
+            answer = await complete(partial(self._receive, wanted), CLEAN_UP)
+        except trio.TooSlowError:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise
+        if isinstance(answer, Fenced):
+            await self._lose()
+        if isinstance(answer, Kept):
+            self._note(answer.step)
+            return answer.step
+        return answer
 
     def seconds_left(self, kept: StepRow) -> float:
         """How far ahead the time of a step is that an earlier run has kept; negative once past."""
@@ -174,7 +183,9 @@ class JobSteps:
     # How it is done
 
     @contextmanager
-    def _open(self, name: str, key: str | None, types: StepTypes, args: Any) -> Generator[NewStep]:
+    def _open(
+        self, name: str, key: str | None, function: object, types: StepTypes, args: Any
+    ) -> Generator[NewStep]:
         """A block in which a step is done, or looked up; yields it without its output.
 
         Raises:
@@ -186,9 +197,11 @@ class JobSteps:
         if key is not None:
             check_name(key, f"the key of step {name!r}")
         fingerprint = types.fingerprint(name, args)
-        uses = self._names.setdefault(name, _Name(name))
-        with uses.used(key) as key_:
-            yield self.new(STEP, name, key_, fingerprint=fingerprint)
+        with self._names.used(name, key, Call(function, fingerprint)) as use:
+            try:
+                yield self.new(STEP, name, use.key, fingerprint=fingerprint)
+            finally:
+                use.is_kept = self.is_kept(STEP, name, use.key)
 
     async def _transact(
         self, new: NewStep, types: StepTypes, call: Callable[[Any], Awaitable[Any]]
@@ -255,6 +268,15 @@ class JobSteps:
                 return answer
             await trio.sleep(backoff.failed())
 
+    async def _receive(self, wanted: NewReceive) -> Kept | NoMessage | Fenced:
+        await self._attempt.until_claimed()
+        backoff = lock_pauses(self._runtime.rng)
+        while True:
+            answer = await self._persist(partial(self._runtime.step_batches.receive, wanted))
+            if not isinstance(answer, Locked):
+                return answer
+            await trio.sleep(backoff.failed())
+
     async def _find_again(self, new: NewStep) -> StepRow | None:
         self._kept = None
         return await self.find(new.kind, new.name, new.key)
@@ -310,59 +332,3 @@ class JobSteps:
 
 async def _call(function: Callable[..., Awaitable[Any]], args: Any, connection: Any) -> Any:
     return await function(connection, *args)
-
-
-def check_name(value: str, what: str) -> None:
-    """Check the name of a step or of a message, or a key.
-
-    Raises:
-        ValueError: it is empty, longer than 250 characters, or no text that PostgreSQL can hold.
-    """
-    if len(check_text(value, what, ValueError)) > _LONGEST:
-        raise ValueError(f"{what} must be at most {_LONGEST} characters long")
-
-
-@attrs.define
-class _Name:
-    """How a run of the handler has used the name of a step."""
-
-    name: str
-    #: How many steps of the name had no key.
-    _counted: int = 0
-    #: Whether any of them had one.
-    _has_keys: bool = False
-    #: The keys of those that are being done.
-    _running: set[str] = attrs.field(factory=set[str])
-
-    @contextmanager
-    def used(self, key: str | None) -> Generator[str]:
-        """A block in which a step of this name is done; yields its key.
-
-        Raises:
-            UsageError: it could be taken for another one.
-        """
-        if (self._has_keys and key is None) or (self._counted and key is not None):
-            raise UsageError(
-                f"step {self.name!r}: some steps of this name have a key, and others are told apart"
-                " by their count: give all of them a key, or none"
-            )
-        if key is None:
-            if self._running:
-                raise UsageError(
-                    f"step {self.name!r}: another step of this name is under way, and which of them"
-                    " is which depends on which begins first: give each a key=, by which a later"
-                    " attempt knows it again"
-                )
-            key = str(self._counted)
-            self._counted += 1
-        else:
-            self._has_keys = True
-            if key in self._running:
-                raise UsageError(
-                    f"step {self.name!r}: the step with the key {key!r} is under way already"
-                )
-        self._running.add(key)
-        try:
-            yield key
-        finally:
-            self._running.discard(key)

@@ -23,13 +23,11 @@ from ._in_transaction import refuse_in_transaction
 from ._job import JobId
 from ._queue import Queue
 from ._step_errors import WaitsShielded
-from ._steps import JobSteps, check_name
+from ._step_names import check_name
+from ._steps import RECEIVE, SLEEP, JobSteps
 from ._store.protocol import FOREVER, ClaimedJob, NoMessage, SetAside, StepRow
+from ._within_step import StepCall, prefix, step_call
 from ._without_slot import without_slot
-
-#: The kinds of these steps.
-SLEEP: Final = "sleep"
-RECEIVE: Final = "receive"
 
 #: What is shorter is slept in the handler, in seconds: to run it again would take longer.
 _SLEPT_THROUGH: Final = 1.0
@@ -54,6 +52,11 @@ class Attempt(Protocol):
         """Whether it cannot be set aside now, and waits in its handler."""
         ...
 
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the running task would not feel that its handler is cancelled."""
+        ...
+
     def set_aside(self, aside: SetAside) -> None:
         """Cancel the handler, and release its job so."""
         ...
@@ -65,8 +68,9 @@ class JobWaits:
     def __init__(self, attempt: Attempt, steps: JobSteps) -> None:
         self._attempt = attempt
         self._steps = steps
-        #: How many waits had no key of their own, by kind and name.
-        self._counts = Counter[tuple[str, str]]()
+        #: How many waits had no key of their own, by kind and name: outside of steps, and in each
+        #: call of a step's function.
+        self._counts = Counter[tuple[StepCall | None, str, str]]()
         self._keys: set[tuple[str, str, str]] = set()
         #: The wait that is under way, as its caller wrote it.
         self._under_way: str | None = None
@@ -127,7 +131,8 @@ class JobWaits:
         await self._set_aside(f"job.receive({name!r})", SetAside(until, name, none.messages))
 
     async def _set_aside(self, call: str, aside: SetAside) -> NoReturn:
-        self._attempt.set_aside(aside)
+        if not self._attempt.is_shielded:  # rule: a wait that is refused cancels nothing
+            self._attempt.set_aside(aside)
         await trio.lowlevel.checkpoint()
         raise WaitsShielded(call)
 
@@ -158,10 +163,13 @@ class JobWaits:
                 " set aside for one wait at a time; where one of several messages is to end it,"
                 " give all of them one name, and receive a union of their types"
             )
-        if key is None:
-            key = str(self._counts[kind, name])
-            self._counts[kind, name] += 1
+        counted = (step_call(), kind, name)
+        own = key
+        if own is None:
+            key = f"{prefix()}{self._counts[counted]}"
+            self._counts[counted] += 1
         else:
+            key = own
             check_name(key, "a wait's key")
         if (kind, name, key) in self._keys:
             raise UsageError(
@@ -172,6 +180,14 @@ class JobWaits:
         self._under_way = call
         try:
             yield key
+        except trio.TooSlowError:
+            raise  # That no message has come in time is an end of the wait.
+        except BaseException:
+            if not self._steps.is_kept(kind, name, key):  # rule: a wait that was cut off goes on
+                self._keys.discard((kind, name, key))
+                if own is None:
+                    self._counts[counted] -= 1
+            raise
         finally:
             self._under_way = None
 

@@ -19,6 +19,9 @@ import m25
 from m25.cli import main
 from support.waiting import eventually, rows
 
+#: In seconds: a process that is started imports all that m25 has, on a machine that may be busy.
+PATIENCE = 60.0
+
 MODULE = """
 import os
 import time

@@ -195,7 +195,12 @@ async def test_a_cancel_in_a_transaction_cannot_be_waited_for(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", [100, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "count",
+    [
+        100,
+        pytest.param(500, marks=pytest.mark.slow),
+        pytest.param(2_000, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
+    ],
 )
 async def test_a_cancel_that_races_with_the_jobs_end_has_one_answer(dsn: str, count: int) -> None:
     rng = random.Random(25)

@@ -43,6 +43,12 @@ PRINTED = {
         "closed once",
         "pages, as the program is stopping",
     ],
+    "limits.py": [
+        "reports of one customer at once, at most: 2",
+        "five letters take 0.",
+        "while it is paused: pending",
+        "once it is resumed: succeeded",
+    ],
     "nursery.py": [
         "two pictures: 11",
         "not resized: large.png",

@@ -56,6 +56,10 @@ class Transaction:
     def connection(self) -> Any:
         return self.inner.connection
 
+    @property
+    def is_lost(self) -> bool:
+        return False
+
     async def keep_step(self, step: Any) -> Any:
         await self.process.before("keep_steps")
         answer = await self.inner.keep_step(step)

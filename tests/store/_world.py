@@ -273,6 +273,10 @@ class PostgresWorld(WithVerbs):
             """,
             by=timedelta(seconds=seconds),
         )
+        await self.execute(
+            "update m25.limiter set next_start_at = next_start_at - %(by)s",
+            by=timedelta(seconds=seconds),
+        )
 
     async def disown(self, id: str) -> None:
         await self.execute(

@@ -157,6 +157,16 @@ async def test_a_release_can_put_a_job_off_and_count_a_failed_setup(world: WithV
     assert (await world.row(claim.id)).setup_failures == 2
 
 
+async def test_what_has_begun_does_not_expire_once_it_is_released(world: WithVerbs) -> None:
+    """A stop or a `Snooze` puts it off: it was started in time."""
+    soon = await world.now() + timedelta(minutes=1)
+    await world.put(job()._replace(expires_at=soon), job()._replace(expires_at=soon))
+    begun, reserved = await world.claim_one(), await world.claim_one(start=False)
+    assert await world.release(begun, reserved) == {begun.id, reserved.id}
+    assert (await world.row(begun.id)).expires_at is None
+    assert (await world.row(reserved.id)).expires_at is not None
+
+
 async def test_a_release_can_end_a_job_as_cancelled_and_says_why(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one(start=False)

@@ -129,6 +129,76 @@ async def test_without_its_row_a_limit_lets_nothing_run(world: WithVerbs) -> Non
     assert (await claimed(world, from_key=""))[0] == []
 
 
+# Rates
+
+
+async def rated(
+    world: WithVerbs, *, size: int | None = None, path: list[str] | None = None
+) -> None:
+    ten = timedelta(seconds=10)
+    queue = DeclaredQueue("q", TIMEOUT, 1, None, "l", size, path, ten, 2)
+    await world.store.announce(Worker(str(uuid4()), "1", [queue]))
+
+
+async def test_by_a_rate_one_job_begins_in_each_interval_and_the_burst_beyond_that(
+    world: WithVerbs,
+) -> None:
+    await rated(world)
+    await world.put(*(job() for _ in range(20)))
+    found, answer = await claimed(world)
+    assert len(found) == 3
+    assert answer.is_full
+    assert answer.room_in == pytest.approx(10, abs=2)
+    await world.settle(success(found[0]))
+    assert (await claimed(world))[0] == []
+    await world.pass_time(12)
+    assert len((await claimed(world))[0]) == 1
+    # What was late is made up for, and no more than the burst.
+    await world.pass_time(9)
+    (_,), answer = await claimed(world)
+    assert answer.room_in == pytest.approx(9, abs=2)
+    await world.pass_time(3_600)
+    (_,), answer = await claimed(world, limit=1)
+    assert not answer.is_full
+    assert answer.room_in is None
+    assert len((await claimed(world))[0]) == 2
+    assert (await claimed(world))[0] == []
+
+
+async def test_a_claim_that_finds_no_job_spends_nothing_of_a_rate(world: WithVerbs) -> None:
+    await rated(world)
+    for _ in range(5):
+        none, answer = await claimed(world)
+        assert (none, answer.is_full, answer.room_in) == ([], False, None)
+    await world.put(*(job() for _ in range(4)))
+    assert len((await claimed(world))[0]) == 3
+
+
+async def test_a_queue_may_have_a_limit_and_a_rate(world: WithVerbs) -> None:
+    await rated(world, size=2)
+    await world.put(*(job() for _ in range(6)))
+    (first, _), answer = await claimed(world)
+    assert (answer.is_full, answer.room_in) == (True, None)
+    await world.settle(success(first))
+    (second,), answer = await claimed(world)
+    assert answer.room_in is not None
+    await world.settle(success(second))
+    assert (await claimed(world))[0] == []
+    await world.pass_time(10)
+    assert len((await claimed(world))[0]) == 1
+
+
+async def test_a_rate_counts_over_all_keys(world: WithVerbs) -> None:
+    await rated(world, size=1, path=["customer", "id"])
+    await world.put(*(of(key) for key in "aabbccdd"))
+    _, answer = await claimed(world, from_key="")
+    assert [json.loads(row.input)["customer"]["id"] for row in answer.rows] == ["a", "b", "c"]
+    assert (answer.is_full, answer.has_more) == (True, False)
+    assert answer.room_in == pytest.approx(10, abs=2)
+    await world.pass_time(10)
+    assert await customers(world) == ["d"]
+
+
 # By key
 
 

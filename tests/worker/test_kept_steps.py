@@ -118,6 +118,177 @@ async def test_steps_of_one_name_are_told_apart_by_their_count(
     assert calls == [0, 1, 2, 3]
 
 
+async def test_what_a_kept_step_has_numbered_is_not_missing_from_what_comes_after_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Steps, waits and nurseries within a step: in the second run its function is not called."""
+
+    @m25.queue("echo")
+    async def echo(text: str) -> str:
+        return text
+
+    mailed: list[str] = []
+
+    async def mail(to: str) -> str:
+        mailed.append(to)
+        return f"mailed {to}"
+
+    seen: list[list[str]] = []
+
+    @m25.queue("letters", retry=TRIES)
+    async def letters(_: int) -> list[str]:
+        job = m25.current_job()
+
+        async def start(text: str) -> str:
+            async with job.open_nursery() as nursery:
+                return await (await nursery.start_job(echo, text)).result()
+
+        async def first() -> list[str]:
+            return [
+                await job.receive("word", str),
+                await job.step("mail", mail, "ada"),
+                await start("debit"),
+            ]
+
+        found = await job.step("first", first)
+        found.append(await job.receive("word", str))
+        found.append(await job.step("mail", mail, "bob"))
+        found.append(await start("credit"))
+        seen.append(found)
+        if job.attempt == 1:
+            raise OSError("something else")
+        return found
+
+    async with m25.testing.open() as m:
+        m.add_queue(letters)
+        m.add_queue(echo)
+        await m.start()
+        job = await m.enqueue(letters, 0)
+        await m.send(letters, job.id, "word", "one")
+        await m.send(letters, job.id, "word", "two")
+        with trio.fail_after(100):
+            found = await m.result(letters, job.id)
+    assert found == ["one", "mailed ada", "debit", "two", "mailed bob", "credit"]
+    assert seen == [found, found]
+    assert mailed == ["ada", "bob"]
+
+
+async def test_what_was_done_in_a_step_that_failed_is_found_when_that_is_called_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    calls: list[str] = []
+
+    async def pay() -> str:
+        calls.append("pay")
+        return "paid"
+
+    async def tell(paid: str) -> None:
+        calls.append("tell")
+        if len(calls) == 2:
+            raise OSError("no network")
+
+    @m25.queue("orders")
+    async def orders(_: int) -> None:
+        job = m25.current_job()
+
+        async def order() -> None:
+            await job.step("tell", tell, await job.step("pay", pay))
+
+        with pytest.raises(OSError, match="no network"):
+            await job.step("order", order)
+        await job.step("order", order)
+
+    assert (await run(orders)).status is m25.JobStatus.SUCCEEDED
+    assert calls == ["pay", "tell", "tell"]
+
+
+async def test_a_step_that_raised_and_is_called_again_is_done_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    charged: list[str] = []
+    failures = ["ada"]
+
+    async def charge(client: str, who: str) -> str:
+        if who in failures:
+            failures.remove(who)
+            raise OSError("a blip")
+        charged.append(who)
+        return f"receipt of {who}"
+
+    @m25.queue("payments", retry=TRIES)
+    async def payments(_: int) -> list[str]:
+        job = m25.current_job()
+        bound = functools.partial(charge, "client")
+        receipts: list[str] = []
+        left = ["ada", "bob"]
+        while left:
+            for who in list(left):
+                try:
+                    receipts.append(await job.step("charge", bound, who))
+                except OSError:
+                    continue
+                left.remove(who)
+        if job.attempt == 1:
+            raise ValueError("something else")
+        return receipts
+
+    record = await run(payments)
+    assert record.output == ["receipt of ada", "receipt of bob"]
+    assert charged == ["bob", "ada"]
+
+
+async def test_a_step_that_raised_is_not_taken_for_one_that_does_something_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is bound is no part of the fingerprint; yet two bound functions are two."""
+    calls: list[str] = []
+
+    async def send(to: str) -> str:
+        calls.append(to)
+        if calls == ["ada"]:
+            raise OSError("a blip")
+        return to
+
+    @m25.queue("letters", retry=TRIES)
+    async def letters(_: int) -> list[str]:
+        job = m25.current_job()
+        found: list[str] = []
+        for to in ("ada", "bob"):
+            try:
+                found.append(await job.step("send", functools.partial(send, to)))
+            except OSError:
+                found.append("failed")
+        if job.attempt == 1:
+            raise ValueError("something else")
+        return found
+
+    assert (await run(letters)).output == ["ada", "bob"]
+    assert calls == ["ada", "bob", "ada"]
+
+
+async def test_a_step_starts_no_job_in_a_nursery_around_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Once it is kept, the nursery would not know of the job."""
+
+    @m25.queue("other")
+    async def other(_: int) -> None:
+        pass
+
+    async def in_nursery(job: m25.RunningJob[Any, Any, Any]) -> None:
+        async with job.open_nursery() as nursery:
+
+            async def start() -> None:
+                await nursery.start_job(other, 1)
+
+            await job.step("start", start)
+
+    error = await refused(in_nursery)
+    (error,) = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+    assert isinstance(error, m25.errors.UsageError)
+    assert "opened outside of it" in str(error)
+
+
 async def test_steps_of_one_name_at_once_need_keys(autojump_clock: trio.testing.MockClock) -> None:
     async def slow(number: int) -> int:
         await trio.sleep(1)

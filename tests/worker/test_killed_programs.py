@@ -56,7 +56,7 @@ async def test_no_process_is_left_of_a_program_that_was_killed(at_work: bool) ->
         assert await kill_one(at_work=at_work) < 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1_200)
 async def test_no_process_is_left_of_fifty_programs_that_were_killed() -> None:
     seconds = [await kill_one(at_work=number % 5 != 0) for number in range(50)]

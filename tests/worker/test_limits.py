@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -122,6 +122,52 @@ async def test_queues_that_share_a_limit_make_room_for_each_other(
         assert trio.current_time() - began < 12
 
 
+async def test_no_more_jobs_begin_than_the_rate_and_the_burst_in_any_window(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun: list[float] = []
+
+    @m25.queue("rated", rate=m25.Rate(50), poll_interval=60)
+    async def rated(number: int) -> None:
+        begun.append(trio.current_time())
+        await trio.sleep(0.5)
+
+    async with workers(3, rated) as (m, *_):
+        await m.enqueue_many(rated, range(500))
+        await m25.testing.drain(m)
+    assert begun == sorted(begun)
+    # The first second has the burst. (The store's clock is one of microseconds.)
+    most = max(sum(at <= each < at + 0.999 for each in begun) for at in begun)
+    assert most == 51
+    assert begun[-1] - begun[0] == pytest.approx(10, rel=0.02)
+
+
+async def test_a_rate_costs_no_claims_while_there_are_no_jobs_and_is_shared_by_name(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    claims = 0
+
+    async def count(call: str, when: Literal["before", "after"]) -> None:
+        nonlocal claims
+        claims += call == "claim" and when == "before"
+
+    running = Running()
+    rate = m25.Rate(1, per=60, name="mailer")
+    queues = [a_queue(running, name, rate=rate) for name in ("letters", "parcels")]
+    async with m25.testing.open(m25.testing.MemoryStore(fault=count)) as m:
+        for queue in queues:
+            m.add_queue(queue)
+        await m.start()
+        began = trio.current_time()
+        for queue in queues:
+            await m.enqueue_many(queue, [Order("a")] * 2)
+        await m25.testing.drain(m)
+        assert trio.current_time() - began == pytest.approx(121, abs=3)
+        claims = 0
+        await trio.sleep(600)
+        assert claims < 5
+
+
 async def test_a_limit_that_is_set_is_heard_at_once_and_a_smaller_one_cancels_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -181,6 +227,16 @@ async def test_a_job_cannot_wait_for_one_that_waits_for_its_place(
         (lambda: m25.Limit(5, name=""), "empty"),
         (lambda: m25.Limit(5, name="x" * 201), "200"),
         (lambda: a_queue(Running(), limit=5), r"must be a m25.Limit"),
+        (lambda: a_queue(Running(), rate=5), r"must be a m25.Rate"),
+        (lambda: m25.Rate(0), "from 1 to"),
+        (lambda: m25.Rate(1.5), "whole number"),  # type: ignore[arg-type]
+        (lambda: m25.Rate(1, burst=0), "from 1 to"),
+        (lambda: m25.Rate(1, per=0), "the time of a rate"),
+        (lambda: m25.Rate(2_000, per=1), "more than a thousand"),
+        (
+            lambda: a_queue(Running(), limit=m25.Limit(1, name="a"), rate=m25.Rate(1, name="b")),
+            "the same name",
+        ),
         (
             lambda: m25.Queue("q", handler_function=print, runs="thread", limit=m25.Limit(1)),
             'runs="thread"',

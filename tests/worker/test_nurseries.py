@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import trio.testing
 
 import m25
 import m25.testing
+from m25._store.memory import MemoryStore
 from m25.errors import UsageError
 
 
@@ -439,6 +441,69 @@ async def test_what_a_handler_has_started_ends_with_its_attempt_though_the_handl
         assert child.status is m25.JobStatus.CANCELLED
 
 
+async def test_a_start_that_raised_can_be_tried_again_with_its_key(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("charge")
+    async def charge(_: str) -> str:
+        return "charged"
+
+    @m25.queue("top")
+    async def top(_: None) -> str:
+        job = m25.current_job()
+        ada = m25.Job("ada").with_unique_key("account")
+        async with job.open_nursery() as nursery:
+            with pytest.raises(m25.UniqueKeyConflict):
+                await nursery.start_job(charge, ada, key="ada")
+            await job.m.cancel_job(charge, other.id)
+            child = await nursery.start_job(charge, ada, key="ada")
+        return child.output
+
+    async with serving(top, charge) as m:
+        later = datetime.now(UTC) + timedelta(days=1)
+        other = await m.enqueue(
+            charge, m25.Job("bob", scheduled_at=later).with_unique_key("account")
+        )
+        assert await m.call(top, None) == "charged"
+
+
+async def test_a_block_that_is_being_left_waits_for_what_is_being_started(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """In a run after the first, which asks the database before it starts anything."""
+
+    class Slow(MemoryStore):
+        async def latest(self, ids: Any) -> Any:
+            await trio.sleep(0.5)
+            return await super().latest(ids)
+
+    ended: list[bool] = []
+
+    @m25.queue("top", retry=m25.Retry(max_attempts=2, delay=0))
+    async def top(_: None) -> None:
+        job = m25.current_job()
+        if job.attempt == 1:
+            async with job.open_nursery("first") as nursery:
+                await nursery.start_job(double, 1)
+            raise OSError
+        children: list[m25.ChildJob[int]] = []
+        begun = trio.Event()
+
+        async def start(nursery: m25.JobNursery) -> None:
+            begun.set()
+            children.append(await nursery.start_job(double, 2, key="late"))
+
+        async with trio.open_nursery() as tasks:
+            async with job.open_nursery() as nursery:
+                tasks.start_soon(start, nursery)
+                await begun.wait()
+            ended.extend(child.has_ended for child in children)
+
+    async with serving(top, double, store=Slow()) as m:
+        await m.call(top, None)
+    assert ended == [True]
+
+
 async def test_a_nursery_has_a_scope_whose_cancel_ends_its_block_and_its_jobs(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -493,3 +558,23 @@ async def test_to_wait_for_a_job_is_refused_where_nobody_would_run_it() -> None:
     record = await m25.testing.run_job(one, None)
     assert record.crash_type == "ExceptionGroup"
     assert "testing.open" in (record.crash_message or "")
+
+
+async def test_a_setup_opens_no_nursery(autojump_clock: trio.testing.MockClock) -> None:
+    refused: list[str] = []
+
+    @asynccontextmanager
+    async def setup() -> AsyncGenerator[None]:
+        with pytest.raises(UsageError, match="not in `setup`") as caught:
+            m25.current_job().open_nursery()
+        refused.append(str(caught.value))
+        yield
+
+    @m25.queue("top", setup=setup)
+    async def top(_: int, __: None) -> None:
+        async with m25.current_job().open_nursery():
+            pass
+
+    async with serving(top) as m:
+        await m.call(top, 1)
+    assert len(refused) == 1

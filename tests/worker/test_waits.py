@@ -418,6 +418,22 @@ async def test_a_wait_that_cannot_be_cancelled_is_refused(
     assert end.crash_type == "m25.errors.WaitsShielded"
 
 
+async def test_a_handler_goes_on_after_a_wait_that_was_refused(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def book(place: str) -> str:
+        log.append("run")
+        with trio.CancelScope(shield=True), pytest.raises(m25.errors.WaitsShielded):
+            await m25.current_job().sleep(hours=1)
+        await trio.sleep(1)
+        return place
+
+    queue = log.queue(book)
+    async with worker(queue) as m:
+        assert await m.call(queue, "Oslo") == "Oslo"
+    assert log == ["run"]
+
+
 async def test_a_wait_while_jobs_of_its_own_run_is_waited_for_without_a_slot(
     log: Log, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -445,6 +461,63 @@ async def test_a_wait_while_jobs_of_its_own_run_is_waited_for_without_a_slot(
         await m.send(queue, record.id, "approval", Approval("ada"))
         assert await m.result(queue, record.id) == "Oslo, as ada wants"
     assert log == ["run Oslo", "run part"]
+
+
+async def test_a_message_that_comes_as_the_handler_gives_up_is_not_lost(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A scope of the handler's own is cancelled while the statement is under way that receives."""
+
+    class Slow(MemoryStore):
+        async def receive(self, wanted: Any) -> Any:
+            answer = await super().receive(wanted)
+            await trio.sleep(0.5)
+            return answer
+
+    async def trip(_: str) -> list[str]:
+        job = m25.current_job()
+        got: list[str] = []
+        async with job.open_nursery():
+            with trio.move_on_after(0.2):
+                got.append(await job.receive("word", str))
+            got.append(await job.receive("word", str))
+        return got
+
+    queue = log.queue(trip)
+    async with worker(queue, Slow()) as m:
+        job = await m.enqueue(queue, "")
+        await m.send(queue, job.id, "word", "one")
+        await m.send(queue, job.id, "word", "two")
+        with trio.fail_after(10_000):
+            assert await m.result(queue, job.id) == ["one", "two"]
+
+
+async def test_a_wait_that_was_cut_off_is_the_same_wait_when_it_is_called_again(
+    log: Log, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Else a later run would have other messages in other places."""
+
+    async def trip(_: str) -> str:
+        job = m25.current_job()
+        got = ""
+        async with job.open_nursery():
+            while not got:
+                with trio.move_on_after(5_000):
+                    got = await job.receive("word", str)
+        log.append(got)
+        if job.attempt == 1:
+            raise OSError
+        return got + await job.receive("word", str)
+
+    queue = log.queue(trip, retry=m25.Retry(max_attempts=2, delay=0), default_job_timeout=100_000)
+    async with worker(queue) as m:
+        job = await m.enqueue(queue, "")
+        await trio.sleep(12_000)
+        await m.send(queue, job.id, "word", "one")
+        await m.send(queue, job.id, "word", "two")
+        with trio.fail_after(100_000):
+            assert await m.result(queue, job.id) == "onetwo"
+    assert log == ["one", "one"]
 
 
 async def test_two_waits_at_once_are_refused(

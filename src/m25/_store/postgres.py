@@ -115,10 +115,21 @@ async def prepare_connection(connection: pg.AsyncConnection[Any]) -> None:
     await _cursor(connection).execute(SESSION, parameters, prepare=False)
 
 
-async def _prepare_own(connection: pg.AsyncConnection[Any]) -> None:
-    """The same for one that was opened as a caller's pool opens its own."""
-    await connection.set_autocommit(True)
+async def _prepare_own(
+    hook: Callable[[Any], Awaitable[None]] | None, connection: pg.AsyncConnection[Any]
+) -> None:
+    """The same for one that a caller's pool would have opened, and prepared by its own hook."""
+    await _commit_by_itself(hook, connection)
     await prepare_connection(connection)
+
+
+async def _commit_by_itself(
+    hook: Callable[[Any], Awaitable[None]] | None, connection: pg.AsyncConnection[Any]
+) -> None:
+    """Prepare a connection by the hook of the caller's pool, and put it into autocommit mode."""
+    if hook is not None:
+        await hook(connection)
+    await connection.set_autocommit(True)
 
 
 class PostgresStore(Store):
@@ -157,7 +168,7 @@ class PostgresStore(Store):
             self._own(_WORK_CONNECTIONS) as work,
             self._own(1) as heartbeats,
             # It opens none before a handler needs one.
-            self._own(self._transactional_connections, least=0) as transactions,
+            self._for_handlers() as transactions,
         ):
             # rule: lease work shares no connection with users
             self._work_pool, self._heartbeat_pool = work, heartbeats
@@ -168,9 +179,29 @@ class PostgresStore(Store):
                 self._work_pool = self._heartbeat_pool = self._pool
                 self._transaction_pool = self._pool
 
-    def _own(self, size: int, *, least: int = 1) -> pg.Pool:
+    def _own(self, size: int) -> pg.Pool:
+        hook = self._pool._configure
         return pool_beside(
-            self._pool, min_size=least, max_size=size, timeout=_WORK_TIMEOUT, configure=_prepare_own
+            self._pool,
+            min_size=1,
+            max_size=size,
+            timeout=_WORK_TIMEOUT,
+            configure=partial(_prepare_own, hook),
+        )
+
+    def _for_handlers(self) -> pg.Pool:
+        """The connections of handlers' transactions: without the settings of m25's statements, and
+        after each transaction as the caller's pool makes its own.
+        """
+        hook = self._pool._configure
+        # rule: handlers have no settings of m25's
+        users = None if hook is prepare_connection else hook
+        return pool_beside(
+            self._pool,
+            max_size=self._transactional_connections,
+            timeout=_WORK_TIMEOUT,
+            configure=partial(_commit_by_itself, users),
+            reset=None if users is None else partial(_commit_by_itself, users),
         )
 
     # The driver
@@ -604,7 +635,11 @@ class PostgresStore(Store):
             async with self._transaction_pool.connection(math.inf) as connection:
                 with sorting.theirs():
                     async with open_transaction(
-                        connection, claim, self._calls, self._run
+                        connection,
+                        claim,
+                        self._calls,
+                        self._prepared,
+                        is_direct=self._is_direct,
                     ) as transaction:
                         yield transaction
 

@@ -136,6 +136,8 @@ class Claimed(NamedTuple):
     has_more: bool
     #: The key from which the next claim goes on, where this one did not come to all of them.
     last_key: str | None = None
+    #: In how many seconds the next job may begin by the rate, if none may now.
+    room_in: float | None = None
 
 
 class ClaimedJob(NamedTuple):
@@ -435,6 +437,9 @@ class DeclaredQueue:
     limiter: str | None = None
     limit_size: int | None = None
     limit_path: Sequence[str] | None = None
+    #: By the limit, how much time lies between two jobs that begin, and how many may beyond that.
+    rate_interval: timedelta | None = None
+    rate_burst: int | None = None
 
 
 @attrs.frozen
@@ -597,7 +602,14 @@ class Transaction(Protocol):
 
     @property
     def connection(self) -> Any:
-        """The connection, for the handler; the transaction on it is not the handler's to end."""
+        """The connection, for the handler; the transaction on it is not the handler's to end. It
+        is closed once that has ended.
+        """
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost: not closed by the handler, but by server or network."""
         ...
 
     async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
@@ -840,8 +852,9 @@ class Store(Protocol):
         start: bool,
         from_key: str | None = None,
     ) -> Claimed:
-        """Claim as `claim` does, but no more jobs than may run under the queue's limit, counted by
-        the database over all processes, and over all queues that a worker has announced with it.
+        """Claim as `claim` does, but no more jobs than may run under the queue's limit, and begin
+        by its rate, counted by the database over all processes, and over all queues that a worker
+        has announced with it.
 
         With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
         held up: they are due again once there is room for them, and keep their places. Those that

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
-from .._timestamps import duration_from_text
+from .._timestamps import duration_from_text, duration_to_text
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
@@ -159,13 +159,12 @@ class Calls:
     """
 
     def __init__(self, schema: str) -> None:
-        self._schema = schema
+        # A service has few queues, and a digest takes longer than the parameters of an enqueue.
+        self._channel = functools.lru_cache(maxsize=1_000)(functools.partial(_channel, schema))
 
     def channel(self, queue_name: str) -> str:
         """The channel on which the workers of a queue are notified."""
-        # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
-        digest = hashlib.sha256(f"{self._schema}\0{queue_name}".encode()).hexdigest()
-        return f"m25_{digest[:32]}"
+        return self._channel(queue_name)
 
     def channels(self, queue_names: Sequence[str]) -> str:
         """The same of several, as an array."""
@@ -400,10 +399,10 @@ class Calls:
             parameters["walk"] = str(max(2 * limit, _SHORTEST_WALK))
         lock = Statement("lock_limit", {"limiter": limiter})
         rows = yield Statement(name, parameters, after=lock)
-        is_full, has_more, last_key = rows[0][:3]
+        is_full, has_more, last_key, room_in = rows[0][:4]
         # Where nothing was claimed there is one row, and no job in it.
-        found = [JobRow._make(row[3:]) for row in rows if row[3] is not None]
-        return Claimed(found, is_full, has_more, last_key)
+        found = [JobRow._make(row[4:]) for row in rows if row[4] is not None]
+        return Claimed(found, is_full, has_more, last_key, room_in)
 
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}
@@ -570,6 +569,13 @@ class Calls:
             "limit_size": array(
                 None if queue.limit_size is None else str(queue.limit_size) for queue in queues
             ),
+            "rate_interval": array(
+                None if queue.rate_interval is None else duration_to_text(queue.rate_interval)
+                for queue in queues
+            ),
+            "rate_burst": array(
+                None if queue.rate_burst is None else str(queue.rate_burst) for queue in queues
+            ),
             "limit_path": array(
                 None if queue.limit_path is None else array(queue.limit_path) for queue in queues
             ),
@@ -611,6 +617,12 @@ def find_locked(
     parameters = {**_columns(others), "or_pending": "true" if or_pending else "false"}
     rows = yield Statement("find_locked", parameters)
     return {id for (id,) in rows}
+
+
+def _channel(schema: str, queue_name: str) -> str:
+    # A queue's name may be longer than the 63 bytes of a channel's, and hold any character.
+    digest = hashlib.sha256(f"{schema}\0{queue_name}".encode()).hexdigest()
+    return f"m25_{digest[:32]}"
 
 
 def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:

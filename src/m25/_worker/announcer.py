@@ -47,6 +47,8 @@ class Announcer:
                     queue.limiter_name,
                     None if queue.limit is None else queue.limit.size,
                     None if queue.limit is None else queue.limit.path,
+                    None if queue.rate is None else queue.rate.interval,
+                    None if queue.rate is None else queue.rate.burst,
                 )
                 for queue in queues
             ],

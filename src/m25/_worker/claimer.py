@@ -24,7 +24,7 @@ from .executor import Executor
 from .heartbeats import Heartbeats
 from .lease import Lease
 from .ledger import Ledger, Owed
-from .limited import FULL_INTERVAL, LimitedClaims
+from .limited import LimitedClaims
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
 from .settler import Settler
@@ -60,7 +60,8 @@ class Claimer:
         self._heartbeats = heartbeats
         self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
-        self._limited = None if queue.limit is None else LimitedClaims(queue, queue.limit, runtime)
+        limiter = queue.limiter_name
+        self._limited = None if limiter is None else LimitedClaims(queue, limiter, runtime)
         self._setup_backoff = Backoff(rng=runtime.rng)
         #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
         self._setup_again_at = -math.inf
@@ -109,10 +110,10 @@ class Claimer:
 
     async def _wait(self) -> None:
         """Wait until there may be something to claim, or a slot, or the queue is to stop."""
-        if self._limited is None or not self._limited.is_full:
+        if self._limited is None:
             await self._hint.wakeup.wait()
             return
-        with trio.move_on_after(FULL_INTERVAL) as scope:
+        with trio.move_on_after(self._limited.room_in) as scope:
             await self._hint.wakeup.wait()
         if scope.cancelled_caught:
             self._hint.due = True  # rule: room that others make is found
@@ -188,7 +189,7 @@ class Claimer:
         early = (
             at_once
             and queue.allowed_losses > 0
-            and not (queue.exclusive or queue.transactional)
+            and not (queue.exclusive or queue.transactional or self._limited is not None)
             and self.has_started
         )
         has_begun = False
@@ -359,7 +360,7 @@ class Claimer:
             self._ledger.owe_release(Release(*executor.job))
             self._ledger.commits_in_doubt[executor.job] = result
         elif result is Unfinished.COMMITTED:
-            if self._queue.limiter_name is not None:
+            if self._queue.limit is not None and self._queue.limiter_name is not None:
                 self._runtime.hints.room(self._queue.limiter_name)
         elif result is not Unfinished.FENCED:
             # rule: what is cut short is released

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -61,6 +61,9 @@ from .slots import Slots
 from .starter import NotOurs
 from .transactions import AttemptTransaction
 
+if TYPE_CHECKING:
+    from .._family import NurseryNames
+
 
 class _State:
     """What may become of an attempt. Of most attempts little does: a new executor has it from here,
@@ -69,8 +72,8 @@ class _State:
 
     #: Whether this attempt may have started jobs that it waits for.
     starts_children: bool = False
-    #: The names of the nurseries of jobs that the handler has opened.
-    nurseries: Sequence[str] = ()
+    #: The names of the nurseries of jobs that the handler has opened, if it has opened any.
+    nurseries: NurseryNames | None = None
     #: How many of these are open.
     open_nurseries: int = 0
     #: Whether the handler was called.
@@ -677,6 +680,13 @@ class Executor(_State):
             self.open_nurseries > 0  # rule: who waits for jobs is not set aside
             or self._has_own_deadline()  # rule: who waits in a scope that ends is not set aside
         )
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the running task would not feel a cancel of the handler: then it would not feel
+        the attempt's deadline either.
+        """
+        return trio.current_effective_deadline() > self._scope.deadline
 
     def _has_own_deadline(self) -> bool:
         """Whether the running task is in a scope of the handler's that ends before the attempt."""

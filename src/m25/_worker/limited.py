@@ -1,29 +1,30 @@
-"""Claims of a queue that has a limit: the database counts what runs, in all processes."""
+"""Claims of a queue that has a limit or a rate: the database counts, over all processes."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
-from .._limits import Limit
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.protocol import Claimed
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
 #: room, in seconds: it may be another process that has made room, or is gone.
-FULL_INTERVAL: Final = 1.0
+_FULL_INTERVAL: Final = 1.0
 
 
 class LimitedClaims:
     """One for each manager whose queue has a limit; it remembers from which key to go on."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], limit: Limit, runtime: Runtime) -> None:
+    def __init__(self, queue: Queue[Any, Any, Any], limiter: str, runtime: Runtime) -> None:
         self._queue = queue
-        self._limiter = queue.limiter_name or queue.name
+        self._limiter = limiter
         self._runtime = runtime
-        self._from_key = None if limit.key is None else ""
-        #: Whether the latest claim has left jobs that wait for room.
-        self.is_full = False
+        self._from_key = None if queue.limit is None or queue.limit.key is None else ""
+        #: In how long there may be room for jobs that the latest claim has left, in seconds;
+        #: infinity where it has left none.
+        self.room_in = math.inf
 
     async def claim(self, token: str, size: int, *, start: bool) -> Claimed:
         """Claim up to `size` jobs.
@@ -43,5 +44,8 @@ class LimitedClaims:
         )
         if self._from_key is not None:
             self._from_key = claimed.last_key or ""
-        self.is_full = claimed.is_full
+        if not claimed.is_full:
+            self.room_in = math.inf
+        else:
+            self.room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
         return claimed

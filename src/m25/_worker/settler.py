@@ -100,7 +100,7 @@ class Settler:
             results = await self._settle([each for each in owed if each.outcome.id not in unnoted])
             locked = {id for id, result in results.items() if result is WriteResult.LOCKED}
             self._ledger.written(owed, locked | unnoted)  # rule: and forgotten after that
-            if self._queue.limiter_name is not None:
+            if self._queue.limit is not None and self._queue.limiter_name is not None:
                 hints.room(self._queue.limiter_name)  # rule: room is used as soon as it is there
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):

@@ -1,6 +1,6 @@
 -- version: 2026-11-28T02:00:00Z
 -- works from: 2026-11-25T00:00:00Z
--- Queues that somebody has paused, and limits on how many of their jobs run at once, anywhere.
+-- Queues that somebody has paused; limits on how many of their jobs run at once, and begin, anywhere.
 
 alter table {schema}.queue
     -- Since when no worker claims its jobs; null while it is not paused.
@@ -16,9 +16,14 @@ alter table {schema}.queue
 create table {schema}.limiter (
     name text not null primary key,
     -- How many may run at once, for each key: as the workers declare it, and as somebody has set it
-    -- since, which goes before that.
-    declared integer not null,
-    set_to integer
+    -- since, which goes before that. Null is any number.
+    declared integer,
+    set_to integer,
+    -- How many seconds lie between two of them that begin, if they have a rate; how many may begin
+    -- beyond that; and when the next may, if none is late.
+    rate_interval float8,
+    rate_burst integer,
+    next_start_at timestamptz
 );
 
 -- Both are null but for a job that is due while all that may run with its key do. It is held up: nobody

@@ -255,10 +255,10 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         if name is None:
-            # psycopg decides to forget all statements, and has the server do so after its next one,
-            # which it may have prepared just now. That is forgotten too.
+            # All statements are to be forgotten, also one that this last one has prepared just now.
             self._prepared._counts.clear()
             self._prepared._names.clear()
+            self._statements.clear()
         yield from super()._deallocate(name)
 
     async def close(self) -> None:

@@ -11,21 +11,15 @@ from ._pool_state import C
 def pool_beside(
     pool: Pool[C],
     *,
-    min_size: int,
+    min_size: int = 0,
     max_size: int,
     timeout: float,
     configure: Callable[[C], Awaitable[None]],
+    reset: Callable[[C], Awaitable[None]] | None = None,
 ) -> Pool[C]:
-    """A pool of its own, whose connections are opened exactly as those of `pool`: at its address,
-    of its class, with its `kwargs`, and seen by its `configure`; after that by this one's.
+    """A pool of its own, whose connections are opened as those of `pool`: at its address, of its
+    class, with its `kwargs`. Of its hooks they have none: `configure` and `reset` are this one's.
     """
-    first = pool._configure
-
-    async def configure_both(connection: C) -> None:
-        if first is not None:
-            await first(connection)
-        await configure(connection)
-
     return Pool(
         pool.conninfo,
         connection_class=pool._connection_class,
@@ -33,5 +27,6 @@ def pool_beside(
         min_size=min_size,
         max_size=max_size,
         timeout=timeout,
-        configure=configure_both,
+        configure=configure,
+        reset=reset,
     )

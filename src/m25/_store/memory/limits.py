@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
+import attrs
+
 from ..protocol import DeclaredQueue
 from .jsonb import as_jsonb_text
 from .queues import Queues
-from .rows import Row
+from .rows import MICROSECOND, SECOND, Row
 from .table import Table
 
+#: More than there can be.
+_ANY: Final = 2**31 - 1
 #: How many due jobs one claim looks at, as the statement does.
 _SHORTEST_WALK: Final = 50
 #: How many keys with jobs that are held up.
@@ -26,6 +30,25 @@ class Chosen(NamedTuple):
     is_full: bool
     has_more: bool
     last_key: str | None = None
+    room_in: float | None = None
+
+
+@attrs.define
+class _Clock:
+    """When the next job may begin by a rate; times are microseconds."""
+
+    interval: int
+    burst: int
+    next_start_at: int = -(2**63)
+
+    def tokens(self, now: int) -> int:
+        """How many may begin now."""
+        self.next_start_at = max(self.next_start_at, now - self.burst * self.interval)
+        return max(0, (now - self.next_start_at) // self.interval + 1)
+
+    def spend(self, number: int) -> None:
+        """So many begin."""
+        self.next_start_at += number * self.interval
 
 
 class Limits:
@@ -34,18 +57,22 @@ class Limits:
     def __init__(self, table: Table, queues: Queues) -> None:
         self._table = table
         self._queues = queues
-        self._declared: dict[str, int] = {}
+        self._declared: dict[str, int | None] = {}
+        self._clocks: dict[str, _Clock] = {}
         self._set_to: dict[str, int] = {}
 
     def declare(self, queues: Sequence[DeclaredQueue]) -> None:
         """A worker says under which limits its queues run."""
-        sizes: dict[str, int] = {}
         for queue in queues:
-            if queue.limiter is not None and queue.limit_size is not None:
-                sizes[queue.limiter] = min(
-                    queue.limit_size, sizes.get(queue.limiter, queue.limit_size)
-                )
-        self._declared.update(sizes)
+            if queue.limiter is None:
+                continue
+            self._declared[queue.limiter] = queue.limit_size
+            if queue.rate_interval is None or queue.rate_burst is None:
+                self._clocks.pop(queue.limiter, None)
+                continue
+            interval = queue.rate_interval // MICROSECOND
+            clock = self._clocks.setdefault(queue.limiter, _Clock(interval, queue.rate_burst))
+            clock.interval, clock.burst = interval, queue.rate_burst
 
     def set(self, limiter: str, size: int | None) -> bool:
         """Set a limit; return whether there is such a one."""
@@ -62,10 +89,14 @@ class Limits:
 
     def choose(self, queue_name: str, limiter: str, limit: int, now: int) -> Chosen:
         """The first due jobs, as many as may run."""
-        free = (self.size(limiter) or 0) - self._taken(limiter)[""]
-        keys = self._table.due(queue_name, now, max(0, min(limit, free)))
+        free = self._most(limiter) - self._taken(limiter)[""]
+        clock = self._clocks.get(limiter)
+        tokens = _ANY if clock is None else clock.tokens(now)
+        keys = self._table.due(queue_name, now, max(0, min(limit, free, tokens)))
         rows = [self._table.rows[id] for _, _, id in keys]
-        return Chosen(rows, len(rows) >= free, has_more=False)
+        room_in = self._spend(clock, len(rows), tokens, now)
+        is_full = len(rows) >= min(free, tokens)
+        return Chosen(rows, is_full, has_more=False, room_in=room_in)
 
     def choose_by_key(
         self, queue_name: str, limiter: str, limit: int, from_key: str, now: int
@@ -73,7 +104,9 @@ class Limits:
         """The first jobs that are due or held up, of each key as many as may run; of those that are
         due, the others are held up from now on.
         """
-        size, taken = self.size(limiter) or 0, self._taken(limiter)
+        size, taken = self._most(limiter), self._taken(limiter)
+        clock = self._clocks.get(limiter)
+        tokens = _ANY if clock is None else clock.tokens(now)
         declared = self._queues.declared(queue_name)
         path = () if declared is None else declared.limit_path or ()
         walk = max(2 * limit, _SHORTEST_WALK)
@@ -92,7 +125,7 @@ class Limits:
         for _, at, id, key in sorted(found):
             row = self._table.rows[id]
             if taken[key] < size:
-                if len(chosen) < limit:
+                if len(chosen) < min(limit, tokens):
                     taken[key] += 1
                     chosen.append(row)
             elif row.was_due_at is None or not row.is_held_up:
@@ -100,7 +133,24 @@ class Limits:
                 self._table.hold_up(row, key, at)
         has_more = len(walked) == walk or len(keys) >= _MOST_KEYS
         last_key = keys[_MOST_KEYS - 1] if len(keys) >= _MOST_KEYS else None
-        return Chosen(chosen, is_full, has_more, last_key)
+        room_in = self._spend(clock, len(chosen), tokens, now)
+        has_more = has_more and len(chosen) < tokens
+        is_full = is_full or len(chosen) >= tokens
+        return Chosen(chosen, is_full, has_more, last_key, room_in)
+
+    def _spend(self, clock: _Clock | None, number: int, tokens: int, now: int) -> float | None:
+        """So many begin; return in how many seconds the next may, if none may now."""
+        if clock is None:
+            return None
+        clock.spend(number)
+        return max(0, clock.next_start_at - now) / SECOND if number >= tokens else None
+
+    def _most(self, limiter: str) -> int:
+        """How many may run at once; none of what nobody has declared."""
+        if limiter not in self._declared:
+            return 0
+        size = self.size(limiter)
+        return _ANY if size is None else size
 
     def _taken(self, limiter: str) -> Counter[str]:
         return Counter(
@@ -130,6 +180,7 @@ def _within(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return cast("dict[str, Any]", value).get(name)
     if isinstance(value, list) and name.lstrip("-").isdecimal():
-        items, at = cast("Sequence[Any]", value), int(name)
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        at = int(name)
         return items[at] if -len(items) <= at < len(items) else None
     return None

@@ -490,7 +490,7 @@ class MemoryStore(Store):
             for row in chosen.rows:
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
-            return Claimed(claimed, chosen.is_full, chosen.has_more, chosen.last_key)
+            return Claimed(claimed, *chosen[1:])
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
@@ -704,7 +704,7 @@ class MemoryStore(Store):
                     scheduled_at=scheduled_at,
                     setup_failures=setup_failures,
                     awaits=awaits,
-                    expires_at=row.expires_at if aside is None else None,
+                    expires_at=row.expires_at if row.started_at is None else None,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)

@@ -43,6 +43,11 @@ class MemoryTransaction:
         """The test's connection."""
         return self._connection
 
+    @property
+    def is_lost(self) -> bool:
+        """See `Transaction` in the protocol. A test's connection is the test's to look after."""
+        return False
+
     async def keep_step(self, step: NewStep) -> Kept | Locked | Fenced:
         """See `Transaction` in the protocol."""
         async with self._way.call("keep_steps") as now:

@@ -56,15 +56,24 @@ declared as (
     returning name
 ),
 limited as (
-    insert into {schema}.limiter (name, declared)
-    select limiter, min(limit_size)
-    from unnest(%(limiter)s::text[], %(limit_size)s::integer[]) as l (limiter, limit_size)
+    insert into {schema}.limiter (name, declared, rate_interval, rate_burst)
+    select limiter, min(limit_size), max(rate_interval), min(rate_burst)
+    from unnest(
+        %(limiter)s::text[],
+        %(limit_size)s::integer[],
+        %(rate_interval)s::float8[],
+        %(rate_burst)s::integer[]
+    ) as l (limiter, limit_size, rate_interval, rate_burst)
     where limiter is not null
     group by limiter
     order by limiter
     on conflict (name) do update
-    set declared = excluded.declared
-    where limiter.declared <> excluded.declared
+    set
+        declared = excluded.declared,
+        rate_interval = excluded.rate_interval,
+        rate_burst = excluded.rate_burst
+    where (limiter.declared, limiter.rate_interval, limiter.rate_burst)
+        is distinct from (excluded.declared, excluded.rate_interval, excluded.rate_burst)
     returning name
 )
 insert into {schema}.worker (id, version, queues, session_pids, session_starts)

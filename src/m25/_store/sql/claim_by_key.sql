@@ -11,6 +11,7 @@
 -- Safe under concurrency: as claim_limited.sql is. Rows that others have locked are left out.
 with recursive {level},
 {room},
+{tokens},
 path as materialized (
     select limit_path from {schema}.queue where name = %(queue_name)s::text
 ),
@@ -107,7 +108,7 @@ due as materialized (
     from ranked
     where has_room
     order by priority, at, id
-    limit %(limit)s::bigint
+    limit least(%(limit)s::bigint, (select number from tokens))
 ),
 put_off as (
     update {schema}.job
@@ -133,16 +134,23 @@ claimed as (
     where id = any(array(select id from due))
     returning
         {claimed_columns}
-)
+),
+{spent}
 select
     exists (select from held_up_key where key is not null)
-        or exists (select from ranked where not has_room) as is_full,
-    (select count(*) from walked) = %(walk)s::bigint
-        or (select count(*) from held_up_key where key is not null) = 500 as has_more,
+        or exists (select from ranked where not has_room)
+        or (select count(*) from due) >= (select number from tokens) as is_full,
+    (
+        (select count(*) from walked) = %(walk)s::bigint
+        or (select count(*) from held_up_key where key is not null) = 500
+    )
+        and (select count(*) from due) < coalesce((select number from tokens), 9223372036854775807)
+        as has_more,
     case
         when (select count(*) from held_up_key where key is not null) = 500
         then (select max(key) from held_up_key)
     end as last_key,
+    {room_in},
     {claimed_row}
 from (select) as always
 left join claimed on true

@@ -1,14 +1,17 @@
--- Claim as claim.sql does, but no more jobs than may run under the queue's limit, which is locked by this
--- transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
+-- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
+-- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
 -- A claim that finds the limit reached looks at no job, however many are due.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
 with recursive {level},
 {room},
+{tokens},
 free as materialized (
     select
-        size.size - coalesce((select number from taken where key = ''), 0) -- rule: no more than the limit
-            as free
+        least(
+            size.size - coalesce((select number from taken where key = ''), 0), -- rule: no more than the limit
+            (select number from tokens)
+        ) as free
     from size
 ),
 due as materialized (
@@ -36,11 +39,13 @@ claimed as (
     where id = any(array(select id from due))
     returning
         {claimed_columns}
-)
+),
+{spent}
 select
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
     false as has_more,
     null::text as last_key,
+    {room_in},
     {claimed_row}
 from (select) as always
 left join claimed on true

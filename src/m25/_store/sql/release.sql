@@ -50,8 +50,11 @@ released as (
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
-        -- What was set aside has been started in time.
-        expires_at = case when held.until is null then job.expires_at end,
+        -- What has been started in time runs again whenever that is.
+        expires_at = case
+            when job.started_at is null -- rule: what has begun does not expire
+            then job.expires_at
+        end,
         setup_failures = case
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1

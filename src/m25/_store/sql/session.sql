@@ -25,12 +25,7 @@ from (
             'pg_catalog',
             pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
         ),
-        ('plan_cache_mode', 'force_generic_plan', null),
-        ('enable_seqscan', 'off', null),
-        ('enable_bitmapscan', 'off', null),
-        ('enable_mergejoin', 'off', null),
-        ('enable_nestloop', 'off', null),
-        ('jit', 'off', null)
+        {planner_settings}
 ) as wanted (name, value, needed)
 where coalesce(
     wanted.needed,

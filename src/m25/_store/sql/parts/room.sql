@@ -2,7 +2,7 @@
 -- counted are the live rows themselves, of all queues that have this limit: whoever ends one, or sweeps
 -- it, has given its place back. These are as few as run, in all processes.
 size as materialized (
-    select coalesce(set_to, declared) as size
+    select coalesce(set_to, declared, 2147483647) as size
     from {schema}.limiter
     where name = %(limiter)s::text
 ),

@@ -1,0 +1,62 @@
+"""Limits, rates and pauses, over all processes. `python examples/limits.py DSN`."""
+
+import sys
+
+import attrs
+import trio
+
+import m25
+
+
+@attrs.frozen
+class Report:
+    customer: str
+    month: int
+
+
+running: list[str] = []
+
+
+# Two of each customer at once, however many processes run this queue.
+@m25.queue("example reports", limit=m25.Limit(2, key="customer"))
+async def reports(report: Report) -> int:
+    running.append(report.customer)
+    most = running.count(report.customer)
+    await trio.sleep(0.1)
+    running.remove(report.customer)
+    return most
+
+
+# Ten begin in a second, and one more for the burst.
+@m25.queue("example letters", rate=m25.Rate(10))
+async def letters(to: str) -> None:
+    pass
+
+
+async def main(dsn: str) -> None:
+    async with m25.open(dsn) as m:
+        m.add_queue(reports)
+        m.add_queue(letters)
+        await m.start()
+
+        jobs = [Report(customer, month) for customer in ("ada", "bob") for month in range(3)]
+        put = await m.enqueue_many(reports, jobs)
+        most = [await m.result(reports, id) for id in put.ids]
+        print("reports of one customer at once, at most:", max(most))
+
+        put = await m.enqueue_many(letters, ["ada"] * 5)
+        records = [await m.wait(letters, id) for id in put.ids]
+        times = sorted(record.started_at for record in records if record.started_at)
+        print("five letters take", round((times[-1] - times[0]).total_seconds(), 1), "s")
+
+        await m.pause(reports, reason="the printer is away")
+        waiting = await m.enqueue(reports, Report("ada", 12))
+        with trio.move_on_after(0.3):
+            await m.wait(reports, waiting.id)
+        print("while it is paused:", (await m.current(reports, waiting.id)).status.value)
+        await m.resume(reports)
+        print("once it is resumed:", (await m.wait(reports, waiting.id)).status.value)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1])
