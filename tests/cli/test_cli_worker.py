@@ -110,7 +110,7 @@ async def test_it_runs_the_queues_of_a_module_and_its_schedules_until_it_is_aske
             assert await m.result(pids, record.id) == process.pid
 
         async def has_ticked() -> bool:
-            return bool(await rows(dsn, "select from m25.job where queue_name = 'ticks'"))
+            return bool(await rows(dsn, "select id from m25.job where queue_name = 'ticks'"))
 
         await eventually(has_ticked, PATIENCE)
         process.terminate()
