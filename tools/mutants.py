@@ -838,6 +838,24 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a session that commits is ended by others",
+        (Rule("a commit under way is left to end"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        17,
+        "an outage under a transactional handler is counted",
+        (Rule("an outage within a transaction is not counted", "return False"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a step whose connection was lost fails its job",
+        (Rule("a step whose connection was lost is done again"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
         "a commit without an answer is taken for a failure",
         (Rule("a commit without an answer is looked up", "if False:"),),
         ("tests/worker/test_transactional.py",),
@@ -1177,7 +1195,7 @@ MUTANTS = (
     Mutant(
         20,
         "room is found by the next poll",
-        (Rule("room is used as soon as it is there"),),
+        (Rule("room is used as soon as it is there", "pass"),),
         ("tests/worker/test_limits.py",),
     ),
     Mutant(
@@ -1233,6 +1251,30 @@ MUTANTS = (
         "a claim that was undone is confirmed though the input may be another",
         (Rule("an undone claim of a job that may have another input by now stays undone"),),
         ("tests/store/test_store_unique.py",),
+    ),
+    Mutant(
+        22,
+        "what a job has started is pruned before it",
+        (Rule("a job is kept as long as that which started it"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "a tree is pruned of which something is live",
+        (Rule("a tree of which something is live is kept", "having true"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "a part of a tree is pruned",
+        (Rule("a tree is pruned as a whole", "having true"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "what has ended just now is pruned",
+        (Rule("a job is kept for its time", "and latest.ended_at < now()"),),
+        ("tests/store/test_store_pruning.py",),
     ),
 )
 

@@ -18,7 +18,6 @@ from typing import (
     Any,
     Concatenate,
     Final,
-    Generic,
     Literal,
     TypeAlias,
     TypeVar,
@@ -26,10 +25,12 @@ from typing import (
 
 import attrs
 
+from ._base_queue import BaseQueue
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
+from ._keep import Keep, check_keep
 from ._limits import Limit, Rate, check_limit, check_rate, limiter_name
 from ._queue_checks import (
     RUNS,
@@ -184,7 +185,7 @@ def _by_hand(
 
 
 @attrs.frozen(eq=False)
-class Queue(Generic[Input, Output_co, Error]):
+class Queue(BaseQueue[Input, Output_co, Error]):
     """A queue of jobs: their name, their handler, and how they are run.
 
     The options and their meaning are those of the original m25. Durations are seconds, or a
@@ -307,6 +308,9 @@ class Queue(Generic[Input, Output_co, Error]):
     #: How many of its jobs run at once, in all processes together, or of each key. It brings
     #: `exclusive` with it: only what ends with its lease can be counted.
     limit: Limit | None = attrs.field(default=None, kw_only=True, validator=_check(check_limit))
+    #: For how long its jobs are kept once they have ended; `None` is for ever. Workers delete them
+    #: after that, and need the right to.
+    keep: Keep | None = attrs.field(default=None, kw_only=True, validator=_check(check_keep))
     #: How many of its jobs begin in a time, in all processes together.
     rate: Rate | None = attrs.field(default=None, kw_only=True, validator=_check(check_rate))
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
@@ -388,11 +392,6 @@ class Queue(Generic[Input, Output_co, Error]):
 
     def _set_codec(self, name: str, codec: Codec[Any]) -> None:
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
-
-    @property
-    def default_max_attempts(self) -> int:
-        """How many attempts a job has at most that does not say."""
-        return 1 if self.retry is None else self.retry.max_attempts
 
     @property
     def on_failure_name(self) -> str | None:
