@@ -175,7 +175,8 @@ CREATE TABLE m25.queue (
     paused_at timestamp with time zone,
     pause_reason text,
     limiter text,
-    limit_path text[]
+    limit_path text[],
+    pruned_at timestamp with time zone
 );
 
 CREATE TABLE m25.schedule (
@@ -291,3 +292,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T00:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -1245,6 +1245,30 @@ MUTANTS = (
         (Rule("an undone claim of a job that may have another input by now stays undone"),),
         ("tests/store/test_store_unique.py",),
     ),
+    Mutant(
+        22,
+        "what a job has started is pruned before it",
+        (Rule("a job is kept as long as that which started it"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "a tree is pruned of which something is live",
+        (Rule("a tree of which something is live is kept", "having true"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "a part of a tree is pruned",
+        (Rule("a tree is pruned as a whole", "having true"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        22,
+        "what has ended just now is pruned",
+        (Rule("a job is kept for its time", "and latest.ended_at < now()"),),
+        ("tests/store/test_store_pruning.py",),
+    ),
 )
 
 

@@ -32,6 +32,7 @@ from ._errors import (
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
 from ._job_nursery import JobNursery
+from ._keep import Keep
 from ._limits import Limit, Rate
 from ._operator import QueueRecord
 from ._progress import Progress
@@ -66,6 +67,7 @@ __all__ = [
     "JobRecordFetchError",
     "JobStatus",
     "JobTimeout",
+    "Keep",
     "Limit",
     "M25Error",
     "NoJobRecordFound",

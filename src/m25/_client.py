@@ -51,6 +51,7 @@ from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._job_nursery import JobNursery
+from ._keep import Keep
 from ._limits import check_alike
 from ._lock_waits import LockWaits
 from ._operator import Operator, QueueRecord
@@ -824,6 +825,25 @@ class M25:
         """
         self._check_usable("queues")
         return await self._operator.queues()
+
+    async def prune(self, queue: Queue[Any, Any, Any], keep: Keep | None = None) -> int:
+        """Delete the jobs of a queue that have been kept for their time; return how many.
+
+        Each goes with all its attempts and all that it has started, steps and messages too; what
+        has not ended as a whole, or is locked by somebody, stays. It is a walk over old rows, with
+        pauses in which claims go first; cancelled, it leaves the rest for another time.
+
+        Args:
+            queue: whose jobs.
+            keep: for how long each is kept since its end; without it, what the queue declares.
+
+        Raises:
+            UsageError: neither says for how long.
+            JobRecordFetchQueryError: the database failed, or the role may not delete.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("prune", queue)
+        return await self._operator.prune(queue, keep)
 
     def _make_scheduler(self) -> Scheduler | None:
         if not self._schedules:

@@ -10,6 +10,7 @@ import attrs
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, FailedJob, Input, Output
+from ._keep import Keep
 from ._limits import Limit, Rate
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
@@ -37,6 +38,7 @@ class QueueOptions(TypedDict, total=False):
     runs: Runs
     exclusive: bool
     limit: Limit | None
+    keep: Keep | None
     rate: Rate | None
     transactional: bool
     input_to_json: Callable[[Any], Any]

@@ -1117,6 +1117,20 @@ class JobsRedated(QueueEvent):
 
 
 @attrs.frozen(kw_only=True)
+class JobsPruned(QueueEvent):
+    """Jobs of a queue were deleted that had ended, and were kept for as long as it says."""
+
+    level = logging.INFO
+    logger = "m25.pruner"
+    message = "pruned jobs of queue %(queue)r: %(jobs)d, with %(attempts)d rows"
+
+    #: How many jobs that no other had started.
+    jobs: int
+    #: How many rows, with those of all attempts and of all that these jobs had started.
+    attempts: int
+
+
+@attrs.frozen(kw_only=True)
 class LoopStalled(Event):
     """Trio's loop stood still for more than a second: nothing else had a turn.
 

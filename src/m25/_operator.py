@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -9,7 +10,9 @@ import attrs
 
 from ._cancel_call import check_words
 from ._errors import InvalidQueue, UsageError
+from ._keep import Keep
 from ._limits import check_size
+from ._prune import prune
 from ._query import raise_query_error
 from ._queue import Queue
 from ._runtime import Runtime
@@ -87,6 +90,23 @@ class Operator:
                 " itself has the name of the queue"
             )
         self._runtime.hints.room(name)
+
+    async def prune(self, queue: Queue[Any, Any, Any], keep: Keep | None) -> int:
+        """See `M25.prune`."""
+        keep = queue.keep if keep is None else keep
+        if keep is None:
+            raise UsageError(
+                f"queue {queue.name!r} keeps its jobs for ever: declare it with keep=m25.Keep(…),"
+                " or give one here"
+            )
+        jobs = 0
+        try:
+            async with aclosing(prune(self._runtime.store, queue.name, keep)) as steps:
+                async for pruned in steps:
+                    jobs += pruned.jobs
+        except StatementFailed as failure:
+            raise_query_error(failure)
+        return jobs
 
     async def queues(self) -> list[QueueRecord]:
         """See `M25.queues`."""

@@ -30,6 +30,7 @@ from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
+from ._keep import Keep, check_keep
 from ._limits import Limit, Rate, check_limit, check_rate, limiter_name
 from ._queue_checks import (
     RUNS,
@@ -307,6 +308,9 @@ class Queue(Generic[Input, Output_co, Error]):
     #: How many of its jobs run at once, in all processes together, or of each key. It brings
     #: `exclusive` with it: only what ends with its lease can be counted.
     limit: Limit | None = attrs.field(default=None, kw_only=True, validator=_check(check_limit))
+    #: For how long its jobs are kept once they have ended; `None` is for ever. Workers delete them
+    #: after that, and need the right to.
+    keep: Keep | None = attrs.field(default=None, kw_only=True, validator=_check(check_keep))
     #: How many of its jobs begin in a time, in all processes together.
     rate: Rate | None = attrs.field(default=None, kw_only=True, validator=_check(check_rate))
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on

@@ -14,6 +14,7 @@
           ├─ sweeper               which jobs have lost their owners
           ├─ announcer             that this worker is there
           ├─ unserved queues       which queues no worker serves
+          ├─ pruner                deletes what ended long ago, where a queue has a `keep`
           ├─ scheduler             gives each tick of a schedule its job
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
@@ -39,6 +40,7 @@ from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
 from ._worker.manager import Manager
+from ._worker.pruner import Pruner
 from ._worker.surveys import Surveys
 from ._worker.sweeper import Sweeper
 from ._worker.unserved import UnservedQueues
@@ -140,6 +142,8 @@ class Services:
                     self._start(services, "surveys", Surveys(self._queues, runtime).run)
                     self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
                     self._start(services, "unserved queues", UnservedQueues(runtime).run)
+                    if any(queue.keep is not None for queue in self._queues):
+                        self._start(services, "pruner", Pruner(self._queues, runtime).run)
                     listener = Listener(self._queues, runtime)
                     self._start(services, "listener", listener.run)
                     await listener.listens.wait()

@@ -69,6 +69,12 @@ PRINTED = {
         "call 4 for sea.jpg is attempt 3",
         "told: sea.jpg has failed after 3 attempts, ValueError: no such file",
     ],
+    "schedules.py": [
+        "read at a whole second: True",
+        "each second: every 0:00:01",
+        "weekly: 30 7 * * MON (paused)",
+        "by hand: report of ",
+    ],
     "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
     "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
     "uniqueness.py": [

@@ -15,7 +15,9 @@ PAGES = {
     for name in (
         "handlers.md",
         "limits.md",
+        "retention.md",
         "retrying.md",
+        "schedules.md",
         "testing.md",
         "uniqueness.md",
         "waiting.md",

@@ -37,9 +37,11 @@ class Worker:
         if rest:
             lines.append(rest.decode())
 
-    async def until_printed(self, beginning: str, times: int = 1) -> None:
+    async def until_printed(
+        self, beginning: str, times: int = 1, patience: float = PATIENCE
+    ) -> None:
         """Wait until it has printed lines that begin like this."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(patience):
             while sum(line.startswith(beginning) for line in self.printed) < times:
                 assert self.process.returncode is None, self.logged
                 await self._changed.wait()
@@ -56,6 +58,7 @@ async def worker(
     grace: float = 10,
     program: str = "worker.py",
     environment: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
 ) -> AsyncGenerator[Worker]:
     """Run a program of `programs/` until it is ready, and kill it at the end if it still runs."""
     process = await trio.lowlevel.open_process(
@@ -71,7 +74,7 @@ async def worker(
         nursery.start_soon(running.read, process.stdout, running.printed)
         nursery.start_soon(running.read, process.stderr, running.logged)
         try:
-            await running.until_printed("ready")
+            await running.until_printed("ready", patience=patience)
             yield running
         finally:
             with trio.CancelScope(shield=True):

@@ -26,6 +26,7 @@ from psycopg.rows import tuple_row
 from .. import migrations, pg
 from .._completion import complete
 from .._errors import UsageError
+from .._keep import Keep
 from ..pg._pool_beside import pool_beside
 from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
@@ -57,6 +58,7 @@ from .protocol import (
     NoMessage,
     Outcome,
     Position,
+    Pruned,
     QueueChanged,
     QueueRow,
     Refused,
@@ -733,6 +735,13 @@ class PostgresStore(Store):
 
     async def resume(self, queue_name: str) -> bool:
         return await self._run(queue_steps.resume(queue_name, self._calls.channel(queue_name)))
+
+    async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
+        return await self._run(queue_steps.take_pruning(queue_name, gap), pool=self._work_pool)
+
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
+        steps = queue_steps.prune(queue_name, keep, after, walk)
+        return await self._run(steps, pool=self._work_pool)
 
     async def queues(self) -> list[QueueRow]:
         return await self._run(queue_steps.queues())

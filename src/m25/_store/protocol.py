@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
+from .._keep import Keep
 from .._unique import Holding, Then
 from .columns import JobRow as JobRow  # noqa: PLC0414 - a part of the protocol
 
@@ -519,6 +520,16 @@ class QueueRow(NamedTuple):
     limiter: str | None = None
     #: How many may run at once under it.
     limit: int | None = None
+
+
+class Pruned(NamedTuple):
+    """What a step of a walk over old jobs has come to."""
+
+    #: Where the next step goes on; `None` is that this was the last.
+    after: str | None
+    #: How many jobs were deleted that no other had started, and how many rows with them.
+    jobs: int
+    attempts: int
 
 
 class Unserved(NamedTuple):
@@ -1048,6 +1059,17 @@ class Store(Protocol):
 
     async def queues(self) -> list[QueueRow]:
         """All queues of which anybody has heard, by name."""
+        ...
+
+    async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
+        """Take the turn to prune a queue; false where somebody has had it within `gap`."""
+        ...
+
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
+        """Look at the next `walk` rows of the table, by id, that may be old enough; and delete
+        those jobs of the queue that have been kept for their time since they ended: with all
+        attempts, and all they have started. What is locked, or not ended as a whole, is left.
+        """
         ...
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:

@@ -505,3 +505,40 @@ async def unique(m: m25.M25, queue: m25.Queue[Email, Receipt, Full], email: Emai
     m25.Unique("k", then="wait")  # error
     m25.Unique(3)  # error
     m25.Job(email, unique="k")  # error
+
+
+# How long jobs are kept
+
+
+@m25.queue("kept", keep=m25.Keep(succeeded=timedelta(days=7), failed=3600))
+async def kept(email: Email) -> Receipt:
+    raise NotImplementedError
+
+
+async def prunes(m: m25.M25) -> None:
+    assert_type(await m.prune(kept), int)
+    await m.prune(kept, m25.Keep(cancelled=1))
+    await m.prune(kept, 7)  # error
+    m25.Keep(7)  # error
+    m25.queue("kept", keep=7)  # error
+
+
+# Schedules
+
+
+def email_of(tick: datetime) -> Email:
+    return Email(str(tick))
+
+
+async def schedules(m: m25.M25, queue: m25.Queue[Email, Receipt, Full], email: Email) -> None:
+    m.add_schedule("a", queue, "0 * * * *", input=email, catch_up="all", overlap="skip")
+    m.add_schedule("b", queue, every=timedelta(hours=1), input=m25.Job(email), jitter=60)
+    m.add_schedule("c", queue, "0 * * * *", timezone="Europe/Berlin", input=email_of)
+    m.add_schedule("d", queue, "0 * * * *", input=lambda tick: m25.Job(email_of(tick)))
+    m.add_schedule("e", queue, "0 * * * *", input="no email")  # error
+    m.add_schedule("f", queue, "0 * * * *", input=lambda tick: tick)  # error
+    m.add_schedule("g", queue, "0 * * * *")  # error
+    m.add_schedule("h", queue, "0 * * * *", input=email, overlap="wait")  # error
+    for schedule in await m.schedules():
+        assert_type(schedule, m25.ScheduleRecord)
+        assert_type(schedule.every, timedelta | None)

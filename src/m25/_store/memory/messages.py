@@ -25,6 +25,10 @@ class Messages:
         #: By the id of a job's first attempt.
         self._sent: dict[str, list[Message]] = {}
 
+    def forget(self, job_id: str) -> None:
+        """The job is gone."""
+        self._sent.pop(job_id, None)
+
     def has(self, job_id: str, key: str) -> bool:
         """Whether a message was sent before."""
         return any(each.key == key for each in self._sent.get(job_id, ()))

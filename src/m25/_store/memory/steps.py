@@ -23,6 +23,10 @@ class Steps:
         #: By the id of a job's first attempt.
         self._kept: dict[str, dict[StepKey, StepRow]] = {}
 
+    def forget(self, job_id: str) -> None:
+        """The job is gone."""
+        self._kept.pop(job_id, None)
+
     def of(self, job_id: str, now: int) -> list[StepRow]:
         """The steps of a job, in the order in which they were kept."""
         return [_read(step, now) for step in self._kept.get(job_id, {}).values()]

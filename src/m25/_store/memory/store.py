@@ -18,6 +18,7 @@ from uuid import uuid4
 import trio
 
 from ..._errors import UsageError
+from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
 from ..protocol import (
@@ -48,6 +49,7 @@ from ..protocol import (
     NoMessage,
     Outcome,
     Position,
+    Pruned,
     QueueChanged,
     QueueRow,
     Refused,
@@ -79,6 +81,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .pruning import Pruning
 from .queues import Queues
 from .rows import (
     DAY,
@@ -137,6 +140,7 @@ class MemoryStore(Store):
         self._keys = Keys(self._table)
         self._steps = Steps()
         self._messages = Messages()
+        self._pruning = Pruning(self._table, self._steps, self._messages)
         self._schedules = ScheduleTable(self._table)
         self._listeners = Listeners()
         self._trees = Trees(self._table, self._listeners, self._chain_ended)
@@ -491,6 +495,14 @@ class MemoryStore(Store):
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
             return Claimed(claimed, *chosen[1:])
+
+    async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
+        async with self._way.call("take_pruning") as now:
+            return self._pruning.take(queue_name, gap, now)
+
+    async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
+        async with self._way.call("prune") as now:
+            return self._pruning.prune(queue_name, keep, after or "", walk, now)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):

@@ -83,6 +83,16 @@ class Table:
         if row.unique_key is not None:
             del self._holders[row.unique_key]
 
+    def delete(self, rows: Sequence[Row]) -> None:
+        """Delete rows that have ended, as anybody may."""
+        for row in rows:
+            del self.rows[row.id]
+            self._chains[row.job_id].remove(row)
+            if row.parent_id is not None:
+                self.children[row.parent_id].remove(row)
+            if row.unique_key is not None and self._holders.get(row.unique_key) == row.id:
+                del self._holders[row.unique_key]
+
     def write(self, verb: str, row: Row, **columns: Any) -> None:
         """Set columns of a row, and keep the indexes in step; only by a move that is legal."""
         before = row.status
