@@ -1352,7 +1352,8 @@ returning id::text;
 -- set for it: those of claims whose owners are dead, as the caller knows. What they have written is
 -- rolled back, and the rows that they have locked are free. A session that has just begun another
 -- transaction has another name; should it do so in this very moment, it is ended in that one, which is
--- rolled back too.
+-- rolled back too. One that commits is left alone: it waits for nobody but the server, perhaps for a
+-- standby.
 -- Safe under concurrency: a session ends once. A heartbeat since the caller's look has made another
 -- lease of it, and saves its session.
 with suspect as (
@@ -1378,7 +1379,14 @@ select
     end as is_ended
 from dead
 join pg_catalog.pg_stat_activity as activity
-    on activity.application_name = dead.name and activity.datname = current_database();
+    on activity.application_name = dead.name and activity.datname = current_database()
+
+where
+    -- Where tracking is off, nobody knows what it does.
+    coalesce(
+        not (activity.state = 'active' and activity.query like '/* m25.commit */%%'),
+        true
+    );
 
 -- enqueue
 --

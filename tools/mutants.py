@@ -838,6 +838,24 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a session that commits is ended by others",
+        (Rule("a commit under way is left to end"),),
+        ("tests/store/test_store_steps.py",),
+    ),
+    Mutant(
+        17,
+        "an outage under a transactional handler is counted",
+        (Rule("an outage within a transaction is not counted", "return False"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
+        "a step whose connection was lost fails its job",
+        (Rule("a step whose connection was lost is done again"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
+        17,
         "a commit without an answer is taken for a failure",
         (Rule("a commit without an answer is looked up", "if False:"),),
         ("tests/worker/test_transactional.py",),

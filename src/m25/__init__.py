@@ -12,44 +12,91 @@ turns it into a typed output or a typed error, later and surely:
         await m.enqueue(emails, Email(to="ada@example.org"))
 """
 
-from . import errors, pg
-from ._child_job import ChildJob
-from ._client import M25, open
-from ._decorator import QueueOptions, queue
-from ._enqueue.answers import EnqueuedMany, JobIds
-from ._errors import (
-    DatabaseError,
-    EnqueueError,
-    InvalidState,
-    JobCancelError,
-    JobRecordFetchError,
-    M25Error,
-    NoJobRecordFound,
-    UniqueKeyConflict,
-    UsageError,
-    ValueRefused,
-)
-from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
-from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
-from ._job_nursery import JobNursery
-from ._keep import Keep
-from ._limits import Limit, Rate
-from ._operator import QueueRecord
-from ._progress import Progress
-from ._queue import Queue
-from ._result_errors import JobCancelled, JobFailed
-from ._retry import GIVE_UP, Retry, RetryDecision, exponential
-from ._running_job import RunningJob, current_job
-from ._schedule_calls import ScheduleRecord
-from ._signals import until_signal
-from ._ticks import next_ticks
-from ._unique import Unique
+from typing import TYPE_CHECKING
+
+from .pg._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from . import errors, pg, sync
+    from ._child_job import ChildJob
+    from ._client import M25, open
+    from ._declare import DeclaredQueue, declare
+    from ._decorator import QueueOptions, queue
+    from ._enqueue.answers import EnqueuedMany, JobIds
+    from ._errors import (
+        DatabaseError,
+        EnqueueError,
+        InvalidState,
+        JobCancelError,
+        JobRecordFetchError,
+        M25Error,
+        NoJobRecordFound,
+        UniqueKeyConflict,
+        UsageError,
+        ValueRefused,
+    )
+    from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+    from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
+    from ._job_nursery import JobNursery
+    from ._keep import Keep
+    from ._limits import Limit, Rate
+    from ._operator import QueueRecord
+    from ._progress import Progress
+    from ._queue import Queue
+    from ._result_errors import JobCancelled, JobFailed
+    from ._retry import GIVE_UP, Retry, RetryDecision, exponential
+    from ._running_job import RunningJob, current_job
+    from ._schedule_calls import ScheduleRecord
+    from ._signals import until_signal
+    from ._ticks import next_ticks
+    from ._unique import Unique
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "._child_job": ("ChildJob",),
+            "._client": ("M25", "open"),
+            "._declare": ("DeclaredQueue", "declare"),
+            "._decorator": ("QueueOptions", "queue"),
+            "._enqueue.answers": ("EnqueuedMany", "JobIds"),
+            "._errors": (
+                "DatabaseError",
+                "EnqueueError",
+                "InvalidState",
+                "JobCancelError",
+                "JobRecordFetchError",
+                "M25Error",
+                "NoJobRecordFound",
+                "UniqueKeyConflict",
+                "UsageError",
+                "ValueRefused",
+            ),
+            "._handler_errors": ("GiveUp", "JobTimeout", "RetryAfter", "Snooze"),
+            "._job": ("FailedJob", "FailureReason", "Job", "JobId", "JobRecord", "JobStatus"),
+            "._job_nursery": ("JobNursery",),
+            "._keep": ("Keep",),
+            "._limits": ("Limit", "Rate"),
+            "._operator": ("QueueRecord",),
+            "._progress": ("Progress",),
+            "._queue": ("Queue",),
+            "._result_errors": ("JobCancelled", "JobFailed"),
+            "._retry": ("GIVE_UP", "Retry", "RetryDecision", "exponential"),
+            "._running_job": ("RunningJob", "current_job"),
+            "._schedule_calls": ("ScheduleRecord",),
+            "._signals": ("until_signal",),
+            "._ticks": ("next_ticks",),
+            "._unique": ("Unique",),
+        },
+        submodules=("errors", "pg", "sync"),
+    )
+
 
 __all__ = [
     "GIVE_UP",
     "M25",
     "ChildJob",
     "DatabaseError",
+    "DeclaredQueue",
     "EnqueueError",
     "EnqueuedMany",
     "FailedJob",
@@ -87,11 +134,13 @@ __all__ = [
     "UsageError",
     "ValueRefused",
     "current_job",
+    "declare",
     "errors",
     "exponential",
     "next_ticks",
     "open",
     "pg",
     "queue",
+    "sync",
     "until_signal",
 ]

@@ -6,10 +6,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import trio
 
+from ._base_queue import BaseQueue
 from ._errors import NoJobRecordFound, UsageError
 from ._in_transaction import refuse_in_transaction
 from ._job import JobId, JobRecord
-from ._queue import Queue
 from ._record import decode_record, output_of
 from ._store.protocol import JobRow
 from ._without_slot import without_slot
@@ -26,7 +26,9 @@ class ChildJob(Generic[Result_co]):
         queue: where it was put.
     """
 
-    def __init__(self, queue: Queue[Any, Any, Any], id: str, *, is_detached: bool = False) -> None:
+    def __init__(
+        self, queue: BaseQueue[Any, Any, Any], id: str, *, is_detached: bool = False
+    ) -> None:
         self.queue = queue
         self.id: Final = JobId(id)
         self._is_detached = is_detached

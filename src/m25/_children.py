@@ -9,13 +9,13 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
+from ._base_queue import BaseQueue
 from ._batcher import Batcher
-from ._enqueue.conflicts import key_conflict
-from ._enqueue.enqueuer import Enqueuer, enqueue_failed
+from ._enqueue.conflicts import enqueue_failed, key_conflict
+from ._enqueue.enqueuer import Enqueuer
 from ._job import JobId
 from ._lock_waits import lock_pauses
 from ._nursery_errors import StartRefused
-from ._queue import Queue
 from ._running_job import Attempt
 from ._runtime import Runtime
 from ._store.failures import RowRefused, StatementFailed
@@ -49,7 +49,7 @@ class NewOne:
     one last. A job that is started for a client alone has one.
     """
 
-    queue: Queue[Any, Any, Any]
+    queue: BaseQueue[Any, Any, Any]
     job: Any
     ids: Sequence[str]
 

@@ -22,7 +22,9 @@ import attrs
 import trio
 
 from . import migrations, pg
-from ._cancel_call import CancelCall, check_words
+from ._base_queue import BaseQueue
+from ._cancel_asks import cancel_errors, check_words
+from ._cancel_call import CancelCall
 from ._changes import UNCHANGED, Unchanged, make_change
 from ._children import Children
 from ._duration import Duration, as_timedelta
@@ -36,11 +38,6 @@ from ._errors import (
     DuplicateQueue,
     InvalidQueue,
     InvalidState,
-    JobCancelFetchError,
-    JobCancelNotFound,
-    JobCancelQueryError,
-    JobRecordFetchError,
-    JobRecordFetchQueryError,
     NoJobRecordFound,
     UsageError,
 )
@@ -133,7 +130,7 @@ class M25:
                 shares a limit with another queue, and the two declare different ones.
             ClientClosed: the block was left.
         """
-        check_is_queue(queue)
+        check_is_queue(queue, Queue)
         self._check_open()
         if self._services is not None:
             raise AlreadyStarted(
@@ -346,7 +343,7 @@ class M25:
 
     async def enqueue(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         job: Input | Job[Input],
         *,
         connection: pg.AsyncConnection[Any] | None = None,
@@ -390,7 +387,7 @@ class M25:
 
     async def enqueue_many(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         jobs: Iterable[Input | Job[Input]] | AsyncIterable[Input | Job[Input]],
         *,
         skip_conflicts: bool = False,
@@ -424,7 +421,7 @@ class M25:
 
     async def get_job(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
@@ -452,7 +449,7 @@ class M25:
 
     async def current(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
@@ -468,7 +465,7 @@ class M25:
 
     async def attempts(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
         connection: pg.AsyncConnection[Any] | None = None,
@@ -483,7 +480,7 @@ class M25:
         return await self._results.attempts(queue, as_job_id(id), connection)
 
     async def wait(
-        self, queue: Queue[Input, Output, Error], id: JobId | UUID | str
+        self, queue: BaseQueue[Input, Output, Error], id: JobId | UUID | str
     ) -> JobRecord[Input, Output, Error]:
         """Wait until a job of this queue has ended, and return the record in which it did.
 
@@ -504,7 +501,7 @@ class M25:
         self._check_usable("wait", queue)
         return await self._results.wait(queue, as_job_id(id))
 
-    async def result(self, queue: Queue[Any, Output, Any], id: JobId | UUID | str) -> Output:
+    async def result(self, queue: BaseQueue[Any, Output, Any], id: JobId | UUID | str) -> Output:
         """Wait until a job of this queue has ended, and return what its handler returned.
 
         Raises:
@@ -516,7 +513,7 @@ class M25:
         self._check_usable("result", queue)
         return await self._results.result(queue, as_job_id(id))
 
-    async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
+    async def call(self, queue: BaseQueue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, wait until it has ended, and return what its handler returned.
 
         Cancelled, it leaves the job where it is: to be run, or running.
@@ -569,7 +566,7 @@ class M25:
         return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
 
     def progress(
-        self, queue: Queue[Any, Any, Any], id: JobId | UUID | str
+        self, queue: BaseQueue[Any, Any, Any], id: JobId | UUID | str
     ) -> AsyncIterator[Progress]:
         """Follow what a job of this queue reports, with `RunningJob.report`, until it has ended.
 
@@ -587,7 +584,7 @@ class M25:
 
     async def change_job(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
         scheduled_at: datetime | Unchanged | None = UNCHANGED,
@@ -636,7 +633,7 @@ class M25:
 
     async def send(
         self,
-        queue: Queue[Any, Any, Any],
+        queue: BaseQueue[Any, Any, Any],
         id: JobId | UUID | str,
         name: str,
         value: object,
@@ -690,7 +687,7 @@ class M25:
 
     async def cancel_job(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId | UUID | str,
         *,
         running: bool = False,
@@ -743,25 +740,18 @@ class M25:
                 "cancel_job cannot wait with a connection of yours: nobody hears of the cancel"
                 " before your transaction is committed; wait afterwards, with m.wait"
             )
+        if wait:
+            refuse_in_transaction("M25.cancel_job(wait=True)")
         check_words("by", by)
         check_words("reason", reason)
         call = CancelCall(
             self._runtime, self._lock_waits, queue, id, connection, by=by, reason=reason
         )
-        try:
-            try:
-                row = await call.run(running=running)
-            except StatementFailed as failure:
-                raise_query_error(failure)
+        with cancel_errors():
+            row = await call.run(running=running)
             if wait and row.cancelled_at is None:
                 return await self._results.wait(queue, id)
             return decode_record(row, queue)
-        except JobRecordFetchQueryError as error:
-            raise JobCancelQueryError(error) from error
-        except NoJobRecordFound as error:
-            raise JobCancelNotFound(error) from error
-        except JobRecordFetchError as error:
-            raise JobCancelFetchError(error) from error
 
     async def pause(self, queue: Queue[Any, Any, Any] | str, *, reason: str | None = None) -> None:
         """Pause a queue, in all processes and for as long as it takes: until `resume`.
@@ -862,7 +852,7 @@ class M25:
         await trio.sleep(_LONGEST_BEFORE_START)
         self._emit_never_started()
 
-    def _note_unstarted(self, queue: Queue[Any, Any, Any]) -> None:
+    def _note_unstarted(self, queue: BaseQueue[Any, Any, Any]) -> None:
         if not self._start_settled and getattr(queue, "name", None) in self._queues:
             self._waits_for_start.set()
 
@@ -877,7 +867,7 @@ class M25:
             await self._services.cancel()
         self._closed = True
 
-    def _check_usable(self, method: str, *queues: Queue[Any, Any, Any]) -> None:
+    def _check_usable(self, method: str, *queues: BaseQueue[Any, Any, Any]) -> None:
         check_in_trio("M25.", method)
         for queue in queues:
             check_is_queue(queue)

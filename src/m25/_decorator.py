@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Generic, Never, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable, Coroutine, Sequence
+from types import NoneType
+from typing import Any, Concatenate, Final, Generic, Never, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 
+from ._declare import DeclaredQueue
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, FailedJob, Input, Output
@@ -15,6 +17,7 @@ from ._limits import Limit, Rate
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
 from ._retry import Retry, RetryFunction
+from ._signature import described, hints_of, names_around
 
 
 class QueueOptions(TypedDict, total=False):
@@ -69,12 +72,69 @@ class Declaration(Generic[Error]):
         return Queue(self.name, handler_function=handler, errors=self.errors, **self.options)
 
 
+#: Options that say what rows and texts are, and so are those of the declaration alone.
+_DECLARED: Final[Sequence[str]] = (
+    "default_job_timeout",
+    "retry",
+    "size_limit",
+    "input_to_json",
+    "input_decoder",
+    "output_to_json",
+    "output_decoder",
+    "error_to_json",
+    "error_decoder",
+)
+
+
+@attrs.frozen
+class HandlerDeclaration(Generic[Input, Output, Error]):
+    """What `@queue(declared)` returns: called with the handler, it returns the queue."""
+
+    declared: DeclaredQueue[Input, Output, Error]
+    options: QueueOptions
+
+    @overload
+    def __call__(
+        self, handler: Callable[Concatenate[Input, ...], Coroutine[Any, Any, Output]], /
+    ) -> Queue[Input, Output, Error]: ...
+    @overload
+    def __call__(
+        self, handler: Callable[Concatenate[Input, ...], Output], /
+    ) -> Queue[Input, Output, Error]: ...
+    def __call__(self, handler: Callable[Concatenate[Any, ...], Any], /) -> Queue[Any, Any, Error]:
+        declared = self.declared
+        made = Queue[Any, Any, Error](
+            declared.name,
+            handler_function=handler,
+            errors=declared.errors,
+            default_job_timeout=declared.default_job_timeout,
+            retry=declared.retry,
+            size_limit=declared.size_limit,
+            **self.options,  # type: ignore[misc]  # none of these is among them
+        )
+        returned = hints_of(handler, names_around(handler)).get("return")
+        for what, has, wanted in (
+            ("takes", made.input_type, declared.input_type),
+            ("returns", returned, declared.output_type),
+        ):
+            if has != wanted and {has, wanted} != {None, NoneType}:
+                raise InvalidQueue(
+                    f"queue {declared.name!r:.80}: the handler {described(handler)} {what} {has!r},"
+                    f" and the queue is declared with {wanted!r} at {declared.place}"
+                )
+        return made
+
+
 E1 = TypeVar("E1", bound=Exception)
 E2 = TypeVar("E2", bound=Exception)
 E3 = TypeVar("E3", bound=Exception)
 E4 = TypeVar("E4", bound=Exception)
 
 
+@overload
+def queue(
+    name: DeclaredQueue[Input, Output, Error], **options: Unpack[QueueOptions]
+) -> HandlerDeclaration[Input, Output, Error]: ...
 # One overload for each number of errors: of a tuple of any length, a type checker joins the members
 # to their common base, and then knows no more of an error than that it is an `Exception`.
 @overload
@@ -105,18 +165,34 @@ def queue(
     name: str, *, errors: tuple[type[E1], ...], **options: Unpack[QueueOptions]
 ) -> Declaration[E1]: ...
 def queue(
-    name: str, *, errors: tuple[type[Exception], ...] = (), **options: Unpack[QueueOptions]
-) -> Declaration[Any]:
+    name: str | DeclaredQueue[Any, Any, Any],
+    *,
+    errors: tuple[type[Exception], ...] = (),
+    **options: Unpack[QueueOptions],
+) -> Declaration[Any] | HandlerDeclaration[Any, Any, Any]:
     """Declare the decorated function as the handler of a queue, and return the `Queue`.
 
     Input and output types are those of its annotations; `errors` are the declared errors, and
     `options` those of `Queue`. It is an `async def`, or with `runs="thread"` or `"process"` a plain
     `def`. What `setup` and `lifespan` yield is not checked against its parameters by type.
 
+    In place of a name it takes what `declare` has made: then name, types, errors and what else is
+    declared are those, and the handler's annotations must agree with them.
+
     Raises:
         InvalidQueue: as `Queue` does, with the handler's file and line.
         TypeError: there is no such option.
     """
+    if isinstance(name, DeclaredQueue):
+        given = [option for option in _DECLARED if option in options]
+        if errors or given:
+            twice = ", ".join(["errors"] * bool(errors) + given)
+            raise InvalidQueue(
+                f"queue {name.name!r:.80}: {twice} cannot be given here: they are those of its"
+                f" declaration, at {name.place}"
+            )
+        check_options(name.name, options, QueueOptions.__annotations__)
+        return HandlerDeclaration(name, options)
     if not isinstance(name, str):
         raise InvalidQueue(
             "@m25.queue takes the queue's name before it takes its handler, as in "

@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 
 import trio
 
+from ._base_queue import BaseQueue
 from ._child_job import ChildJob
 from ._children import Children, NewOne
 from ._completion import complete
@@ -30,7 +31,6 @@ from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, Output, has_own_id
 from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
-from ._queue import Queue
 from ._result_errors import JobCancelled
 from ._running_job import current_attempt
 from ._store.protocol import JobRow, NewJob
@@ -51,7 +51,7 @@ class JobNursery:
         family: Family,
         children: Children,
         waiters: Waiters,
-        started: Callable[[Queue[Any, Any, Any]], None],
+        started: Callable[[BaseQueue[Any, Any, Any]], None],
     ) -> None:
         self._name = name
         self._family = family
@@ -80,7 +80,7 @@ class JobNursery:
 
     async def start_job(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         job: Input | Job[Input],
         *,
         key: str | None = None,
@@ -112,7 +112,7 @@ class JobNursery:
         return child
 
     async def start_many(
-        self, queue: Queue[Input, Output, Error], jobs: Iterable[Input | Job[Input]]
+        self, queue: BaseQueue[Input, Output, Error], jobs: Iterable[Input | Job[Input]]
     ) -> list[ChildJob[Output]]:
         """Put many jobs on a queue, some hundreds at a time; see `start_job`.
 
@@ -125,7 +125,7 @@ class JobNursery:
 
     async def _start(
         self,
-        queue: Queue[Any, Any, Any],
+        queue: BaseQueue[Any, Any, Any],
         jobs: Sequence[Any],
         keys: Sequence[str | None],
         *,
@@ -156,7 +156,7 @@ class JobNursery:
             self._change()
 
     async def _find_or_insert(
-        self, queue: Queue[Any, Any, Any], news: Sequence[NewOne]
+        self, queue: BaseQueue[Any, Any, Any], news: Sequence[NewOne]
     ) -> list[ChildJob[Any]]:
         found = await self._family.find(news)
         self._check_open()
@@ -189,7 +189,7 @@ class JobNursery:
             raise UsageError("the block of this nursery was left: it starts no more jobs")
 
     def _new(
-        self, queue: Queue[Any, Any, Any], job: object, key: str | None, *, detached: bool
+        self, queue: BaseQueue[Any, Any, Any], job: object, key: str | None, *, detached: bool
     ) -> NewOne:
         if has_own_id(job):
             raise UsageError(
@@ -371,7 +371,7 @@ def _outside(scope: trio.CancelScope, error: BaseException | None) -> BaseExcept
     return None if is_absorbed else error
 
 
-def _refuse_own_limit(queue: Queue[Any, Any, Any]) -> None:
+def _refuse_own_limit(queue: BaseQueue[Any, Any, Any]) -> None:
     """Refuse a job that would run under the limit of the one that waits for it.
 
     Raises:
@@ -379,7 +379,9 @@ def _refuse_own_limit(queue: Queue[Any, Any, Any]) -> None:
     """
     attempt = current_attempt.get(None)
     limiter = None if attempt is None else attempt.queue.limiter_name
-    if limiter is not None and limiter == queue.limiter_name:
+    # Of one that is only declared here no limit is known but that it may be the same queue.
+    is_same = attempt is not None and attempt.queue.name == queue.name
+    if limiter is not None and (is_same or limiter == getattr(queue, "limiter_name", None)):
         raise UsageError(
             f"a job that runs under the limit {limiter!r} cannot wait for one of queue"
             f" {queue.name!r}, which runs under it, too: a job keeps its place while it waits, and"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from ._cancel_call import check_words
+from ._cancel_asks import check_words
 from ._errors import InvalidQueue, UsageError
 from ._keep import Keep
 from ._limits import check_size

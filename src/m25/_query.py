@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
 from . import pg
+from ._base_queue import BaseQueue
 from ._errors import JobRecordFetchQueryError
 from ._job import JobId, JobRecord
-from ._queue import Queue
 from ._store.failures import StatementFailed
 
 
@@ -54,14 +54,19 @@ def raise_query_error(
     raise error from failure.__cause__
 
 
-def check_is_queue(value: object) -> None:
-    """Refuse what is no queue: its name alone, say, or its handler.
+def check_is_queue(value: object, kind: type[BaseQueue[Any, Any, Any]] = BaseQueue) -> None:
+    """Refuse what is no queue: its name alone, say, or its handler; or is not of this kind.
 
     Raises:
         TypeError: it is none.
     """
-    if not isinstance(value, Queue):
+    if isinstance(value, kind):
+        return
+    if isinstance(value, BaseQueue):
         raise TypeError(
-            "a m25.Queue is needed, which is what @m25.queue(…) makes of a handler; not"
-            f" {value!r:.80}"
+            f"queue {value.name!r:.80} is declared here, and has no handler: what runs is what"
+            " @m25.queue(…) makes of the declaration and a handler"
         )
+    raise TypeError(
+        f"a m25.Queue is needed, which is what @m25.queue(…) makes of a handler; not {value!r:.80}"
+    )

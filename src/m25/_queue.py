@@ -18,7 +18,6 @@ from typing import (
     Any,
     Concatenate,
     Final,
-    Generic,
     Literal,
     TypeAlias,
     TypeVar,
@@ -26,6 +25,7 @@ from typing import (
 
 import attrs
 
+from ._base_queue import BaseQueue
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
@@ -185,7 +185,7 @@ def _by_hand(
 
 
 @attrs.frozen(eq=False)
-class Queue(Generic[Input, Output_co, Error]):
+class Queue(BaseQueue[Input, Output_co, Error]):
     """A queue of jobs: their name, their handler, and how they are run.
 
     The options and their meaning are those of the original m25. Durations are seconds, or a
@@ -392,11 +392,6 @@ class Queue(Generic[Input, Output_co, Error]):
 
     def _set_codec(self, name: str, codec: Codec[Any]) -> None:
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
-
-    @property
-    def default_max_attempts(self) -> int:
-        """How many attempts a job has at most that does not say."""
-        return 1 if self.retry is None else self.retry.max_attempts
 
     @property
     def on_failure_name(self) -> str | None:

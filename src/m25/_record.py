@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final, TypeAlias, cast
 
+from ._base_queue import BaseQueue
 from ._codec import Codec, Undecodable, value_codec
 from ._errors import (
     JobRecordDecodeError,
@@ -15,7 +16,6 @@ from ._errors import (
     JobRecordFetchJsonDecodeError,
 )
 from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus, Output
-from ._queue import Queue
 from ._result_errors import JobCancelled, JobFailed
 from ._store.columns import COLUMNS
 from ._store.protocol import Enqueued, JobRow, NewJob
@@ -25,11 +25,11 @@ from ._timestamps import duration_from_text, timestamp_from_text
 META: Final[Codec[Mapping[str, Any]]] = value_codec(dict[str, Any], "meta")
 
 #: Reads one field's text.
-_Reader: TypeAlias = Callable[[JobId, Queue[Any, Any, Any], str, str], Any]
+_Reader: TypeAlias = Callable[[JobId, BaseQueue[Any, Any, Any], str, str], Any]
 
 
 def decode_record(
-    row: JobRow, queue: Queue[Input, Output, Error]
+    row: JobRow, queue: BaseQueue[Input, Output, Error]
 ) -> JobRecord[Input, Output, Error]:
     """Read a row as a job of `queue`.
 
@@ -39,7 +39,7 @@ def decode_record(
     return cast("JobRecord[Input, Output, Error]", JobRecord(**decode_fields(row, queue)))
 
 
-def decode_fields(row: JobRow, queue: Queue[Any, Any, Any]) -> dict[str, Any]:
+def decode_fields(row: JobRow, queue: BaseQueue[Any, Any, Any]) -> dict[str, Any]:
     """Read the fields of a row's `JobRecord`, by name.
 
     Raises:
@@ -84,7 +84,7 @@ def new_record(
 
 
 def _read_number(read: Callable[[str], Any]) -> _Reader:
-    def reader(job_id: JobId, _queue: Queue[Any, Any, Any], field: str, text: str) -> Any:
+    def reader(job_id: JobId, _queue: BaseQueue[Any, Any, Any], field: str, text: str) -> Any:
         try:
             return read(text)
         except (ValueError, OverflowError) as error:
@@ -94,8 +94,8 @@ def _read_number(read: Callable[[str], Any]) -> _Reader:
     return reader
 
 
-def _decode(codec_of: Callable[[Queue[Any, Any, Any]], Codec[Any]]) -> _Reader:
-    def reader(job_id: JobId, queue: Queue[Any, Any, Any], field: str, text: str) -> Any:
+def _decode(codec_of: Callable[[BaseQueue[Any, Any, Any]], Codec[Any]]) -> _Reader:
+    def reader(job_id: JobId, queue: BaseQueue[Any, Any, Any], field: str, text: str) -> Any:
         try:
             return codec_of(queue).decode(text)
         except Undecodable as error:

@@ -12,13 +12,13 @@ from typing import Any
 import trio
 
 from . import pg
+from ._base_queue import BaseQueue
 from ._enqueue.enqueuer import Enqueuer
 from ._errors import NoJobRecordFound
 from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, JobId, JobRecord, Output, may_be_there
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
-from ._queue import Queue
 from ._record import decode_record, output_of
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
@@ -36,7 +36,7 @@ class Results:
         self._waiters = waiters
 
     async def wait(
-        self, queue: Queue[Input, Output, Error], id: JobId
+        self, queue: BaseQueue[Input, Output, Error], id: JobId
     ) -> JobRecord[Input, Output, Error]:
         """Return how a chain has ended, once it has; see `M25.wait`."""
         refuse_in_transaction("M25.wait()")
@@ -45,11 +45,11 @@ class Results:
                 row = await self._waiters.end_of(wait)
         return _as_record(row, queue, id)
 
-    async def result(self, queue: Queue[Any, Output, Any], id: JobId) -> Output:
+    async def result(self, queue: BaseQueue[Any, Output, Any], id: JobId) -> Output:
         """Return the output of a job, or raise its error; see `M25.result`."""
         return output_of(await self.wait(queue, id))
 
-    async def call(self, queue: Queue[Input, Output, Any], job: Input | Job[Input]) -> Output:
+    async def call(self, queue: BaseQueue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, and return its output; see `M25.call`."""
         refuse_in_transaction("M25.call()")
         waiters = self._waiters
@@ -71,7 +71,7 @@ class Results:
 
     async def current(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId,
         connection: pg.AsyncConnection[Any] | None,
     ) -> JobRecord[Input, Output, Error]:
@@ -85,7 +85,7 @@ class Results:
 
     async def attempts(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         id: JobId,
         connection: pg.AsyncConnection[Any] | None,
     ) -> list[JobRecord[Input, Output, Error]]:
@@ -99,8 +99,9 @@ class Results:
             raise NoJobRecordFound(id, queue.name)
         return [_as_record(row, queue, id) for row in rows]
 
-    def progress(self, queue: Queue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
+    def progress(self, queue: BaseQueue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
         """Follow what a job's handler reports; see `M25.progress`."""
+        refuse_in_transaction("M25.progress()")
         return _Reports(self._waiters, queue, id)
 
 
@@ -110,7 +111,7 @@ class _Reports(AsyncIterator[Progress]):
     It is no generator: a loop that is left by `break` would leave one behind that nobody closes.
     """
 
-    def __init__(self, waiters: Waiters, queue: Queue[Any, Any, Any], id: JobId) -> None:
+    def __init__(self, waiters: Waiters, queue: BaseQueue[Any, Any, Any], id: JobId) -> None:
         self._waiters = waiters
         self._queue = queue
         self._id = id
@@ -149,7 +150,7 @@ class _Reports(AsyncIterator[Progress]):
 
 
 def _as_record(
-    row: JobRow | None, queue: Queue[Input, Output, Error], id: JobId
+    row: JobRow | None, queue: BaseQueue[Input, Output, Error], id: JobId
 ) -> JobRecord[Input, Output, Error]:
     if row is None or row.queue_name != queue.name:
         raise NoJobRecordFound(id, queue.name)

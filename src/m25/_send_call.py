@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from . import pg
+from ._base_queue import BaseQueue
 from ._errors import InvalidState, NoJobRecordFound
 from ._job import JobId, JobStatus
 from ._lifecycle import FINAL_VALUES
 from ._lock_waits import LockWaits
-from ._queue import Queue
 from ._runtime import Runtime
 from ._store.protocol import NewMessage, Sent
 
@@ -18,7 +18,7 @@ from ._store.protocol import NewMessage, Sent
 async def send_message(
     runtime: Runtime,
     lock_waits: LockWaits,
-    queue: Queue[Any, Any, Any],
+    queue: BaseQueue[Any, Any, Any],
     message: NewMessage,
     connection: pg.AsyncConnection[Any] | None,
 ) -> None:

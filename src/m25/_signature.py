@@ -21,6 +21,7 @@ from ._errors import InvalidQueue
 _OURS: Final = (
     __name__,
     "m25._queue",
+    "m25._declare",
     "m25._decorator",
     "m25._running_job",
     "m25._steps",

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+import psycopg
 import trio
 
 from ._codec import Undecodable
@@ -20,7 +21,13 @@ from ._runtime import Runtime
 from ._step_errors import ClaimLost, StepChanged
 from ._step_names import Call, StepNames, check_name
 from ._step_types import StepTypes
-from ._store.failures import RowRefused, StatementFailed
+from ._store.failures import (
+    RowRefused,
+    StatementFailed,
+    brief,
+    is_ended_for_itself,
+    sort_error,
+)
 from ._store.protocol import (
     ClaimedJob,
     Fenced,
@@ -240,8 +247,15 @@ class JobSteps:
         self, new: NewStep, types: StepTypes, call: Callable[[Any], Awaitable[Any]]
     ) -> StepRow:
         async with self._runtime.store.transaction(self._attempt.job) as transaction:
-            with in_transaction("job.transact()"):
-                value = await call(transaction.connection)
+            try:
+                with in_transaction("job.transact()"):
+                    value = await call(transaction.connection)
+            except Exception as error:
+                # rule: a step whose connection was lost is done again
+                if transaction.is_lost and not is_ended_for_itself(error):
+                    lost = psycopg.OperationalError(f"the connection was lost: {brief(error)}")
+                    raise sort_error("transact", lost) from lost
+                raise
             answer = await self._keep_in(transaction, self._with_output(new, types, value))
             if isinstance(answer, Kept) and answer.is_new:  # rule: a kept step commits nothing
                 await transaction.commit()

@@ -22,9 +22,9 @@ from uuid import uuid4
 import attrs
 import trio
 
+from ._base_queue import BaseQueue
 from ._job import JobId
 from ._lifecycle import FINAL_VALUES
-from ._queue import Queue
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow, Watched
@@ -142,7 +142,7 @@ class Waiters:
 
     @contextmanager
     def waiting(
-        self, queue: Queue[Any, Any, Any], id: JobId, *, is_coming: bool = False
+        self, queue: BaseQueue[Any, Any, Any], id: JobId, *, is_coming: bool = False
     ) -> Generator[Wait]:
         """A block in which a job is waited for.
 

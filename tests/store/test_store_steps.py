@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
 from _world import (
     LEASE,
     RESERVED_TIMEOUT,
@@ -20,6 +22,7 @@ from _world import (
     token,
 )
 
+from m25 import pg
 from m25._store.failures import RowRefused, StatementFailed
 from m25._store.protocol import (
     ClaimedJob,
@@ -31,6 +34,8 @@ from m25._store.protocol import (
     SweptQueue,
     WriteResult,
 )
+from m25._store.steps import session_name
+from support.waiting import eventually
 
 
 def step(
@@ -221,6 +226,32 @@ async def test_who_stands_still_in_a_transaction_is_ended_and_holds_no_lock(
             assert await database.store.end_transactions([suspect]) == {claim.id: True}
             await transaction.commit()
     assert await database.status(claim.id) == "executing"
+
+
+async def test_a_commit_that_takes_long_is_left_to_end(database: PostgresWorld, dsn: str) -> None:
+    await database.put(job())
+    claim = await database.claim_one()
+    queues = [SweptQueue("q", 3, RESERVED_TIMEOUT, margin=2 * LEASE)]
+    async with (
+        await pg.AsyncConnection.connect(dsn, autocommit=True) as committing,
+        trio.open_nursery() as nursery,
+    ):
+        await committing.execute(f"set application_name to '{session_name(claim)}'".encode())
+        # What a commit looks like to others while the server waits for a standby.
+        slow = partial(committing.execute, "/* m25.commit */ select pg_sleep(60)")
+        nursery.start_soon(slow)
+        pid = committing.info.backend_pid
+
+        async def is_running() -> bool:
+            (row,) = await database.execute(
+                "select query from pg_stat_activity where pid = %(pid)s", pid=pid
+            )
+            return "pg_sleep(60)" in row[0]
+
+        await eventually(is_running)
+        (suspect,) = await database.store.find_suspects(queues, 1)
+        assert await database.store.end_transactions([suspect]) == {}
+        nursery.cancel_scope.cancel()
 
 
 async def test_steps_go_with_the_last_row_of_their_job(database: PostgresWorld) -> None:

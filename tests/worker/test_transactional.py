@@ -137,6 +137,18 @@ async def keeps_a_step(_: pg.AsyncConnection[Any]) -> None:
 async def nothing() -> None: ...
 
 
+NOBODY = m25.JobId("01a21f00-0000-7000-8000-000000000009")
+
+
+async def cancels_and_waits(_: pg.AsyncConnection[Any]) -> None:
+    await m25.current_job().m.cancel_job(letters, NOBODY, running=True, wait=True)
+
+
+async def follows(_: pg.AsyncConnection[Any]) -> None:
+    async for _progress in m25.current_job().m.progress(letters, NOBODY):
+        pass
+
+
 @pytest.mark.parametrize(
     ("act", "crash_type", "text"),
     [
@@ -146,6 +158,8 @@ async def nothing() -> None: ...
         (catches, "m25.errors.UsageError", "its error was caught"),
         (breaks_a_constraint, "psycopg.errors.UniqueViolation", "invoice_number_key"),
         (keeps_a_step, "m25.errors.UsageError", "job.step() cannot be called within"),
+        (cancels_and_waits, "m25.errors.UsageError", "wait=True) cannot be called within"),
+        (follows, "m25.errors.UsageError", "progress() cannot be called within"),
     ],
 )
 async def test_what_cannot_be_committed_is_a_crash_that_says_why(

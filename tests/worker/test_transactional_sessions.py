@@ -9,14 +9,17 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.string import ByteaLoader
 
 import m25
 from m25 import pg
-from support.waiting import ended, rows
+from support.told import lines
+from support.waiting import ended, eventually, rows
 
-OPTIONS: dict[str, Any] = {"transactional": True, "poll_interval": 0.2, "heartbeat_interval": 0.25}
+TIMES: dict[str, Any] = {"poll_interval": 0.2, "heartbeat_interval": 0.25}
+OPTIONS: dict[str, Any] = {"transactional": True, **TIMES}
 
 #: What a session may keep of a job, and how to see whether it does.
 STATE = (
@@ -93,7 +96,7 @@ async def test_nothing_of_a_jobs_session_is_left_to_the_next(database: str) -> N
         assert await m.call(steps, 0) == AS_NEW
 
 
-@m25.queue("steps", **{**OPTIONS, "transactional": False})
+@m25.queue("steps", **TIMES)
 async def steps(_: int) -> list[str | int]:
     job = m25.current_job()
     await job.transact("spoil", spoil)
@@ -105,7 +108,7 @@ async def look(connection: pg.AsyncConnection[Any]) -> list[str | int]:
 
 
 async def test_a_handler_works_under_the_settings_of_its_database(database: str) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    name = conninfo_to_dict(database)["dbname"]
     await rows(database, f'alter database "{name}" set search_path = public, pg_catalog')
     await rows(database, f'alter database "{name}" set jit = on')
     await rows(database, "create table checked (x int)")
@@ -148,8 +151,7 @@ async def test_a_pools_own_hook_is_called_again_for_each_job(database: str) -> N
         running(pool, sessions) as m,
     ):
         await m.call(sessions, "return")
-        seen = await m.call(sessions, "look")
-    assert seen == [*AS_NEW[:2], "everybody", *AS_NEW[3:]]
+        assert await m.call(sessions, "look") == [*AS_NEW[:2], "everybody", *AS_NEW[3:]]
 
 
 async def test_a_connection_that_is_kept_does_not_reach_the_next_job(database: str) -> None:
@@ -177,7 +179,7 @@ async def test_a_transaction_that_is_ended_by_hand_is_found(by_hand: str, databa
     @m25.queue("chained", **OPTIONS)
     async def chained(_: int, *, connection: pg.AsyncConnection[Any]) -> None:
         await connection.execute("insert into note values ('before')")
-        await connection.execute(by_hand)
+        await connection.execute(by_hand.encode())
         await connection.execute("insert into note values ('after')")
 
     async with running(database, chained) as m:
@@ -208,3 +210,117 @@ async def test_a_connection_that_is_left_in_use_is_told_at_once(database: str) -
             assert record.crash_type == "m25.errors.UsageError"
             assert "is still in use" in (record.crash_message or "")
         await left[0].aclose()
+
+
+async def ends_itself(connection: pg.AsyncConnection[Any]) -> None:
+    await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+
+
+async def stays_idle(connection: pg.AsyncConnection[Any]) -> None:
+    pid = connection.info.backend_pid
+    await connection.execute("set local idle_in_transaction_session_timeout = '10ms'")
+
+    async def is_ended() -> bool:
+        return not await rows(
+            dsn_of(connection), f"select 1 from pg_stat_activity where pid = {pid}"
+        )
+
+    await eventually(is_ended)
+    await connection.execute("select 1")
+
+
+def dsn_of(connection: pg.AsyncConnection[Any]) -> str:
+    info = connection.info
+    return make_conninfo(info.dsn, password=info.password)
+
+
+async def test_a_session_that_is_lost_under_a_handler_costs_no_attempt(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "m25")
+    runs: list[str] = []
+
+    async def write(connection: pg.AsyncConnection[Any], who: str) -> None:
+        await connection.execute("insert into note values (%s)", [who])
+        runs.append(who)
+        if runs.count(who) == 1:
+            await ends_itself(connection)
+
+    @m25.queue("lost", **OPTIONS)
+    async def lost(who: str, *, connection: pg.AsyncConnection[Any]) -> None:
+        await write(connection, who)
+
+    @m25.queue("lost_step", **TIMES)
+    async def lost_step(who: str) -> None:
+        await m25.current_job().transact("write", write, who)
+
+    async with running(database, lost, lost_step) as m:
+        for queue, who in ((lost, "handler"), (lost_step, "step")):
+            record = await ended(m, queue, (await m.enqueue(queue, who)).id)
+            assert (record.status, record.attempt) == (m25.JobStatus.SUCCEEDED, 1)
+    assert runs == ["handler", "handler", "step", "step"]
+    assert [row["text"] for row in await rows(database, "select * from note")] == runs[::2]
+    (released,) = lines(caplog, "JobReleased")
+    assert "its connection to the database was lost" in released.getMessage()
+
+
+async def test_a_session_that_is_ended_for_what_its_handler_does_is_counted(database: str) -> None:
+    @m25.queue("idle", **OPTIONS)
+    async def idle(_: int, *, connection: pg.AsyncConnection[Any]) -> None:
+        await stays_idle(connection)
+
+    async with running(database, idle) as m:
+        record = await ended(m, idle, (await m.enqueue(idle, 1)).id)
+    assert record.crash_type == "psycopg.errors.IdleInTransactionSessionTimeout"
+
+
+@pytest.mark.parametrize("limit", ["0", "'100ms'"])
+async def test_what_is_deferred_may_outlast_the_lease_and_not_its_own_limit(
+    limit: str, database: str
+) -> None:
+    await rows(database, "create table gate (x int); create table checked (x int)")
+    await rows(
+        database,
+        "create function pass() returns trigger language plpgsql as"
+        " $$ begin lock table gate in share mode; return null; end $$",
+    )
+    await rows(
+        database,
+        "create constraint trigger t after insert on checked deferrable initially deferred"
+        " for each row execute function pass()",
+    )
+
+    @m25.queue("deferring", **OPTIONS)
+    async def deferring(_: int, *, connection: pg.AsyncConnection[Any]) -> None:
+        await connection.execute("insert into checked values (1)")
+        await connection.execute(f"set local statement_timeout = {limit}".encode())
+
+    lease = "select lease_expires_at from m25.job"
+    waiting = "select 1 from pg_locks where relation = 'gate'::regclass and not granted"
+    async with running(database, deferring) as m, open_gate(database) as gate:
+        id = (await m.enqueue(deferring, 1)).id
+        if limit == "0":
+            await eventually(lambda: found(database, waiting))
+            (before,) = await rows(database, lease)
+            over = f"select 1 where now() > '{before['lease_expires_at']}'"
+            await eventually(lambda: found(database, over))
+            assert await rows(database, f"{lease} where lease_expires_at > now()")
+            await gate.rollback()
+        record = await ended(m, deferring, id)
+    if limit == "0":
+        assert (record.status, record.attempt) == (m25.JobStatus.SUCCEEDED, 1)
+    else:
+        assert record.crash_type == "psycopg.errors.QueryCanceled"
+
+
+@asynccontextmanager
+async def open_gate(dsn: str) -> AsyncGenerator[pg.AsyncConnection[Any]]:
+    """What is deferred waits until this is rolled back."""
+    async with await pg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("lock table gate in access exclusive mode")
+        yield connection
+        await connection.rollback()
+
+
+async def found(dsn: str, query: str) -> bool:
+    return bool(await rows(dsn, query))

@@ -1,16 +1,22 @@
-"""Jobs that are not inserted since another one has their id, or holds their unique key."""
+"""Why a job is not inserted: another one has its id or its unique key, or the database failed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from .._errors import JobIdConflict, UniqueKeyConflict
+from .._errors import EnqueueQueryError, JobIdConflict, OutcomeUnknown, UniqueKeyConflict
 from .._job import JobId
-from .._queue import Queue
+from .._query import raise_query_error
+from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import AnyJob, Enqueued, Exists, Held, NewJob, Twin, UniqueJob
 from .._unique import UniqueOutcome
 from .._unique_errors import UniqueJobConflict
+from .batch import LARGEST_BATCH
+
+if TYPE_CHECKING:
+    from .._base_queue import BaseQueue
 
 
 def key_conflict(new: AnyJob, held: Held) -> UniqueKeyConflict:
@@ -30,7 +36,7 @@ def unique_outcome(new: UniqueJob, answer: Enqueued | Twin) -> UniqueOutcome:
     return "debounced" if new.then == "debounce" else "replaced"
 
 
-def check_same(exists: Exists, new: NewJob, queue: Queue[Any, Any, Any]) -> None:
+def check_same(exists: Exists, new: NewJob, queue: BaseQueue[Any, Any, Any]) -> None:
     """Check that a job which is there under its id is the one that was to be inserted.
 
     Raises:
@@ -53,3 +59,35 @@ def _is_later(seconds: str | None, than: datetime | None) -> bool:
     if seconds is None:
         return False
     return than is None or float(seconds) > than.timestamp()
+
+
+def enqueue_failed(
+    failure: StatementFailed, ids: Sequence[JobId], *, in_transaction: bool = False
+) -> NoReturn:
+    """Tell the caller that the database failed, and what is known of these jobs.
+
+    `in_transaction` says whether they were to be a part of a transaction of the caller's.
+
+    Raises:
+        EnqueueQueryError: always.
+    """
+    if failure.outcome_is_unknown:
+        raise OutcomeUnknown(failure.brief, ids) from failure.__cause__
+    notes: list[str] = []
+    if in_transaction and failure.is_transactions:
+        notes.append("the transaction met another one: roll back, and repeat all of it")
+    raise_query_error(failure, *notes, kind=EnqueueQueryError)
+
+
+def batch_refused(refused: RowRefused, position: int) -> NoReturn:
+    """Tell the caller of `enqueue_many` that the batch which begins at this position was refused.
+
+    Raises:
+        EnqueueQueryError: always.
+    """
+    raise_query_error(
+        refused,
+        f"in enqueue_many: one of up to {LARGEST_BATCH} jobs from position {position} on; none was"
+        " enqueued",
+        kind=EnqueueQueryError,
+    )

@@ -10,28 +10,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple, cast
 
-import attrs
 import trio
 
 from .. import pg
+from .._base_queue import BaseQueue
 from .._batcher import Batcher
 from .._completion import complete
-from .._errors import EnqueueQueryError, InvalidJob, OutcomeUnknown
+from .._errors import InvalidJob
 from .._groups import unwrapped
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lock_waits import FIRST_WAIT, LockWaits
-from .._query import check_connection, raise_query_error
-from .._queue import Queue
-from .._record import META, decode_record, new_record
+from .._query import check_connection
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, sort_error
 from .._store.protocol import (
     AnyJob,
-    Enqueued,
-    Exists,
-    Held,
     NewJob,
     Twin,
     UniqueAnswer,
@@ -41,10 +36,12 @@ from .._store.protocol import (
 from ..pg._backoff import Backoff
 from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
-from .batches import LARGEST_BATCH, make_batches, size_of
-from .conflicts import check_same, key_conflict, unique_outcome
+from .batch import size_of
+from .batches import make_batches
+from .conflicts import batch_refused, enqueue_failed
 from .many import Many
 from .notifier import Notifier
+from .rows import make_job, record_of, split
 
 #: How long `enqueue_many` waits for a lock before it rolls back and begins again: less than the
 #: second after which PostgreSQL looks for deadlocks.
@@ -54,10 +51,6 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 #: How long notifying may take after the commit of `enqueue_many`, in seconds.
 _NOTIFY_TIMEOUT: Final = 1.0
-
-#: The options of an input that comes without a `Job`. To make a `Job` checks all of its fields:
-#: once is enough.
-_DEFAULTS: Final = Job[Any](None)
 
 
 class _Request(NamedTuple):
@@ -100,7 +93,7 @@ class Enqueuer:
 
     async def enqueue(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         job: Input | Job[Input],
         connection: pg.AsyncConnection[Any] | None,
         notify: bool,
@@ -114,9 +107,8 @@ class Enqueuer:
         `waiter` is the channel on which the job's end is notified.
         """
         check_connection(connection)
-        value, options = _split(job)
-        new = self._new_job(queue, value, options, id=id, waiter=waiter)
-        row = row_of(new)
+        value, options = split(job)
+        new = self._make(queue, value, options, id=id, waiter=waiter)
         try:
             if connection is None:
                 answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
@@ -124,23 +116,12 @@ class Enqueuer:
                 channels = [queue.name] if notify else []
                 (answer,) = await self._insert([new], channels, connection)
         except StatementFailed as failure:
-            enqueue_failed(failure, [JobId(row.id)], connection)
-        record: JobRecord[Input, Output, Error]
-        match answer:
-            case Held():
-                raise key_conflict(new, answer)
-            case Exists(there):
-                check_same(answer, row, queue)
-                return decode_record(there, queue)
-            case Enqueued():
-                record = new_record(row, value, options, answer)
-            case Twin(there):
-                record = decode_record(there, queue)
-        if not isinstance(new, UniqueJob):
-            return record
-        # A job that is there may be due earlier than it was.
-        self._runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
-        return attrs.evolve(record, unique_outcome=unique_outcome(new, answer))
+            enqueue_failed(failure, [JobId(row_of(new).id)], in_transaction=connection is not None)
+        record = record_of(answer, new, value, options, queue)
+        if record.unique_outcome is not None:
+            # A job that is there may be due earlier than it was.
+            self._runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
+        return record
 
     async def _ask(self, request: _Request, *, is_named: bool) -> UniqueAnswer:
         """Have a job inserted together with others; alone, once it has met a lock."""
@@ -188,7 +169,7 @@ class Enqueuer:
 
     async def enqueue_many(
         self,
-        queue: Queue[Input, Output, Error],
+        queue: BaseQueue[Input, Output, Error],
         jobs: Iterable[Input | Job[Input]] | AsyncIterable[Input | Job[Input]],
         skip_conflicts: bool,
         connection: pg.AsyncConnection[Any] | None,
@@ -213,7 +194,7 @@ class Enqueuer:
 
     async def _insert_many_until_no_lock_is_met(
         self,
-        queue: Queue[Any, Any, Any],
+        queue: BaseQueue[Any, Any, Any],
         jobs: Iterable[Any] | AsyncIterable[Any],
         skip_conflicts: bool,
     ) -> Many:
@@ -229,7 +210,7 @@ class Enqueuer:
                 await self._insert_many(many, jobs, [], None, lock_wait)
             except StatementFailed as failure:
                 if not is_repeatable or not (failure.waits_for_lock or failure.is_transactions):
-                    enqueue_failed(failure, many.found.ids, None)
+                    enqueue_failed(failure, many.found.ids)
             else:
                 return many
             await trio.sleep(backoff.failed())
@@ -243,7 +224,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> AnyJob:
-            return self._new_job(many.queue, *_split(job))
+            return self._make(many.queue, *split(job))
 
         try:
             with unwrapped():
@@ -256,19 +237,14 @@ class Enqueuer:
                             batches, channels, many.add, connection, lock_wait=lock_wait
                         )
         except RowRefused as refused:
-            raise_query_error(
-                refused,
-                f"in enqueue_many: one of up to {LARGEST_BATCH} jobs from position"
-                f" {len(many.found.ids)} on; none was enqueued",
-                kind=EnqueueQueryError,
-            )
+            batch_refused(refused, len(many.found.ids))
         except StatementFailed as failure:
             if connection is None:
                 raise
-            enqueue_failed(failure, many.found.ids, connection)
+            enqueue_failed(failure, many.found.ids, in_transaction=True)
 
     def new_job(
-        self, queue: Queue[Any, Any, Any], job: object, *, id: str, waiter: str | None
+        self, queue: BaseQueue[Any, Any, Any], job: object, *, id: str, waiter: str | None
     ) -> NewJob:
         """The row of a job that is to have this id.
 
@@ -276,7 +252,7 @@ class Enqueuer:
             ValueRefused: the input cannot be kept as JSON.
             InvalidJob: the job has a `Unique`.
         """
-        new = self._new_job(queue, *_split(job), id=id, waiter=waiter)
+        new = self._make(queue, *split(job), id=id, waiter=waiter)
         if isinstance(new, UniqueJob):
             raise InvalidJob(
                 "a job of a nursery belongs to the job that starts it, and cannot have a Unique;"
@@ -284,42 +260,16 @@ class Enqueuer:
             )
         return new
 
-    def _new_job(
+    def _make(
         self,
-        queue: Queue[Any, Any, Any],
+        queue: BaseQueue[Any, Any, Any],
         value: Any,
         options: Job[Any],
         *,
         id: str | None = None,
         waiter: str | None = None,
     ) -> AnyJob:
-        if options.id is not None:
-            id = str(options.id)
-        own_retry, retry_delay = options.has_own_retry, options.retry_delay
-        if retry_delay is None:
-            retry = None if own_retry else queue.retry
-            retry_delay = timedelta(0) if retry is None else retry.row_delay
-        new = NewJob(
-            id=self._runtime.make_id() if id is None else id,
-            queue_name=queue.name,
-            input=queue.input_codec.encode(value, "input"),
-            scheduled_at=options.scheduled_at,
-            timeout=queue.default_job_timeout if options.timeout is None else options.timeout,
-            max_attempts=(
-                queue.default_max_attempts if options.max_attempts is None else options.max_attempts
-            ),
-            retry_delay=retry_delay,
-            unique_key=options.unique_key,
-            priority=options.priority,
-            meta=None if options.meta is None else META.encode(options.meta, "meta"),
-            expires_at=options.expires_at,
-            # Null costs a row nothing.
-            own_retry=own_retry or None,
-            waiter=waiter,
-        )
-        if (unique := options.unique) is None:
-            return new
-        return UniqueJob(new, unique.key, unique.holding, unique.within, unique.then)
+        return make_job(queue, value, options, self._runtime.make_id, id=id, waiter=waiter)
 
     async def _enqueue_batch(
         self, requests: Sequence[_Request]
@@ -368,32 +318,6 @@ class Enqueuer:
         return await self._insert(jobs, [], lock_wait=FIRST_WAIT)
 
 
-def _split(job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
-    """The input, and the `Job` that has its options."""
-    if isinstance(job, Job):
-        given = cast("Job[Input]", job)
-        return given.input, given
-    return job, _DEFAULTS
-
-
 def _unanswered() -> StatementFailed:
     reason = f"the database did not answer to an enqueue within {CLEAN_UP:g} s"
     return sort_error("enqueue", pg.OutcomeUnknown(reason))
-
-
-def enqueue_failed(
-    failure: StatementFailed,
-    ids: Sequence[JobId],
-    connection: pg.AsyncConnection[Any] | None = None,
-) -> NoReturn:
-    """Tell the caller that the database failed, and what is known of these jobs.
-
-    Raises:
-        EnqueueQueryError: always.
-    """
-    if failure.outcome_is_unknown:
-        raise OutcomeUnknown(failure.brief, ids) from failure.__cause__
-    notes: list[str] = []
-    if connection is not None and failure.is_transactions:
-        notes.append("the transaction met another one: roll back, and repeat all of it")
-    raise_query_error(failure, *notes, kind=EnqueueQueryError)

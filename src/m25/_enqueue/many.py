@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._errors import JobIdConflict
-from .._queue import Queue
 from .._store.protocol import AnyJob, Exists, Held, Twin, UniqueAnswer, UniqueJob, row_of
 from .answers import EnqueuedMany
-from .batches import which
+from .batch import which
 from .conflicts import check_same, key_conflict, unique_outcome
+
+if TYPE_CHECKING:
+    from .._base_queue import BaseQueue
 
 
 class Many:
     """One for each try of an `enqueue_many`."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], skip_conflicts: bool) -> None:
+    def __init__(self, queue: BaseQueue[Any, Any, Any], skip_conflicts: bool) -> None:
         self.queue = queue
         self.found = EnqueuedMany()
         self.is_scheduled = False

@@ -25,6 +25,7 @@ import psycopg
 from psycopg import errors
 
 from .. import pg
+from .._groups import only_leaf
 
 
 class FailureKind(enum.Enum):
@@ -87,7 +88,19 @@ class StatementFailed(Exception):
     @property
     def is_outage(self) -> bool:
         """Whether it is to be tried again, as it is: not where the transaction met another one."""
-        return self.kind is FailureKind.DATABASE and not self.is_transactions
+        return (
+            self.kind is FailureKind.DATABASE
+            and not self.is_transactions
+            and not self._is_limit_at_commit
+        )
+
+    @property
+    def _is_limit_at_commit(self) -> bool:
+        """Whether what a transaction has deferred took longer than a setting of its session allows,
+        as it would again.
+        """
+        limits = (errors.QueryCanceled, errors.LockNotAvailable)
+        return self.statement == "commit" and isinstance(self.__cause__, limits)
 
     @property
     def is_about_notifying(self) -> bool:
@@ -254,6 +267,14 @@ def brief(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.diag.message_primary}{_advice(error)}"
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_ended_for_itself(error: BaseException) -> bool:
+    """Whether the server has ended a session for what was done in it: it was idle in a transaction,
+    or that was open, for longer than its settings allow.
+    """
+    sqlstate = getattr(only_leaf(error), "sqlstate", None) or ""
+    return sqlstate[:2] == "25"
 
 
 def without_rows(failure: StatementFailed) -> StatementFailed:

@@ -159,7 +159,7 @@ class PostgresTransaction:
             # To wait for whoever uses it may take for ever.
             with trio.CancelScope(shield=True):
                 await self._connection.close()
-        else:
+        elif not self._connection.closed:
             await self._block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
 
     @property

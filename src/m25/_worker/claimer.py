@@ -377,7 +377,7 @@ class Claimer:
                 why_cut_short = self._environment.why_cut_short
                 reason = "its queue is stopping" if self.stopping else why_cut_short
                 self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
-            elif result is Unfinished.TOO_LATE:
+            elif result in (Unfinished.TOO_LATE, Unfinished.LOST_CONNECTION):
                 self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _setup_worked(self) -> None:

@@ -27,6 +27,9 @@ class Unfinished(enum.Enum):
     FENCED = "fenced"
     #: Its lease was over before its handler could begin: the job is released.
     TOO_LATE = "its lease was over before its handler could begin"
+    #: The server or the network has ended the session of its handler's transaction: the job is
+    #: released, its attempt not counted.
+    LOST_CONNECTION = "its connection to the database was lost"
     #: It was cancelled since somebody asked for that: the release ends the job as cancelled.
     CANCELLED = "cancelled"
     #: Its success is written already, in the transaction of its handler.

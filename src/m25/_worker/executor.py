@@ -421,7 +421,8 @@ class Executor(_State):
         if raised is None:
             return self._finished(output)
         request = request_of(raised)
-        if handler.declared(kept_of(raised, request)) is None and being_cancelled():
+        is_declared = handler.declared(kept_of(raised, request)) is not None
+        if not is_declared and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
@@ -430,7 +431,13 @@ class Executor(_State):
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
             return outcomes.snoozed(self, request)
+        if request is None and not is_declared and self._has_lost_connection(raised):
+            return self.lost_connection()
         return outcomes.raised(self, raised, request)
+
+    def _has_lost_connection(self, raised: BaseException) -> bool:
+        # rule: an outage within a transaction is not counted
+        return self.transaction is not None and self.transaction.is_lost_by(raised)
 
     async def _begin(self) -> bool:
         """Start the job, between setup and handler; return whether its claim still holds."""
@@ -498,6 +505,13 @@ class Executor(_State):
                 ),
             )
         return Unfinished.CUT_SHORT
+
+    def lost_connection(self) -> Outcome | Unfinished | SetAside:
+        """Why an attempt has no outcome whose transaction was lost with its connection; or its
+        failure, if it must not begin again.
+        """
+        result = self.cut_short()
+        return Unfinished.LOST_CONNECTION if result is Unfinished.CUT_SHORT else result
 
     async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
         """Fail the attempt, and no other, since its input cannot be decoded."""

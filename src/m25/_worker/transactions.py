@@ -19,7 +19,7 @@ import trio
 from .._errors import UsageError
 from .._events import CommitUnanswered, ResultDiscarded
 from .._lock_waits import lock_pauses
-from .._store.failures import RowRefused, StatementFailed
+from .._store.failures import RowRefused, StatementFailed, is_ended_for_itself
 from .._store.protocol import Outcome, Transaction, WriteResult
 from . import outcomes
 from .endings import InDoubt, Result, Unfinished
@@ -80,8 +80,15 @@ class AttemptTransaction:
             if failure.outcome_is_unknown:  # rule: a commit without an answer is looked up
                 return self._in_doubt(result)
             if failure.is_outage:  # rule: an outage at the end is not counted
-                return executor.cut_short()
+                return executor.lost_connection()
             return outcomes.crash(executor, failure.__cause__ or failure)
+
+    def is_lost_by(self, raised: BaseException) -> bool:
+        """Whether the connection was lost, and the handler raised by that, as far as one can see:
+        not where the server has ended the session for what the handler did.
+        """
+        transaction = self._transaction
+        return transaction is not None and transaction.is_lost and not is_ended_for_itself(raised)
 
     async def _commit(self, success: Outcome) -> Unfinished:
         executor, transaction = self._executor, self._transaction

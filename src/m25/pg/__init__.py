@@ -4,20 +4,46 @@ It is psycopg, with the same names and the same behaviour; only who waits is dif
 no asyncio and no threads in the path of a query. It knows nothing of jobs.
 """
 
-from ._connection import AsyncConnection
-from ._conninfo import LIVENESS, SERVER_LIVENESS, describe, normalize
-from ._cursor import (
-    AsyncClientCursor,
-    AsyncCursor,
-    AsyncRawCursor,
-    AsyncRawServerCursor,
-    AsyncServerCursor,
-)
-from ._errors import OutcomeUnknown, PoolClosed, PoolTimeout
-from ._listener import Event, Gap, Listener, Notification
-from ._mistakes import check_connection
-from ._pool import Pool
-from ._pool_state import PoolStats
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ._connection import AsyncConnection
+    from ._conninfo import LIVENESS, SERVER_LIVENESS, describe, normalize
+    from ._cursor import (
+        AsyncClientCursor,
+        AsyncCursor,
+        AsyncRawCursor,
+        AsyncRawServerCursor,
+        AsyncServerCursor,
+    )
+    from ._errors import OutcomeUnknown, PoolClosed, PoolTimeout
+    from ._listener import Event, Gap, Listener, Notification
+    from ._mistakes import check_connection
+    from ._pool import Pool
+    from ._pool_state import PoolStats
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "._connection": ("AsyncConnection",),
+            "._conninfo": ("LIVENESS", "SERVER_LIVENESS", "describe", "normalize"),
+            "._cursor": (
+                "AsyncClientCursor",
+                "AsyncCursor",
+                "AsyncRawCursor",
+                "AsyncRawServerCursor",
+                "AsyncServerCursor",
+            ),
+            "._errors": ("OutcomeUnknown", "PoolClosed", "PoolTimeout"),
+            "._listener": ("Event", "Gap", "Listener", "Notification"),
+            "._mistakes": ("check_connection",),
+            "._pool": ("Pool",),
+            "._pool_state": ("PoolStats",),
+        },
+    )
+
 
 __all__ = [
     "LIVENESS",

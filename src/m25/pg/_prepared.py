@@ -8,14 +8,15 @@ is left to be done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import psycopg
 from psycopg import errors, generators, pq
 from psycopg.abc import PQGen
 
-from ._connection import AsyncConnection
+if TYPE_CHECKING:
+    from ._connection import AsyncConnection
 
 #: After a `stream()` libpq may give the rows of the next pipeline one by one.
 _ROWS: Final = (

@@ -1,0 +1,40 @@
+"""What is known of a queue without its handler: enough to put jobs on it, and to read them.
+
+It imports nothing that runs jobs: a program that only enqueues has neither handlers nor Trio.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic
+
+import attrs
+
+from ._job import Error, Input, Output_co
+
+if TYPE_CHECKING:
+    from ._codec import Codec
+    from ._retry import Retry
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class BaseQueue(Generic[Input, Output_co, Error]):
+    """What enqueues, reads and cancels jobs takes one of these: a `Queue` or a `DeclaredQueue`.
+
+    Both declare these fields themselves, with what is checked of them.
+    """
+
+    name: str
+    default_job_timeout: timedelta
+    poll_interval: timedelta
+    size_limit: int
+    retry: Retry | None
+    input_type: Any
+    input_codec: Codec[Input] = attrs.field(init=False, repr=False)
+    output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
+    error_codec: Codec[Error] = attrs.field(init=False, repr=False)
+
+    @property
+    def default_max_attempts(self) -> int:
+        """How many attempts a job has at most that does not say."""
+        return 1 if self.retry is None else self.retry.max_attempts
