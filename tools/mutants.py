@@ -910,6 +910,17 @@ MUTANTS = (
     ),
     Mutant(
         18,
+        "a job that is found failed leaves the others running",
+        (
+            Rule(
+                "a failure that is found leaves time to find the others",
+                "self.cancel_scope.cancel()",
+            ),
+        ),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
         "a tree's cancel waits for the locks of strangers",
         (Rule("a tree's cancel waits for no lock", "for no key update"),),
         ("tests/store/test_store_trees.py",),

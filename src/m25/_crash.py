@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from ._errors import RaisedInProcess
 from ._groups import only_leaf
@@ -54,8 +54,9 @@ def _message_of(error: BaseException) -> str:
     if not isinstance(error, BaseExceptionGroup):
         return str(error)
     # A group's own text says how many they are, and not what.
-    some = [in_words(each) for each in error.exceptions[:_MOST_IN_WORDS]]
-    if len(error.exceptions) > len(some):
+    leaves = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    some = [in_words(each) for each in leaves[:_MOST_IN_WORDS]]
+    if len(leaves) > len(some):
         some.append("…")
     return f"{error}: {'; '.join(some)}"
 

@@ -37,6 +37,10 @@ from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
 from ._without_slot import without_slot
 
+#: For so many seconds a block goes on that finds a job failed: its next calls find the others that
+#: an earlier run has started, which are to be cancelled, and waited for.
+_TIME_TO_FIND: Final = 1.0
+
 
 class JobNursery:
     """A block that starts jobs, and waits for them: see `RunningJob.open_nursery`."""
@@ -156,6 +160,9 @@ class JobNursery:
     ) -> list[ChildJob[Any]]:
         found = await self._family.find(news)
         self._check_open()
+        if self._errors and any(row is None for _, row in found):
+            # All that an earlier run has started before a job failed was found: this is not.
+            self.cancel_scope.cancel()
         children = [ChildJob[Any](queue, id) for id, _ in found]
         rows = [
             self._family.new_job(new) if row is None else row
@@ -166,7 +173,7 @@ class JobNursery:
             if isinstance(row, NewJob):
                 missing.append((row, child, self._watch(child, is_coming=True)))
             elif row.status in FINAL_VALUES:
-                self._note_end(child, row)
+                self._note_end(child, row, was_found=True)
             else:
                 self._watch(child)
         if missing:
@@ -241,7 +248,12 @@ class JobNursery:
             self._note_end(child, wait.row)
 
     def _note_end(
-        self, child: ChildJob[Any], row: JobRow | None, lost: Exception | None = None
+        self,
+        child: ChildJob[Any],
+        row: JobRow | None,
+        lost: Exception | None = None,
+        *,
+        was_found: bool = False,
     ) -> None:
         self._live.pop(child, None)
         if row is None and child.is_doubtful:
@@ -253,7 +265,12 @@ class JobNursery:
             self._errors.append(error)
             if self._why is None:
                 self._why = f"job {child.id} of queue {child.queue.name!r} has not succeeded"
-            self.cancel_scope.cancel()
+            if was_found:
+                # rule: a failure that is found leaves time to find the others
+                by = trio.current_time() + _TIME_TO_FIND
+                self.cancel_scope.deadline = min(self.cancel_scope.deadline, by)
+            else:
+                self.cancel_scope.cancel()
         self._change()
 
     def _change(self) -> None:
@@ -322,6 +339,8 @@ class JobNursery:
 
     async def _until_ended(self) -> None:
         """Wait until no child is left; within a handler without its slot."""
+        if self._errors:
+            self.cancel_scope.cancel()
         await trio.lowlevel.checkpoint()
         if self._is_busy:
             async with without_slot():

@@ -578,3 +578,37 @@ async def test_a_setup_opens_no_nursery(autojump_clock: trio.testing.MockClock) 
     async with serving(top) as m:
         await m.call(top, 1)
     assert len(refused) == 1
+
+
+async def test_a_block_that_finds_a_job_failed_cancels_the_others_that_run(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its earlier run had started all; this one asks for one after the other."""
+
+    @m25.queue("child")
+    async def child(seconds: int) -> None:
+        await trio.sleep(seconds)
+        if seconds == 10:
+            raise OSError
+
+    started = 0
+
+    @m25.queue("top")
+    async def top(_: None) -> list[str]:
+        nonlocal started
+        with pytest.RaisesGroup(m25.JobFailed):
+            async with m25.current_job().open_nursery() as nursery:
+                for seconds in (10, 500, 600):
+                    await nursery.start_job(child, seconds)
+                    started += 1
+        return [job.status.value for job in m25.testing.jobs(workers, child)]
+
+    store = m25.testing.MemoryStore()
+    async with serving(child, store=store) as workers:
+        async with serving(top, store=store, shutdown_grace=1) as m:
+            record = await m.enqueue(top, None)
+            await trio.sleep(5)
+        await trio.sleep(20)
+        async with serving(top, store=store) as m:
+            assert await m.result(top, record.id) == ["failed", "cancelled", "cancelled"]
+    assert started == 6

@@ -19,6 +19,7 @@ from ._console import Console
 
 #: Every subcommand, and what it does.
 COMMANDS: Final = {
+    "worker": "run the queues of modules, in one process or several",
     "migrate": "print the SQL that a database still needs, or apply it",
     "demo": "run real jobs on real files, and check what became of them",
 }

@@ -1,0 +1,238 @@
+"""`m25 worker`: runs the queues of modules, in one process or in several."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+from typing import Final
+
+import attrs
+import psycopg
+import trio
+
+from .._client import open as open_client
+from .._errors import M25Error
+from .._groups import only_leaf
+from .._signals import until_signal
+from . import _address
+from . import _systemd as systemd
+from ._console import Console
+from ._modules import SYNTAX, Work, WrongModule, load
+
+# The exit codes, as --help lists them; 2 is argparse's own.
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+#: In seconds, as `m25.open` has it.
+_GRACE: Final = 10.0
+_MOST_PROCESSES: Final = 1_000
+#: How often a process that is supervised says that it is well, in seconds.
+_PULSE: Final = 1.0
+#: What it says then.
+READY: Final = b"+"
+NOT_READY: Final = b"-"
+
+_DESCRIPTION: Final = f"""\
+Run the queues that modules declare, until Ctrl-C or SIGTERM: then no more jobs are claimed, and
+running handlers have --grace seconds to finish. A function that is named, as {SYNTAX} has it, is
+given the client before the queues start: def prepare(m): m.add_schedule(...)
+
+With --processes, as many run under a supervisor, which starts one again that has ended. If the
+supervisor is killed, they stop as they do at SIGTERM."""
+
+_EPILOG: Final = f"""\
+{_address.HELP}
+
+--health answers GET /readyz with 200 while the queues run, and GET /livez with 200 unless a process
+stands still: by itself one whose loop is blocked answers nothing, and a supervisor says so after
+10 s. It is for one's own network: there is no password.
+
+Under systemd (Type=notify) it says when it is ready and when it stops; with WatchdogSec= it says
+that it is alive.
+
+exit codes:
+  0  stopped as it was asked to
+  1  it could not start, or has failed
+  2  the command line, a module or the address is wrong
+
+examples:
+  m25 worker shop.jobs
+  m25 worker shop.jobs:prepare reports.jobs --queue emails --queue reports
+  m25 worker shop.jobs --processes 4 --health :8080 --grace 30
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument("modules", nargs="+", metavar=SYNTAX, help="where the queues are")
+    parser.add_argument(
+        "--queue",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run this queue alone; may be repeated (default: all that are found)",
+    )
+    parser.add_argument(
+        "--processes", type=_count, default=1, metavar="N", help="how many (default: 1)"
+    )
+    parser.add_argument(
+        "--health", type=_host_and_port, metavar="[HOST]:PORT", help="answer /livez and /readyz"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=_GRACE,
+        metavar="SECONDS",
+        help=f"how long running handlers have to finish at a stop (default: {_GRACE:g})",
+    )
+    _address.add_option(parser)
+    parser.add_argument(
+        "--schema", default="m25", metavar="NAME", help="of the job table (default: m25)"
+    )
+    # The pipe on which a supervisor listens to one of its processes, whose stdin ends with it.
+    parser.add_argument("--supervised", type=int, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Run the queues, and return the exit code."""
+    try:
+        conninfo = _address.read(options.addr)
+        # The supervisor, too, looks at them: what is wrong with them is said once, and at once.
+        work = load(options.modules, options.queue)
+    except (_address.WrongAddress, WrongModule) as error:
+        console.error(str(error))
+        return WRONG_USAGE
+    if not logging.root.handlers:
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+        )
+    if options.health is not None and not _can_answer():
+        console.error("--health needs h11: pip install 'm25[cli]'")
+        return WRONG_USAGE
+    if options.processes > 1:
+        if os.name != "posix":
+            console.error("--processes needs a POSIX system; start several workers instead")
+            return WRONG_USAGE
+        from ._supervise import supervise
+
+        arguments = _arguments_of_one(options)
+        is_well = trio.run(
+            supervise, arguments, conninfo, options.processes, options.health, options.grace
+        )
+        return DONE if is_well else FAILED
+    try:
+        trio.run(_work, work, conninfo, options)
+    except BaseException as error:
+        leaf = only_leaf(error) or error
+        if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
+            console.error(f"{leaf} ({_address.describe(conninfo)})")
+            return FAILED
+        raise
+    return DONE
+
+
+def _arguments_of_one(options: argparse.Namespace) -> list[str]:
+    """The arguments of each process under a supervisor, but for its pipe; the address comes by the
+    environment, where other users of the machine do not see it.
+    """
+    arguments = ["worker", *options.modules, "--schema", options.schema]
+    for name in options.queue:
+        arguments += ["--queue", name]
+    return [*arguments, "--grace", str(options.grace)]
+
+
+def _can_answer() -> bool:
+    return importlib.util.find_spec("h11") is not None
+
+
+@attrs.define
+class _State:
+    """Why a worker does not run its queues, in words; `None` while it does."""
+
+    not_ready: str | None = "its queues are starting"
+
+
+async def _work(work: Work, conninfo: str, options: argparse.Namespace) -> None:
+    """Run the queues until a signal comes, or the supervisor has ended."""
+    state = _State()
+    async with trio.open_nursery() as nursery:
+        if options.health is not None:
+            from ._health import Health, serve
+
+            # Where the loop stands still, nobody answers.
+            health = Health(live=lambda: None, ready=lambda: state.not_ready)
+            await nursery.start(serve, health, *options.health)
+        if options.supervised is not None:
+            nursery.start_soon(_report, state, options.supervised)
+        else:
+            nursery.start_soon(systemd.feed_watchdog)
+        async with open_client(conninfo, schema=options.schema, shutdown_grace=options.grace) as m:
+            work.add_to(m)
+            # It may be asked to stop before its queues have started.
+            with trio.CancelScope() as until_asked:
+                nursery.start_soon(_cancel_when_asked, until_asked, options.supervised is not None)
+                await m.start()
+                state.not_ready = None
+                systemd.notify("READY=1")
+                await trio.sleep_forever()
+            state.not_ready = "it is stopping"
+            systemd.notify("STOPPING=1")
+            await m.stop()
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        if is_supervised:
+            nursery.start_soon(_cancel_when_alone, nursery.cancel_scope)
+        await until_signal()
+        nursery.cancel_scope.cancel()
+    scope.cancel()
+
+
+async def _cancel_when_alone(scope: trio.CancelScope) -> None:
+    """Wait for the end of stdin: the supervisor has closed it, or is gone."""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+        while await stdin.receive_some(100):
+            pass
+    scope.cancel()
+
+
+async def _report(state: _State, pipe: int) -> None:
+    """Tell the supervisor now and then how this process is."""
+    async with trio.lowlevel.FdStream(pipe) as stream:
+        # Without a supervisor this process stops by itself.
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(NOT_READY if state.not_ready else READY)
+                await trio.sleep(_PULSE)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= _MOST_PROCESSES):
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_MOST_PROCESSES}, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+    return seconds
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isdecimal() and int(port) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"must be HOST:PORT or :PORT, not {text!r}")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - who asks is another machine

@@ -1,0 +1,239 @@
+"""`m25 worker`: the queues of a module, run by processes that are stopped, killed and asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+import m25
+from m25.cli import main
+from support.waiting import eventually, rows
+
+#: In seconds: a process that is started imports all that m25 has, on a machine that may be busy.
+PATIENCE = 60.0
+
+MODULE = """
+import os
+import time
+
+import m25
+
+@m25.queue("pids", poll_interval=0.2, heartbeat_interval=0.5)
+async def pids(blocks: float) -> int:
+    time.sleep(blocks)
+    return os.getpid()
+
+again = pids
+
+@m25.queue("ticks")
+async def ticks(_: None) -> None: ...
+
+def prepare(m: m25.M25) -> None:
+    m.add_schedule("each second", ticks, every=1, input=None)
+
+async def not_at_once(m: m25.M25) -> None: ...
+"""
+
+
+@m25.queue("pids")
+async def pids(blocks: float) -> int:
+    raise NotImplementedError
+
+
+@pytest.fixture
+def module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The name of a module with queues, in the directory where the command is run."""
+    name = f"jobs_of_{request.node.name.partition('[')[0][-30:]}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    path = sys.path.copy()
+    yield name
+    sys.path[:] = path
+
+
+@asynccontextmanager
+async def command(dsn: str, *arguments: str) -> AsyncGenerator[trio.Process]:
+    """The command in a process of its own."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "m25", "worker", *arguments],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "DATABASE_URL": dsn},
+    )
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def ends(process: trio.Process) -> int:
+    with trio.fail_after(PATIENCE):
+        return await process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+async def test_it_runs_the_queues_of_a_module_and_its_schedules_until_it_is_asked_to_stop(
+    dsn: str, module: str
+) -> None:
+    async with command(dsn, f"{module}:prepare") as process, m25.open(dsn) as m:
+        record = await m.enqueue(pids, 0)
+        with trio.fail_after(PATIENCE):
+            assert await m.result(pids, record.id) == process.pid
+
+        async def has_ticked() -> bool:
+            return bool(await rows(dsn, "select id from m25.job where queue_name = 'ticks'"))
+
+        await eventually(has_ticked, PATIENCE)
+        process.terminate()
+        assert await ends(process) == 0
+
+
+async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supervisor(
+    dsn: str, module: str
+) -> None:
+    port = free_port()
+    arguments = (module, "--queue", "pids", "--processes", "2", "--health", f"127.0.0.1:{port}")
+    async with (
+        command(dsn, *arguments) as process,
+        m25.open(dsn) as m,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+
+        async def is_ready() -> bool:
+            try:
+                return (await http.get("/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(is_ready, PATIENCE)
+        assert (await http.get("/livez")).text == "ok\n"
+        assert (await http.get("/")).status_code == 404
+        with trio.fail_after(PATIENCE):
+            first = await m.call(pids, 0)
+        assert first != process.pid
+        os.kill(first, signal.SIGKILL)
+
+        async def is_not_ready() -> bool:
+            return (await http.get("/readyz")).status_code == 503
+
+        await eventually(is_not_ready, PATIENCE)
+        await eventually(is_ready, PATIENCE)
+        answers = {await m.call(pids, 0) for _ in range(3)}
+        assert first not in answers
+        process.kill()
+        await ends(process)
+        for pid in answers:
+
+            async def is_gone(pid: int = pid) -> bool:
+                return not is_there(pid)
+
+            await eventually(is_gone, PATIENCE)
+
+
+async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(
+    dsn: str, module: str
+) -> None:
+    async with command(dsn, module, "--processes", "2", "--grace", "20") as process:
+        async with m25.open(dsn) as m:
+            with trio.fail_after(PATIENCE):
+                await m.call(pids, 0)
+            ids = [(await m.enqueue(pids, 0.05)).id for _ in range(20)]
+            process.terminate()
+            assert await ends(process) == 0
+            records = [await m.current(pids, id) for id in ids]
+        assert {record.attempt for record in records} == {1}
+        statuses = {record.status.value for record in records}
+        assert statuses <= {"succeeded", "pending"}
+
+
+def test_a_database_that_is_not_there_is_named_without_its_password(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "postgresql://ada:sesame@127.0.0.1:1/shop"
+    assert main(["worker", module, "--addr", address]) == 1
+    said = capsys.readouterr().err
+    assert "ada@127.0.0.1:1/shop" in said
+    assert "sesame" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no_such_module"], "there is no module 'no_such_module'"),
+        (["os.no_such_module"], "there is no module 'os.no_such_module'"),
+        (["json"], "there is no queue in it"),
+        (["MODULE", "--queue", "mails"], "no queue is named 'mails'"),
+        (["MODULE:nothing"], "must be a function that takes the client"),
+        (["MODULE:not_at_once"], "must be a function that takes the client"),
+        (["broken_module"], "ZeroDivisionError"),
+        (["MODULE", "twin_module"], "another queue is named 'pids'"),
+        (["MODULE", "--processes", "0"], "must be from 1 to 1000"),
+        (["MODULE", "--health", "here"], "must be HOST:PORT"),
+        (["MODULE", "--grace", "soon"], "must be a number of seconds"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said_before_anything_runs(
+    module: str,
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken_module.py").write_text("1 / 0")
+    (tmp_path / "twin_module.py").write_text(MODULE)
+    given = [each.replace("MODULE", module) for each in arguments]
+    try:
+        code = main(["worker", *given, "--addr", "host=127.0.0.1 port=1"])
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+async def test_systemd_is_told_when_it_is_ready_and_when_it_stops(
+    dsn: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as systemd:
+        await systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+        async with command(dsn, module) as process:
+            heard: set[bytes] = set()
+            with trio.fail_after(PATIENCE):
+                while b"READY=1" not in heard:
+                    heard.add(await systemd.recv(100))
+                process.terminate()
+                while b"STOPPING=1" not in heard:
+                    heard.add(await systemd.recv(100))
+            assert await ends(process) == 0
+        assert b"WATCHDOG=1" in heard
