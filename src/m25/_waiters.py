@@ -108,7 +108,7 @@ class Waiters:
     def __init__(self, runtime: Runtime, closed: Callable[[], Exception]) -> None:
         self._runtime = runtime
         #: Makes what is raised to those who wait where nobody will answer.
-        self.closed = closed
+        self.closed: Callable[[], Exception] = closed
         #: On which this process is notified of ends.
         self.channel: Final = f"m25_waiter_{uuid4().hex[:28]}"
         #: By queue and id.

@@ -21,7 +21,7 @@ from .._signals import SIGNALS
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
 from . import _systemd as systemd
-from .worker import READY
+from ._supervised import READY
 
 _logger: Final = logging.getLogger("m25.worker")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import logging
 import math
@@ -19,6 +18,7 @@ from .._errors import M25Error
 from .._groups import only_leaf
 from .._signals import until_signal
 from . import _address
+from . import _supervised as supervised
 from . import _systemd as systemd
 from ._console import Console
 from ._modules import SYNTAX, Work, WrongModule, load
@@ -31,11 +31,6 @@ WRONG_USAGE: Final = 2
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
 _MOST_PROCESSES: Final = 1_000
-#: How often a process that is supervised says that it is well, in seconds.
-_PULSE: Final = 1.0
-#: What it says then.
-READY: Final = b"+"
-NOT_READY: Final = b"-"
 
 _DESCRIPTION: Final = f"""\
 Run the queues that modules declare, until Ctrl-C or SIGTERM: then no more jobs are claimed, and
@@ -170,7 +165,9 @@ async def _work(work: Work, conninfo: str, options: argparse.Namespace) -> None:
             health = Health(live=lambda: None, ready=lambda: state.not_ready)
             await nursery.start(serve, health, *options.health)
         if options.supervised is not None:
-            nursery.start_soon(_report, state, options.supervised)
+            nursery.start_soon(
+                supervised.report, lambda: state.not_ready is None, options.supervised
+            )
         else:
             nursery.start_soon(systemd.feed_watchdog)
         async with open_client(conninfo, schema=options.schema, shutdown_grace=options.grace) as m:
@@ -191,28 +188,10 @@ async def _work(work: Work, conninfo: str, options: argparse.Namespace) -> None:
 async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> None:
     async with trio.open_nursery() as nursery:
         if is_supervised:
-            nursery.start_soon(_cancel_when_alone, nursery.cancel_scope)
+            nursery.start_soon(supervised.cancel_when_alone, nursery.cancel_scope)
         await until_signal()
         nursery.cancel_scope.cancel()
     scope.cancel()
-
-
-async def _cancel_when_alone(scope: trio.CancelScope) -> None:
-    """Wait for the end of stdin: the supervisor has closed it, or is gone."""
-    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-        while await stdin.receive_some(100):
-            pass
-    scope.cancel()
-
-
-async def _report(state: _State, pipe: int) -> None:
-    """Tell the supervisor now and then how this process is."""
-    async with trio.lowlevel.FdStream(pipe) as stream:
-        # Without a supervisor this process stops by itself.
-        with contextlib.suppress(trio.BrokenResourceError):
-            while True:
-                await stream.send_all(NOT_READY if state.not_ready else READY)
-                await trio.sleep(_PULSE)
 
 
 def _count(text: str) -> int:
