@@ -32,6 +32,15 @@ class M25Error(Exception):
     Each can be copied, and pickled: it comes back with its message, its fields and its notes.
     """
 
+    # Tracebacks, crash columns and pickles name these classes by where they are to be imported
+    # from, whether anybody has imported that yet or not.
+    __module__ = "m25.errors"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("m25._") and cls.__module__.endswith("_errors"):
+            cls.__module__ = "m25.errors"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # By default an exception is made anew from its `args`. Those are the message, and not what
         # the classes below are made from; so their `__init__` is left out.

@@ -112,7 +112,3 @@ __all__ = [
     "ValueRefused",
     "WaitsShielded",
 ]
-
-# Tracebacks, crash columns and pickles name them by where they are to be imported from.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
