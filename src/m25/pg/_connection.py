@@ -258,8 +258,10 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             # All statements are to be forgotten, also one that this last one has prepared just now.
             self._prepared._counts.clear()
             self._prepared._names.clear()
-            self._statements.clear()
         yield from super()._deallocate(name)
+        # In a pipeline nobody knows yet: after an error the server passes over it.
+        if name is None and self._pipeline is None:
+            self._statements.clear()
 
     async def close(self) -> None:
         """Close the connection. A task that waits for it has an `OperationalError` raised, and the
