@@ -1,4 +1,4 @@
-"""The exception tree: everything m25 raises on its own account is an `M25Error`.
+"""The exception tree, from `M25Error` on; long, since each class says when it is raised.
 
     M25Error
     ├─ UsageError        m25 is not to be used like this

@@ -254,13 +254,11 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         return OutcomeUnknown(f"the connection was lost at a commit: {error}")
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
-        if name is None:
-            # All statements are to be forgotten, also one that this last one has prepared just now.
+        if name is None:  # all, also one that this last one has prepared just now
             self._prepared._counts.clear()
             self._prepared._names.clear()
         yield from super()._deallocate(name)
-        # In a pipeline nobody knows yet: after an error the server passes over it.
-        if name is None and self._pipeline is None:
+        if name is None and self._pipeline is None:  # one that has failed passes over it
             self._statements.clear()
 
     async def close(self) -> None:
