@@ -6,21 +6,7 @@
 -- Priorities are visited one by one (a loose index scan), so jobs scheduled for later in one priority
 -- are not walked over to reach work in the next.
 -- A pause that is committed before this begins is seen by it.
-with recursive level (priority) as (
-    (
-        select priority from {schema}.job
-        where queue_name = %(queue_name)s::text and status = 'pending'
-        order by priority limit 1
-    )
-    union all
-    select (
-        select job.priority from {schema}.job
-        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
-        order by job.priority limit 1
-    )
-    from level
-    where level.priority is not null
-),
+with recursive {level},
 due as materialized (
     select candidate.id
     from level
