@@ -14,9 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 
 import m25
 from m25.cli import main
+from m25.cli._supervise import Supervisor
 from support.waiting import eventually, rows
 
 #: In seconds: a process that is started imports all that m25 has, on a machine that may be busy.
@@ -237,3 +239,22 @@ async def test_systemd_is_told_when_it_is_ready_and_when_it_stops(
                     heard.add(await systemd.recv(100))
             assert await ends(process) == 0
         assert b"WATCHDOG=1" in heard
+
+
+async def test_a_process_that_waits_to_be_started_again_does_not_stand_still(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    supervisor = Supervisor([], "", 2, 10)
+    for member in supervisor.members:
+        member.heard(is_ready=True)
+    await trio.sleep(5)
+    assert (supervisor.why_not_live(), supervisor.why_not_ready()) == (None, None)
+    supervisor.members[0].ended()
+    await trio.sleep(5)
+    supervisor.members[1].heard(is_ready=True)
+    await trio.sleep(6)
+    assert supervisor.why_not_live() is None
+    assert supervisor.why_not_ready() == "not ready: process 1"
+    supervisor.members[0].heard(is_ready=True)
+    await trio.sleep(6)
+    assert supervisor.why_not_live() == "nothing was heard of process 2 for 10 s"

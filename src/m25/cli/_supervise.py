@@ -7,6 +7,7 @@ wants it to stop, or is gone itself, however it ended: so nobody outlives it.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -40,11 +41,16 @@ class _Member:
 
     number: int
     is_ready: bool = False
-    #: When it was started, or has said something last, by Trio's clock.
-    heard_at: float = 0.0
+    #: When it was started, or has said something last, by Trio's clock; in no time of the past
+    #: while there is none.
+    heard_at: float = math.inf
 
     def heard(self, *, is_ready: bool) -> None:
         self.heard_at, self.is_ready = trio.current_time(), is_ready
+
+    def ended(self) -> None:
+        """There is none until it is started again: so none stands still."""
+        self.heard_at, self.is_ready = math.inf, False
 
 
 async def supervise(
@@ -64,7 +70,7 @@ async def supervise(
         health_address: where `/livez` and `/readyz` are answered.
         grace: how long handlers have to finish, in seconds.
     """
-    supervisor = _Supervisor(arguments, conninfo, count, grace)
+    supervisor = Supervisor(arguments, conninfo, count, grace)
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             if health_address is not None:
@@ -85,11 +91,13 @@ async def supervise(
     return supervisor.is_well
 
 
-class _Supervisor:
+class Supervisor:
+    """What `supervise` keeps running."""
+
     def __init__(self, arguments: Sequence[str], conninfo: str, count: int, grace: float) -> None:
         self._command = [sys.executable, "-m", "m25", *arguments]
         self._environment = systemd.without(os.environ) | {"DATABASE_URL": conninfo}
-        self._members = [_Member(number) for number in range(1, count + 1)]
+        self.members = [_Member(number) for number in range(1, count + 1)]
         self._grace = grace
         self.stopping = trio.Event()
         self._is_told = False
@@ -104,7 +112,7 @@ class _Supervisor:
     def why_not_live(self) -> str | None:
         """Which process stands still, if one does."""
         now = trio.current_time()
-        for member in self._members:
+        for member in self.members:
             if now - member.heard_at > _SILENCE:
                 return f"nothing was heard of process {member.number} for {_SILENCE:g} s"
         return None
@@ -113,13 +121,13 @@ class _Supervisor:
         """Why not all processes run the queues, if they do not."""
         if self.stopping.is_set():
             return "it is stopping"
-        starting = [str(member.number) for member in self._members if not member.is_ready]
+        starting = [str(member.number) for member in self.members if not member.is_ready]
         return f"not ready: process {', '.join(starting)}" if starting else None
 
     async def run(self, around: trio.CancelScope) -> None:
         """Keep the processes running until they are to stop, and end what is around then."""
         async with trio.open_nursery() as nursery:
-            for member in self._members:
+            for member in self.members:
                 nursery.start_soon(self._keep, member)
         around.cancel()
 
@@ -140,8 +148,6 @@ class _Supervisor:
             with trio.move_on_after(pause):
                 await self.stopping.wait()
                 return
-            # It is not silent, but not there.
-            member.heard(is_ready=False)
 
     async def _run(self, member: _Member) -> tuple[int, int]:
         """Run one process until it ends; return its pid and its exit code."""
@@ -165,7 +171,7 @@ class _Supervisor:
                     await process.wait()
                     nursery.cancel_scope.cancel()
             finally:
-                member.is_ready = False
+                member.ended()
                 if process.returncode is None:
                     self.is_well = False
                     process.kill()
