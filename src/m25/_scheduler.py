@@ -97,7 +97,7 @@ class Scheduler:
         self._make_job = make_job
         self._cancel_job = cancel_job
         #: Set once the schedules were written down.
-        self.declared = trio.Event()
+        self.written = trio.Event()
         #: Why they were not the latest time, if they were not.
         self.latest_failure: StatementFailed | None = None
         #: By name: the revision by which another process has declared it, as was told.
@@ -131,9 +131,9 @@ class Scheduler:
             StatementFailed: the database failed.
         """
         async with self._turn:
-            if not self.declared.is_set():
+            if not self.written.is_set():
                 await self._declare(self.schedules)
-                self.declared.set()
+                self.written.set()
             waiting: set[str] = set()
             has_ticked = False
             while True:

@@ -133,7 +133,8 @@ class Services:
                 if read:
                     self._start(services, "announcer", announcer.run)
                     # rule: a queue's on_failure is known before its first claim
-                    await _wait_until_announced(announcer, read[0], start_timeout)
+                    what = "limit" if read[0].on_failure is None else "on_failure"
+                    await _wait_until_written(announcer, read[0].name, what, start_timeout)
                 await _start_managers(managers, nursery, deadline, start_timeout)
                 if managers:
                     self._start(services, "loop watch", runtime.loop_watch.run)
@@ -149,7 +150,10 @@ class Services:
                     await listener.listens.wait()
                 if self.scheduler is not None:
                     self._start(services, "scheduler", self.scheduler.run)
-                    await _wait_until_declared(self.scheduler, start_timeout)
+                    # From then on no tick of theirs is missed.
+                    schedule = next(iter(self.scheduler.schedules.values()))
+                    what, queue_name = f"schedule {schedule.name!r}", schedule.queue.name
+                    await _wait_until_written(self.scheduler, queue_name, what, start_timeout)
                 task_status.started()
                 await self._stop_asked.wait()
                 for manager in managers:
@@ -199,40 +203,22 @@ class Listener:
             self.listens.set()
 
 
-async def _wait_until_announced(
-    announcer: Announcer, queue: Queue[Any, Any, Any], start_timeout: float
+async def _wait_until_written(
+    service: Announcer | Scheduler, queue_name: str, what: str, start_timeout: float
 ) -> None:
-    """Wait until the database knows what the queues declare.
+    """Wait until the database knows what is declared here, `what` of a queue's among it.
 
     Raises:
         QueueStartError: it did not answer in time.
     """
     with trio.move_on_after(start_timeout):
-        await announcer.announced.wait()
+        await service.written.wait()
         return
-    failure = announcer.latest_failure
-    what = "limit" if queue.on_failure is None else "on_failure"
+    failure = service.latest_failure
     reason = f"its {what} could not be written down within {start_timeout:g} s"
     if failure is not None:
         reason += f"; {failure.brief}"
-    raise QueueStartError(queue.name, reason) from failure and failure.__cause__
-
-
-async def _wait_until_declared(scheduler: Scheduler, start_timeout: float) -> None:
-    """Wait until the database knows the schedules: from then on no tick of theirs is missed.
-
-    Raises:
-        QueueStartError: it did not answer in time.
-    """
-    with trio.move_on_after(start_timeout):
-        await scheduler.declared.wait()
-        return
-    failure = scheduler.latest_failure
-    schedule = next(iter(scheduler.schedules.values()))
-    reason = f"its schedule {schedule.name!r} could not be written down within {start_timeout:g} s"
-    if failure is not None:
-        reason += f"; {failure.brief}"
-    raise QueueStartError(schedule.queue.name, reason) from failure and failure.__cause__
+    raise QueueStartError(queue_name, reason) from failure and failure.__cause__
 
 
 async def _start_managers(

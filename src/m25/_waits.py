@@ -164,12 +164,11 @@ class JobWaits:
                 " give all of them one name, and receive a union of their types"
             )
         counted = (step_call(), kind, name)
-        own = key
-        if own is None:
+        is_counted = key is None
+        if key is None:
             key = f"{prefix()}{self._counts[counted]}"
             self._counts[counted] += 1
         else:
-            key = own
             check_name(key, "a wait's key")
         if (kind, name, key) in self._keys:
             raise UsageError(
@@ -185,7 +184,7 @@ class JobWaits:
         except BaseException:
             if not self._steps.is_kept(kind, name, key):  # rule: a wait that was cut off goes on
                 self._keys.discard((kind, name, key))
-                if own is None:
+                if is_counted:
                     self._counts[counted] -= 1
             raise
         finally:

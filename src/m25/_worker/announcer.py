@@ -32,7 +32,7 @@ class Announcer:
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._runtime = runtime
         #: Set once it was said for the first time.
-        self.announced = trio.Event()
+        self.written = trio.Event()
         #: Why it was not said the latest time, if it was not.
         self.latest_failure: StatementFailed | None = None
         self._worker = Worker(
@@ -66,7 +66,7 @@ class Announcer:
                     self.latest_failure = failure
                     pause = tries.failed(failure)
                 else:
-                    self.announced.set()
+                    self.written.set()
                     tries.worked()
                 with trio.move_on_after(pause):
                     await self._runtime.hints.announce.wait()

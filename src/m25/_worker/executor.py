@@ -398,7 +398,7 @@ class Executor(_State):
 
     def _result_of(self, output: Any, raised: BaseException | None) -> Result:
         """The result of a handler that has returned `output`, or raised."""
-        handler, scope = self.queue.handler, self._scope
+        scope = self._scope
         if self.cancel_reason is CancelReason.SET_ASIDE:
             return self._as_set_aside(output, raised)
         if self.cancel_reason is not None:
@@ -412,17 +412,14 @@ class Executor(_State):
                 return Unfinished.TOO_LATE
             # As ever, who returns although cancelled has succeeded, and a declared error counts:
             # the claim's token decides whether either is written.
-            if output is LEASE_OVER or (
-                raised is not None and handler.declared(kept_of(raised, request_of(raised))) is None
-            ):
+            if output is LEASE_OVER or (raised is not None and not self._is_declared(raised)):
                 return outcomes.lease_over(self, raised)
         if isinstance(output, NotBegun):
             return self._fenced()
         if raised is None:
             return self._finished(output)
         request = request_of(raised)
-        is_declared = handler.declared(kept_of(raised, request)) is not None
-        if not is_declared and being_cancelled():
+        if being_cancelled() and not self._is_declared(raised):
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
@@ -431,9 +428,14 @@ class Executor(_State):
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
             return outcomes.snoozed(self, request)
-        if request is None and not is_declared and self._has_lost_connection(raised):
+        if request is None and self._has_lost_connection(raised) and not self._is_declared(raised):
             return self.lost_connection()
         return outcomes.raised(self, raised, request)
+
+    def _is_declared(self, raised: BaseException) -> bool:
+        """Whether what the handler has raised, or its cause, is an error of its queue's."""
+        kept = kept_of(raised, request_of(raised))
+        return self.queue.handler.declared(kept) is not None
 
     def _has_lost_connection(self, raised: BaseException) -> bool:
         # rule: an outage within a transaction is not counted
