@@ -27,8 +27,8 @@ from .. import migrations, pg
 from .._completion import complete
 from .._errors import UsageError
 from .._keep import Keep
+from ..pg._one_trip import run_together
 from ..pg._pool_beside import pool_beside
-from ..pg._prepared import run_together
 from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps, schedule_steps
 from .failures import Sorting, StatementFailed, brief, sort_error

@@ -1,4 +1,8 @@
-"""Several statements of a transaction that is open, in one round trip."""
+"""Several statements in one transaction and one round trip: one that is open, or one of their own.
+
+All are sent at once: no lock that one of them has taken is held while this process is asked for the
+next.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import generators
+from psycopg import errors, generators
 from psycopg.abc import PQGen
 
 from ._connection import AsyncConnection
@@ -35,6 +39,36 @@ async def run_in_one_trip(
     calls = [(each, each._values(connection, parameters)) for each, parameters in statements]
     async with connection.lock:
         return await connection.wait(_steps(connection, calls, prepare))
+
+
+async def run_together(
+    connection: AsyncConnection[Any],
+    statements: Sequence[tuple[Prepared, Mapping[str, str | None]]],
+) -> list[Rows]:
+    """Run statements one after the other in one transaction, and return the rows of each.
+
+    The connection is in autocommit mode.
+
+    Raises:
+        psycopg.Error: as `AsyncConnection.execute` does; nothing was written, unless the connection
+            was lost.
+    """
+    calls = [(each, each._values(connection, parameters)) for each, parameters in statements]
+    async with connection.lock:
+        return await connection.wait(_all_or_none(connection, calls))
+
+
+def _all_or_none(
+    connection: AsyncConnection[Any], calls: Sequence[tuple[Prepared, Sequence[bytes | None]]]
+) -> PQGen[list[Rows]]:
+    answers, failure = yield from _steps(connection, calls, prepare=True)
+    if isinstance(failure, errors.InvalidSqlStatementName):
+        # `discard all` had the session forget its statements; so nothing was done.
+        connection._statements.clear()
+        answers, failure = yield from _steps(connection, calls, prepare=True)
+    if failure is not None:
+        raise failure
+    return answers
 
 
 def _steps(
