@@ -338,7 +338,25 @@ def check_nothing_is_left(history: History, process: Process) -> None:
         history.problems.append(f"9: {process.name} stopped, and left {left} live")
 
 
-async def keep_alive(history: History, process: Process, end: trio.Event) -> None:
+async def live_on(
+    view: View, process: Process, until: trio.Event, add: Callable[[m25.M25], None]
+) -> None:
+    """One life of a worker process that runs what `add` adds, until it is killed or is to end."""
+    process.scope, process.dead = trio.CancelScope(), False
+    with process.scope:
+        async with open_on(view, grace=timedelta(seconds=1), rng=process.rng) as m:
+            add(m)
+            with contextlib.suppress(m25.errors.QueueStartError):
+                await m.start(60)
+                await until.wait()
+
+
+async def keep_alive(
+    history: Any,
+    process: Process,
+    end: trio.Event,
+    live: Callable[[Any, Process, trio.Event], Awaitable[None]] = live,
+) -> None:
     """Start the process again each time it ends before the cluster does."""
     while not end.is_set():
         stop = trio.Event()

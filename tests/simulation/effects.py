@@ -23,7 +23,7 @@ from m25._store.failures import sort_error
 from m25._store.memory import MemoryStore
 from m25._store.memory.transactions import open_transaction
 
-from .cluster import FINAL, PATIENCE, Process, View, _ids, _seeded_scheduler, trouble
+from .cluster import FINAL, PATIENCE, Process, View, _ids, _seeded_scheduler, keep_alive, live_on
 from .limits import Limits
 
 STEPS = 4
@@ -183,25 +183,11 @@ def queues(history: Effects) -> list[m25.Queue[Any, Any, Any]]:
 
 
 async def _live(history: Effects, process: Process, until: trio.Event) -> None:
-    process.scope, process.dead = trio.CancelScope(), False
-    view = EffectsView(history.store, process, history.table)
-    with process.scope:
-        async with open_on(view, grace=timedelta(seconds=1), rng=process.rng) as m:
-            for queue in queues(history):
-                m.add_queue(queue)
-            with contextlib.suppress(m25.errors.QueueStartError):
-                await m.start(60)
-                await until.wait()
+    def add(m: m25.M25) -> None:
+        for queue in queues(history):
+            m.add_queue(queue)
 
-
-async def _keep_alive(history: Effects, process: Process, end: trio.Event) -> None:
-    while not end.is_set():
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trouble, history, process, stop, end)
-            await _live(history, process, stop)
-            nursery.cancel_scope.cancel()
-        await trio.sleep(history.rng.uniform(0, 2))
+    await live_on(EffectsView(history.store, process, history.table), process, until, add)
 
 
 async def _history(seed: int) -> Effects:
@@ -211,7 +197,7 @@ async def _history(seed: int) -> Effects:
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         for process in processes:
-            nursery.start_soon(_keep_alive, history, process, end)
+            nursery.start_soon(keep_alive, history, process, end, _live)
         async with open_on(history.store, grace=timedelta(0), rng=rng) as m:
             for number in range(12):
                 await m.enqueue(queues(history)[number % 2], number)

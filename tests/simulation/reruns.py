@@ -6,7 +6,6 @@ of all puts up to that number: they have had a start that came after them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from m25._client import open_on
 from m25._lifecycle import FINAL
 from m25._store.memory import MemoryStore
 
-from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, trouble
+from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, keep_alive, live_on
 from .limits import Limits
 
 KEYS = ("a", "b", "c")
@@ -131,24 +130,9 @@ async def put(history: Reruns, process: Process, key: str) -> None:
 
 
 async def _live(history: Reruns, process: Process, until: trio.Event) -> None:
-    process.scope, process.dead = trio.CancelScope(), False
-    with process.scope:
-        view = View(history.store, process)
-        async with open_on(view, grace=timedelta(seconds=1), rng=process.rng) as m:
-            m.add_queue(queue(history))
-            with contextlib.suppress(m25.errors.QueueStartError):
-                await m.start(60)
-                await until.wait()
-
-
-async def _keep_alive(history: Reruns, process: Process, end: trio.Event) -> None:
-    while not end.is_set():
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trouble, history, process, stop, end)
-            await _live(history, process, stop)
-            nursery.cancel_scope.cancel()
-        await trio.sleep(history.rng.uniform(0, 2))
+    await live_on(
+        View(history.store, process), process, until, lambda m: m.add_queue(queue(history))
+    )
 
 
 async def _history(seed: int) -> Reruns:
@@ -160,7 +144,7 @@ async def _history(seed: int) -> Reruns:
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         for process in workers:
-            nursery.start_soon(_keep_alive, history, process, end)
+            nursery.start_soon(keep_alive, history, process, end, _live)
         async with trio.open_nursery() as putting:
             for client, key in zip(clients, KEYS, strict=True):
                 putting.start_soon(put, history, client, key)

@@ -6,10 +6,9 @@ job of the one before, no two of these are live at once.
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import attrs
@@ -17,11 +16,10 @@ import trio
 import trio.testing
 
 import m25
-from m25._client import open_on
 from m25._lifecycle import FINAL
 from m25._store.memory import MemoryStore
 
-from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, trouble
+from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, keep_alive, live_on
 from .limits import Limits
 
 #: By the name of a schedule and of its queue: seconds between ticks, and its `overlap`.
@@ -96,29 +94,15 @@ def queue(history: Ticks, name: str) -> m25.Queue[int, None, Any]:
 
 
 async def _live(history: Ticks, process: Process, until: trio.Event) -> None:
-    process.scope, process.dead = trio.CancelScope(), False
-    with process.scope:
-        view = View(history.store, process)
-        async with open_on(view, grace=timedelta(seconds=1), rng=process.rng) as m:
-            for name, (seconds, overlap) in SCHEDULES.items():
-                own = queue(history, name)
-                m.add_queue(own)
-                m.add_schedule(
-                    name, own, every=seconds, input=number_of, catch_up="all", overlap=overlap
-                )
-            with contextlib.suppress(m25.errors.QueueStartError):
-                await m.start(60)
-                await until.wait()
+    def add(m: m25.M25) -> None:
+        for name, (seconds, overlap) in SCHEDULES.items():
+            own = queue(history, name)
+            m.add_queue(own)
+            m.add_schedule(
+                name, own, every=seconds, input=number_of, catch_up="all", overlap=overlap
+            )
 
-
-async def _keep_alive(history: Ticks, process: Process, end: trio.Event) -> None:
-    while not end.is_set():
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trouble, history, process, stop, end)
-            await _live(history, process, stop)
-            nursery.cancel_scope.cancel()
-        await trio.sleep(history.rng.uniform(0, 2))
+    await live_on(View(history.store, process), process, until, add)
 
 
 async def _history(seed: int) -> Ticks:
@@ -130,7 +114,7 @@ async def _history(seed: int) -> Ticks:
     end = trio.Event()
     async with trio.open_nursery() as nursery:
         for process in processes:
-            nursery.start_soon(_keep_alive, history, process, end)
+            nursery.start_soon(keep_alive, history, process, end, _live)
         await trio.sleep(40)
         for process in processes:
             process.faulty = False
