@@ -248,11 +248,30 @@ returning
 -- or the next attempt of one, that is committed while it runs.
 -- It goes down through rows of every status, so that a tree that was left half done is done by whoever
 -- repeats it, and by the end of the job at its top at the latest.
+-- Where an attempt cancels what it has started, it does so under its claim: `holder`, whose row is locked
+-- meanwhile. So who has lost its job cancels nothing of what the next attempt has found again.
 -- Safe under concurrency: nothing is waited for, so two of these cannot deadlock, nor can this and
 -- anything else. A row that somebody has locked comes back as not done; one that has ended meanwhile
 -- does, too, and the next time it is gone. What is done already is not written again.
-with recursive tree (job_id) as (
-    select unnest(%(parent_id)s::uuid[] || %(id)s::uuid[])
+with recursive holder as materialized (
+    select id
+    from m25.job
+    where id = %(holder_id)s::uuid
+        and claim_token = %(holder_token)s::uuid
+        and status = 'executing'
+    for no key update skip locked
+),
+given (id) as (
+    select id
+    from unnest(%(id)s::uuid[]) as id
+    where %(holder_id)s::uuid is null or exists (select from holder)
+),
+tree (job_id) as (
+    (
+        select unnest(%(parent_id)s::uuid[])
+        union all
+        select id from given
+    )
     union
     select child.job_id
     from tree
@@ -279,18 +298,18 @@ wanted as materialized (
     ) as child
     union
     select attempt.id
-    from unnest(%(id)s::uuid[]) as asked (id)
+    from given
     cross join lateral (
         select id
         from m25.job
-        where id = asked.id and finished_at is null
+        where id = given.id and finished_at is null
         and cancelled_at is null
         and cancel_requested_at is null
         and (reserved_at is null or claim_token is not null)
         union all
         select id
         from m25.job
-        where original_attempt_id = asked.id and finished_at is null
+        where original_attempt_id = given.id and finished_at is null
         and cancelled_at is null
         and cancel_requested_at is null
         and (reserved_at is null or claim_token is not null)
@@ -339,7 +358,15 @@ from asked
 union all
 select id::text, null, null, null, null, null, null
 from wanted
-where id not in (select id from held);
+where id not in (select id from held)
+union all
+-- Somebody has it locked, or has ended it meanwhile.
+select id::text, null, null, null, null, null, null
+from m25.job
+where id = %(holder_id)s::uuid
+    and claim_token = %(holder_token)s::uuid
+    and status = 'executing'
+    and not exists (select from holder);
 
 -- change
 --

@@ -945,6 +945,12 @@ MUTANTS = (
     ),
     Mutant(
         18,
+        "a worker that lost its claim cancels jobs",
+        (Rule("who has lost its job cancels none below it"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        18,
         "a worker that lost its claim starts jobs",
         (Rule("a child is started by its parent's own claim"),),
         ("tests/store/test_store_trees.py",),

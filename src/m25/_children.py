@@ -20,6 +20,7 @@ from ._running_job import Attempt
 from ._runtime import Runtime
 from ._store.failures import RowRefused, StatementFailed
 from ._store.protocol import (
+    ClaimedJob,
     Enqueued,
     Exists,
     Held,
@@ -204,15 +205,21 @@ class Children:
                 if isinstance(answer, Held):
                     raise key_conflict(job, answer)
 
-    async def cancel(self, ids: Collection[str], reason: str) -> None:
-        """Cancel jobs with all that is below them, for as long as it takes."""
+    async def cancel(
+        self, ids: Collection[str], reason: str, holder: ClaimedJob | None = None
+    ) -> None:
+        """Cancel jobs with all that is below them, for as long as it takes; and nothing once the
+        claim of the attempt that has started them, if one has, is lost.
+        """
         left = list(ids)
         tries = self._runtime.tries()
         backoff = lock_pauses(self._runtime.rng)
         while left:
             batch = left[:_LARGEST_CANCEL]
             try:
-                done = await self._runtime.store.cancel_descendants([], batch, reason=reason)
+                done = await self._runtime.store.cancel_descendants(
+                    [], batch, reason=reason, holder=holder
+                )
             except StatementFailed as failure:
                 await trio.sleep(tries.failed(failure))
                 continue

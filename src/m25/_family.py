@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -66,6 +66,10 @@ class Family(Protocol):
 
     async def insert(self, jobs: Sequence[NewJob]) -> None:
         """Start jobs."""
+        ...
+
+    async def cancel(self, ids: Collection[str], reason: str) -> None:
+        """Cancel jobs that were started, with all that is below them."""
         ...
 
     async def wait_for_own_cancel(self) -> None:
@@ -177,6 +181,10 @@ class FamilyOfJob:
         """Start jobs under the attempt's claim."""
         await self._children.start(self._attempt, jobs)
 
+    async def cancel(self, ids: Collection[str], reason: str) -> None:
+        """Cancel jobs under the attempt's claim."""
+        await self._children.cancel(ids, reason, self._attempt.job)
+
     async def wait_for_own_cancel(self) -> None:
         """The database knows of it before it knows of any cancel below."""
         await self._children.wait_for_own_cancel(self._attempt)
@@ -236,6 +244,10 @@ class FamilyOfClient:
     async def insert(self, jobs: Sequence[NewJob]) -> None:
         """Put jobs on their queues."""
         await self._children.insert(jobs)
+
+    async def cancel(self, ids: Collection[str], reason: str) -> None:
+        """Cancel jobs."""
+        await self._children.cancel(ids, reason)
 
     async def wait_for_own_cancel(self) -> None:
         """It does not come from the database."""

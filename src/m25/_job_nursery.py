@@ -357,7 +357,7 @@ class JobNursery:
                 asked.update(new)
                 if new:
                     reason = f"its nursery is left: {self._why or 'its block has ended'}"
-                    await self._children.cancel([str(child.id) for child in new], reason)
+                    await self._family.cancel([str(child.id) for child in new], reason)
                 else:
                     await changed.wait()
 

@@ -246,6 +246,29 @@ async def test_a_part_of_a_tree_can_be_cancelled(world: WithVerbs) -> None:
     assert await world.store.cancel_descendants([], [first]) == Descendants()
 
 
+async def test_who_has_lost_its_job_cancels_nothing_of_what_it_had_started(
+    world: WithVerbs,
+) -> None:
+    top = await parent(world, max_attempts=2)
+    running, waiting = await start(world, child(top), child(top))
+    claims = await world.claim(limit=1)
+    assert [claim.id for claim in claims] == [running]
+    lost = top._replace(token=token())
+    assert await world.store.cancel_descendants([], [running, waiting], holder=lost) == (
+        Descendants()
+    )
+    async with world.locked(top.id):
+        # Whether it is its own still is seen once that lock is gone.
+        done = await world.store.cancel_descendants([], [running, waiting], holder=top)
+        assert done == Descendants(is_unfinished=True)
+    assert await statuses(world, running, waiting) == ["executing", "pending"]
+    assert (await world.row(running)).cancel_requested_at is None
+    done = await world.store.cancel_descendants([], [running, waiting], holder=top)
+    assert ({one.id for one in done.reached}, done.is_unfinished) == ({running, waiting}, False)
+    await world.settle(failure(top)._replace(children_of=top.id))
+    assert await world.store.cancel_descendants([], [running], holder=top) == Descendants()
+
+
 async def test_what_a_cancel_has_asked_for_is_not_tried_again(world: WithVerbs) -> None:
     top = await parent(world)
     (id,) = await start(world, child(top, max_attempts=5))

@@ -476,8 +476,9 @@ class PostgresStore(Store):
         *,
         by: str | None = None,
         reason: str | None = None,
+        holder: ClaimedJob | None = None,
     ) -> Descendants:
-        steps = self._trees.cancel_descendants(parents, ids, by, reason)
+        steps = self._trees.cancel_descendants(parents, ids, by, reason, holder)
         return await self._run(steps, connection, pool=self._work_pool)
 
     async def get(

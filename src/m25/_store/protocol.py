@@ -740,12 +740,15 @@ class Store(Protocol):
         *,
         by: str | None = None,
         reason: str | None = None,
+        holder: ClaimedJob | None = None,
     ) -> Descendants:
         """Cancel all that jobs have started, down to the last; and the jobs of `ids`, with all that
         these have started. What is claimed is asked for.
 
         Ids are those of first attempts. A job that has started others, and may start more, is
         asked for before these, or has ended: else what it starts meanwhile is not reached.
+        With a `holder`, the jobs of `ids` are those that its attempt has started, and nothing is
+        cancelled once the claim is lost.
         """
         ...
 

@@ -126,9 +126,12 @@ class TreeCalls:
         ids: Sequence[str] = (),
         by: str | None = None,
         reason: str | None = None,
+        holder: ClaimedJob | None = None,
     ) -> Steps[Descendants]:
         """Cancel what is below jobs, until nothing is left, or nothing but what is locked."""
         parameters = {
+            "holder_id": None if holder is None else holder.id,
+            "holder_token": None if holder is None else holder.token,
             "parent_id": plain_array(parents),
             "id": plain_array(ids),
             "by": by,

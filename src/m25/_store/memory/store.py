@@ -324,9 +324,14 @@ class MemoryStore(Store):
         *,
         by: str | None = None,
         reason: str | None = None,
+        holder: ClaimedJob | None = None,
     ) -> Descendants:
         refuse_connection(connection)
         async with self._way.call("cancel_descendants") as now:
+            if holder is not None:
+                held, locked = self._table.held([holder])
+                if not held or held[0].status is not JobStatus.EXECUTING:
+                    return Descendants(is_unfinished=bool(locked))
             reached = self._trees.cancel(parents, ids, now, by, reason)
             return Descendants(tuple(reached), self._trees.is_locked(parents, ids))
 

@@ -7,11 +7,30 @@
 -- or the next attempt of one, that is committed while it runs.
 -- It goes down through rows of every status, so that a tree that was left half done is done by whoever
 -- repeats it, and by the end of the job at its top at the latest.
+-- Where an attempt cancels what it has started, it does so under its claim: `holder`, whose row is locked
+-- meanwhile. So who has lost its job cancels nothing of what the next attempt has found again.
 -- Safe under concurrency: nothing is waited for, so two of these cannot deadlock, nor can this and
 -- anything else. A row that somebody has locked comes back as not done; one that has ended meanwhile
 -- does, too, and the next time it is gone. What is done already is not written again.
-with recursive tree (job_id) as (
-    select unnest(%(parent_id)s::uuid[] || %(id)s::uuid[])
+with recursive holder as materialized (
+    select id
+    from {schema}.job
+    where id = %(holder_id)s::uuid
+        and claim_token = %(holder_token)s::uuid -- rule: who has lost its job cancels none below it
+        and status = 'executing'
+    for no key update skip locked
+),
+given (id) as (
+    select id
+    from unnest(%(id)s::uuid[]) as id
+    where %(holder_id)s::uuid is null or exists (select from holder)
+),
+tree (job_id) as (
+    (
+        select unnest(%(parent_id)s::uuid[])
+        union all
+        select id from given
+    )
     union
     select child.job_id
     from tree
@@ -35,15 +54,15 @@ wanted as materialized (
     ) as child
     union
     select attempt.id
-    from unnest(%(id)s::uuid[]) as asked (id)
+    from given
     cross join lateral (
         select id
         from {schema}.job
-        where id = asked.id and {to_be_cancelled}
+        where id = given.id and {to_be_cancelled}
         union all
         select id
         from {schema}.job
-        where original_attempt_id = asked.id and {to_be_cancelled}
+        where original_attempt_id = given.id and {to_be_cancelled}
         offset 0
     ) as attempt
 ),
@@ -84,3 +103,11 @@ union all
 select id::text, null, null, null, null, null, null
 from wanted
 where id not in (select id from held)
+union all
+-- Somebody has it locked, or has ended it meanwhile.
+select id::text, null, null, null, null, null, null
+from {schema}.job
+where id = %(holder_id)s::uuid
+    and claim_token = %(holder_token)s::uuid
+    and status = 'executing'
+    and not exists (select from holder)
