@@ -1940,7 +1940,9 @@ with queue as (
     ) as q (name, margin, reserved_timeout)
 ),
 gone as materialized (
-    select left(worker.id::text, 18) as prefix
+    select
+        left(worker.id::text, 18) as prefix,
+        extract(epoch from worker.latest_heartbeat_at)::text as heard_at
     from m25.worker
     where worker.session_pids <> array[]::integer[]
         and not exists (
@@ -1973,7 +1975,8 @@ select
         ),
         0
     )::float8 as length,
-    case when job.has_children then coalesce(job.original_attempt_id, job.id)::text end as children_of
+    case when job.has_children then coalesce(job.original_attempt_id, job.id)::text end as children_of,
+    (select max(heard_at) from gone where prefix = left(job.claim_token::text, 18)) as heard_at
 from queue
 join m25.job on job.queue_name = queue.name
 where job.queue_name = any(%(queue_name)s::text[])

@@ -574,6 +574,12 @@ MUTANTS = (
     ),
     Mutant(
         8,
+        "a worker that has connected between two looks is taken for gone",
+        (Rule("who has connected again is there", "said = (*key, None)"),),
+        ("tests/worker/test_suspicions.py",),
+    ),
+    Mutant(
+        8,
         "leases that are over are not seen",
         (Rule("a lease that is over is seen", "then false"),),
         ("tests/store/test_store_sweep.py",),

@@ -90,6 +90,15 @@ def test_a_worker_that_has_connected_again_is_none_that_is_gone() -> None:
     assert look(found, RECONNECTING, ABANDONED) == []
 
 
+def test_a_worker_that_has_connected_between_two_looks_and_lost_that_again_is_none_either() -> None:
+    found = suspicions()
+    look(found, 0, ABANDONED._replace(heard_at="1.0"))
+    again = ABANDONED._replace(heard_at="2.0")
+    assert look(found, RECONNECTING - 1, again) == []
+    assert look(found, RECONNECTING, again) == []
+    assert look(found, 2 * RECONNECTING - 1, again) == [again]
+
+
 def test_a_job_of_the_originals_workers_is_lost_when_it_is_found() -> None:
     theirs = Suspect("q", "01a2", None, None, is_expired=True, is_abandoned=False, length=0.0)
     assert look(suspicions(), 0, theirs) == [theirs]

@@ -420,6 +420,8 @@ class Suspect(NamedTuple):
     length: float
     #: As for an `Outcome`.
     children_of: str | None = None
+    #: When its worker has said last that it is there, if it is abandoned: seconds since the epoch.
+    heard_at: str | None = None
 
 
 @attrs.frozen

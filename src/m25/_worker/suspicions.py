@@ -34,7 +34,8 @@ class Suspicions:
     def __init__(self, patience: Mapping[str, float]) -> None:
         self._patience = patience
         self._expires: dict[tuple[str, str | None, str | None], float] = {}
-        self._abandoned: dict[tuple[str, str | None, str | None], float] = {}
+        #: By the lease, and by when its worker has said last that it is there.
+        self._abandoned: dict[tuple[str | None, ...], float] = {}
 
     def forget(self) -> None:
         """A look failed, or did not come when it should have: nothing that was seen counts."""
@@ -61,7 +62,8 @@ class Suspicions:
                 suspect.token is None or ended - first >= self._patience_for(suspect)
             )
             if suspect.is_abandoned:
-                self._abandoned[key] = first = abandoned.get(key, ended)
+                said = (*key, suspect.heard_at)  # rule: who has connected again is there
+                self._abandoned[said] = first = abandoned.get(said, ended)
                 is_lost = is_lost or ended - first >= RECONNECTING
             if is_lost:
                 lost.append(suspect)
@@ -76,8 +78,9 @@ class Suspicions:
         soonest = math.inf
         for suspect in suspects:
             key = suspect.id, suspect.token, suspect.lease_expires_at
-            if suspect.is_abandoned and key in self._abandoned:
-                soonest = min(soonest, self._abandoned[key] + RECONNECTING)
+            said = (*key, suspect.heard_at)
+            if suspect.is_abandoned and said in self._abandoned:
+                soonest = min(soonest, self._abandoned[said] + RECONNECTING)
             if suspect.is_expired and key in self._expires:
                 soonest = min(soonest, self._expires[key] + self._patience_for(suspect))
         return soonest if soonest > now else math.inf

@@ -60,7 +60,15 @@ class Workers:
             is_abandoned,
             length / SECOND,
             row.job_id if row.has_children else None,
+            self._heard_at(token) if is_abandoned else None,
         )
+
+    def _heard_at(self, token: str | None) -> str | None:
+        """When the worker of a claim has announced itself last."""
+        for worker_id, (heard_at, _) in self._heard.items():
+            if token is not None and token.startswith(worker_id[:_PREFIX]):
+                return seconds(heard_at)
+        return None
 
 
 def is_as_seen(row: Row, suspect: Suspect) -> bool:
