@@ -155,11 +155,12 @@ async def keep_asking(m: m25.M25, queue: Any, journal: Journal, rng: random.Rand
             id = rng.choice(jobs).id
             assert id is not None
             try:
-                await m.cancel_job(queue, id)
+                record = await m.cancel_job(queue, id)
             except (m25.JobCancelError, m25.JobRecordFetchError):
                 pass
             else:
-                journal.write("cancelled", job=str(id))
+                # Its latest attempt is what was cancelled: one before it may have failed by then.
+                journal.write("cancelled", job=str(record.id))
         await trio.sleep(rng.uniform(0.05, 0.25))
 
 
