@@ -40,6 +40,7 @@ from .protocol import (
     NewJob,
     NewStep,
     Outcome,
+    PassedOn,
     Pause,
     Position,
     Release,
@@ -128,10 +129,32 @@ _GIVEN: Final = tuple(
 #: Of these, the ones that are not text.
 _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one is not None)
 
-#: What `settle` writes, by the names in the table.
-_OUTCOME_COLUMNS: Final = tuple(
-    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
-)
+#: What `settle` is told of an outcome.
+_OUTCOME_COLUMNS: Final = tuple(name for name in Outcome._fields if name != "children_of")
+
+
+def _settled(outcomes: Sequence[Outcome], allowed_losses: int) -> dict[str, str | None]:
+    """The parameters of a statement that ends attempts."""
+    columns = zip(*outcomes, strict=True)
+    # The last of an outcome's fields is not written: `children_of`.
+    written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
+    written["retry_after"] = array(
+        [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
+    )
+    return {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
+
+
+def _results(outcomes: Sequence[Outcome], rows: Rows) -> Steps[dict[str, WriteResult]]:
+    """What became of each outcome, by what the statement says of those that it has written."""
+    results = {
+        id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
+        for id, has_next_attempt, *_ in rows
+    }
+    if len(results) < len(outcomes):
+        others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
+        found = yield Statement("find_settled", _columns(others))
+        results.update((id, WriteResult(result)) for id, result in found)
+    return results
 
 
 def session_name(claim: ClaimedJob) -> str:
@@ -450,24 +473,36 @@ class Calls:
     ) -> Steps[dict[str, WriteResult]]:
         if not outcomes:
             return {}
-        columns = zip(*outcomes, strict=True)
-        # The last of an outcome's fields is not written: `children_of`.
-        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
-        written["retry_after"] = array(
-            [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
-        )
+        rows = yield Statement("settle", _settled(outcomes, allowed_losses))
+        return (yield from _results(outcomes, rows))
+
+    def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> Steps[PassedOn]:
         rows = yield Statement(
-            "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
+            "settle_and_claim",
+            {
+                **_settled(outcomes, allowed_losses),
+                "queue_name": queue_name,
+                "limiter": limiter,
+                "claim_token": token,
+                "limit": str(limit),
+                "lease": interval(lease),
+                "start": "true",
+            },
         )
-        results = {
-            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
-            for id, has_next_attempt, _, _ in rows
-        }
-        if len(results) < len(outcomes):
-            others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
-            rows = yield Statement("find_settled", _columns(others))
-            results.update((id, WriteResult(result)) for id, result in rows)
-        return results
+        # A row is of an attempt that has ended, or of a job that was claimed.
+        results = yield from _results(outcomes, [row for row in rows if row[0] is not None])
+        claimed = [JobRow._make(row[6:]) for row in rows if row[6] is not None]
+        return PassedOn(results, claimed, has_turned=any(row[5] for row in rows))
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})
