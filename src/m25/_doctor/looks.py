@@ -22,7 +22,7 @@ from .made import Made, made_by_migrations
 #: The oldest server that m25 works with.
 _OLDEST_SERVER: Final = 130_000
 #: How long a notification may take to arrive, in seconds.
-_NOTIFY_TIMEOUT: Final = 2.0
+_NOTIFY_TIMEOUT: Final = 5.0
 #: By how many seconds clocks may differ before it is told.
 _CLOCKS: Final = 10.0
 #: How long jobs must have been due before their queue counts as one that nobody serves; and workers
