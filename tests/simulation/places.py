@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -64,7 +64,7 @@ class Places:
         self.faults[fault] += 1
 
     @contextmanager
-    def one(self, what: str, most: int) -> Iterator[None]:
+    def one(self, what: str, most: int) -> Generator[None]:
         self.running[what] += 1
         if self.running[what] > most:
             self.problems.append(f"20: {self.running[what]} run at once of {what}")
