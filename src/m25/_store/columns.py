@@ -96,6 +96,7 @@ class JobRow(NamedTuple):
         bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
     ]
     follows: Annotated[str | None, Column("uuid")]
+    unknown_since: Annotated[str | None, Column("timestamptz", claimed=True, internal=True)]
     # fmt: on
 
     @property
