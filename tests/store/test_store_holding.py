@@ -402,7 +402,7 @@ async def test_nobody_is_told_of_what_is_retried_cancelled_or_of_a_queue_that_as
 
 def test_a_release_is_a_claim_that_says_more() -> None:
     claim = ClaimedJob(make_id(), make_id())
-    assert Release(*claim) == (*claim, None, False, None, None, None)
+    assert Release(*claim) == (*claim, None, False, None, None, None, False)
 
 
 # Notifications that the database does not take
