@@ -3303,8 +3303,8 @@ settled as (
             + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
     where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
     returning
         outcome.next_attempt_id,
         outcome.retry_after,
@@ -3568,8 +3568,8 @@ succeeded as (
         output = outcome.output
     from outcome
     where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
     returning job.id, job.original_attempt_id, job.waiter
 )
 select

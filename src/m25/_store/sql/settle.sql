@@ -38,9 +38,7 @@ settled as (
         losses = least(job.losses, 2147483646)
             + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
-    where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token -- rule: an outcome is written to its own claim
+    where {with_outcome}
     returning
         outcome.next_attempt_id,
         outcome.retry_after,

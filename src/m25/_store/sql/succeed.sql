@@ -14,9 +14,7 @@ succeeded as (
         finished_at = now(),
         output = outcome.output
     from outcome
-    where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token -- rule: an outcome is written to its own claim
+    where {with_outcome}
     returning job.id, job.original_attempt_id, job.waiter
 )
 select
