@@ -18,7 +18,7 @@ _LONGEST: Final = Decimal(31_557_600_000)
 
 #: Where in a `JobRow` what comes of each job goes.
 _ALWAYS: Final = tuple(map(JobRow._fields.index, ALWAYS_CLAIMED))
-_DEFAULTS: Final[Sequence[Any]] = tuple(column.default for column in COLUMNS.values())
+_EMPTY: Final = JobRow._make(column.default for column in COLUMNS.values())
 #: By type, where it is not text in a row: how it is read from what was sent as text.
 _READ: Final[Mapping[str, Callable[[str], Any]]] = {
     "integer": int,
@@ -43,7 +43,7 @@ def claimed_rows(rows: Sequence[tuple[Any, ...]], queue_name: str, *, start: boo
         return []
     claimed_at: str = rows[0][-2]
     status = JobStatus.EXECUTING if start else JobStatus.RESERVED
-    same = JobRow(*_DEFAULTS)._replace(
+    same = _EMPTY._replace(
         queue_name=queue_name,
         status=status.value,
         reserved_at=claimed_at,
