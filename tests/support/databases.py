@@ -143,8 +143,8 @@ def run_sql(dsn: str, *statements: str, time_zone: str = "UTC") -> None:
             connection.execute(statement)
 
 
-async def run_one_job(dsn: str, schema: str) -> None:
-    """Enqueue a job, and wait until it has run."""
+async def run_two_jobs(dsn: str, schema: str) -> None:
+    """Enqueue a job, and another one from SQL, and wait until they have run."""
     async with m25.open(dsn, schema=schema) as m:
         m.add_queue(mails)
         await m.start()
