@@ -145,6 +145,7 @@ _WRITES_VALUES: Final = frozenset(
         "settle",
         "settle_and_claim",
         "start_children",
+        "succeed",
         "tick",
     }
 )
