@@ -512,7 +512,8 @@ class Calls:
         )
         # A row is of an attempt that has ended, or of a job that was claimed.
         results = yield from _results(outcomes, [row for row in rows if row[0] is not None])
-        claimed = [JobRow._make(row[6:]) for row in rows if row[6] is not None]
+        found = [row[6:] for row in rows if row[6] is not None]
+        claimed = claimed_rows(found, queue_name, start=True)
         return PassedOn(results, claimed, has_turned=any(row[5] for row in rows))
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
