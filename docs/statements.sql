@@ -516,53 +516,43 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text
+            ]
+        end as rest
 )
 select
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -695,53 +685,43 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text
+            ]
+        end as rest
 )
 select
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -968,11 +948,31 @@ claimed as (
         was_due_at = null
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text
+            ]
+        end as rest
 ),
 spent as (
     update m25.limiter
@@ -1010,45 +1010,15 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -1179,11 +1149,31 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text
+            ]
+        end as rest
 ),
 spent as (
     update m25.limiter
@@ -1211,45 +1201,15 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -3343,8 +3303,8 @@ settled as (
             + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
     where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
     returning
         outcome.next_attempt_id,
         outcome.retry_after,
@@ -3578,6 +3538,47 @@ select
     (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified,
     (select count(*) from noted) as noted
 from inserted;
+
+-- succeed
+--
+-- End attempts that have succeeded: what settle.sql does, without all that is about failures. Nearly all
+-- outcomes are successes, and this takes three quarters of what settle.sql takes for one.
+-- Safe under concurrency for the same reasons.
+with outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(claim_token)s::uuid[], %(output)s::jsonb[]
+    ) as o (id, claim_token, output)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+succeeded as (
+    update m25.job
+    set
+        finished_at = now(),
+        output = outcome.output
+    from outcome
+    where job.id = any(array(select id from held))
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
+    returning job.id, job.original_attempt_id, job.waiter
+)
+select
+    id::text,
+    case
+        when waiter is not null and %(notifies)s::boolean
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified
+from succeeded;
 
 -- survey
 --
