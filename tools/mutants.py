@@ -100,6 +100,18 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "an enqueue from SQL cannot be repeated",
+        (Rule("a call from SQL can be repeated"),),
+        ("tests/sync/test_enqueue_in_sql.py",),
+    ),
+    Mutant(
+        1,
+        "nobody is notified of a job from SQL",
+        (Rule("a job from SQL is notified", "null;"),),
+        ("tests/sync/test_enqueue_in_sql.py",),
+    ),
+    Mutant(
+        1,
         "many are enqueued one batch after the other",
         (Rule("many are enqueued in one transaction", "if True:"),),
         ("tests/enqueue/test_enqueueing_many.py",),

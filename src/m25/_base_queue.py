@@ -38,3 +38,8 @@ class BaseQueue(Generic[Input, Output_co, Error]):
     def default_max_attempts(self) -> int:
         """How many attempts a job has at most that does not say."""
         return 1 if self.retry is None else self.retry.max_attempts
+
+    @property
+    def default_retry_delay(self) -> timedelta:
+        """What the row of a job that does not say has as its delay."""
+        return timedelta(0) if self.retry is None else self.retry.row_delay

@@ -443,6 +443,8 @@ class DeclaredQueue:
     #: By the limit, how much time lies between two jobs that begin, and how many may beyond that.
     rate_interval: timedelta | None = None
     rate_burst: int | None = None
+    #: How long after a failed attempt the next may run, of jobs that do not say.
+    default_retry_delay: timedelta = timedelta(0)
 
 
 @attrs.frozen

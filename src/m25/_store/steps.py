@@ -582,6 +582,7 @@ class Calls:
             "queue_name": array(queue.name for queue in queues),
             "default_job_timeout": array(interval(queue.default_job_timeout) for queue in queues),
             "default_max_attempts": plain_array(queue.default_max_attempts for queue in queues),
+            "default_retry_delay": array(interval(queue.default_retry_delay) for queue in queues),
             "on_failure": array(queue.on_failure for queue in queues),
             "channel": plain_array(self.channel(queue.name) for queue in queues),
             "limiter": array(queue.limiter for queue in queues),
