@@ -247,7 +247,8 @@ END) STORED NOT NULL,
     limit_key text,
     was_due_at timestamp with time zone,
     has_begun boolean,
-    follows uuid
+    follows uuid,
+    unknown_since timestamp with time zone
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -410,3 +411,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');

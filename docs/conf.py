@@ -8,7 +8,9 @@ from typing import Any, Final
 from pygments.lexers.special import TextLexer
 from pygments.lexers.sql import PostgresLexer
 
-import m25  # noqa: F401 - autodoc finds the package that is installed
+from sphinx.util import logging
+
+import m25
 
 project = "m25"
 author = "The m25 authors"
@@ -31,9 +33,9 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"undoc-members": True}
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Raises", "params_style")]
 
-_SECTION: Final = re.compile(r"^(Args|Raises|Returns|Yields):$")
+#: Public names of types, and of what has a page of its own.
+_WITHOUT_ENTRY: Final = {"QueueOptions", "RetryDecision", "errors", "pg", "sync"}
 
 
 def _mark_programs(
@@ -63,12 +65,21 @@ def _without_folders(_app: object, _path: object, _page: str, text: list[str]) -
     text[0] = re.sub(r"\[([^]]*)\]\(examples[^)]*\)", r"\1", text[0])
 
 
+def _miss_names(app: Any, env: Any) -> None:
+    """Say which public names the reference lacks."""
+    documented = env.get_domain("py").objects
+    for name in sorted(set(m25.__all__) - _WITHOUT_ENTRY):
+        if f"m25.{name}" not in documented and f"m25.errors.{name}" not in documented:
+            logging.getLogger(__name__).warning("m25.%s is not in docs/reference", name)
+
+
 def setup(app: Any) -> None:
     """Have docstrings read as they are written, and fences by what is in them."""
     # After napoleon, which has made field lists of `Args` and `Raises`.
     app.connect("autodoc-process-docstring", _mark_programs, priority=900)
     app.connect("source-read", _stay_in_the_site)
     app.connect("include-read", _without_folders)
+    app.connect("env-check-consistency", _miss_names)
     app.add_lexer("sql", PostgresLexer)
     # A diagram, which GitHub draws; here it is text.
     app.add_lexer("mermaid", TextLexer)

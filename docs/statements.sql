@@ -161,7 +161,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -238,6 +239,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -439,6 +441,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -527,7 +530,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -544,7 +547,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 )
@@ -696,7 +700,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -713,7 +717,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 )
@@ -959,7 +964,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -976,7 +981,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 ),
@@ -1160,7 +1166,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -1177,7 +1183,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 ),
@@ -1626,7 +1633,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -1794,7 +1802,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from taker
 left join lateral (
     select
@@ -1804,7 +1813,7 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows
+        waiter, parent_id, has_children, has_begun, follows, unknown_since
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2076,7 +2085,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2256,7 +2266,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -2711,6 +2722,9 @@ returning queue_name;
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- What has something in its input that its worker does not know is left to newer ones: it is due again
+-- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
+-- whichever process has released them, and a queue's old workers look at them so often and no more.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -2722,8 +2736,9 @@ with wanted as (
         %(cancel_reason)s::text[],
         %(until)s::float8[],
         %(awaits)s::text[],
-        %(messages)s::integer[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
+        %(messages)s::integer[],
+        %(is_newer)s::boolean[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
 ),
 held as materialized (
     select
@@ -2733,6 +2748,7 @@ held as materialized (
         wanted.cancel_reason,
         wanted.until,
         wanted.awaits,
+        wanted.is_newer,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -2766,13 +2782,21 @@ released as (
     set
         scheduled_at = case
             when held.has_message then now()
+
+            when held.is_newer
+                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
         -- What has been started in time runs again whenever that is.
         expires_at = case
             when job.started_at is null
+                or held.is_newer
             then job.expires_at
+        end,
+        unknown_since = case
+            when held.is_newer
+            then coalesce(job.unknown_since, now())
         end,
         setup_failures = case
             when held.setup_failed
@@ -3004,6 +3028,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3103,6 +3128,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -4103,7 +4129,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

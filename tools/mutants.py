@@ -542,6 +542,42 @@ MUTANTS = (
         ("tests/worker/test_retrying.py", "tests/simulation/test_simulation.py"),
     ),
     Mutant(
+        23,
+        "what is newer is not left to newer workers",
+        (Rule("what is newer is left to newer workers", "pass"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "old workers look at what is newer all the time",
+        (Rule("what is newer is looked at every five seconds"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "what is left to newer workers counts as begun",
+        (Rule("what is left to newer workers has not begun"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for anew each time",
+        (Rule("newer workers are waited for once", "then now()"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for for ever",
+        (Rule("newer workers are not waited for for ever"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "every newer input is told of",
+        (Rule("newer inputs are told once a minute", "if True:"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
         4,
         "a queue runs before the database knows whom to tell of its failures",
         (Rule("a queue's on_failure is known before its first claim"),),

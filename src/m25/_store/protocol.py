@@ -209,6 +209,9 @@ class Release(NamedTuple):
     children_of: str | None = None
     #: That it is set aside.
     set_aside: SetAside | None = None
+    #: Whether its input has what this worker does not know: it is left to newer ones. It is due
+    #: again within five seconds, at the same moment as all others of which that is said.
+    is_newer: bool = False
 
 
 class Locked(NamedTuple):
