@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from pygments.lexers.special import TextLexer
 from pygments.lexers.sql import PostgresLexer
-
 from sphinx.util import logging
 
 import m25
@@ -65,7 +64,7 @@ def _without_folders(_app: object, _path: object, _page: str, text: list[str]) -
     text[0] = re.sub(r"\[([^]]*)\]\(examples[^)]*\)", r"\1", text[0])
 
 
-def _miss_names(app: Any, env: Any) -> None:
+def _miss_names(_app: object, env: Any) -> None:
     """Say which public names the reference lacks."""
     documented = env.get_domain("py").objects
     for name in sorted(set(m25.__all__) - _WITHOUT_ENTRY):
