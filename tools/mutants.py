@@ -757,6 +757,12 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a second step of one key is passed over in silence",
+        (Rule("a key is of one step"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
         "what a kept step has numbered is missing from what comes after it",
         (Rule("a step has numbers of its own", "token = _call.set(None)"),),
         ("tests/worker/test_kept_steps.py",),
