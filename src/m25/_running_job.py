@@ -102,6 +102,7 @@ class RunningJob(JobRecord[Input, Output, Error]):
             NotInJob: not called from within this job's handler.
             UsageError: another nursery of this attempt has the name; or it is called within a
                 transaction of m25's.
+            ValueError: the name is empty, longer than 250 characters, or no text.
         """
         attempt = current_attempt.get(None)
         if attempt is None or attempt.running_job() is not self:
