@@ -26,7 +26,12 @@ from m25 import embedded, migrations, pg
 pytest_plugins = ["pytester"]
 
 #: What may be lost when the machine fails is of no interest here, and waiting for disks is slow.
-SETTINGS = {"fsync": "off", "max_connections": "200", "full_page_writes": "off"}
+SETTINGS = {
+    "fsync": "off",
+    "max_connections": "200",
+    "full_page_writes": "off",
+    "max_prepared_transactions": "5",
+}
 
 #: A file system in memory, and how many bytes must be free in it for a server to be there.
 MEMORY = Path("/dev/shm")

@@ -333,6 +333,12 @@ MUTANTS = (
         ("tests/client/test_changes.py",),
     ),
     Mutant(
+        4,
+        "what was being claimed when a setup failed is tried at once",
+        (Rule("what was being claimed when a setup failed waits like the rest"),),
+        ("tests/worker/test_setup.py",),
+    ),
+    Mutant(
         1,
         "an end of which no notification came is never found",
         (Rule("what is not notified is asked for", "for wait in ():"),),

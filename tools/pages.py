@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 
 from m25 import _events
+from m25._doctor.checks import CHECKS
 from m25._events import AttemptFailed, Event
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +76,60 @@ def events_page() -> str:
     return "\n".join([EVENTS_HEADER, *overview, *(_section(each, comments) for each in events())])
 
 
+DOCTOR_HEADER: Final = """\
+# What the doctor looks for
+
+**`m25 doctor` looks at a database, and says what is wrong, where, and what to do.** Where nothing
+is wrong it prints nothing. It changes nothing, and needs no worker. This page is written by
+`nox -s pages`, from `src/m25/_doctor/checks.py`.
+
+```sh
+export DATABASE_URL=postgresql://shop@db.example/shop
+m25 doctor
+```
+
+```text
+paused: queue 'emails' has been paused for 3 h (bounces), and its oldest job has been due for 2 h
+  → `await m.resume('emails')`, if it is to go on
+```
+
+| option | what it does |
+|---|---|
+| `ADDRESS`, `--addr`, `--schema` | where the database is, and the job table in it |
+| `--check NAME` | makes this check alone; may be repeated |
+| `--tolerance 0.1` | bears a tenth of what is borne before, and so tells sooner; 10 tells later |
+| `--json` | prints one object: `database`, `schema`, `checks` (that were made), `findings` |
+
+The exit code is 0 where nothing is wrong; 1 where something is, or the database cannot be reached;
+and 2 where the command line or the address is wrong.
+
+Run it as a role that may read m25's tables and is a member of `pg_monitor`: others do not see what
+sessions of other roles do, and the doctor says so. Each look takes ten seconds at most; one that
+the database refuses is a finding, too. Where the schema is missing, or does not fit, what lies in
+it is not looked at. A finding of `--json` has `check`, `what`, `advice`, and the `facts` by name.
+
+## The checks
+
+What is in capitals here is told as it was found; REMEDY is the very command.
+"""
+
+
+def doctor_page() -> str:
+    """The text of `docs/doctor.md`."""
+
+    def told(template: str) -> str:
+        return re.sub(r"\{(\w+)[^}]*\}", lambda fact: fact[1].upper(), template)
+
+    lines = [
+        DOCTOR_HEADER,
+        "| check | what is wrong | what to do |",
+        "|---|---|---|",
+        *(f"| `{each.name}` | {told(each.says)} | {told(each.advice)} |" for each in CHECKS),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _section(event: type[Event], comments: Mapping[tuple[str, str], str]) -> str:
     rows = [
         ("logger", f"`{event.logger}`"),
@@ -124,7 +179,10 @@ def _field_comments() -> dict[tuple[str, str], str]:
 
 
 #: The pages, by their names in `docs`.
-PAGES: Final[Mapping[str, Callable[[], str]]] = {"events.md": events_page}
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "doctor.md": doctor_page,
+    "events.md": events_page,
+}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -33,6 +34,7 @@ from ._store.protocol import (
     NewJob,
     Refused,
 )
+from ._tracer import Sent, sending
 from ._without_slot import without_slot
 from ._worker.outcomes import emit_descendants
 from .pg._wire import CLEAN_UP
@@ -86,6 +88,10 @@ class Children:
     async def run(self) -> None:
         """Start what gathers, until cancelled."""
         await self._batcher.run()
+
+    def sending(self, queue: BaseQueue[Any, Any, Any], jobs: int) -> AbstractContextManager[Sent]:
+        """A block in which so many jobs are made and inserted: to a tracer it is one send."""
+        return sending(self._runtime.tracer if jobs else None, queue.name)
 
     def new_job(self, new: NewOne, parent_id: str | None = None) -> NewJob:
         """The row to be inserted.
@@ -296,6 +302,7 @@ async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask, and wait for the answer, for five seconds at most where the caller is cancelled: a block
     that did not know of a job would be left before that has ended.
     """
+    await trio.lowlevel.checkpoint_if_cancelled()
     try:
         # rule: a start that was sent is answered, although its block is cancelled
         return await complete(ask, CLEAN_UP)

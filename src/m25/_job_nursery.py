@@ -138,7 +138,9 @@ class JobNursery:
         self._started(queue)
         try:
             if detached:
-                await self._children.insert([self._children.new_job(new) for new in news])
+                with self._children.sending(queue, len(news)) as sent:
+                    await self._children.insert([self._children.new_job(new) for new in news])
+                    sent(len(news), None)
                 return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
             return await self._find_or_insert(queue, news)
         except BaseException:
@@ -150,28 +152,31 @@ class JobNursery:
         self, queue: BaseQueue[Any, Any, Any], news: Sequence[NewOne]
     ) -> list[ChildJob[Any]]:
         children: list[ChildJob[Any]] = []
-        missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
         self._starting += 1
         try:
             found = await self._family.find(news)
             self._check_open()
-            rows = [
-                self._family.new_job(new) if row is None else row
-                for new, (_, row) in zip(news, found, strict=True)
-            ]
-            for row, (id, _) in zip(rows, found, strict=True):
-                child, is_known = self._child(queue, id)
-                children.append(child)
-                if is_known:
-                    continue
-                if isinstance(row, NewJob):
-                    missing.append((row, child, self._watch(child, is_coming=True)))
-                elif row.status in FINAL_VALUES:
-                    self._note_end(child, row)
-                else:
-                    self._watch(child)
-            if missing:
-                await self._insert(missing)
+            count = sum(row is None for _, row in found)
+            with self._children.sending(queue, count) as sent:
+                rows = [
+                    self._family.new_job(new) if row is None else row
+                    for new, (_, row) in zip(news, found, strict=True)
+                ]
+                missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
+                for row, (id, _) in zip(rows, found, strict=True):
+                    child, is_known = self._child(queue, id)
+                    children.append(child)
+                    if is_known:
+                        continue
+                    if isinstance(row, NewJob):
+                        missing.append((row, child, self._watch(child, is_coming=True)))
+                    elif row.status in FINAL_VALUES:
+                        self._note_end(child, row)
+                    else:
+                        self._watch(child)
+                if missing:
+                    await self._insert(missing)
+                sent(count, None)
         except BaseException:
             self._unreturned.update({str(child.id): child for child in children})
             raise

@@ -149,6 +149,53 @@ async def test_a_setup_that_always_fails_is_tried_with_growing_pauses_and_spends
     assert event.exc_info is not None
 
 
+async def test_what_was_being_claimed_when_a_setup_failed_waits_like_the_rest(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+    first_fails, second_is_taken, answered = trio.Event(), trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        tries.append(trio.current_time())
+        if len(tries) == 1:
+            await first_fails.wait()
+            raise OSError("no resource")
+        yield
+
+    @m25.queue("broken", setup=resource, max_concurrency=2)
+    async def broken(number: int, _: None) -> None:
+        pass
+
+    async with m25.testing.open() as m:
+        store = store_of(m)
+        claim = store.claim
+
+        async def claim_slowly(*args: Any, **options: Any) -> Any:
+            rows = await claim(*args, **options)
+            if rows and tries:
+                monkeypatch.setattr(store, "claim", claim)
+                second_is_taken.set()
+                await answered.wait()
+            return rows
+
+        monkeypatch.setattr(store, "claim", claim_slowly)
+        m.add_queue(broken)
+        await m.start()
+        await m.enqueue(broken, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        second = await m.enqueue(broken, 2)
+        await second_is_taken.wait()
+        first_fails.set()
+        await trio.testing.wait_all_tasks_blocked()
+        failed_at = trio.current_time()
+        answered.set()
+        record = await m.wait(broken, second.id)
+    # Half of 0.1 s at least.
+    assert min(tries[1:]) >= failed_at + 0.05
+    assert (record.status.value, record.attempt, record.losses) == ("succeeded", 1, 0)
+
+
 async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_not_at_all(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

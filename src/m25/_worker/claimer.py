@@ -28,6 +28,7 @@ from .limited import LimitedClaims
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
 from .settler import Settler
+from .setup_pause import SetupPause
 from .starter import Starter
 
 #: So many jobs are started in one turn of Trio's loop: if each had a task of its own, to make these
@@ -62,9 +63,7 @@ class Claimer:
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
         limiter = queue.limiter_name
         self._limited = None if limiter is None else LimitedClaims(queue, limiter, runtime)
-        self._setup_backoff = Backoff(rng=runtime.rng)
-        #: After a setup that failed: when jobs may be claimed again, by Trio's clock.
-        self._setup_again_at = -math.inf
+        self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
         #: Who waits for a claim in doubt.
@@ -90,7 +89,7 @@ class Claimer:
             if not ((hint.due and size) or ledger.in_doubt):
                 await self._wait()
                 continue
-            if size and (pause := self._setup_again_at - trio.current_time()) > 0:
+            if size and (pause := self._setup_pause.left) > 0:
                 await self._pause(pause)
                 continue
             hint.due = hint.due and not size
@@ -151,6 +150,10 @@ class Claimer:
             events = self._runtime.events
             emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
             rows = self._without_expired(rows, token)
+            # rule: what was being claimed when a setup failed waits like the rest
+            if not at_once and self._setup_pause.left > 0:
+                self._release_untried(rows, token)
+                return
             jobs = [ClaimedJob(row.id, token) for row in rows]
             self._runtime.loop_watch.began(jobs, queue.name)
             begun = [
@@ -336,14 +339,14 @@ class Claimer:
             owed = Owed(result, executor.row, self._queue.retry)
             self._ledger.owe(owed.with_children_of(executor.children_of))
             if executor.setup_failed:
-                self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
-            elif self._setup_again_at > -math.inf:
-                self._setup_worked()
+                self._setup_pause.failed()
+            else:
+                self._setup_pause.worked()
         elif isinstance(result, SetAside):
             self._ledger.owe_release(
                 Release(*executor.job, set_aside=result, children_of=executor.children_of)
             )
-            self._setup_worked()
+            self._setup_pause.worked()
             until = timestamp_from_text(result.until).isoformat()
             self._runtime.events.emit(
                 JobSetAside(until=until, awaits=result.awaits, **executor.facts)
@@ -352,7 +355,7 @@ class Claimer:
             delay = duration_to_text(result.delay)
             children_of = executor.children_of
             self._ledger.owe_release(Release(*executor.job, delay=delay, children_of=children_of))
-            self._setup_worked()
+            self._setup_pause.worked()
             seconds = result.delay.total_seconds()
             self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
         elif isinstance(result, InDoubt):
@@ -372,7 +375,7 @@ class Claimer:
                 )
             )
             if executor.setup_failed:
-                self._setup_again_at = trio.current_time() + self._setup_backoff.failed()
+                self._setup_pause.failed()
             elif result is Unfinished.CUT_SHORT:
                 why_cut_short = self._environment.why_cut_short
                 reason = "its queue is stopping" if self.stopping else why_cut_short
@@ -380,9 +383,13 @@ class Claimer:
             elif result in (Unfinished.TOO_LATE, Unfinished.LOST_CONNECTION):
                 self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
-    def _setup_worked(self) -> None:
-        self._setup_backoff.worked()
-        self._setup_again_at = -math.inf
+    def _release_untried(self, rows: Sequence[JobRow], token: str) -> None:
+        for row in rows:
+            self._ledger.owe_release(Release(row.id, token))
+            self._runtime.events.emit(
+                JobReleased(reason="its queue's setup has just failed", **facts_of(row))
+            )
+        self._settler.wakeup.set()
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""

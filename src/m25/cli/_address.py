@@ -26,7 +26,7 @@ class WrongAddress(Exception):
     """The address cannot be read; the message does not repeat it."""
 
 
-def add_option(parser: argparse.ArgumentParser) -> None:
+def add_option(parser: argparse._ActionsContainer) -> None:
     """Declare `--addr`."""
     parser.add_argument("--addr", metavar="ADDRESS", help="where the database is (see below)")
 

@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema",
         default="m25",
-        type=_schema_name,
+        type=schema_name,
         metavar="NAME",
         help="the schema that holds the job table (default: m25)",
     )
@@ -114,7 +114,7 @@ async def _migrate(
         return steps, await migrations.read_version(connection, schema)
 
 
-def _schema_name(name: str) -> str:
+def schema_name(name: str) -> str:
     """Check a schema's name.
 
     Raises:

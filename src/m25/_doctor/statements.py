@@ -1,0 +1,53 @@
+"""The statements of the checks: each a file of `sql/`, run in a transaction bounded in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from psycopg.rows import dict_row
+
+from .. import migrations, pg
+from .check import Facts, Patient
+
+_FILES: Final = resources.files("m25._doctor") / "sql"
+#: What holds for each statement: among others, that it takes ten seconds at most.
+_BOUNDS: Final = (
+    "set transaction read only; set local search_path = pg_catalog;"
+    " set local statement_timeout = '10 s'"
+)
+
+
+async def run(patient: Patient, name: str, **parameters: Any) -> list[Facts]:
+    """What a statement finds, for the patient's schema and tolerance.
+
+    Raises:
+        psycopg.Error: the database refuses it, or it takes too long.
+    """
+    # psycopg reads "%" as the beginning of a placeholder.
+    quoted = migrations.quote(patient.schema).replace("%", "%%")
+    given = {"schema": patient.schema, "tolerance": patient.tolerance, **parameters}
+    return await execute(patient, _read(name).replace("{schema}", quoted).encode(), given)
+
+
+async def execute(patient: Patient, statement: bytes, parameters: Mapping[str, Any]) -> list[Facts]:
+    """The rows of any statement that only reads.
+
+    Raises:
+        psycopg.Error: as `run` does.
+    """
+    # What is set ends with the transaction: behind a pooler the session is everybody's. With this
+    # search path no function of somebody else's takes the place of PostgreSQL's. Nothing is
+    # prepared, since the next statement may run in another session.
+    async with patient.connection.transaction():
+        cursor = pg.AsyncCursor(patient.connection, row_factory=dict_row)
+        await cursor.execute(_BOUNDS, prepare=False)
+        await cursor.execute(statement, parameters, prepare=False)
+        return list(await cursor.fetchall())
+
+
+@cache
+def _read(name: str) -> str:
+    return (_FILES / f"{name}.sql").read_text(encoding="utf-8")
