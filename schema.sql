@@ -248,6 +248,7 @@ END) STORED NOT NULL,
     was_due_at timestamp with time zone,
     has_begun boolean,
     follows uuid,
+    nursery text,
     unknown_since timestamp with time zone
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
@@ -414,5 +415,6 @@ insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');

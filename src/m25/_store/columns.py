@@ -127,6 +127,7 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "awaits": Column("text"),
     "limit_key": Column("text"),
     "was_due_at": Column("timestamptz"),
+    "nursery": Column("text", inherited=True),
 }
 
 #: What is null once a job is released.
