@@ -4279,7 +4279,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages
+        job.has_begun, job.messages, job.nursery
 ),
 failed as (
     select
@@ -4297,7 +4297,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages
+        messages, nursery
     )
     select
         next_attempt_id,
@@ -4311,7 +4311,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     from failed
     where not is_last and case
         when failure_reason is null then false
