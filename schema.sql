@@ -132,7 +132,9 @@ END) STORED NOT NULL,
     limit_key text,
     was_due_at timestamp with time zone,
     has_begun boolean,
-    follows uuid
+    follows uuid,
+    stack_asked_at timestamp with time zone,
+    stack text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -293,3 +295,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T01:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ._running_job import RunningJob, current_job
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
+    from ._stack import JobStack
     from ._ticks import next_ticks
     from ._unique import Unique
 else:
@@ -84,6 +85,7 @@ else:
             "._running_job": ("RunningJob", "current_job"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
+            "._stack": ("JobStack",),
             "._ticks": ("next_ticks",),
             "._unique": ("Unique",),
         },
@@ -112,6 +114,7 @@ __all__ = [
     "JobNursery",
     "JobRecord",
     "JobRecordFetchError",
+    "JobStack",
     "JobStatus",
     "JobTimeout",
     "Keep",

@@ -40,6 +40,7 @@ from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .settler import Settler
 from .slots import Slots
+from .stacks import Stacks
 from .starter import Starter
 
 #: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
@@ -66,6 +67,7 @@ class Manager:
             queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats, environment
         )
         self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
+        self._stacks = Stacks(runtime, self._hint, self._ledger)
         self._executors = trio.CancelScope()
         self._stop_asked = trio.Event()
         #: After a stop: when the executors are cancelled, by Trio's clock.
@@ -131,6 +133,7 @@ class Manager:
                 try:
                     with self._executors:
                         async with trio.open_nursery() as executors:
+                            services.start_soon(self._stacks.run, executors)
                             await self._claimer.run(executors, starter, task_status)
                 finally:
                     for scope in kept:

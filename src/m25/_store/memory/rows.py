@@ -84,6 +84,8 @@ class Row:
     follows: str | None
     limit_key: str | None
     was_due_at: int | None
+    stack_asked_at: int | None
+    stack: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})
