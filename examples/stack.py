@@ -14,7 +14,7 @@ import m25
 started = trio.Event()
 
 
-async def send(part: str, *, task_status: trio.TaskStatus[None]) -> None:
+async def send(_part: str, *, task_status: trio.TaskStatus[None]) -> None:
     task_status.started()
     await trio.sleep_forever()  # the other side has fallen silent
 

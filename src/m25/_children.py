@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -30,6 +31,7 @@ from ._store.protocol import (
     NewJob,
     Refused,
 )
+from ._tracer import Sent, sending
 from ._worker.outcomes import emit_descendants
 
 _Answer: TypeAlias = Enqueued | Exists | Held | Locked | Refused
@@ -70,6 +72,10 @@ class Children:
     async def run(self) -> None:
         """Start what gathers, until cancelled."""
         await self._batcher.run()
+
+    def sending(self, queue: BaseQueue[Any, Any, Any], jobs: int) -> AbstractContextManager[Sent]:
+        """A block in which so many jobs are made and inserted: to a tracer it is one send."""
+        return sending(self._runtime.tracer if jobs else None, queue.name)
 
     def new_job(self, new: NewOne, parent_id: str | None = None) -> NewJob:
         """The row to be inserted.

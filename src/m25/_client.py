@@ -28,7 +28,7 @@ from ._cancel_call import CancelCall
 from ._changes import UNCHANGED, Unchanged, make_change
 from ._children import Children
 from ._duration import Duration, as_timedelta
-from ._emitter import Emitter
+from ._emitter import Emitter, Listener, check_listeners
 from ._enqueue.answers import EnqueuedMany
 from ._enqueue.enqueuer import Enqueuer
 from ._errors import (
@@ -73,6 +73,7 @@ from ._step_names import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
+from ._tracer import Tracer, check_tracer
 from ._waiters import Waiters
 from ._waiting_limit import MOST_WAITING, WaitingLimit, check_most_waiting
 from ._waits import message_codec
@@ -934,6 +935,8 @@ async def open(
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
     max_waiting: int = MOST_WAITING,
+    listeners: Sequence[Listener] = (),
+    tracer: Tracer | None = None,
 ) -> AsyncGenerator[M25]:
     """Open a client: `async with m25.open(conn) as m:`.
 
@@ -961,6 +964,10 @@ async def open(
             inside the deadline; what one of them raises is the attempt's, as if the handler had.
         max_waiting: how many handlers of this process may have given their slot back, since they
             wait for jobs. Beyond that they keep it while they wait.
+        listeners: objects that are given each event which they want, beside the log; see
+            `m25.instrumentation.Listener`.
+        tracer: makes spans of what is enqueued and run, as does
+            `m25.instrumentation.opentelemetry.OpenTelemetry`.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
@@ -968,20 +975,29 @@ async def open(
         DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
         ValueError: an argument is out of range, or `schema` can be the name of none.
         TypeError: `around` holds what is no function of a job that returns an async context
-            manager.
+            manager; or a listener or the tracer is none.
         UsageError: called outside of Trio. So do all methods that are awaited.
     """
     check_in_trio("m25.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     migrations.check_schema(schema)
     check_around(around)
+    check_listeners(listeners)
+    check_tracer(tracer)
     if transactional_connections < 1:
         raise ValueError(
             f"transactional_connections must be 1 or more, not {transactional_connections!r:.80}"
         )
     if isinstance(conn, pg.Pool):
         store = await _checked_store(conn, schema, transactional_connections)
-        async with open_on(store, grace=grace, around=around, max_waiting=max_waiting) as m:
+        async with open_on(
+            store,
+            grace=grace,
+            around=around,
+            max_waiting=max_waiting,
+            listeners=listeners,
+            tracer=tracer,
+        ) as m:
             yield m
         return
     if conn is not None and not isinstance(conn, str):
@@ -1002,6 +1018,8 @@ async def open(
             grace=grace,
             around=around,
             max_waiting=max_waiting,
+            listeners=listeners,
+            tracer=tracer,
         ) as m,
     ):
         yield m
@@ -1015,14 +1033,21 @@ async def open_on(
     rng: random.Random | None = None,
     around: Sequence[Around] = (),
     max_waiting: int = MOST_WAITING,
+    listeners: Sequence[Listener] = (),
+    tracer: Tracer | None = None,
 ) -> AsyncGenerator[M25]:
     """Open a client on any store, as `open` and `m25.testing.open` do.
 
     `rng` only spreads load over time, and need not be secret; a simulation gives one with a seed.
     """
     rng = rng or random.Random()  # noqa: S311
-    events = Emitter([LoggingListener()])
-    runtime = Runtime(store, events, rng, waiting=WaitingLimit(check_most_waiting(max_waiting)))
+    waiting = WaitingLimit(check_most_waiting(max_waiting))
+    heard_by: list[Listener] = [LoggingListener(), *listeners]
+    if tracer is not None:
+        heard_by.append(tracer)
+        # Outermost: what the others do is a part of the attempt.
+        around = (tracer.running, *around)
+    runtime = Runtime(store, Emitter(heard_by), rng, waiting=waiting, tracer=tracer)
     with without_nursery():
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)

@@ -8,7 +8,7 @@ listener raises goes no further; it is reported to `sys.unraisablehook`, as Pyth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from ._events import Event
 
@@ -23,6 +23,22 @@ class Listener(Protocol):
     def __call__(self, event: Event, /) -> None:
         """Take an event."""
         ...
+
+
+def check_listeners(listeners: object) -> None:
+    """Check what is to be given events.
+
+    Raises:
+        TypeError: it is no sequence of listeners.
+    """
+    if not isinstance(listeners, Sequence) or isinstance(listeners, str):
+        raise TypeError(f"listeners must be a sequence of listeners, not {listeners!r:.80}")
+    for number, each in enumerate(cast("Sequence[object]", listeners)):
+        if not (callable(each) and callable(getattr(each, "wants", None))):
+            raise TypeError(
+                f"listeners[{number}] must be called with an event and have a method wants(), as"
+                f" m25.instrumentation.Listener has it: {each!r:.80} is not so"
+            )
 
 
 class Emitter:

@@ -62,6 +62,11 @@ class Event:
         """The level of this one's log line."""
         return self.level
 
+    def in_words(self) -> str:
+        """What happened, as the log has it."""
+        derived = {name: getattr(self, name) for name in self.derived}
+        return self.message % {**self.facts(), **derived}
+
     def facts(self) -> dict[str, Any]:
         """The fields by name, without `error`, which is no plain value."""
         return {
@@ -118,6 +123,8 @@ class AttemptFailed(JobEvent):
     next_in: float | None = None
     #: Whether none follows although attempts are left: the handler or the queue's `retry` says so.
     given_up: bool = False
+    #: How long the handler ran, in seconds; `None` if it did not, or not in this process.
+    ran: float | None = None
 
     @property
     def then(self) -> str:

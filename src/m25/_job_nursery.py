@@ -142,7 +142,9 @@ class JobNursery:
         ]
         self._started(queue)
         if detached:
-            await self._children.insert([self._children.new_job(new) for new in news])
+            with self._children.sending(queue, len(news)) as sent:
+                await self._children.insert([self._children.new_job(new) for new in news])
+                sent(len(news), None)
             return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
         self._starting += 1
         try:
@@ -164,20 +166,23 @@ class JobNursery:
             # All that an earlier run has started before a job failed was found: this is not.
             self.cancel_scope.cancel()
         children = [ChildJob[Any](queue, id) for id, _ in found]
-        rows = [
-            self._family.new_job(new) if row is None else row
-            for new, (_, row) in zip(news, found, strict=True)
-        ]
-        missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
-        for row, child in zip(rows, children, strict=True):
-            if isinstance(row, NewJob):
-                missing.append((row, child, self._watch(child, is_coming=True)))
-            elif row.status in FINAL_VALUES:
-                self._note_end(child, row, was_found=True)
-            else:
-                self._watch(child)
-        if missing:
-            await self._insert(missing)
+        count = sum(row is None for _, row in found)
+        with self._children.sending(queue, count) as sent:
+            rows = [
+                self._family.new_job(new) if row is None else row
+                for new, (_, row) in zip(news, found, strict=True)
+            ]
+            missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
+            for row, child in zip(rows, children, strict=True):
+                if isinstance(row, NewJob):
+                    missing.append((row, child, self._watch(child, is_coming=True)))
+                elif row.status in FINAL_VALUES:
+                    self._note_end(child, row, was_found=True)
+                else:
+                    self._watch(child)
+            if missing:
+                await self._insert(missing)
+            sent(count, None)
         return children
 
     def _check_open(self) -> None:

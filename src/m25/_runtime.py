@@ -19,6 +19,7 @@ from ._setup_failures import SetupFailures
 from ._step_batches import StepBatches
 from ._step_types import StepFunctions
 from ._store.protocol import Store
+from ._tracer import Tracer
 from ._waiting_limit import WaitingLimit
 
 #: How many characters the first half of a UUID has, as text.
@@ -39,6 +40,8 @@ class Runtime:
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     #: How many handlers are without a slot, since they wait for jobs.
     waiting: WaitingLimit = attrs.field(factory=WaitingLimit)
+    #: Who traces the jobs, if anybody does.
+    tracer: Tracer | None = None
     setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)
     #: What functions of steps take and return; those in a transaction are given its connection.
     step_functions: StepFunctions = attrs.field(factory=StepFunctions, init=False)

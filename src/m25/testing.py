@@ -38,6 +38,7 @@ import trio
 
 from ._client import M25, open_on
 from ._duration import Duration, as_timedelta
+from ._emitter import Listener, check_listeners
 from ._errors import UsageError
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobRecord, Output
@@ -50,6 +51,7 @@ from ._runtime import Runtime
 from ._store.memory import Fault, MemoryStore
 from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
+from ._tracer import Tracer, check_tracer
 from ._waiting_limit import MOST_WAITING
 from ._worker.endings import Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
@@ -68,28 +70,39 @@ async def open(
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
     max_waiting: int = MOST_WAITING,
+    listeners: Sequence[Listener] = (),
+    tracer: Tracer | None = None,
 ) -> AsyncGenerator[M25]:
     """Open a client as `m25.open` does, on a job table in memory.
 
     Args:
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
-        shutdown_grace: as for `m25.open`; so are `around` and `max_waiting`.
+        shutdown_grace: as for `m25.open`; so are `around`, `max_waiting`, `listeners` and `tracer`.
 
     Raises:
         TypeError: `around` holds what is no function of a job that returns an async context
-            manager.
+            manager; or a listener or the tracer is none.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
     grace = as_timedelta(shutdown_grace, "shutdown_grace", ValueError, zero=True)
     check_around(around)
+    check_listeners(listeners)
+    check_tracer(tracer)
     if store is None:
         store = MemoryStore(epoch=datetime.now(UTC))
     elif not isinstance(store, MemoryStore):
         raise TypeError(f"store must be a m25.testing.MemoryStore or None, not {store!r:.80}")
     with standing_mock_clock():
-        async with open_on(store, grace=grace, around=around, max_waiting=max_waiting) as m:
+        async with open_on(
+            store,
+            grace=grace,
+            around=around,
+            max_waiting=max_waiting,
+            listeners=listeners,
+            tracer=tracer,
+        ) as m:
             yield m
 
 

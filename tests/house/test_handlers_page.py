@@ -18,6 +18,7 @@ PAGES = {
         "retention.md",
         "retrying.md",
         "schedules.md",
+        "telemetry.md",
         "testing.md",
         "uniqueness.md",
         "waiting.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +12,7 @@ from .._job import JobId
 from .._query import raise_query_error
 from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import AnyJob, Enqueued, Exists, Held, NewJob, Twin, UniqueJob
+from .._tracer import without_trace
 from .._unique import UniqueOutcome
 from .._unique_errors import UniqueJobConflict
 from .batch import LARGEST_BATCH
@@ -51,8 +53,19 @@ def check_same(exists: Exists, new: NewJob, queue: BaseQueue[Any, Any, Any]) -> 
     if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
         # A handler may have put the job off since.
         differs = tuple(name for name in differs if name != "scheduled_at")
+    if "meta" in differs and _same_but_for_trace(exists.row.meta, new.meta):
+        # It is enqueued again from elsewhere, or by whom nobody traces.
+        differs = tuple(name for name in differs if name != "meta")
     if differs:
         raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)
+
+
+def _same_but_for_trace(there: str | None, wanted: str | None) -> bool:
+    return _meta_but_for_trace(there) == _meta_but_for_trace(wanted)
+
+
+def _meta_but_for_trace(text: str | None) -> dict[str, Any]:
+    return without_trace(None if text is None else json.loads(text))
 
 
 def _is_later(seconds: str | None, than: datetime | None) -> bool:

@@ -33,6 +33,7 @@ from .._store.protocol import (
     UniqueJob,
     row_of,
 )
+from .._tracer import carry, sending
 from ..pg._backoff import Backoff
 from ..pg._wire import CLEAN_UP
 from .answers import EnqueuedMany
@@ -107,17 +108,20 @@ class Enqueuer:
         `waiter` is the channel on which the job's end is notified.
         """
         check_connection(connection)
-        value, options = split(job)
-        new = self._make(queue, value, options, id=id, waiter=waiter)
-        try:
-            if connection is None:
-                answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
-            else:
-                channels = [queue.name] if notify else []
-                (answer,) = await self._insert([new], channels, connection)
-        except StatementFailed as failure:
-            enqueue_failed(failure, [JobId(row_of(new).id)], in_transaction=connection is not None)
-        record = record_of(answer, new, value, options, queue)
+        with sending(self._runtime.tracer, queue.name) as sent:
+            value, options = self._split(job)
+            new = self._make(queue, value, options, id=id, waiter=waiter)
+            try:
+                if connection is None:
+                    answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
+                else:
+                    channels = [queue.name] if notify else []
+                    (answer,) = await self._insert([new], channels, connection)
+            except StatementFailed as failure:
+                ids = [JobId(row_of(new).id)]
+                enqueue_failed(failure, ids, in_transaction=connection is not None)
+            record = record_of(answer, new, value, options, queue)
+            sent(1, record.id)
         if record.unique_outcome is not None:
             # A job that is there may be due earlier than it was.
             self._runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
@@ -177,12 +181,16 @@ class Enqueuer:
     ) -> EnqueuedMany:
         """Put many jobs on a queue, or none; see `M25.enqueue_many`."""
         check_connection(connection)
+        with sending(self._runtime.tracer, queue.name) as sent:
+            if connection is not None:
+                channels = [queue.name] if notify else []
+                many = Many(queue, skip_conflicts)
+                await self._insert_many(many, jobs, channels, connection)
+            else:
+                many = await self._insert_many_until_no_lock_is_met(queue, jobs, skip_conflicts)
+            sent(len(many.found.ids) - len(many.found.conflicts), None)
         if connection is not None:
-            channels = [queue.name] if notify else []
-            many = Many(queue, skip_conflicts)
-            await self._insert_many(many, jobs, channels, connection)
             return many.found
-        many = await self._insert_many_until_no_lock_is_met(queue, jobs, skip_conflicts)
         self._runtime.hints.work(queue.name)
         if many.is_scheduled:
             self._runtime.hints.survey.set()
@@ -224,7 +232,7 @@ class Enqueuer:
         lock_wait: timedelta | None = None,
     ) -> None:
         def make(job: Any) -> AnyJob:
-            return self._make(many.queue, *split(job))
+            return self._make(many.queue, *self._split(job))
 
         try:
             with unwrapped():
@@ -252,13 +260,18 @@ class Enqueuer:
             ValueRefused: the input cannot be kept as JSON.
             InvalidJob: the job has a `Unique`.
         """
-        new = self._make(queue, *split(job), id=id, waiter=waiter)
+        new = self._make(queue, *self._split(job), id=id, waiter=waiter)
         if isinstance(new, UniqueJob):
             raise InvalidJob(
                 "a job of a nursery belongs to the job that starts it, and cannot have a Unique;"
                 " enqueue it, and wait for it by its id"
             )
         return new
+
+    def _split(self, job: Input | Job[Input]) -> tuple[Input, Job[Any]]:
+        value, options = split(job)
+        tracer = self._runtime.tracer
+        return value, options if tracer is None else carry(options, tracer.carried())
 
     def _make(
         self,

@@ -274,6 +274,7 @@ def _facts(executor: Executor, following: Next) -> dict[str, Any]:
         "next_attempt": following.is_followed,
         "next_in": following.seconds,
         "given_up": following.given_up,
+        "ran": _seconds(executor) if executor.has_begun else None,
         **executor.facts,
     }
 

@@ -1,0 +1,85 @@
+"""Counters and histograms: what has ended, how, and how long it took."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from prometheus_client import CollectorRegistry
+
+import m25
+import m25.testing
+from m25._events import DatabaseFailing, JobCancelled, JobCancelOverran
+from m25.instrumentation.prometheus import Prometheus
+
+CONVENTIONAL = {"messaging_system": "m25", "messaging_operation_name": "process"}
+
+
+class Refused(Exception):
+    pass
+
+
+@m25.queue("sums", errors=(Refused,), default_job_timeout=30)
+async def sums(what: str) -> None:
+    await trio.sleep(2)
+    match what:
+        case "fails":
+            raise Refused
+        case "crashes":
+            raise ValueError("a secret")
+        case "hangs":
+            await trio.sleep_forever()
+        case "snoozes":
+            raise m25.Snooze(60)
+
+
+async def test_what_has_ended_is_counted_by_how(autojump_clock: trio.testing.MockClock) -> None:
+    registry = CollectorRegistry()
+    async with m25.testing.open(listeners=[Prometheus(registry)]) as m:
+        m.add_queue(sums)
+        await m.start()
+        for what in ("returns", "returns", "fails", "crashes", "hangs", "snoozes"):
+            await m.enqueue(sums, what)
+        await m25.testing.drain(m)
+
+    def ended(outcome: str, reason: str = "") -> float | None:
+        labels = {"queue": "sums", "outcome": outcome, "reason": reason}
+        return registry.get_sample_value("m25_attempts_total", labels)
+
+    assert ended("succeeded") == 2
+    assert ended("failed", "error") == 1
+    assert ended("failed", "crash") == 1
+    assert ended("failed", "job_timeout") == 1
+    assert ended("snoozed") == 1
+    labels = {**CONVENTIONAL, "messaging_destination_name": "sums"}
+    assert registry.get_sample_value("messaging_client_consumed_messages_total", labels) == 6
+
+    def ran(error_type: str) -> float | None:
+        return registry.get_sample_value(
+            "messaging_process_duration_seconds_sum", {**labels, "error_type": error_type}
+        )
+
+    assert ran("") == pytest.approx(4)
+    assert ran(f"{__name__}.Refused") == pytest.approx(2)
+    assert ran("ValueError") == pytest.approx(2)
+    assert ran("job_timeout") == pytest.approx(30)
+    within = {**labels, "error_type": "", "le": "2.5"}
+    assert registry.get_sample_value("messaging_process_duration_seconds_bucket", within) == 2
+    by_name = {"event": "JobStarted", "queue": "sums"}
+    assert registry.get_sample_value("m25_events_total", by_name) == 6
+
+
+def test_a_cancelled_attempt_is_counted_once_though_two_events_tell_of_it() -> None:
+    registry = CollectorRegistry()
+    metrics = Prometheus(registry)
+    facts = {"queue": "sums", "job_id": "a1", "attempt": 1, "max_attempts": 1}
+    metrics(JobCancelOverran(grace=1.0, **facts))
+    metrics(JobCancelled(by=None, reason=None, **facts))
+    labels = {"queue": "sums", "outcome": "cancelled", "reason": ""}
+    assert registry.get_sample_value("m25_attempts_total", labels) == 1
+
+
+def test_an_event_of_no_queue_is_counted_without_one() -> None:
+    registry = CollectorRegistry()
+    Prometheus(registry)(DatabaseFailing(problem="it is away"))
+    labels = {"event": "DatabaseFailing", "queue": ""}
+    assert registry.get_sample_value("m25_events_total", labels) == 1
