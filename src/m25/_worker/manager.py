@@ -7,6 +7,7 @@
        ├─ heartbeats                  every heartbeat_interval; shielded
        ├─ starter                     reserved → executing, for a queue with `setup`
        ├─ cancels                     cancels what somebody asked to be cancelled; shielded
+       ├─ stacks                   answers where handlers wait, to those who ask
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job, in tasks that run one after the other
