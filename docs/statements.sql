@@ -18,27 +18,31 @@ with session as (
 ),
 declared as (
     insert into m25.queue (
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path
     )
     select
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter,
-        limit_path::text[]
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
         %(default_max_attempts)s::integer[],
+        %(default_retry_delay)s::interval[],
         %(on_failure)s::text[],
         %(channel)s::text[],
         %(limiter)s::text[],
         %(limit_path)s::text[]
     ) as q (
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path
     )
     order by name
     on conflict (name) do update
     set
         default_job_timeout = excluded.default_job_timeout,
         default_max_attempts = excluded.default_max_attempts,
+        default_retry_delay = excluded.default_retry_delay,
         on_failure = excluded.on_failure,
         channel = excluded.channel,
         limiter = excluded.limiter,
@@ -47,6 +51,7 @@ declared as (
     where (
             queue.default_job_timeout,
             queue.default_max_attempts,
+            queue.default_retry_delay,
             queue.on_failure,
             queue.channel,
             queue.limiter,
@@ -55,6 +60,7 @@ declared as (
         is distinct from (
             excluded.default_job_timeout,
             excluded.default_max_attempts,
+            excluded.default_retry_delay,
             excluded.on_failure,
             excluded.channel,
             excluded.limiter,
@@ -180,7 +186,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -257,6 +264,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -458,6 +466,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -541,53 +550,44 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text
+            ]
+        end as rest
 )
 select
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -720,53 +720,44 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text
+            ]
+        end as rest
 )
 select
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from claimed
 order by claimed.priority, claimed.run_at, claimed.id;
 
@@ -993,11 +984,32 @@ claimed as (
         was_due_at = null
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text
+            ]
+        end as rest
 ),
 spent as (
     update m25.limiter
@@ -1035,45 +1047,15 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -1204,11 +1186,32 @@ claimed as (
         has_begun = case when has_begun is not null then true end
     where id = any(array(select id from due))
     returning
-        id, queue_name, created_at, scheduled_at, input, reserved_at, started_at,
-        timeout, status, deadline, attempt, max_attempts, original_attempt_id,
-        previous_attempt_id, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-        has_begun, run_at
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text
+            ]
+        end as rest
 ),
 spent as (
     update m25.limiter
@@ -1236,45 +1239,15 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     id::text,
-    queue_name,
-    extract(epoch from created_at)::text as created_at,
-    extract(epoch from scheduled_at)::text as scheduled_at,
     input::text,
-    extract(epoch from reserved_at)::text as reserved_at,
-    extract(epoch from started_at)::text as started_at,
-    null::text as cancelled_at,
-    null::text as finished_at,
     extract(epoch from timeout)::text as timeout,
-    status,
-    null::text as output,
-    extract(epoch from deadline)::text as deadline,
-    null::text as latest_heartbeat_at,
-    null::text as failure_reason,
-    null::text as error_data,
     attempt,
     max_attempts,
-    original_attempt_id::text,
-    previous_attempt_id::text,
     extract(epoch from retry_delay)::text as retry_delay,
-    unique_key,
     priority,
-    losses,
-    null::text as crash_type,
-    null::text as crash_message,
-    null::text as crash_traceback,
-    meta::text,
-    extract(epoch from expires_at)::text as expires_at,
-    own_retry,
-    null::text as cancel_requested_at,
-    null::text as cancelled_by,
-    null::text as cancel_reason,
-    setup_failures,
-    progress::text,
-    null::text as waiter,
-    parent_id::text,
-    has_children,
-    has_begun,
-    null::text as follows
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
 from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
@@ -1685,7 +1658,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -1853,7 +1827,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from taker
 left join lateral (
     select
@@ -1863,7 +1838,7 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows
+        waiter, parent_id, has_children, has_begun, follows, unknown_since
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2163,7 +2138,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2346,7 +2322,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -2801,6 +2778,9 @@ returning queue_name;
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- What has something in its input that its worker does not know is left to newer ones: it is due again
+-- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
+-- whichever process has released them, and a queue's old workers look at them so often and no more.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -2812,8 +2792,9 @@ with wanted as (
         %(cancel_reason)s::text[],
         %(until)s::float8[],
         %(awaits)s::text[],
-        %(messages)s::integer[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
+        %(messages)s::integer[],
+        %(is_newer)s::boolean[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
 ),
 held as materialized (
     select
@@ -2823,6 +2804,7 @@ held as materialized (
         wanted.cancel_reason,
         wanted.until,
         wanted.awaits,
+        wanted.is_newer,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -2856,13 +2838,21 @@ released as (
     set
         scheduled_at = case
             when held.has_message then now()
+
+            when held.is_newer
+                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
         -- What has been started in time runs again whenever that is.
         expires_at = case
             when job.started_at is null
+                or held.is_newer
             then job.expires_at
+        end,
+        unknown_since = case
+            when held.is_newer
+            then coalesce(job.unknown_since, now())
         end,
         setup_failures = case
             when held.setup_failed
@@ -3098,6 +3088,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3197,6 +3188,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -3430,8 +3422,8 @@ settled as (
             + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
     where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
     returning
         outcome.next_attempt_id,
         outcome.retry_after,
@@ -3665,6 +3657,47 @@ select
     (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified,
     (select count(*) from noted) as noted
 from inserted;
+
+-- succeed
+--
+-- End attempts that have succeeded: what settle.sql does, without all that is about failures. Nearly all
+-- outcomes are successes, and this takes three quarters of what settle.sql takes for one.
+-- Safe under concurrency for the same reasons.
+with outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(claim_token)s::uuid[], %(output)s::jsonb[]
+    ) as o (id, claim_token, output)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+succeeded as (
+    update m25.job
+    set
+        finished_at = now(),
+        output = outcome.output
+    from outcome
+    where job.id = any(array(select id from held))
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
+    returning job.id, job.original_attempt_id, job.waiter
+)
+select
+    id::text,
+    case
+        when waiter is not null and %(notifies)s::boolean
+        then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+    end as notified
+from succeeded;
 
 -- survey
 --
@@ -4185,7 +4218,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

@@ -100,6 +100,18 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "an enqueue from SQL cannot be repeated",
+        (Rule("a call from SQL can be repeated"),),
+        ("tests/sync/test_enqueue_in_sql.py",),
+    ),
+    Mutant(
+        1,
+        "nobody is notified of a job from SQL",
+        (Rule("a job from SQL is notified", "null;"),),
+        ("tests/sync/test_enqueue_in_sql.py",),
+    ),
+    Mutant(
+        1,
         "many are enqueued one batch after the other",
         (Rule("many are enqueued in one transaction", "if True:"),),
         ("tests/enqueue/test_enqueueing_many.py",),
@@ -546,6 +558,42 @@ MUTANTS = (
         "what is put off is counted",
         (Rule("what is put off is not counted", "return crash(executor, snooze)"),),
         ("tests/worker/test_retrying.py", "tests/simulation/test_simulation.py"),
+    ),
+    Mutant(
+        23,
+        "what is newer is not left to newer workers",
+        (Rule("what is newer is left to newer workers", "pass"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "old workers look at what is newer all the time",
+        (Rule("what is newer is looked at every five seconds"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "what is left to newer workers counts as begun",
+        (Rule("what is left to newer workers has not begun"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for anew each time",
+        (Rule("newer workers are waited for once", "then now()"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for for ever",
+        (Rule("newer workers are not waited for for ever"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "every newer input is told of",
+        (Rule("newer inputs are told once a minute", "if True:"),),
+        ("tests/worker/test_newer_inputs.py",),
     ),
     Mutant(
         4,

@@ -66,6 +66,7 @@ async def test_each_role_can_do_its_part_and_no_more(empty_dsn: str) -> None:
             with pytest.raises(m25.UniqueKeyConflict):
                 await enqueuer.enqueue(guarded, m25.Job(2).with_unique_key("k"))
             await enqueuer.enqueue_many(guarded, [3, 4])
+            await rows(dsn_of("enqueue"), "select m25.enqueue('guarded', '8', unique_key => 'l')")
             worker.add_queue(guarded)
             await worker.start()
             assert (await ended(enqueuer, guarded, record.id)).output == 1
@@ -75,6 +76,8 @@ async def test_each_role_can_do_its_part_and_no_more(empty_dsn: str) -> None:
         async with m25.open(dsn_of("read")) as reader:
             assert (await reader.get_job(guarded, pending.id)).input == 5
             assert await is_refused(lambda: reader.enqueue(guarded, 6))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await rows(dsn_of("read"), "select m25.enqueue('guarded', '6')")
             assert await is_refused(lambda: reader.cancel_job(guarded, pending.id))
         async with m25.open(dsn_of("operate")) as operator:
             assert await is_refused(lambda: operator.enqueue(guarded, 7))
@@ -138,6 +141,7 @@ async def test_functions_in_the_search_path_do_not_take_the_place_of_postgresqls
         record = await m.enqueue(guarded, m25.Job(1).with_unique_key("k"))
         assert (await ended(m, guarded, record.id)).output == 1
         await m.enqueue_many(guarded, [2, 3])
+    await rows(dsn, "select m25.enqueue('guarded', '4', unique_key => 'l')")
     assert await rows(dsn, "select * from evil.tripped") == []
     assert await rows(dsn, "select * from evil.job") == []
 

@@ -15,8 +15,8 @@ from support.databases import (
     feed_psql,
     release,
     rows_of,
-    run_one_job,
     run_sql,
+    run_two_jobs,
     upgrade,
 )
 
@@ -27,7 +27,7 @@ async def test_a_database_newer_than_this_m25_is_worked_with_where_its_migration
     await upgrade(dsn, ADDITION, works_from=migrations.latest_version())
     tables, versions = catalog(dsn), rows_of(dsn, "m25.version")
     assert await apply(dsn) == []
-    await run_one_job(dsn, "m25")
+    await run_two_jobs(dsn, "m25")
     assert catalog(dsn) == tables
     assert rows_of(dsn, "m25.version") == versions
 
@@ -41,7 +41,7 @@ async def test_one_migration_that_needs_newer_code_is_enough_to_refuse(
         breaking = release(newer, "drop index {schema}.job_note_idx;")
         release(newer, "create table {schema}.more ();", works_from=breaking.version)
         assert len(await apply(dsn)) == 3
-        await run_one_job(dsn, "m25")
+        await run_two_jobs(dsn, "m25")
     message = f"needs code of version {breaking.version:%Y-%m-%d %H:%M} or newer; this m25 knows"
     with pytest.raises(m25.errors.DatabaseTooNew, match=message):
         async with m25.open(dsn):
@@ -57,12 +57,12 @@ async def test_what_a_migration_says_of_older_code_is_in_the_printed_sql_too(
     with monkeypatch.context() as newer:
         feed_psql(dsn, migrations.script([release(newer, ADDITION, works_from=ours)], "m25"))
     assert rows_of(dsn, "m25.version")[-1]["works_from"] == ours
-    await run_one_job(dsn, "m25")
+    await run_two_jobs(dsn, "m25")
 
 
 async def test_a_version_that_the_original_records_is_its_own_alone(dsn: str) -> None:
     run_sql(dsn, ORIGINAL_VERSION.replace("2025-08-25 21:04:34", "2025-09-01 00:00"))
-    await run_one_job(dsn, "m25")
+    await run_two_jobs(dsn, "m25")
     run_sql(dsn, ORIGINAL_VERSION.replace("2025", "2999"))
     with pytest.raises(m25.errors.DatabaseTooNew, match="2999-08-25"):
         async with m25.open(dsn):

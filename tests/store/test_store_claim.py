@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import trio
@@ -14,13 +13,14 @@ from _world import (
     WithVerbs,
     failure,
     job,
+    make_id,
     position,
     success,
     token,
 )
 
 from m25 import pg
-from m25._store.protocol import ClaimedJob, JobRow
+from m25._store.protocol import ClaimedJob, JobRow, NewJob, Release, WriteResult
 from m25._store.statements import load_statements
 from m25._store.steps import Calls
 
@@ -100,6 +100,45 @@ async def test_a_claim_that_goes_on_takes_what_lies_beyond_and_nothing_behind(
     assert await world.claim(after=[latest]) == []
     assert [claim.id for claim in await world.claim()] == [more_urgent, behind]
     assert await world.status(not_due) == "pending"
+
+
+@pytest.mark.parametrize("start", [True, False], ids=["started", "reserved"])
+async def test_a_claim_returns_all_that_is_in_its_rows(world: WithVerbs, *, start: bool) -> None:
+    now = await world.now()
+    hour = timedelta(hours=1)
+    every = NewJob(
+        id=make_id(),
+        queue_name="q",
+        input='{"to": "ada"}',
+        scheduled_at=now - hour,
+        timeout=timedelta(days=40, microseconds=7),
+        max_attempts=9,
+        retry_delay=timedelta(milliseconds=1500),
+        unique_key='{"a", "b"}, null',
+        priority=3,
+        meta='{"trace": "\\"1\\", 2"}',
+        expires_at=now + hour,
+        own_retry=True,
+        parent_id=make_id(),
+    )
+    await world.put(
+        job(),
+        job(timeout=timedelta(days=999_999)),
+        job(timeout=timedelta(seconds=-1)),
+        job(meta="{}"),
+        job(scheduled_at=now - 2 * hour),
+        every,
+        job("again", max_attempts=2, input='"again"'),
+    )
+    # An attempt that was lost with its process, and one whose setup has failed.
+    (lost,) = await world.claim("again")
+    assert await world.settle(failure(lost, "heartbeat_timeout")) is WriteResult.RETRIED
+    (unready,) = await world.claim("again", start=False)
+    await world.store.release([Release(*unready, setup_failed=True)], [])
+    for queue, number in (("q", 6), ("again", 1)):
+        rows = await world.store.claim(queue, token=token(), limit=9, lease=LEASE, start=start)
+        assert rows == await world.rows([row.id for row in rows])
+        assert len(rows) == number
 
 
 async def test_a_claim_goes_on_in_each_priority_where_the_latest_ended(world: WithVerbs) -> None:
@@ -322,13 +361,9 @@ async def test_statements_that_return_rows_name_their_columns_as_the_row_does(
 ) -> None:
     statements = database.store._sql
     (id,) = await database.put(job())
-    claim = {"queue_name": "q", "claim_token": token(), "limit": 0, "lease": LEASE, "start": True}
-    position: dict[str, list[Any]] = {"priority": [], "run_at": [], "id": []}
     async with database.pool.connection() as connection:
         for name, parameters in (
             ("get", {"id": [id]}),
-            ("claim", claim),
-            ("claim_after", claim | position),
             (
                 "cancel",
                 {

@@ -152,4 +152,4 @@ async def test_nobody_is_asked_about_locks_where_all_was_written(database: Postg
     await database.store.confirm(claims, LEASE)
     await database.settle(success(claims[0]))
     await database.release(*claims[1:])
-    assert asked == ["start", "heartbeat", "confirm", "settle", "release"]
+    assert asked == ["start", "heartbeat", "confirm", "succeed", "release"]

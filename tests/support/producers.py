@@ -43,13 +43,15 @@ def producer(library: str, dsn: str) -> Generator[Producer]:
         )
         session_of = pytest.importorskip("sqlalchemy.orm").Session
         make = engine.connect if library.endswith("connection") else lambda: session_of(engine)
-        with make() as connection:
+        try:
+            with make() as connection:
 
-            def execute(statement: str) -> Any:
-                return connection.execute(sqlalchemy.text(statement))
+                def execute(statement: str) -> Any:
+                    return connection.execute(sqlalchemy.text(statement))
 
-            yield Producer(connection, connection.commit, connection.rollback, execute)
-        engine.dispose()
+                yield Producer(connection, connection.commit, connection.rollback, execute)
+        finally:
+            engine.dispose()
 
 
 @contextmanager

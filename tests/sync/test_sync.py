@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,21 @@ def test_a_connection_that_commits_each_statement_does_so_here(dsn: str) -> None
         m25.sync.enqueue_many(connection, emails, [Email("dan")])
     engine.dispose()
     assert [to for to, _ in jobs(dsn)] == ["ada", "bob", "eve", "dan"]
+
+
+async def test_a_program_under_asyncio_waits_for_a_result_in_a_thread(dsn: str) -> None:
+    def call() -> str:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            record = m25.sync.enqueue(connection, emails, Email("ada"))
+            return m25.sync.result(connection, emails, record.id, timeout=PATIENCE)
+
+    async def program() -> str:
+        return await asyncio.to_thread(call)
+
+    async with m25.open(dsn) as m:
+        m.add_queue(send)
+        await m.start()
+        assert await trio.to_thread.run_sync(asyncio.run, program()) == "sent to ada"
 
 
 def test_other_connections_are_refused_by_name() -> None:

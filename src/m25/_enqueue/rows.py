@@ -62,8 +62,7 @@ def make_job(
         id = str(options.id)
     own_retry, retry_delay = options.has_own_retry, options.retry_delay
     if retry_delay is None:
-        retry = None if own_retry else queue.retry
-        retry_delay = timedelta(0) if retry is None else retry.row_delay
+        retry_delay = timedelta(0) if own_retry else queue.default_retry_delay
     new = NewJob(
         id=make_id() if id is None else id,
         queue_name=queue.name,

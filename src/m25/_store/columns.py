@@ -16,6 +16,10 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, get_args, g
 #: JSON object, or as one of our enumerations.
 ReadAs: TypeAlias = Literal["input", "output", "error", "object", "status", "failure reason"]
 
+#: Whether a claim says what is in a column: always; rarely, that is of a job with more than the
+#: default in one of these columns; or not, since it follows from the rest.
+InClaim: TypeAlias = Literal["always", "rarely", "implied"]
+
 
 class Column(NamedTuple):
     """What is known of a column beside its name."""
@@ -27,9 +31,9 @@ class Column(NamedTuple):
     given: bool = False
     #: The next attempt of a chain has the same.
     inherited: bool = False
-    #: A claim says what is in it. It is null, whatever it holds, in what a claim returns of others:
-    #: for them the job's life has only begun.
-    claimed: bool = False
+    #: A claim says what is in it. In what a claim returns others are null, whatever they hold: for
+    #: them the job's life has only begun.
+    claimed: InClaim | None = None
     #: It is about the present claim, and null once the job is released.
     of_claim: bool = False
     #: What is in it where a job is inserted and nothing was given.
@@ -48,54 +52,59 @@ class JobRow(NamedTuple):
     """
 
     # fmt: off
-    id: Annotated[str, Column("uuid", given=True, claimed=True)]
-    queue_name: Annotated[str, Column("text", given=True, inherited=True, claimed=True)]
-    created_at: Annotated[str, Column("timestamptz", claimed=True)]
-    scheduled_at: Annotated[str | None, Column("timestamptz", given=True, claimed=True)]
-    input: Annotated[str, Column("jsonb", "input", given=True, inherited=True, claimed=True)]
-    reserved_at: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
-    started_at: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
+    id: Annotated[str, Column("uuid", given=True, claimed="always")]
+    queue_name: Annotated[str, Column("text", given=True, inherited=True, claimed="implied")]
+    created_at: Annotated[str, Column("timestamptz", claimed="rarely")]
+    scheduled_at: Annotated[str | None, Column("timestamptz", given=True, claimed="rarely")]
+    input: Annotated[str, Column("jsonb", "input", given=True, inherited=True, claimed="always")]
+    reserved_at: Annotated[str | None, Column("timestamptz", claimed="implied", of_claim=True)]
+    started_at: Annotated[str | None, Column("timestamptz", claimed="implied", of_claim=True)]
     cancelled_at: Annotated[str | None, Column("timestamptz")]
     finished_at: Annotated[str | None, Column("timestamptz")]
-    timeout: Annotated[str, Column("interval", given=True, inherited=True, claimed=True)]
-    status: Annotated[str, Column("text", "status", claimed=True, generated=True)]
+    timeout: Annotated[str, Column("interval", given=True, inherited=True, claimed="always")]
+    status: Annotated[str, Column("text", "status", claimed="implied", generated=True)]
     output: Annotated[str | None, Column("jsonb", "output")]
-    deadline: Annotated[str | None, Column("timestamptz", claimed=True, of_claim=True)]
+    deadline: Annotated[str | None, Column("timestamptz", claimed="implied", of_claim=True)]
     latest_heartbeat_at: Annotated[str | None, Column("timestamptz", of_claim=True)]
     failure_reason: Annotated[str | None, Column("text", "failure reason")]
     error_data: Annotated[str | None, Column("jsonb", "error")]
-    attempt: Annotated[int, Column("integer", claimed=True, default=1)]
-    max_attempts: Annotated[int, Column("integer", given=True, inherited=True, claimed=True)]
-    original_attempt_id: Annotated[str | None, Column("uuid", claimed=True)]
-    previous_attempt_id: Annotated[str | None, Column("uuid", claimed=True)]
-    retry_delay: Annotated[str, Column("interval", given=True, inherited=True, claimed=True)]
-    unique_key: Annotated[str | None, Column("text", given=True, inherited=True, claimed=True)]
-    priority: Annotated[int, Column("smallint", given=True, inherited=True, claimed=True)]
-    losses: Annotated[int, Column("integer", inherited=True, claimed=True, default=0)]
+    attempt: Annotated[int, Column("integer", claimed="always", default=1)]
+    max_attempts: Annotated[int, Column("integer", given=True, inherited=True, claimed="always")]
+    original_attempt_id: Annotated[str | None, Column("uuid", claimed="rarely")]
+    previous_attempt_id: Annotated[str | None, Column("uuid", claimed="rarely")]
+    retry_delay: Annotated[str, Column("interval", given=True, inherited=True, claimed="always")]
+    unique_key: Annotated[str | None, Column("text", given=True, inherited=True, claimed="rarely")]
+    priority: Annotated[int, Column("smallint", given=True, inherited=True, claimed="always")]
+    losses: Annotated[int, Column("integer", inherited=True, claimed="rarely", default=0)]
     crash_type: Annotated[str | None, Column("text")]
     crash_message: Annotated[str | None, Column("text")]
     crash_traceback: Annotated[str | None, Column("text")]
-    meta: Annotated[str | None, Column("jsonb", "object", given=True, inherited=True, claimed=True)]
+    meta: Annotated[
+        str | None, Column("jsonb", "object", given=True, inherited=True, claimed="rarely")
+    ]
     expires_at: Annotated[
-        str | None, Column("timestamptz", given=True, inherited=True, claimed=True)
+        str | None, Column("timestamptz", given=True, inherited=True, claimed="rarely")
     ]
     own_retry: Annotated[
-        bool | None, Column("boolean", given=True, inherited=True, claimed=True, internal=True)
+        bool | None, Column("boolean", given=True, inherited=True, claimed="rarely", internal=True)
     ]
     cancel_requested_at: Annotated[str | None, Column("timestamptz")]
     cancelled_by: Annotated[str | None, Column("text")]
     cancel_reason: Annotated[str | None, Column("text")]
-    setup_failures: Annotated[int | None, Column("integer", claimed=True, internal=True)]
-    progress: Annotated[str | None, Column("jsonb", inherited=True, claimed=True, internal=True)]
+    setup_failures: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
+    progress: Annotated[
+        str | None, Column("jsonb", inherited=True, claimed="rarely", internal=True)
+    ]
     waiter: Annotated[str | None, Column("text", given=True, inherited=True, internal=True)]
-    parent_id: Annotated[str | None, Column("uuid", given=True, inherited=True, claimed=True)]
+    parent_id: Annotated[str | None, Column("uuid", given=True, inherited=True, claimed="rarely")]
     has_children: Annotated[
-        bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
+        bool | None, Column("boolean", inherited=True, claimed="rarely", internal=True)
     ]
     has_begun: Annotated[
-        bool | None, Column("boolean", inherited=True, claimed=True, internal=True)
+        bool | None, Column("boolean", inherited=True, claimed="rarely", internal=True)
     ]
     follows: Annotated[str | None, Column("uuid")]
+    unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
     # fmt: on
 
     @property
@@ -129,4 +138,6 @@ GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
 #: is not a part of it, nor is whether its numbers are its own or its queue's.
 COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry"))
 INHERITED: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.inherited)
-CLAIMED: Final = tuple(name for name, column in COLUMNS.items() if column.claimed)
+#: Of what is claimed, what comes for every job, and what comes only for jobs that have any of it.
+ALWAYS_CLAIMED: Final = tuple(n for n, column in COLUMNS.items() if column.claimed == "always")
+RARELY_CLAIMED: Final = tuple(n for n, column in COLUMNS.items() if column.claimed == "rarely")

@@ -144,6 +144,7 @@ _WRITES_VALUES: Final = frozenset(
         "send",
         "settle",
         "start_children",
+        "succeed",
         "tick",
     }
 )

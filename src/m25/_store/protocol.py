@@ -209,6 +209,9 @@ class Release(NamedTuple):
     children_of: str | None = None
     #: That it is set aside.
     set_aside: SetAside | None = None
+    #: Whether its input has what this worker does not know: it is left to newer ones. It is due
+    #: again within five seconds, at the same moment as all others of which that is said.
+    is_newer: bool = False
 
 
 class Locked(NamedTuple):
@@ -445,6 +448,8 @@ class DeclaredQueue:
     #: By the limit, how much time lies between two jobs that begin, and how many may beyond that.
     rate_interval: timedelta | None = None
     rate_burst: int | None = None
+    #: How long after a failed attempt the next may run, of jobs that do not say.
+    default_retry_delay: timedelta = timedelta(0)
 
 
 @attrs.frozen

@@ -17,7 +17,15 @@ from typing import Final
 
 from .. import migrations
 from ..pg._prepared import Prepared
-from .columns import CLAIMED, COLUMNS, COMPARED, GIVEN, INHERITED, OF_CLAIM
+from .columns import (
+    ALWAYS_CLAIMED,
+    COLUMNS,
+    COMPARED,
+    GIVEN,
+    INHERITED,
+    OF_CLAIM,
+    RARELY_CLAIMED,
+)
 
 _FILES: Final = resources.files("m25._store") / "sql"
 
@@ -51,15 +59,20 @@ def expanded_statements() -> Mapping[str, str]:
 def _from_columns() -> dict[str, str]:
     failed = dict.fromkeys(("id", "attempt", "original_attempt_id", "failure_reason", *INHERITED))
     next_attempt = ("scheduled_at", "attempt", "original_attempt_id", "previous_attempt_id")
+    # Every job was created at some time.
+    rare = [name for name in RARELY_CLAIMED if name != "created_at"]
     return {
         "job_columns": _names(COLUMNS),
         "job_row": _lines(_selected(name) for name in COLUMNS),
-        # A claim has a row of all columns, of which it reads those that it knows.
-        "claimed_row": _lines(
-            _selected(name) if name in CLAIMED else f"null::{_selected_type(name)} as {name}"
-            for name in COLUMNS
+        "always_claimed": _names(ALWAYS_CLAIMED),
+        "always_claimed_as_text": _lines(_selected(name) for name in ALWAYS_CLAIMED),
+        "rarely_not_null": _names(name for name in rare if COLUMNS[name].default is None),
+        "rarely_not_default": " or ".join(
+            f"{name} <> {default}"
+            for name in rare
+            if (default := COLUMNS[name].default) is not None
         ),
-        "claimed_columns": _names((*CLAIMED, "run_at")),
+        "rarely_claimed_as_text": _lines(_as_text(name) for name in RARELY_CLAIMED),
         "given_columns": _names(GIVEN),
         "given_columns_of_wanted": _names(f"wanted.{name}" for name in GIVEN),
         "wanted_columns": _names(f"wanted_{name}" for name in GIVEN),
@@ -87,9 +100,10 @@ def _selected(name: str) -> str:
             return name
 
 
-def _selected_type(name: str) -> str:
-    column = COLUMNS[name]
-    return column.type if _selected(name) == name else "text"
+def _as_text(name: str) -> str:
+    """The same, always as text, and without a name."""
+    selected = _selected(name).removesuffix(f" as {name}")
+    return selected if selected.endswith("::text") else f"{selected}::text"
 
 
 def _lines(expressions: Iterable[str]) -> str:

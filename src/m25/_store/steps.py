@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import psycopg
 
 from .._timestamps import duration_from_text, duration_to_text
+from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
@@ -363,11 +364,11 @@ class Calls:
             parameters["id"] = plain_array(position.id for position in after)
         if on_rows is None:
             rows = yield Statement(name, parameters)
-            return list(map(JobRow._make, rows))
+            return claimed_rows(rows, queue_name, start=start)
         claimed: list[JobRow] = []
 
         def make(rows: Rows) -> None:
-            claimed.extend(map(JobRow._make, rows))
+            claimed.extend(claimed_rows(rows, queue_name, start=start))
             on_rows(claimed)
 
         yield Statement(name, parameters, make)
@@ -401,8 +402,9 @@ class Calls:
         rows = yield Statement(name, parameters, after=lock)
         is_full, has_more, last_key, room_in = rows[0][:4]
         # Where nothing was claimed there is one row, and no job in it.
-        found = [JobRow._make(row[4:]) for row in rows if row[4] is not None]
-        return Claimed(found, is_full, has_more, last_key, room_in)
+        found = [row[4:] for row in rows if row[4] is not None]
+        jobs = claimed_rows(found, queue_name, start=start)
+        return Claimed(jobs, is_full, has_more, last_key, room_in)
 
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}
@@ -451,6 +453,19 @@ class Calls:
     ) -> Steps[dict[str, WriteResult]]:
         if not outcomes:
             return {}
+        if [one for one in outcomes if one.failure_reason is not None]:
+            results = yield from self._settle(outcomes, allowed_losses)
+        else:
+            results = yield from self._succeed(outcomes)
+        if len(results) < len(outcomes):
+            others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
+            rows = yield Statement("find_settled", _columns(others))
+            results.update((id, WriteResult(result)) for id, result in rows)
+        return results
+
+    def _settle(
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> Steps[dict[str, WriteResult]]:
         columns = zip(*outcomes, strict=True)
         # The last of an outcome's fields is not written: `children_of`.
         written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
@@ -460,15 +475,19 @@ class Calls:
         rows = yield Statement(
             "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
         )
-        results = {
+        return {
             id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
             for id, has_next_attempt, _, _ in rows
         }
-        if len(results) < len(outcomes):
-            others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
-            rows = yield Statement("find_settled", _columns(others))
-            results.update((id, WriteResult(result)) for id, result in rows)
-        return results
+
+    def _succeed(self, outcomes: Sequence[Outcome]) -> Steps[dict[str, WriteResult]]:
+        parameters = {
+            "id": plain_array([one.id for one in outcomes]),
+            "claim_token": plain_array([one.token for one in outcomes]),
+            "output": array([one.output for one in outcomes]),
+        }
+        rows = yield Statement("succeed", {**parameters, **NOTIFIES})
+        return dict.fromkeys([id for id, _ in rows], WriteResult.SETTLED)
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})
@@ -521,6 +540,7 @@ class Calls:
             "setup_failed": plain_array(_boolean(release.setup_failed) for release in releases),
             "cancel_reason": array(release.cancel_reason for release in releases),
             **_aside_columns([release.set_aside for release in releases]),
+            "is_newer": plain_array(_boolean(release.is_newer) for release in releases),
             "channels": self.channels(notify),
         }
         rows = yield Statement("release", {**parameters, **NOTIFIES})
@@ -564,6 +584,7 @@ class Calls:
             "queue_name": array(queue.name for queue in queues),
             "default_job_timeout": array(interval(queue.default_job_timeout) for queue in queues),
             "default_max_attempts": plain_array(queue.default_max_attempts for queue in queues),
+            "default_retry_delay": array(interval(queue.default_retry_delay) for queue in queues),
             "on_failure": array(queue.on_failure for queue in queues),
             "channel": plain_array(self.channel(queue.name) for queue in queues),
             "limiter": array(queue.limiter for queue in queues),

@@ -49,6 +49,7 @@ class Announcer:
                     None if queue.limit is None else queue.limit.path,
                     None if queue.rate is None else queue.rate.interval,
                     None if queue.rate is None else queue.rate.burst,
+                    queue.default_retry_delay,
                 )
                 for queue in queues
             ],

@@ -89,6 +89,7 @@ from .rows import (
     DAY,
     LARGEST_INTEGER,
     MICROSECOND,
+    NEWER_EVERY,
     SECOND,
     UNIX_EPOCH,
     Row,
@@ -767,13 +768,19 @@ class MemoryStore(Store):
                     scheduled_at, awaits = microseconds(aside.until), aside.awaits
                     if awaits is not None and (row.messages or 0) != aside.messages:
                         scheduled_at, awaits = now, None
+                unknown_since: int | None = None
+                if release.is_newer:
+                    scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
+                    unknown_since = now if row.unknown_since is None else row.unknown_since
+                in_time = row.started_at is not None and not release.is_newer
                 self._table.release(
                     "release",
                     row,
                     scheduled_at=scheduled_at,
                     setup_failures=setup_failures,
                     awaits=awaits,
-                    expires_at=row.expires_at if row.started_at is None else None,
+                    expires_at=None if in_time else row.expires_at,
+                    unknown_since=unknown_since,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)

@@ -11,27 +11,31 @@ with session as (
 ),
 declared as (
     insert into {schema}.queue (
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path
     )
     select
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter,
-        limit_path::text[]
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
         %(default_max_attempts)s::integer[],
+        %(default_retry_delay)s::interval[],
         %(on_failure)s::text[],
         %(channel)s::text[],
         %(limiter)s::text[],
         %(limit_path)s::text[]
     ) as q (
-        name, default_job_timeout, default_max_attempts, on_failure, channel, limiter, limit_path
+        name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
+        limiter, limit_path
     )
     order by name
     on conflict (name) do update
     set
         default_job_timeout = excluded.default_job_timeout,
         default_max_attempts = excluded.default_max_attempts,
+        default_retry_delay = excluded.default_retry_delay,
         on_failure = excluded.on_failure,
         channel = excluded.channel,
         limiter = excluded.limiter,
@@ -40,6 +44,7 @@ declared as (
     where (
             queue.default_job_timeout,
             queue.default_max_attempts,
+            queue.default_retry_delay,
             queue.on_failure,
             queue.channel,
             queue.limiter,
@@ -48,6 +53,7 @@ declared as (
         is distinct from (
             excluded.default_job_timeout,
             excluded.default_max_attempts,
+            excluded.default_retry_delay,
             excluded.on_failure,
             excluded.channel,
             excluded.limiter,

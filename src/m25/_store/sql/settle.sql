@@ -24,17 +24,7 @@ with outcome as (
         crash_traceback, next_attempt_id, retry_after
     )
 ),
-held as materialized (
-    select job.id
-    from {schema}.job
-    join outcome
-        on outcome.id = job.id
-        and outcome.claim_token = job.claim_token -- rule: an outcome names its claim's token
-    where job.id = any(%(id)s::uuid[])
-        and job.status = 'executing' -- rule: an attempt ends once
-    order by job.id
-    for no key update of job skip locked -- rule: a locked row keeps no other result waiting
-),
+{held_outcomes},
 settled as (
     update {schema}.job
     set
@@ -48,9 +38,7 @@ settled as (
         losses = least(job.losses, 2147483646)
             + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
     from outcome
-    where job.id = any(array(select id from held))
-        and outcome.id = job.id
-        and outcome.claim_token = job.claim_token -- rule: an outcome is written to its own claim
+    where {with_outcome}
     returning
         outcome.next_attempt_id,
         outcome.retry_after,
