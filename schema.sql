@@ -248,6 +248,7 @@ END) STORED NOT NULL,
     was_due_at timestamp with time zone,
     has_begun boolean,
     follows uuid,
+    nursery text,
     unknown_since timestamp with time zone,
     stack_asked_at timestamp with time zone,
     stack text
@@ -415,6 +416,7 @@ insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');

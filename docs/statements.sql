@@ -2769,6 +2769,20 @@ from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
 
+-- live_children
+--
+-- Which jobs have not ended of those that a job has started in one of its nurseries; ids are those of
+-- first attempts. Reads only.
+-- Safe under concurrency: it is asked under a claim, and whoever had the job before starts nothing more
+-- (start_children.sql); so nothing comes in that is not seen. The next attempt of a job is inserted with
+-- the end of the one before it: so one of them is there, whenever this reads.
+select coalesce(original_attempt_id, id)::text as job_id
+from m25.job
+where parent_id = %(parent_id)s::uuid
+    and nursery = %(nursery)s::text
+    and finished_at is null
+    and cancelled_at is null;
+
 -- lock_keys
 --
 -- Lock keys of queues, each by its row, until the transaction ends; and say which job was the last to take
@@ -3894,7 +3908,7 @@ next_attempt as (
         id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     )
     select
         (select next_id from seen where seen.id = followed.id),
@@ -3918,7 +3932,8 @@ next_attempt as (
         parent_id,
         has_children,
         has_begun,
-        messages
+        messages,
+        nursery
     from bounded, followed
     on conflict do nothing
     returning id, previous_attempt_id, queue_name
@@ -4165,7 +4180,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages
+        job.has_begun, job.messages, job.nursery
 ),
 failed as (
     select
@@ -4183,7 +4198,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages
+        messages, nursery
     )
     select
         next_attempt_id,
@@ -4197,7 +4212,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -4332,12 +4347,14 @@ wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(parent_attempt_id)s::uuid[],
-        %(parent_token)s::uuid[]
+        %(parent_token)s::uuid[],
+        %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
         parent_attempt_id,
-        parent_token
+        parent_token,
+        nursery
     )
 ),
 parent as (
@@ -4366,11 +4383,13 @@ noted as (
 inserted as (
     insert into m25.job (
         attempt,
+        nursery,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     )
     select
         1,
+        nursery,
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
@@ -4625,14 +4644,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages
+        job.has_begun, job.messages, job.nursery
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages
+        messages, nursery
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -4645,7 +4664,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     from failed
     where case
         when failure_reason is null then false

@@ -829,6 +829,12 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a second step of one key is passed over in silence",
+        (Rule("a key is of one step"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
         "what a kept step has numbered is missing from what comes after it",
         (Rule("a step has numbers of its own", "token = _call.set(None)"),),
         ("tests/worker/test_kept_steps.py",),
@@ -988,13 +994,37 @@ MUTANTS = (
     ),
     Mutant(
         18,
-        "a job that is found failed leaves the others running",
+        "what a run does not find again goes on after its nursery",
+        (Rule("what a run does not find again ends with its nursery", "pass"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a nursery ends what another one of its job has started",
+        (Rule("a nursery ends what is its own"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        18,
+        "a start that is called again starts another job",
+        (Rule("a start that is called again is the same", "if False:"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a start that is cancelled leaves its job behind",
         (
             Rule(
-                "a failure that is found leaves time to find the others",
-                "self.cancel_scope.cancel()",
+                "a start that was sent is answered, although its block is cancelled",
+                "return await ask()",
             ),
         ),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a start does not wait for the key of a job that is cancelled",
+        (Rule("the key of a job that is cancelled is waited for", "return False"),),
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(

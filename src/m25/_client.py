@@ -555,7 +555,7 @@ class M25:
         self._check_usable("open_nursery")
         refuse_in_transaction("M25.open_nursery()")
         family = FamilyOfClient(self._children, self._runtime.make_id)
-        return JobNursery("", family, self._children, self._waiters, self._note_unstarted)
+        return JobNursery(family, self._children, self._waiters, self._note_unstarted)
 
     def _open_nursery_of(self, attempt: Attempt, name: str | None) -> JobNursery:
         """See `RunningJob.open_nursery`."""
@@ -568,9 +568,8 @@ class M25:
             )
         if attempt.nurseries is None:
             attempt.nurseries = NurseryNames()
-        said = attempt.nurseries.new(name)
-        family = FamilyOfJob(self._children, attempt)
-        return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
+        family = FamilyOfJob(self._children, attempt, attempt.nurseries.new(name))
+        return JobNursery(family, self._children, self._waiters, self._note_unstarted)
 
     def progress(
         self, queue: BaseQueue[Any, Any, Any], id: JobId | UUID | str

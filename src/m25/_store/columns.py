@@ -129,6 +129,7 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "was_due_at": Column("timestamptz"),
     "stack_asked_at": Column("timestamptz", of_claim=True),
     "stack": Column("text", of_claim=True),
+    "nursery": Column("text", inherited=True),
 }
 
 #: What is null once a job is released.

@@ -473,6 +473,9 @@ class PostgresStore(Store):
     ) -> list[Enqueued | Exists | Held | Locked | Refused]:
         return await self._run(self._trees.start_children(children, notify, lock_wait))
 
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        return await self._run(self._trees.live_children(parent_id, nursery), pool=self._work_pool)
+
     async def cancel_descendants(
         self,
         parents: Sequence[str],

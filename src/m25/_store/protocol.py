@@ -117,6 +117,8 @@ class NewChild(NamedTuple):
     job: NewJob
     #: The claim under which the other one is executing.
     parent: ClaimedJob
+    #: In which of the other one's nurseries it is.
+    nursery: str | None = None
 
 
 class Position(NamedTuple):
@@ -748,6 +750,12 @@ class Store(Protocol):
 
         What is to be cancelled starts nothing. Where a parent's row is locked, the answer is that.
         All else is as in `enqueue`.
+        """
+        ...
+
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        """Return which jobs have not ended of those that a job has started in a nursery; ids are
+        those of first attempts.
         """
         ...
 

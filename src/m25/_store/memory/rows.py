@@ -88,6 +88,7 @@ class Row:
     was_due_at: int | None
     stack_asked_at: int | None
     stack: str | None
+    nursery: str | None
     unknown_since: int | None
 
     def __init__(self, **columns: Any) -> None:

@@ -322,6 +322,8 @@ class MemoryStore(Store):
         async with self._way.call("start_children", is_awaited=True) as now:
             with Sorting("start_children"):
                 rows = [new_row(child.job, now) for child in children]
+            for row, child in zip(rows, children, strict=True):
+                row.nursery = child.nursery
             answers = [
                 self._start_child(row, child.parent)
                 for row, child in zip(rows, children, strict=True)
@@ -329,6 +331,14 @@ class MemoryStore(Store):
             if any(isinstance(answer, Enqueued) for answer in answers):
                 self._listeners.notify(notify)
             return answers
+
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        async with self._way.call("live_children"):
+            return {
+                row.job_id
+                for row in self._table.children[parent_id]
+                if row.nursery == nursery and row.status not in FINAL
+            }
 
     async def cancel_descendants(
         self,
