@@ -249,7 +249,9 @@ END) STORED NOT NULL,
     has_begun boolean,
     follows uuid,
     nursery text,
-    unknown_since timestamp with time zone
+    unknown_since timestamp with time zone,
+    stack_asked_at timestamp with time zone,
+    stack text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -418,3 +420,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -105,6 +105,31 @@ set
     session_starts = excluded.session_starts
 returning cardinality(session_pids);
 
+-- answer_stack
+--
+-- Answer where the handler of a claimed job waits, if somebody has asked and has no answer yet.
+-- Safe under concurrency: as a heartbeat is. What a notification made one believe is checked here.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job skip locked
+)
+update m25.job
+set stack = %(stack)s::text
+where id = any(array(select id from held))
+    and stack_asked_at is not null
+    and stack is null
+returning id::text;
+
 -- attempts
 --
 -- Read all attempts of a chain, in order, by the id of any of them. Reads only.
@@ -2337,6 +2362,16 @@ select
 from wanted
 left join found on found.id = wanted.id;
 
+-- find_stack
+--
+-- What has become of a request for a job's stack. Reads only.
+select
+    status,
+    extract(epoch from stack_asked_at)::text as asked_at,
+    stack
+from m25.job
+where id = %(id)s::uuid;
+
 -- find_steps
 --
 -- Read what handlers have done once, of several jobs, each by the id of its first attempt. Reads only.
@@ -2494,6 +2529,24 @@ where pending.name is not null
         limit 1
     ) is null;
 
+-- forget_stack
+--
+-- Forget a request for a job's stack, and the answer. A later request, which somebody else waits for,
+-- is left as it is. Safe under concurrency: the condition is checked again on the row once it is locked,
+-- and whoever has locked it is waited for as long as is said.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
+update m25.job
+set stack_asked_at = null, stack = null
+from bounded
+where id = %(id)s::uuid
+    and extract(epoch from stack_asked_at)::text = %(asked_at)s::text
+returning id::text;
+
 -- get
 --
 -- Read jobs by id. Times come as seconds since the epoch and JSON as text, so that a value Python
@@ -2546,7 +2599,7 @@ where id = any(%(id)s::uuid[]);
 -- heartbeat
 --
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
--- held by their claims, each with whether somebody has asked for its cancel.
+-- held by their claims, each with whether somebody has asked for its cancel, or for its stack.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
 -- lease never outlasts `reserved_timeout`, however long its executor goes on initialising. A lease
@@ -2577,7 +2630,10 @@ set
         else clock_timestamp() + %(lease)s::interval
     end
 where id = any(array(select id from held))
-returning id::text, cancel_requested_at is not null as to_cancel;
+returning
+    id::text,
+    cancel_requested_at is not null as to_cancel,
+    stack_asked_at is not null and stack is null as is_stack_asked;
 
 -- keep_steps
 --
@@ -3412,7 +3468,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     from held
     where job.id = any(
             array(select id from held where not is_cancelled)
@@ -3488,7 +3546,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     where id = any(array(select id from held where not is_cancelled))
     returning id
 )
@@ -3735,6 +3795,33 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
+
+-- request_stack
+--
+-- Ask the owner of a claimed job where its handler waits; what was answered before is forgotten.
+-- Safe under concurrency: the condition is checked again on the row as it is once locked, and the
+-- owner's own writes look at neither column. Of several requests the latest counts, and its answer is
+-- for all. The workers of the queue are notified, of whom one is the owner. A row without a claim token
+-- has an owner that knows of no requests.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
+update m25.job
+set stack_asked_at = clock_timestamp(), stack = null
+from bounded
+where id = %(id)s::uuid
+    and reserved_at is not null
+    and finished_at is null
+    and cancelled_at is null
+    and claim_token is not null
+returning
+    extract(epoch from stack_asked_at)::text as asked_at,
+    case
+        when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text
+    end as notified;
 
 -- resume
 --
@@ -4960,7 +5047,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )

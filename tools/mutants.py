@@ -136,6 +136,24 @@ MUTANTS = (
     ),
     Mutant(
         2,
+        "a job that has ended is asked for its stack",
+        (Rule("a stack is asked of a live job alone"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        3,
+        "a forged notification has a stack written that nobody asked for",
+        (Rule("a stack is for those who have asked", "and stack is distinct from 'x'"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        2,
+        "a request for a stack is forgotten with an earlier one",
+        (Rule("a later request stays"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        2,
         "a release loses a cancel that was asked for",
         (Rule("a cancel is not lost"),),
         ("tests/store/test_store_holding.py",),

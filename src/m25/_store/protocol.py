@@ -242,6 +242,8 @@ class Written:
     locked: AbstractSet[str]
     #: Of `ids`, those whose cancel somebody has asked for; a release has cancelled them.
     to_cancel: AbstractSet[str] = frozenset()
+    #: Of `ids`, those whose stack somebody has asked for, and has no answer yet.
+    stacks_asked: AbstractSet[str] = frozenset()
 
 
 class NewStep(NamedTuple):
@@ -502,6 +504,28 @@ class QueueChanged(NamedTuple):
     """A hint that somebody has paused a queue, or resumed it."""
 
     queue_name: str
+
+
+class StackAsked(NamedTuple):
+    """A hint that somebody asks where the handler of a job waits."""
+
+    queue_name: str
+    job_id: str
+
+
+#: What the workers of a queue are told: its name says that there may be work.
+Hinted: TypeAlias = str | CancelAsked | QueueChanged | StackAsked
+
+
+class StackAnswer(NamedTuple):
+    """What has become of a request for a job's stack."""
+
+    #: That of the attempt that was asked.
+    status: str
+    #: When it was asked last, as in a `JobRow`; `None` where nobody waits for an answer.
+    asked_at: str | None
+    #: The answer, once it is there.
+    stack: str | None
 
 
 class Pause(NamedTuple):
@@ -825,6 +849,36 @@ class Store(Protocol):
         """Of claims that are still held, those whose cancel somebody has asked for."""
         ...
 
+    async def request_stack(
+        self, id: str, queue_name: str, *, lock_wait: timedelta | None = None
+    ) -> str | None:
+        """Ask the owner of an attempt for its stack, if it is claimed; return when, as in a
+        `JobRow`, and else `None`.
+
+        The owner is notified. A job that a worker of the original m25 has claimed has none that
+        could answer: `None`. Locks are waited for as in `enqueue`.
+        """
+        ...
+
+    async def answer_stack(self, claim: ClaimedJob, stack: str) -> bool:
+        """Answer to the latest request; return whether somebody waits for that, and the claim is
+        still held.
+        """
+        ...
+
+    async def find_stack(self, id: str) -> StackAnswer | None:
+        """What has become of the latest request to an attempt; `None` where it is gone."""
+        ...
+
+    async def forget_stack(
+        self, id: str, asked_at: str, *, lock_wait: timedelta | None = None
+    ) -> None:
+        """Forget a request and its answer, unless there is a later one.
+
+        Locks are waited for as in `enqueue`.
+        """
+        ...
+
     async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         """Read the latest attempt of each chain, by the id that was asked, of any of its attempts.
 
@@ -1116,12 +1170,12 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Hinted | None]]:
         """Receive what the workers of these queues are told.
 
         The name of a queue says that there may be work, `CancelAsked` that a job is to be
-        cancelled, and `QueueChanged` that a queue was paused or resumed. `None` says that something
-        may have been missed.
+        cancelled, `StackAsked` that its stack was asked for, and `QueueChanged` that a queue was
+        paused or resumed. `None` says that something may have been missed.
         """
         ...
 

@@ -461,9 +461,10 @@ class Calls:
             "reserved_timeout": interval(reserved_timeout),
         }
         rows = yield Statement("heartbeat", parameters)
-        ids = {id for id, _ in rows}
-        to_cancel = {id for id, is_to_cancel in rows if is_to_cancel}
-        return Written(ids, (yield from find_locked(claims, ids)), to_cancel)
+        ids = {id for id, _, _ in rows}
+        to_cancel = {id for id, is_to_cancel, _ in rows if is_to_cancel}
+        stacks_asked = {id for id, _, is_asked in rows if is_asked}
+        return Written(ids, (yield from find_locked(claims, ids)), to_cancel, stacks_asked)
 
     def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Steps[Written]:
         rows = yield Statement("report", {**_columns(claims), "progress": array(progress)})

@@ -7,6 +7,7 @@
        ├─ heartbeats                  every heartbeat_interval; shielded
        ├─ starter                     reserved → executing, for a queue with `setup`
        ├─ cancels                     cancels what somebody asked to be cancelled; shielded
+       ├─ stacks                   answers where handlers wait, to those who ask
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job, in tasks that run one after the other
@@ -41,6 +42,7 @@ from .ledger import Ledger
 from .limited import LimitedClaims
 from .settler import Settler
 from .slots import Slots
+from .stacks import Stacks
 from .starter import Starter
 
 #: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
@@ -80,6 +82,7 @@ class Manager:
             limited,
         )
         self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
+        self._stacks = Stacks(runtime, self._hint, self._ledger)
         self._executors = trio.CancelScope()
         self._stop_asked = trio.Event()
         #: After a stop: when the executors are cancelled, by Trio's clock.
@@ -145,6 +148,7 @@ class Manager:
                 try:
                     with self._executors:
                         async with trio.open_nursery() as executors:
+                            services.start_soon(self._stacks.run, executors)
                             await self._claimer.run(executors, starter, task_status)
                 finally:
                     for scope in kept:

@@ -37,6 +37,7 @@ from ..protocol import (
     Exists,
     Fenced,
     Held,
+    Hinted,
     JobRow,
     Kept,
     Locked,
@@ -52,12 +53,13 @@ from ..protocol import (
     PassedOn,
     Position,
     Pruned,
-    QueueChanged,
     Refused,
     Release,
     ScheduleRow,
     Schedules,
     Sent,
+    StackAnswer,
+    StackAsked,
     Started,
     StepRow,
     Store,
@@ -454,6 +456,53 @@ class MemoryStore(Store):
                 and row.cancel_requested_at is not None
             ]
 
+    async def request_stack(
+        self,
+        id: str,
+        queue_name: str,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> str | None:
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("request_stack") as now:
+            row = self._table.rows.get(id)
+            if row is None or row.status not in LIVE or row.claim_token is None:
+                return None
+            row.stack_asked_at, row.stack = now, None
+            self._listeners.ask_for_stack(StackAsked(queue_name, id))
+            return seconds(now)
+
+    async def answer_stack(self, claim: ClaimedJob, stack: str) -> bool:
+        async with self._way.call("answer_stack"):
+            rows, _ = self._table.held([claim])
+            waiting = [row for row in rows if row.stack_asked_at is not None and row.stack is None]
+            for row in waiting:
+                row.stack = stack
+            return bool(waiting)
+
+    async def find_stack(self, id: str) -> StackAnswer | None:
+        async with self._way.call("find_stack"):
+            row = self._table.rows.get(id)
+            if row is None:
+                return None
+            asked_at = None if row.stack_asked_at is None else seconds(row.stack_asked_at)
+            return StackAnswer(row.status.value, asked_at, row.stack)
+
+    async def forget_stack(
+        self,
+        id: str,
+        asked_at: str,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> None:
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("forget_stack"):
+            row = self._table.rows.get(id)
+            if row is not None and row.stack_asked_at == microseconds(asked_at):
+                row.stack_asked_at = row.stack = None
+
     async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         refuse_connection(connection)
         async with self._way.call("latest"):
@@ -613,7 +662,10 @@ class MemoryStore(Store):
                     "heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry
                 )
             to_cancel = {row.id for row in rows if row.cancel_requested_at is not None}
-            return Written({row.id for row in rows}, locked, to_cancel)
+            stacks_asked = {
+                row.id for row in rows if row.stack_asked_at is not None and row.stack is None
+            }
+            return Written({row.id for row in rows}, locked, to_cancel, stacks_asked)
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         async with self._way.call("report"):
@@ -893,7 +945,7 @@ class MemoryStore(Store):
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    ) -> AsyncGenerator[AsyncIterator[Hinted | None]]:
         await trio.lowlevel.checkpoint()
         with self._listeners.add(queue_names) as names:
             yield names
