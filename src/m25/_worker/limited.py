@@ -18,6 +18,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
 from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
+from ..pg._wakeup import Wakeup
 from .ledger import Granted, Ledger
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
@@ -26,6 +27,9 @@ _FULL_INTERVAL: Final = 1.0
 #: How long this process leaves a place to others, in seconds. Where nobody has taken it by then,
 #: they had no job for it.
 _TURN: Final = 0.05
+#: How long outcomes wait for a claim that is under way, in seconds: once it is answered, their
+#: places can be passed on. Written before that, they would call for another claim.
+_LONGEST_WAIT: Final = 0.5
 
 
 class LimitedClaims:
@@ -47,6 +51,8 @@ class LimitedClaims:
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
         #: Whether the claimer begins jobs.
         self.is_open = False
+        #: Set when a claim is under way no more.
+        self.asked = Wakeup()
         #: When there may be room for jobs that the latest claim has left, by Trio's clock; infinity
         #: where it has left none.
         self.room_at = math.inf
@@ -74,6 +80,12 @@ class LimitedClaims:
             room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
             self.room_at = trio.current_time() + room_in
         return claimed
+
+    async def until_asked(self) -> None:
+        """Wait until no claim is under way, for a while."""
+        with trio.move_on_after(_LONGEST_WAIT):
+            while self.is_open and self._ledger.is_claiming:
+                await self.asked.wait()
 
     async def settle(self, outcomes: Sequence[Outcome]) -> dict[str, WriteResult]:
         """Write outcomes, and claim the next jobs in their places where that can be done.
