@@ -1353,6 +1353,48 @@ MUTANTS = (
         (Rule("a job is kept for its time", "and latest.ended_at < now()"),),
         ("tests/store/test_store_pruning.py",),
     ),
+    Mutant(
+        4,
+        "two retries of an operator's at once are two attempts",
+        (Rule("of two retries one counts"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "a job that is live or has succeeded is retried",
+        (Rule("what has succeeded or is live is not retried"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "an attempt that was followed by another is found as a job",
+        (Rule("a job is found as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        18,
+        "a job is retried without that which started it",
+        (Rule("what another has started is not retried"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        21,
+        "a retry takes a key from another",
+        (Rule("a retry takes no key from another"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        22,
+        "a job is deleted that is retried meanwhile",
+        (Rule("what is retried meanwhile is not deleted"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        22,
+        "a job is deleted without that which started it",
+        (Rule("a job is deleted with that which started it", "where true"),),
+        ("tests/store/test_store_operator.py",),
+    ),
 )
 
 

@@ -21,6 +21,7 @@ from ..._errors import UsageError
 from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
+from ..operator import Operator
 from ..protocol import (
     FOREVER,
     AnyJob,
@@ -51,7 +52,6 @@ from ..protocol import (
     Position,
     Pruned,
     QueueChanged,
-    QueueRow,
     Refused,
     Release,
     ScheduleRow,
@@ -81,6 +81,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
 from .rows import (
@@ -154,6 +155,16 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self.operator: Operator = MemoryOperator(
+            self._way,
+            self._table,
+            self._keys,
+            self._queues,
+            self._limits,
+            self._workers,
+            self._listeners,
+            self._pruning,
+        )
 
     # For tests
 
@@ -833,11 +844,6 @@ class MemoryStore(Store):
             if is_resumed:
                 self._listeners.change_queue(queue_name)
             return is_resumed
-
-    async def queues(self) -> list[QueueRow]:
-        async with self._way.call("queues"):
-            rows = self._queues.rows()
-            return [row._replace(limit=self._limits.size(row.limiter)) for row in rows]
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         async with self._way.call("redate") as now:
