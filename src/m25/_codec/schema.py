@@ -113,9 +113,9 @@ def _object(properties: Schema, required: Sequence[str], *, is_closed: bool = Tr
 
 def _described(schema: Schema, cls: Any) -> Schema:
     """A schema with the name of its class, and what the class says of itself."""
-    origin = get_origin(cls) or cls
+    origin: type = get_origin(cls) or cls
     told: Schema = {"title": class_name(cls)}
-    doc = vars(origin).get("__doc__")
+    doc: str | None = vars(origin).get("__doc__")
     # A dataclass without a docstring is given its signature for one.
     if doc and not doc.startswith(f"{origin.__name__}("):
         told["description"] = inspect.cleandoc(doc)
@@ -184,9 +184,8 @@ class _Schemas:
         for known, known_as_tagged, name in self._known:
             if known == cls and known_as_tagged == is_tagged:
                 return {"$ref": f"#/$defs/{name}"}
-        # Without the names of modules.
-        name = re.sub(r"[\w.<>]+\.", "", name_of(cls))
-        base = re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_")
+        without_modules = re.sub(r"[\w.<>]+\.", "", name_of(cls))
+        base = re.sub(r"[^\w-]+", "_", without_modules, flags=re.ASCII).strip("_")
         taken = {name for _, _, name in self._known}
         name = next(
             each
