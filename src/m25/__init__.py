@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ._running_job import RunningJob, current_job
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
+    from ._stack import JobStack
     from ._summaries import (
         AttemptDetails,
         JobCounts,
@@ -98,6 +99,7 @@ else:
             "._running_job": ("RunningJob", "current_job"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
+            "._stack": ("JobStack",),
             "._summaries": (
                 "AttemptDetails",
                 "JobCounts",
@@ -140,6 +142,7 @@ __all__ = [
     "JobPage",
     "JobRecord",
     "JobRecordFetchError",
+    "JobStack",
     "JobStatus",
     "JobSummary",
     "JobTimeout",
