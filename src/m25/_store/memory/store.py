@@ -810,6 +810,7 @@ class MemoryStore(Store):
                         scheduled_at, awaits = now, None
                 unknown_since: int | None = None
                 if release.is_newer:
+                    self._limits.give_back(row, now)
                     scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
                 in_time = row.started_at is not None and not release.is_newer
