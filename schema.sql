@@ -249,6 +249,7 @@ END) STORED NOT NULL,
     has_begun boolean,
     follows uuid,
     nursery text,
+    session_losses integer,
     unknown_since timestamp with time zone
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');

@@ -162,7 +162,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -240,6 +241,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -442,6 +444,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -530,7 +533,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -548,7 +551,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -700,7 +704,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -718,7 +722,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -964,7 +969,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -982,7 +987,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1166,7 +1172,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -1184,7 +1190,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1925,7 +1932,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2244,7 +2252,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from taker
 left join lateral (
     select
@@ -2254,7 +2263,8 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows, unknown_since
+        waiter, parent_id, has_children, has_begun, follows, unknown_since,
+        session_losses
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2527,7 +2537,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2708,7 +2719,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3329,8 +3341,20 @@ with wanted as (
         %(until)s::float8[],
         %(awaits)s::text[],
         %(messages)s::integer[],
-        %(is_newer)s::boolean[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
+        %(is_newer)s::boolean[],
+        %(session_lost)s::boolean[]
+    ) as w (
+        id,
+        claim_token,
+        delay,
+        setup_failed,
+        cancel_reason,
+        until,
+        awaits,
+        messages,
+        is_newer,
+        session_lost
+    )
 ),
 held as materialized (
     select
@@ -3341,6 +3365,7 @@ held as materialized (
         wanted.until,
         wanted.awaits,
         wanted.is_newer,
+        wanted.session_lost,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -3394,6 +3419,10 @@ released as (
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
             else job.setup_failures
+        end,
+        session_losses = case
+            when held.session_lost
+            then least(coalesce(job.session_losses, 0), 2147483646) + 1
         end,
         reserved_at = null,
         started_at = null,
@@ -3621,6 +3650,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3721,6 +3751,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -4879,7 +4910,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id
