@@ -250,7 +250,9 @@ END) STORED NOT NULL,
     follows uuid,
     nursery text,
     session_losses integer,
-    unknown_since timestamp with time zone
+    unknown_since timestamp with time zone,
+    stack_asked_at timestamp with time zone,
+    stack text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -258,6 +260,7 @@ CREATE TABLE m25.limiter (
     name text NOT NULL,
     declared integer,
     set_to integer,
+    turn_at timestamp with time zone,
     rate_interval double precision,
     rate_burst integer,
     next_start_at timestamp with time zone
@@ -418,3 +421,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');

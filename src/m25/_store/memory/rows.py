@@ -87,6 +87,8 @@ class Row:
     follows: str | None
     limit_key: str | None
     was_due_at: int | None
+    stack_asked_at: int | None
+    stack: str | None
     nursery: str | None
     unknown_since: int | None
 
