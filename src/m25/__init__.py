@@ -18,6 +18,7 @@ from .pg._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import errors, pg, sync
+    from ._base_queue import QueueSchema
     from ._child_job import ChildJob
     from ._client import M25, open
     from ._declare import DeclaredQueue, declare
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ._running_job import RunningJob, current_job
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
+    from ._stack import JobStack
     from ._summaries import (
         AttemptDetails,
         JobCounts,
@@ -64,6 +66,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "._base_queue": ("QueueSchema",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
             "._declare": ("DeclaredQueue", "declare"),
@@ -96,6 +99,7 @@ else:
             "._running_job": ("RunningJob", "current_job"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
+            "._stack": ("JobStack",),
             "._summaries": (
                 "AttemptDetails",
                 "JobCounts",
@@ -138,6 +142,7 @@ __all__ = [
     "JobPage",
     "JobRecord",
     "JobRecordFetchError",
+    "JobStack",
     "JobStatus",
     "JobSummary",
     "JobTimeout",
@@ -149,6 +154,7 @@ __all__ = [
     "Queue",
     "QueueOptions",
     "QueueRecord",
+    "QueueSchema",
     "Rate",
     "RefusedJob",
     "Retry",

@@ -134,7 +134,8 @@ class NotInJob(UsageError):
 class CutShort(M25Error):
     """A handler was cut short, and its attempt must not begin again.
 
-    So it is with `allowed_losses=0`, and where the handler runs in a thread, which goes on.
+    So it is with `allowed_losses=0`, where the handler runs in a thread, which goes on, and where
+    the connection of its transaction was lost several times in a row.
 
     It is not raised: it is the `crash_type` of such an attempt.
     """
@@ -304,8 +305,9 @@ class OutcomeUnknown(EnqueueQueryError):
 class NoJobRecordFound(JobRecordFetchError):
     """No job of this id is in this queue."""
 
-    def __init__(self, job_id: JobId, queue_name: str) -> None:
-        super().__init__(f"queue {queue_name!r} has no job {job_id}")
+    def __init__(self, job_id: JobId, queue_name: str | None) -> None:
+        place = "no queue has a" if queue_name is None else f"queue {queue_name!r} has no"
+        super().__init__(f"{place} job {job_id}")
         self.job_id = job_id
         self.queue_name = queue_name
 

@@ -105,6 +105,7 @@ class JobRow(NamedTuple):
     ]
     follows: Annotated[str | None, Column("uuid")]
     unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
+    session_losses: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
     # fmt: on
 
     @property
@@ -127,6 +128,9 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "awaits": Column("text"),
     "limit_key": Column("text"),
     "was_due_at": Column("timestamptz"),
+    "stack_asked_at": Column("timestamptz", of_claim=True),
+    "stack": Column("text", of_claim=True),
+    "nursery": Column("text", inherited=True),
 }
 
 #: What is null once a job is released.

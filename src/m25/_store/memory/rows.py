@@ -77,6 +77,7 @@ class Row:
     cancelled_by: str | None
     cancel_reason: str | None
     setup_failures: int | None
+    session_losses: int | None
     waiter: str | None
     parent_id: str | None
     has_children: bool | None
@@ -86,6 +87,9 @@ class Row:
     follows: str | None
     limit_key: str | None
     was_due_at: int | None
+    stack_asked_at: int | None
+    stack: str | None
+    nursery: str | None
     unknown_since: int | None
 
     def __init__(self, **columns: Any) -> None:
