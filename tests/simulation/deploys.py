@@ -1,5 +1,5 @@
-"""A cluster through a rolling deploy, with faults at every call: workers are replaced one by one, while
-jobs come that only the new ones know.
+"""A cluster through a rolling deploy, with faults at every call: one worker after the other is
+replaced, while jobs come that only the new ones know.
 
 Whatever happens to a process, each job is run by a worker that knows it, and none fails.
 """
