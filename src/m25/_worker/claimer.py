@@ -371,14 +371,11 @@ class Claimer:
                 self._runtime.hints.room(self._queue.limiter_name)
         elif result is not Unfinished.FENCED:
             # rule: what is cut short is released
-            self._ledger.owe_release(
-                Release(
-                    *executor.job,
-                    setup_failed=executor.setup_failed,
-                    children_of=children_of,
-                    session_lost=result is Unfinished.LOST_CONNECTION,
-                )
+            is_lost = result is Unfinished.LOST_CONNECTION
+            release = Release(
+                *executor.job, setup_failed=executor.setup_failed, session_lost=is_lost
             )
+            self._ledger.owe_release(release._replace(children_of=children_of))
             if executor.setup_failed:
                 self._setup_pause.failed()
             elif result is Unfinished.CUT_SHORT:
