@@ -370,11 +370,9 @@ class Claimer:
             if self._queue.limit is not None and self._queue.limiter_name is not None:
                 self._runtime.hints.room(self._queue.limiter_name)
         elif result is not Unfinished.FENCED:
+            lost = result is Unfinished.LOST_CONNECTION
+            release = Release(*executor.job, setup_failed=executor.setup_failed, session_lost=lost)
             # rule: what is cut short is released
-            is_lost = result is Unfinished.LOST_CONNECTION
-            release = Release(
-                *executor.job, setup_failed=executor.setup_failed, session_lost=is_lost
-            )
             self._ledger.owe_release(release._replace(children_of=children_of))
             if executor.setup_failed:
                 self._setup_pause.failed()
