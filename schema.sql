@@ -247,7 +247,8 @@ END) STORED NOT NULL,
     limit_key text,
     was_due_at timestamp with time zone,
     has_begun boolean,
-    follows uuid
+    follows uuid,
+    unknown_since timestamp with time zone
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -381,6 +382,8 @@ CREATE INDEX held_key_job_id_idx ON m25.held_key USING btree (job_id);
 
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
+CREATE INDEX job_failed_idx ON m25.job USING btree (id, queue_name) WHERE (status = 'failed'::text);
+
 CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, priority, was_due_at, id) WHERE ((was_due_at IS NOT NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
 
 CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
@@ -410,3 +413,5 @@ insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -161,7 +161,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -238,6 +239,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -439,6 +441,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -527,7 +530,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -544,7 +547,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 )
@@ -696,7 +700,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -713,7 +717,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 )
@@ -959,7 +964,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -976,7 +981,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 ),
@@ -1160,7 +1166,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun
+                    has_begun, unknown_since
                 ) > 0
                 or losses <> 0
             then array[
@@ -1177,7 +1183,8 @@ claimed as (
                 progress::text,
                 parent_id::text,
                 has_children::text,
-                has_begun::text
+                has_begun::text,
+                extract(epoch from unknown_since)::text
             ]
         end as rest
 ),
@@ -1264,6 +1271,125 @@ where job.id = any(array(select id from held))
     and wanted.id = job.id
 returning job.id::text;
 
+-- count_jobs
+--
+-- Count jobs by what they are, in a part of a walk over the table, as find_jobs.sql finds them. There
+-- always is one row. Reads only.
+with bound as materialized (
+    (
+        select id
+        from m25.job
+        where id < %(after)s::uuid and %(source)s::text = 'all'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+    union all
+    (
+        select id
+        from m25.job
+        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+),
+found as (
+    select id, status
+    from m25.job
+    where id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'all'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where status = 'failed'
+        and id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'failed'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where status = 'pending'
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+),
+counted as materialized (
+    select status, count(*) as number from found group by status
+)
+select
+    bound.id::text as bound_id,
+    (
+        select extract(epoch from created_at)::text from m25.job where job.id = bound.id
+    ) as bound_created_at,
+    counted.status,
+    counted.number
+from (values (true)) as always (is_there)
+left join bound on true
+left join counted on true;
+
 -- declare_schedules
 --
 -- Write down what a client declares of its schedules. Returned are those that were declared otherwise.
@@ -1313,6 +1439,112 @@ where (
         excluded.overlap
     )
 returning name, revision > 1 as is_changed;
+
+-- delete_jobs
+--
+-- Delete jobs that have ended, by the id of any of their attempts, each with all that belongs to it.
+-- Safe under concurrency: what is left and what goes, deleted_trees.sql says, what has not ended among it.
+with recursive latest as materialized (
+    select asked.id as asked, attempt.id as latest_id
+    from unnest(%(id)s::uuid[]) as asked (id)
+    join m25.job as named on named.id = asked.id
+    cross join lateral (
+        select first.id, first.attempt
+        from m25.job as first
+        where first.id = coalesce(named.original_attempt_id, named.id)
+        union all
+        select next.id, next.attempt
+        from m25.job as next
+        where next.original_attempt_id = coalesce(named.original_attempt_id, named.id)
+        order by attempt desc
+        limit 1
+    ) as attempt
+    where named.id = any(%(id)s::uuid[])
+),
+seen as materialized (
+    select distinct
+        latest.asked,
+        coalesce(job.original_attempt_id, job.id) as job_id,
+        job.parent_id,
+        job.has_children
+    from latest
+    join m25.job on job.id = latest.latest_id
+    where job.id = any(array(select latest_id from latest))
+),
+ended as materialized (
+    select distinct job_id as id, has_children
+    from seen
+    where parent_id is null
+),
+tree (root_id, job_id, has_children) as (
+    select id, id, has_children from ended
+    union
+    select tree.root_id, child.job_id, child.has_children
+    from tree
+    cross join lateral (
+        select coalesce(original_attempt_id, id) as job_id, has_children
+        from m25.job
+        where parent_id = tree.job_id
+        offset 0
+    ) as child
+    where tree.has_children
+),
+member as materialized (
+    select tree.root_id, attempt.id, attempt.is_live, attempt.version
+    from (select distinct root_id, job_id from tree) as tree
+    cross join lateral (
+        select
+            first.id,
+            first.finished_at is null and first.cancelled_at is null as is_live,
+            first.xmin as version
+        from m25.job as first
+        where first.id = tree.job_id
+        union all
+        select next.id, next.finished_at is null and next.cancelled_at is null, next.xmin
+        from m25.job as next
+        where next.original_attempt_id = tree.job_id
+    ) as attempt
+),
+whole as materialized (
+    select root_id, count(*) as number
+    from member
+    group by root_id
+    having not bool_or(is_live)
+),
+locked as materialized (
+    select job.id
+    from m25.job
+    join member
+        on member.id = job.id
+        and member.version = job.xmin
+    where job.id = any(array(select member.id from member join whole using (root_id)))
+    order by job.id
+    for update of job skip locked
+),
+pruned as materialized (
+    select member.root_id
+    from member
+    join whole using (root_id)
+    join locked on locked.id = member.id
+    group by member.root_id, whole.number
+    having count(*) = whole.number
+),
+deleted as (
+    delete from m25.job
+    where id = any(array(select member.id from member join pruned using (root_id)))
+    returning id
+)
+select
+    seen.asked::text,
+    case
+        when seen.job_id in (select root_id from pruned) then null
+        when seen.parent_id is not null then 'child'
+        when seen.job_id not in (select root_id from whole) then 'live'
+        else 'locked'
+    end as refusal,
+    null as other_id,
+    (select count(*) from deleted) as attempts
+from seen;
 
 -- dismiss
 --
@@ -1550,6 +1782,72 @@ select
     (select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel) as notified
 from inserted;
 
+-- find_below
+--
+-- Find what a job has started, and what that has, down to the last, as far as `most` goes. Each job comes
+-- as its latest attempt. Reads only; every floor is found by an index.
+with recursive tree (job_id) as (
+    select coalesce(original_attempt_id, id) from m25.job where id = %(id)s::uuid
+    union
+    select child.job_id
+    from tree
+    cross join lateral (
+        select coalesce(original_attempt_id, id) as job_id
+        from m25.job
+        where parent_id = tree.job_id
+        offset 0
+    ) as child
+),
+below as materialized (
+    -- The first is the job itself.
+    select job_id from tree offset 1 limit %(most)s::bigint
+),
+latest as materialized (
+    select (
+        select attempt.id
+        from (
+            select first.id, first.attempt
+            from m25.job as first
+            where first.id = below.job_id
+            union all
+            select next.id, next.attempt
+            from m25.job as next
+            where next.original_attempt_id = below.job_id
+        ) as attempt
+        order by attempt.attempt desc
+        limit 1
+    ) as id
+    from below
+)
+select
+    id::text,
+    coalesce(original_attempt_id, id)::text as job_id,
+    queue_name,
+    status,
+    attempt,
+    max_attempts,
+    losses,
+    priority,
+    extract(epoch from created_at)::text as created_at,
+    extract(epoch from run_at)::text as run_at,
+    extract(epoch from started_at)::text as started_at,
+    extract(epoch from coalesce(finished_at, cancelled_at))::text as ended_at,
+    failure_reason,
+    left(
+        coalesce(
+            left(crash_type, 300) || coalesce(': ' || left(crash_message, 300), ''),
+            error_data::text,
+            case when cancelled_at is not null then cancel_reason end
+        ),
+        300
+    ) as error,
+    left(input::text, 300) as input,
+    unique_key,
+    parent_id::text,
+    cancel_requested_at is not null and finished_at is null and cancelled_at is null as is_to_cancel
+from m25.job
+where id = any(array(select id from latest));
+
 -- find_cancel_requests
 --
 -- Of claims, those that are still held and whose cancel somebody has asked for. Reads only.
@@ -1626,7 +1924,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -1651,6 +1950,156 @@ from unnest(
 )
 join m25.job on job.id = wanted_id
 where job.id = any(%(id)s::uuid[]);
+
+-- find_jobs
+--
+-- Find jobs by what they are, in a part of a walk over the table. There always is one row: it says where
+-- the walk has come to. Reads only. A job that changes meanwhile is found as it was, and one whose next
+-- attempt is inserted meanwhile may be found in neither; whoever looks again finds it.
+with bound as materialized (
+    (
+        select id
+        from m25.job
+        where id < %(after)s::uuid and %(source)s::text = 'all'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+    union all
+    (
+        select id
+        from m25.job
+        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+),
+found as (
+    select id, status
+    from m25.job
+    where id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'all'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where status = 'failed'
+        and id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'failed'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where status = 'pending'
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+    union all
+    select id, status
+    from m25.job
+    where reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+        and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            status not in ('failed', 'cancelled')
+            or (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        )
+        and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
+),
+chosen as materialized (
+    select id from found order by id desc limit %(limit)s::bigint
+)
+select
+    bound.id::text as bound_id,
+    (
+        select extract(epoch from created_at)::text from m25.job where job.id = bound.id
+    ) as bound_created_at,
+    job.*
+from (values (true)) as always (is_there)
+left join bound on true
+left join lateral (
+    select
+        id::text,
+        coalesce(original_attempt_id, id)::text as job_id,
+        queue_name,
+        status,
+        attempt,
+        max_attempts,
+        losses,
+        priority,
+        extract(epoch from created_at)::text as created_at,
+        extract(epoch from run_at)::text as run_at,
+        extract(epoch from started_at)::text as started_at,
+        extract(epoch from coalesce(finished_at, cancelled_at))::text as ended_at,
+        failure_reason,
+        left(
+            coalesce(
+                left(crash_type, 300) || coalesce(': ' || left(crash_message, 300), ''),
+                error_data::text,
+                case when cancelled_at is not null then cancel_reason end
+            ),
+            300
+        ) as error,
+        left(input::text, 300) as input,
+        unique_key,
+        parent_id::text,
+        cancel_requested_at is not null and finished_at is null and cancelled_at is null as is_to_cancel
+    from m25.job
+    where id = any(array(select id from chosen))
+    offset 0
+) as job on true
+order by job.id desc;
 
 -- find_kept
 --
@@ -1794,7 +2243,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from taker
 left join lateral (
     select
@@ -1804,7 +2254,7 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows
+        waiter, parent_id, has_children, has_begun, follows, unknown_since
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2076,7 +2526,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2256,7 +2707,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -2393,14 +2845,10 @@ returning
 
 -- prune
 --
--- Delete jobs of a queue that ended long ago, each with all its attempts and all that it has started, down
--- to the last; steps, messages and keys go by a trigger. It is a walk over the table by id, some rows at a
--- time: of these, those are looked at that are the first attempt of a job which no other has started.
--- There always is one row: it says where the walk has come to.
--- Safe under concurrency: nothing that has ended changes, and only what is live can start others or be
--- followed by another attempt; so a tree that is seen to have ended as a whole stays as it is. A tree of
--- which somebody has locked a row is left for another time, as a whole. Two of these at once do different
--- trees, or one of them leaves it to the other.
+-- Delete jobs of a queue that ended long ago, each with all that belongs to it. It is a walk over the
+-- table by id, some rows at a time: of these, those are looked at that are the first attempt of a job
+-- which no other has started. There always is one row: it says where the walk has come to.
+-- Safe under concurrency: what is left and what goes, deleted_trees.sql says.
 with recursive walked as materialized (
     select id, queue_name, parent_id, original_attempt_id
     from m25.job
@@ -2452,14 +2900,17 @@ tree (root_id, job_id, has_children) as (
     where tree.has_children
 ),
 member as materialized (
-    select tree.root_id, attempt.id, attempt.is_live
+    select tree.root_id, attempt.id, attempt.is_live, attempt.version
     from (select distinct root_id, job_id from tree) as tree
     cross join lateral (
-        select first.id, first.finished_at is null and first.cancelled_at is null as is_live
+        select
+            first.id,
+            first.finished_at is null and first.cancelled_at is null as is_live,
+            first.xmin as version
         from m25.job as first
         where first.id = tree.job_id
         union all
-        select next.id, next.finished_at is null and next.cancelled_at is null
+        select next.id, next.finished_at is null and next.cancelled_at is null, next.xmin
         from m25.job as next
         where next.original_attempt_id = tree.job_id
     ) as attempt
@@ -2471,11 +2922,14 @@ whole as materialized (
     having not bool_or(is_live)
 ),
 locked as materialized (
-    select id
+    select job.id
     from m25.job
-    where id = any(array(select member.id from member join whole using (root_id)))
-    order by id
-    for update skip locked
+    join member
+        on member.id = job.id
+        and member.version = job.xmin
+    where job.id = any(array(select member.id from member join whole using (root_id)))
+    order by job.id
+    for update of job skip locked
 ),
 pruned as materialized (
     select member.root_id
@@ -2496,22 +2950,157 @@ select
     (select count(*) from pruned) as jobs,
     (select count(*) from deleted) as attempts;
 
--- queues
+-- queue_states
 --
--- All queues of which anybody has heard: what workers have declared of them, and who has paused them.
--- Reads only; there is a row for each queue, and so there are few.
+-- All queues that have jobs which have not ended, or have failed, or of which anybody has heard; with what
+-- is on them. Jobs are counted up to `most`: of a queue's pending ones, of a queue's live ones, and of
+-- all that have failed.
+-- Reads only. Names are found by a probe for each queue, and jobs counted by partial indexes, which know
+-- nothing of what has succeeded.
+with recursive pending (name) as (
+    (
+        select queue_name from m25.job
+        where status = 'pending' and queue_name >= ''
+        order by queue_name limit 1
+    )
+    union all
+    select (
+        select queue_name from m25.job
+        where status = 'pending' and queue_name > pending.name
+        order by queue_name limit 1
+    )
+    from pending
+    where name is not null
+),
+live (name) as (
+    (
+        select queue_name from m25.job
+        where reserved_at is not null
+            and finished_at is null
+            and cancelled_at is null
+            and queue_name >= ''
+        order by queue_name limit 1
+    )
+    union all
+    select (
+        select queue_name from m25.job
+        where reserved_at is not null
+            and finished_at is null
+            and cancelled_at is null
+            and queue_name > live.name
+        order by queue_name limit 1
+    )
+    from live
+    where name is not null
+),
+failed as materialized (
+    select queue_name as name, count(*) as number
+    from (
+        select queue_name
+        from m25.job
+        where status = 'failed'
+            and id > '00000000-0000-0000-0000-000000000000'
+            and (
+                select true
+                from m25.job as next
+                where next.previous_attempt_id = job.id
+                limit 1
+            ) is null
+        order by id desc
+        limit %(most)s::bigint
+    ) as each
+    group by queue_name
+),
+served as materialized (
+    select name, count(*) as number
+    from (
+        select unnest(queues) as name
+        from m25.worker
+        where ended_at is null and latest_heartbeat_at > now() - %(silence)s::interval
+    ) as each
+    group by name
+),
+known as materialized (
+    select name from pending where name is not null
+    union
+    select name from live where name is not null
+    union
+    select name from failed
+    union
+    select name from m25.queue
+)
 select
-    queue.name,
-    extract(epoch from default_job_timeout)::text as default_job_timeout,
-    default_max_attempts,
-    on_failure,
-    extract(epoch from paused_at)::text as paused_at,
-    pause_reason,
-    limiter,
-    coalesce(limiter.set_to, limiter.declared) as "limit"
-from m25.queue
+    known.name,
+    extract(epoch from queue.default_job_timeout)::text as default_job_timeout,
+    queue.default_max_attempts,
+    queue.on_failure,
+    extract(epoch from queue.paused_at)::text as paused_at,
+    queue.pause_reason,
+    queue.limiter,
+    coalesce(limiter.set_to, limiter.declared) as "limit",
+    waits.due,
+    waits.scheduled,
+    waits.waiting,
+    runs.number as running,
+    coalesce(failed.number, 0) as failed,
+    extract(epoch from case when oldest.run_at <= now() then oldest.run_at end)::text as due_since,
+    coalesce(served.number, 0) as workers
+from known
+left join m25.queue on queue.name = known.name
 left join m25.limiter on limiter.name = queue.limiter
-order by queue.name;
+left join failed on failed.name = known.name
+left join served on served.name = known.name
+cross join lateral (
+    select
+        count(*) filter (where run_at <= now()) as due,
+        count(*) filter (where run_at > now() and run_at < '8000-01-01Z') as scheduled,
+        -- That is when a job is due that waits for a message, or for others of its key.
+        count(*) filter (where run_at >= '8000-01-01Z') as waiting
+    from (
+        select run_at
+        from m25.job
+        where queue_name = known.name and status = 'pending'
+        limit %(most)s::bigint
+    ) as each
+) as waits
+cross join lateral (
+    select count(*) as number
+    from (
+        select
+        from m25.job
+        where queue_name = known.name
+            and reserved_at is not null
+            and finished_at is null
+            and cancelled_at is null
+        limit %(most)s::bigint
+    ) as each
+) as runs
+cross join lateral (
+    with recursive level (priority) as (
+        (
+            select priority from m25.job
+            where queue_name = known.name and status = 'pending'
+            order by priority limit 1
+        )
+        union all
+        select (
+            select job.priority from m25.job
+            where queue_name = known.name and status = 'pending' and job.priority > level.priority
+            order by job.priority limit 1
+        )
+        from level
+        where level.priority is not null
+    )
+    select min(first.run_at) as run_at
+    from level
+    cross join lateral (
+        select run_at from m25.job
+        where queue_name = known.name and status = 'pending' and job.priority = level.priority
+        order by run_at
+        limit 1
+    ) as first
+) as oldest
+order by known.name;
 
 -- receive
 --
@@ -2711,6 +3300,9 @@ returning queue_name;
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- What has something in its input that its worker does not know is left to newer ones: it is due again
+-- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
+-- whichever process has released them, and a queue's old workers look at them so often and no more.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -2722,8 +3314,9 @@ with wanted as (
         %(cancel_reason)s::text[],
         %(until)s::float8[],
         %(awaits)s::text[],
-        %(messages)s::integer[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
+        %(messages)s::integer[],
+        %(is_newer)s::boolean[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
 ),
 held as materialized (
     select
@@ -2733,6 +3326,7 @@ held as materialized (
         wanted.cancel_reason,
         wanted.until,
         wanted.awaits,
+        wanted.is_newer,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -2766,13 +3360,21 @@ released as (
     set
         scheduled_at = case
             when held.has_message then now()
+
+            when held.is_newer
+                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
         -- What has been started in time runs again whenever that is.
         expires_at = case
             when job.started_at is null
+                or held.is_newer
             then job.expires_at
+        end,
+        unknown_since = case
+            when held.is_newer
+            then coalesce(job.unknown_since, now())
         end,
         setup_failures = case
             when held.setup_failed
@@ -3004,6 +3606,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3103,6 +3706,7 @@ returning
     has_children,
     has_begun,
     follows::text,
+    extract(epoch from unknown_since)::text as unknown_since,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -3116,6 +3720,158 @@ where name = %(queue_name)s::text and paused_at is not null
 returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text end
         as notified;
+
+-- retry
+--
+-- Have jobs tried once more that have failed, or were cancelled: insert the attempt that follows the latest.
+-- What a worker's retry inherits this one does, but for `expires_at`, and it may be one more than
+-- `max_attempts` said.
+-- Safe under concurrency: the row that is followed is written, as it is. So of two retries at once one
+-- finds the row changed, and inserts nothing; and so does whoever is about to delete what has ended
+-- (deleted_trees.sql) leave it. The key of a `Unique` is locked, as whoever takes it does, and must
+-- still be this job's; a `unique_key` is the index's affair. Rows that somebody has locked are left, so
+-- this deadlocks with nobody; but a key that is just being inserted is waited for, for `lock_wait`.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+),
+latest as materialized (
+    select asked.id as asked, attempt.id as latest_id
+    from unnest(%(id)s::uuid[]) as asked (id)
+    join m25.job as named on named.id = asked.id
+    cross join lateral (
+        select first.id, first.attempt
+        from m25.job as first
+        where first.id = coalesce(named.original_attempt_id, named.id)
+        union all
+        select next.id, next.attempt
+        from m25.job as next
+        where next.original_attempt_id = coalesce(named.original_attempt_id, named.id)
+        order by attempt desc
+        limit 1
+    ) as attempt
+    where named.id = any(%(id)s::uuid[])
+),
+wanted as (
+    select *
+    from unnest(%(id)s::uuid[], %(next_id)s::uuid[]) as w (id, next_id)
+),
+seen as materialized (
+    -- One job may be asked for by the ids of several of its attempts.
+    select distinct on (job.id)
+        job.id,
+        wanted.next_id,
+        coalesce(job.original_attempt_id, job.id) as job_id,
+        job.status,
+        job.parent_id,
+        job.unique_key,
+        job.has_begun is not null as has_key,
+        job.xmin as version
+    from latest
+    join wanted on wanted.id = latest.asked
+    join m25.job on job.id = latest.latest_id
+    where job.id = any(array(select latest_id from latest))
+    order by job.id
+),
+own_key as materialized (
+    select job_id
+    from m25.held_key
+    where job_id = any(array(select job_id from seen where has_key))
+    order by queue_name, key
+    for no key update skip locked
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join seen
+        on seen.id = job.id
+        and seen.version = job.xmin
+    where job.id = any(array(select id from seen))
+        and job.status in ('failed', 'cancelled')
+        and job.parent_id is null
+
+        and (job.has_begun is null or seen.job_id in (select job_id from own_key))
+    order by job.id
+    for no key update of job skip locked
+),
+followed as (
+    update m25.job
+    set retry_delay = job.retry_delay
+    where id = any(array(select id from held))
+    returning job.*
+),
+next_attempt as (
+    insert into m25.job (
+        id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
+        queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
+        losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
+        has_begun, messages
+    )
+    select
+        (select next_id from seen where seen.id = followed.id),
+        now(),
+        least(attempt, 2147483646) + 1,
+        coalesce(original_attempt_id, id),
+        id,
+        queue_name,
+        input,
+        timeout,
+        greatest(max_attempts, least(attempt::bigint - losses + 1, 2147483647)::integer),
+        retry_delay,
+        unique_key,
+        priority,
+        losses,
+        meta,
+        null::timestamptz,
+        own_retry,
+        progress,
+        waiter,
+        parent_id,
+        has_children,
+        has_begun,
+        messages
+    from bounded, followed
+    on conflict do nothing
+    returning id, previous_attempt_id, queue_name
+)
+select
+    latest.asked::text,
+    case
+        when next_attempt.id is not null then null
+        when seen.status = 'succeeded' then 'succeeded'
+        when seen.status not in ('failed', 'cancelled') then 'live'
+        when seen.parent_id is not null then 'child'
+        when held.id is not null then 'key held'
+        when seen.has_key and (
+            select true from m25.held_key where held_key.job_id = seen.job_id limit 1
+        ) is null then 'key held'
+        else 'locked'
+    end as refusal,
+    coalesce(
+        next_attempt.id,
+        case
+            when held.id is not null
+            then (
+                select holder.id
+                from m25.job as holder
+                where holder.unique_key = seen.unique_key
+                    and holder.unique_key is not null
+                    and holder.status not in ('failed', 'cancelled')
+            )
+        end
+    )::text as other_id,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where name = any(array(select queue_name from next_attempt)) and channel is not null
+            and %(notifies)s::boolean
+    ) as notified
+from latest
+join seen on seen.id = latest.latest_id
+left join held on held.id = seen.id
+left join next_attempt on next_attempt.previous_attempt_id = seen.id;
 
 -- run_deferred
 --
@@ -4103,7 +4859,8 @@ select
     parent_id::text,
     has_children,
     has_begun,
-    follows::text
+    follows::text,
+    extract(epoch from unknown_since)::text as unknown_since
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

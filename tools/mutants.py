@@ -542,6 +542,42 @@ MUTANTS = (
         ("tests/worker/test_retrying.py", "tests/simulation/test_simulation.py"),
     ),
     Mutant(
+        23,
+        "what is newer is not left to newer workers",
+        (Rule("what is newer is left to newer workers", "pass"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "old workers look at what is newer all the time",
+        (Rule("what is newer is looked at every five seconds"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "what is left to newer workers counts as begun",
+        (Rule("what is left to newer workers has not begun"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for anew each time",
+        (Rule("newer workers are waited for once", "then now()"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "newer workers are waited for for ever",
+        (Rule("newer workers are not waited for for ever"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        23,
+        "every newer input is told of",
+        (Rule("newer inputs are told once a minute", "if True:"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
         4,
         "a queue runs before the database knows whom to tell of its failures",
         (Rule("a queue's on_failure is known before its first claim"),),
@@ -1316,6 +1352,48 @@ MUTANTS = (
         "what has ended just now is pruned",
         (Rule("a job is kept for its time", "and latest.ended_at < now()"),),
         ("tests/store/test_store_pruning.py",),
+    ),
+    Mutant(
+        4,
+        "two retries of an operator's at once are two attempts",
+        (Rule("of two retries one counts"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "a job that is live or has succeeded is retried",
+        (Rule("what has succeeded or is live is not retried"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "an attempt that was followed by another is found as a job",
+        (Rule("a job is found as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        18,
+        "a job is retried without that which started it",
+        (Rule("what another has started is not retried"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        21,
+        "a retry takes a key from another",
+        (Rule("a retry takes no key from another"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        22,
+        "a job is deleted that is retried meanwhile",
+        (Rule("what is retried meanwhile is not deleted"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        22,
+        "a job is deleted without that which started it",
+        (Rule("a job is deleted with that which started it", "where true"),),
+        ("tests/store/test_store_operator.py",),
     ),
 )
 

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     )
     from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
     from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
+    from ._job_filter import JobFilter
     from ._job_nursery import JobNursery
     from ._keep import Keep
     from ._limits import Limit, Rate
+    from ._operations import ChangedJobs, RefusedJob
     from ._operator import QueueRecord
     from ._progress import Progress
     from ._queue import Queue
@@ -48,6 +50,14 @@ if TYPE_CHECKING:
     from ._running_job import RunningJob, current_job
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
+    from ._summaries import (
+        AttemptDetails,
+        JobCounts,
+        JobDetails,
+        JobPage,
+        JobSummary,
+        StepDetails,
+    )
     from ._ticks import next_ticks
     from ._unique import Unique
 else:
@@ -73,9 +83,11 @@ else:
             ),
             "._handler_errors": ("GiveUp", "JobTimeout", "RetryAfter", "Snooze"),
             "._job": ("FailedJob", "FailureReason", "Job", "JobId", "JobRecord", "JobStatus"),
+            "._job_filter": ("JobFilter",),
             "._job_nursery": ("JobNursery",),
             "._keep": ("Keep",),
             "._limits": ("Limit", "Rate"),
+            "._operations": ("ChangedJobs", "RefusedJob"),
             "._operator": ("QueueRecord",),
             "._progress": ("Progress",),
             "._queue": ("Queue",),
@@ -84,6 +96,14 @@ else:
             "._running_job": ("RunningJob", "current_job"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
+            "._summaries": (
+                "AttemptDetails",
+                "JobCounts",
+                "JobDetails",
+                "JobPage",
+                "JobSummary",
+                "StepDetails",
+            ),
             "._ticks": ("next_ticks",),
             "._unique": ("Unique",),
         },
@@ -94,6 +114,8 @@ else:
 __all__ = [
     "GIVE_UP",
     "M25",
+    "AttemptDetails",
+    "ChangedJobs",
     "ChildJob",
     "DatabaseError",
     "DeclaredQueue",
@@ -106,13 +128,18 @@ __all__ = [
     "Job",
     "JobCancelError",
     "JobCancelled",
+    "JobCounts",
+    "JobDetails",
     "JobFailed",
+    "JobFilter",
     "JobId",
     "JobIds",
     "JobNursery",
+    "JobPage",
     "JobRecord",
     "JobRecordFetchError",
     "JobStatus",
+    "JobSummary",
     "JobTimeout",
     "Keep",
     "Limit",
@@ -123,12 +150,14 @@ __all__ = [
     "QueueOptions",
     "QueueRecord",
     "Rate",
+    "RefusedJob",
     "Retry",
     "RetryAfter",
     "RetryDecision",
     "RunningJob",
     "ScheduleRecord",
     "Snooze",
+    "StepDetails",
     "Unique",
     "UniqueKeyConflict",
     "UsageError",

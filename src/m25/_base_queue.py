@@ -6,7 +6,7 @@ It imports nothing that runs jobs: a program that only enqueues has neither hand
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 import attrs
 
@@ -15,6 +15,10 @@ from ._job import Error, Input, Output_co
 if TYPE_CHECKING:
     from ._codec import Codec
     from ._retry import Retry
+
+
+#: What is done with a job in whose input something is not known.
+UnknownFields: TypeAlias = Literal["release", "refuse", "ignore"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -29,10 +33,16 @@ class BaseQueue(Generic[Input, Output_co, Error]):
     poll_interval: timedelta
     size_limit: int
     retry: Retry | None
+    unknown_fields: UnknownFields
     input_type: Any
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
+
+    @property
+    def ignores_unknown(self) -> bool:
+        """Whether fields that its types do not have are left out, where its values are read."""
+        return self.unknown_fields == "ignore"
 
     @property
     def default_max_attempts(self) -> int:

@@ -15,7 +15,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from uuid import UUID
 
 import attrs
@@ -47,10 +47,12 @@ from ._groups import without_nursery
 from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
+from ._job_filter import JobFilter
 from ._job_nursery import JobNursery
 from ._keep import Keep
 from ._limits import check_alike
 from ._lock_waits import LockWaits
+from ._operations import ChangedJobs, Operations
 from ._operator import Operator, QueueRecord
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
@@ -71,6 +73,7 @@ from ._step_names import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
 from ._store.protocol import NewMessage, Store
+from ._summaries import JobCounts, JobDetails, JobPage
 from ._tracer import Tracer, check_tracer
 from ._waiters import Waiters
 from ._waiting_limit import MOST_WAITING, WaitingLimit, check_most_waiting
@@ -117,6 +120,7 @@ class M25:
         self._waiters = Waiters(runtime, self._closed_error)
         self._results = Results(runtime, self._enqueuer, self._waiters)
         self._operator = Operator(runtime)
+        self._operations = Operations(runtime, self._lock_waits)
         self._children = Children(
             runtime, self._enqueuer, self._waiters.channel, self._closed_error
         )
@@ -807,8 +811,8 @@ class M25:
         await self._operator.set_limit(limit, size)
 
     async def queues(self) -> list[QueueRecord]:
-        """Read all queues of which the database has heard, by name: which a worker has run, or
-        which somebody has paused.
+        """Read all queues, by name, with what is on them: those that have jobs which have not ended
+        or have failed, and those that a worker has run, or somebody has paused.
 
         Raises:
             JobRecordFetchQueryError: the database failed.
@@ -835,6 +839,113 @@ class M25:
         """
         self._check_usable("prune", queue)
         return await self._operator.prune(queue, keep)
+
+    async def jobs(
+        self,
+        *,
+        limit: int = 50,
+        after: JobId | UUID | str | None = None,
+        seconds: float = 5.0,
+        **which: Unpack[JobFilter],
+    ) -> JobPage:
+        """Find jobs by what they are, the youngest first: each as its latest attempt.
+
+            page = await m.jobs(queue="mails", status="failed", where={"to": "ada@example.org"})
+
+        What has failed and what has not ended is found by an index. Whatever else is asked for is
+        looked for in the table, some thousand rows at a time, for so many `seconds` at most.
+
+        Args:
+            limit: how many at most.
+            after: where to go on: the `after` of the page before.
+            seconds: how long the look may take; one part of it is done in any case.
+            which: see `JobFilter`; without any it is all jobs.
+
+        Raises:
+            ValueError: an argument is out of range, or no status.
+            InvalidQueue: no queue can have this name.
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("jobs")
+        place = None if after is None else as_job_id(after)
+        return await self._operations.jobs(limit, place, seconds, **which)
+
+    async def counts(self, *, seconds: float = 5.0, **which: Unpack[JobFilter]) -> JobCounts:
+        """Count jobs by what they are, as `jobs` finds them.
+
+        Raises:
+            ValueError, InvalidQueue, JobRecordFetchQueryError, ClientClosed: as `jobs` does.
+        """
+        self._check_usable("counts")
+        return await self._operations.counts(seconds, **which)
+
+    async def job_details(self, id: JobId | UUID | str) -> JobDetails | None:
+        """Read all that is known of a job, whatever its queue, by the id of any of its attempts;
+        `None` where there is none.
+
+        Raises:
+            InvalidJob: the id is given as a text, and that is not the text of a UUID.
+            JobRecordFetchQueryError, ClientClosed: as `jobs` does.
+        """
+        self._check_usable("job_details")
+        return await self._operations.details(id)
+
+    async def retry(self, *ids: JobId | UUID | str, **which: Unpack[JobFilter]) -> ChangedJobs:
+        """Have jobs tried once more that have failed, or were cancelled: by their ids, or by what
+        they are, and then those that have failed, if no status is said.
+
+            await m.retry(queue="mails", since=timedelta(hours=1))
+
+        Each goes on where it was: it has one more attempt, which is due at once, and what its steps
+        have done is not done again. It may fail again like any other; then it is not tried again by
+        itself, unless it had attempts left. A job that succeeds holds its key, and a job whose key
+        another has by now is refused; so is one that another job has started, which is retried with
+        that one. The role needs the right to insert jobs.
+
+        Raises:
+            UsageError: nothing is said of which jobs; or both ids and what they are; or a status of
+                jobs that cannot be retried.
+            ValueError, InvalidJob, InvalidQueue, JobRecordFetchQueryError, ClientClosed: as `jobs`
+                and `job_details` do. Where it is about many, some may have been done.
+        """
+        self._check_usable("retry")
+        return await self._operations.retry(ids, **which)
+
+    async def cancel(
+        self,
+        *ids: JobId | UUID | str,
+        by: str | None = None,
+        reason: str | None = None,
+        **which: Unpack[JobFilter],
+    ) -> ChangedJobs:
+        """Cancel jobs, with all that they have started: by their ids, or by what they are, and then
+        whatever has not ended, if no status is said.
+
+        What is pending is cancelled. What is claimed is asked to end, as by
+        `cancel_job(running=True)`, also what was pending when it was found. Who asks, and why, is
+        in the log and in the records.
+
+        Raises:
+            UsageError, ValueError, InvalidJob, InvalidQueue, JobRecordFetchQueryError,
+                ClientClosed: as `retry` does.
+        """
+        self._check_usable("cancel")
+        return await self._operations.cancel(ids, by, reason, **which)
+
+    async def delete(self, *ids: JobId | UUID | str, **which: Unpack[JobFilter]) -> ChangedJobs:
+        """Delete jobs that have ended: by their ids, or by what they are.
+
+        Each goes with all its attempts and all that it has started, steps and messages too. What
+        has not ended as a whole stays, and so does what another job has started, which goes with
+        that one. The role needs the right to delete.
+
+        Raises:
+            UsageError, ValueError, InvalidJob, InvalidQueue, JobRecordFetchQueryError,
+                ClientClosed: as `retry` does.
+        """
+        self._check_usable("delete")
+        return await self._operations.delete(ids, **which)
 
     def _make_scheduler(self) -> Scheduler | None:
         if not self._schedules:

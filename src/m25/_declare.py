@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any, Final, Never, TypeVar, cast, overload
 
 import attrs
 
-from ._base_queue import BaseQueue
+from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._duration import Duration
 from ._errors import InvalidQueue
 from ._job import Error, Input, Output_co
-from ._queue_checks import check_duration, check_errors, check_name, check_whole, seconds
+from ._queue_checks import (
+    check_duration,
+    check_errors,
+    check_name,
+    check_unknown_fields,
+    check_whole,
+    seconds,
+)
 from ._retry import Retry, RetryFunction, as_retry, check_retry
 from ._signature import place_of
 
@@ -45,6 +52,7 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
     default_job_timeout: timedelta
     retry: Retry | None
     size_limit: int
+    unknown_fields: UnknownFields
     #: How often a job that is waited for is looked for, where nothing says that it has ended.
     poll_interval: timedelta = timedelta(seconds=5)
     #: Where it is declared: the file and the line.
@@ -56,9 +64,12 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
 
     def __attrs_post_init__(self) -> None:
         where = f"the queue {self.name!r:.80} ({self.place})"
-        self._set_codec("input_codec", value_codec(self.input_type, f"the input of {where}"))
-        self._set_codec("output_codec", value_codec(self.output_type, f"the output of {where}"))
-        self._set_codec("error_codec", error_codec(self.errors, f"the errors of {where}"))
+        ignores = self.ignores_unknown
+        for what, kind in (("input", self.input_type), ("output", self.output_type)):
+            codec = value_codec(kind, f"the {what} of {where}", ignores_unknown=ignores)
+            self._set_codec(f"{what}_codec", codec)
+        codec = error_codec(self.errors, f"the errors of {where}", ignores_unknown=ignores)
+        self._set_codec("error_codec", codec)
 
     def _set_codec(self, name: str, codec: Codec[Any]) -> None:
         object.__setattr__(self, name, attrs.evolve(codec, size_limit=self.size_limit))
@@ -75,6 +86,7 @@ def declare(
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
+    unknown_fields: UnknownFields = ...,
 ) -> DeclaredQueue[Input, Output, Never]: ...
 @overload
 def declare(
@@ -86,6 +98,7 @@ def declare(
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
+    unknown_fields: UnknownFields = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 @overload
 def declare(
@@ -97,6 +110,7 @@ def declare(
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
+    unknown_fields: UnknownFields = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2]: ...
 @overload
 def declare(
@@ -108,6 +122,7 @@ def declare(
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
+    unknown_fields: UnknownFields = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2 | E3]: ...
 @overload
 def declare(
@@ -119,6 +134,7 @@ def declare(
     default_job_timeout: Duration = ...,
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
+    unknown_fields: UnknownFields = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 def declare(
     name: str,
@@ -129,6 +145,7 @@ def declare(
     default_job_timeout: Duration = _DEFAULT_TIMEOUT,
     retry: Retry | RetryFunction | None = None,
     size_limit: int = _DEFAULT_SIZE_LIMIT,
+    unknown_fields: UnknownFields = "release",
 ) -> DeclaredQueue[Any, Any, Any]:
     """Declare a queue without its handler: all that who enqueues needs to know.
 
@@ -146,6 +163,9 @@ def declare(
             as a `timedelta`.
         retry: how jobs are tried again that do not say it themselves.
         size_limit: how many bytes an input, an output or an error may take as JSON.
+        unknown_fields: what workers do with a job in whose input something is not known, as `Queue`
+            has it. With "ignore", fields that are not known are left out of outputs and errors as
+            well, where these are read.
 
     Raises:
         InvalidQueue: an option is out of range, or a type cannot be kept as JSON; it says where the
@@ -160,6 +180,7 @@ def declare(
         check_duration("default_job_timeout", timeout)
         check_retry("retry", rule)
         _CHECK_SIZE("size_limit", size_limit)
+        check_unknown_fields("unknown_fields", unknown_fields)
     except InvalidQueue as error:
         raise InvalidQueue(f"queue {name!r:.80}: {error} (at {place})") from error.__cause__
     return DeclaredQueue(
@@ -170,5 +191,6 @@ def declare(
         default_job_timeout=timeout,
         retry=cast("Retry | None", rule),
         size_limit=size_limit,
+        unknown_fields=unknown_fields,
         place=place,
     )

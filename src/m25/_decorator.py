@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Final, Generic, Never, TypedDict, TypeVar, 
 
 import attrs
 
+from ._base_queue import UnknownFields
 from ._declare import DeclaredQueue
 from ._duration import Duration
 from ._errors import InvalidQueue
@@ -44,6 +45,7 @@ class QueueOptions(TypedDict, total=False):
     keep: Keep | None
     rate: Rate | None
     transactional: bool
+    unknown_fields: UnknownFields
     input_to_json: Callable[[Any], Any]
     input_decoder: Callable[[Any], Any]
     output_to_json: Callable[[Any], Any]
@@ -77,6 +79,7 @@ _DECLARED: Final[Sequence[str]] = (
     "default_job_timeout",
     "retry",
     "size_limit",
+    "unknown_fields",
     "input_to_json",
     "input_decoder",
     "output_to_json",
@@ -110,6 +113,7 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
             default_job_timeout=declared.default_job_timeout,
             retry=declared.retry,
             size_limit=declared.size_limit,
+            unknown_fields=declared.unknown_fields,
             **self.options,  # type: ignore[misc]  # none of these is among them
         )
         returned = hints_of(handler, names_around(handler)).get("return")

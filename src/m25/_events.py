@@ -417,6 +417,33 @@ class InputUndecodable(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class InputNewer(QueueEvent):
+    """A stored input has a field, a member of an Enum or a class of a union that this worker does
+    not know: its job is released, for newer workers, and its attempt does not count.
+
+    It is told once a minute for a queue. In a rolling deploy nothing is to be done: newer workers
+    come. If none has taken the job in 15 minutes, it fails, with `InputUndecodable`. A field that
+    was taken out of the type looks the same: `unknown_fields="ignore"` leaves it out.
+    """
+
+    level = logging.WARNING
+    logger = "m25.executor"
+    message = (
+        "input%(path)s %(reason)s: job %(job_id)s of queue %(queue)r is left to newer workers;"
+        " releases for this since the last such line: %(releases)d"
+    )
+
+    #: The id of the attempt that is told of.
+    job_id: str
+    #: Where in its input.
+    path: str
+    #: What is not known there.
+    reason: str
+    #: How often jobs of the queue were released for this in this process, since the event before.
+    releases: int
+
+
+@attrs.frozen(kw_only=True)
 class OutputRefused(AttemptFailed):
     """What a handler returned or raised cannot be kept as JSON: the attempt fails as a crash.
 

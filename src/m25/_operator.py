@@ -17,21 +17,30 @@ from ._query import raise_query_error
 from ._queue import Queue
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
-from ._store.protocol import QueueRow
+from ._store.operator import QueueState
+from ._summaries import time_of
 from ._text import check_text
 from ._timestamps import duration_from_text, timestamp_from_text
 
 #: How long a handler may run where nobody has said so.
 _TIMEOUT: Final = timedelta(minutes=5)
+#: How far jobs are counted: beyond that it takes long, and tells nobody more.
+MOST_COUNTED: Final = 100_000
+#: A worker of which nothing was heard for this long is not taken for live.
+_SILENCE: Final = timedelta(minutes=2)
 
 
 @attrs.frozen(kw_only=True)
 class QueueRecord:
-    """A queue of which the database has heard: a worker has run it, or somebody has paused it."""
+    """A queue that has jobs which have not ended or have failed, or that a worker has run, or
+    somebody has paused; and what is on it.
+
+    Each number of jobs is counted up to `MOST_COUNTED`: then there may be more.
+    """
 
     name: str
-    #: How long a handler may run where its job does not say.
-    default_job_timeout: timedelta
+    #: How long a handler may run where its job does not say; `None` where nobody has said so.
+    default_job_timeout: timedelta | None
     #: How many attempts a job has at most that does not say; `None` where no worker has run it.
     default_max_attempts: int | None
     #: The name of the queue that is told of its failures, if one is.
@@ -43,6 +52,20 @@ class QueueRecord:
     #: The name of the limit under which its jobs run, and how many may at once.
     limiter: str | None
     limit: int | None
+    #: How many of its jobs are due, and since when the first of them has been.
+    due: int
+    due_since: datetime | None
+    #: How many are due later.
+    scheduled: int
+    #: How many wait for a message, however long that takes, or for others of their key under a
+    #: limit.
+    waiting: int
+    #: How many are claimed.
+    running: int
+    #: How many have failed, and were not retried. Of all queues the latest are counted.
+    failed: int
+    #: How many workers serve it, of which something was heard within two minutes.
+    workers: int
 
 
 class Operator:
@@ -111,7 +134,7 @@ class Operator:
     async def queues(self) -> list[QueueRecord]:
         """See `M25.queues`."""
         try:
-            rows = await self._runtime.store.queues()
+            rows = await self._runtime.store.operator.queues(MOST_COUNTED, _SILENCE)
         except StatementFailed as failure:
             raise_query_error(failure)
         return [_record(row) for row in rows]
@@ -131,14 +154,22 @@ def name_of(queue: Queue[Any, Any, Any] | str) -> str:
     return check_text(queue, "a queue's name", InvalidQueue)
 
 
-def _record(row: QueueRow) -> QueueRecord:
+def _record(row: QueueState) -> QueueRecord:
+    timeout = row.default_job_timeout
     return QueueRecord(
         name=row.name,
-        default_job_timeout=duration_from_text(row.default_job_timeout),
+        default_job_timeout=None if timeout is None else duration_from_text(timeout),
         default_max_attempts=row.default_max_attempts,
         on_failure=row.on_failure,
         paused_at=None if row.paused_at is None else timestamp_from_text(row.paused_at),
         pause_reason=row.pause_reason,
         limiter=row.limiter,
         limit=row.limit,
+        due=row.due,
+        due_since=None if row.due_since is None else time_of(row.due_since),
+        scheduled=row.scheduled,
+        waiting=row.waiting,
+        running=row.running,
+        failed=row.failed,
+        workers=row.workers,
     )

@@ -25,7 +25,7 @@ from typing import (
 
 import attrs
 
-from ._base_queue import BaseQueue
+from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._handler import Handler
@@ -45,6 +45,7 @@ from ._queue_checks import (
     check_options,
     check_place,
     check_runs,
+    check_unknown_fields,
     check_whole,
     failure_cycle,
     seconds,
@@ -150,7 +151,8 @@ def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, An
             f"the parameter {first!r} of the handler {described(handler)} needs an annotation, "
             "which says how its input is kept as JSON; or give input_to_json and input_decoder"
         )
-    return value_codec(hints[first], f"the input of {described(handler)}", names)
+    where = f"the input of {described(handler)}"
+    return value_codec(hints[first], where, names, ignores_unknown=queue.ignores_unknown)
 
 
 def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
@@ -164,14 +166,16 @@ def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Code
             f"the handler {described(handler)} needs a return annotation, which says how its "
             "output is kept as JSON; or give output_to_json and output_decoder"
         )
-    return value_codec(hints["return"], f"the output of {described(handler)}", names)
+    where = f"the output of {described(handler)}"
+    return value_codec(hints["return"], where, names, ignores_unknown=queue.ignores_unknown)
 
 
 def _error_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
     by_hand = _by_hand(queue.error_to_json, queue.error_decoder, "error")
     if by_hand is not None:
         return by_hand
-    return error_codec(queue.errors, f"the errors of {described(queue.handler_function)}", names)
+    where = f"the errors of {described(queue.handler_function)}"
+    return error_codec(queue.errors, where, names, ignores_unknown=queue.ignores_unknown)
 
 
 def _by_hand(
@@ -316,6 +320,14 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
+    #: What becomes of a job in whose input a field, a member of an Enum or a class of a union is
+    #: not known, as a newer program may have put it there. "release": newer workers are waited for,
+    #: for 15 minutes, and then its attempt fails. "refuse": its attempt fails. "ignore": a field
+    #: that is not known is left out, also where outputs and errors are read; for what else is not
+    #: known, newer workers are waited for.
+    unknown_fields: UnknownFields = attrs.field(
+        default="release", kw_only=True, validator=_check(check_unknown_fields)
+    )
     #: Turns an input into what `json.dumps` takes. With `input_decoder` it replaces the codec that
     #: is otherwise made from the handler's annotations. So do the pairs for output and error.
     input_to_json: Callable[[Input], Any] | None = attrs.field(

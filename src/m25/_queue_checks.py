@@ -120,6 +120,16 @@ def check_runs(name: str, value: object) -> None:
         raise InvalidQueue(f"{name} must be one of {known}, not {value!r:.80}")
 
 
+#: What is done with a job in whose input something is not known.
+UNKNOWN_FIELDS: Final = ("release", "refuse", "ignore")
+
+
+def check_unknown_fields(name: str, value: object) -> None:
+    if value not in UNKNOWN_FIELDS:
+        known = ", ".join(map(repr, UNKNOWN_FIELDS))
+        raise InvalidQueue(f"{name} must be one of {known}, not {value!r:.80}")
+
+
 def check_place(queue: Queue[Any, Any, Any]) -> None:
     """Check that what the handler is to be given can be had where it runs."""
     if queue.runs == "process":

@@ -6,7 +6,8 @@ queue by name. It is sent the input as the database has it, as JSON text, and an
     {"output": "…"}                        the output, as JSON text
     {"error": "…"}                         a declared error, as the queue's codec writes it
     {"crash": ["type", "message", "…"]}    anything else that was raised; with the traceback
-    {"undecodable": ["path", "reason"]}    the input is not of the handler's type
+    {"undecodable": ["path", "reason", false]}   the input is not of the handler's type; whether
+                                           newer workers may know it
     {"refused": ["path", "reason"]}        the output cannot be kept
 
 With "request", what the handler has asked for by raising it, beside the error or the crash:
@@ -82,7 +83,7 @@ def _answer(handler: Handler[Any, Any, Any], text: str) -> dict[str, Any]:
     try:
         value = handler.decode_input(text)
     except Undecodable as error:
-        return {"undecodable": [error.path, error.reason]}
+        return {"undecodable": [error.path, error.reason, error.is_newer]}
     try:
         output = call(value)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is this attempt's

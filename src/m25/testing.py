@@ -53,7 +53,7 @@ from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
 from ._tracer import Tracer, check_tracer
 from ._waiting_limit import MOST_WAITING
-from ._worker.endings import Snoozed, Unfinished
+from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
 from ._worker.slots import Slots
@@ -201,7 +201,8 @@ async def run_job(
     Input, output and error go through JSON and back, and the deadline holds. A job scheduled for
     later runs with the clock set to that time. There are no retries: the next attempt, if one
     follows, does not run. A job whose `setup` fails is pending still, and so is one whose handler
-    raises `Snooze`, or is set aside by `sleep` or `receive`. The queue's `lifespan` is entered for
+    raises `Snooze`, or is set aside by `sleep` or `receive`, or whose input has a field that is not
+    known. The queue's `lifespan` is entered for
     this one job, and has five seconds to end; what it raises is raised.
 
     Nobody runs the jobs that the handler enqueues by `current_job().m`: to wait for a job there, or
@@ -289,7 +290,12 @@ async def _run(
         await store.release([Release(*executor.job, set_aside=result)], [])
     elif result is not Unfinished.COMMITTED:
         delay = duration_to_text(result.delay) if isinstance(result, Snoozed) else None
-        release = Release(*executor.job, delay=delay, setup_failed=executor.setup_failed)
+        release = Release(
+            *executor.job,
+            delay=delay,
+            setup_failed=executor.setup_failed,
+            is_newer=isinstance(result, LeftToNewer),
+        )
         await store.release([release], [])
 
 

@@ -176,6 +176,43 @@ async def test_a_release_can_end_a_job_as_cancelled_and_says_why(world: WithVerb
     assert (row.status, row.cancelled_by, row.cancel_reason) == ("cancelled", None, "expired")
 
 
+async def test_what_is_left_to_newer_workers_comes_back_with_all_others_of_its_kind(
+    world: WithVerbs,
+) -> None:
+    soon = await world.now() + timedelta(minutes=1)
+    await world.put(job()._replace(expires_at=soon), job())
+    claims = await world.claim()
+    before = (await world.now()).timestamp()
+    await world.store.release([Release(*claim, is_newer=True) for claim in claims], [])
+    now = (await world.now()).timestamp()
+    first, second = [await world.row(claim.id) for claim in claims]
+    due = float(first.scheduled_at or 0)
+    assert before < due <= now + 5
+    assert due % 5 == 0
+    assert second.scheduled_at == first.scheduled_at
+    # The handler has not begun.
+    assert first.expires_at is not None
+    assert before - 0.001 <= float(first.unknown_since or 0) <= now + 0.001
+
+
+async def test_how_long_newer_workers_are_waited_for_is_counted_from_the_first_time(
+    world: WithVerbs,
+) -> None:
+    (id,) = await world.put(job())
+    claim = await world.claim_one()
+    await world.store.release([Release(*claim, is_newer=True)], [])
+    first = (await world.row(id)).unknown_since
+    await world.pass_time(6)
+    (row,) = await world.store.claim("q", token=claim.token, limit=1, lease=LEASE, start=True)
+    assert row.unknown_since == first
+    await world.store.release([Release(*claim, is_newer=True)], [])
+    assert (await world.row(id)).unknown_since == first
+    await world.pass_time(6)
+    again = await world.claim_one()
+    await world.release(again)
+    assert (await world.row(id)).unknown_since is None
+
+
 # Retries that the worker decides
 
 
@@ -365,7 +402,7 @@ async def test_nobody_is_told_of_what_is_retried_cancelled_or_of_a_queue_that_as
 
 def test_a_release_is_a_claim_that_says_more() -> None:
     claim = ClaimedJob(make_id(), make_id())
-    assert Release(*claim) == (*claim, None, False, None, None, None)
+    assert Release(*claim) == (*claim, None, False, None, None, None, False)
 
 
 # Notifications that the database does not take

@@ -23,6 +23,7 @@ from m25._store.protocol import (
 )
 
 TIMEOUT = timedelta(minutes=5)
+MINUTES = timedelta(minutes=2)
 
 
 async def declare(
@@ -112,10 +113,10 @@ async def test_a_limit_that_was_set_goes_before_the_declared_one(world: WithVerb
     assert not await world.store.set_limit("unheard of", 1)
     (first,), _ = await claimed(world)
     await declare(world, "q", size=3)
-    assert (await world.store.queues())[0].limit == 1
+    assert (await world.store.operator.queues(99, MINUTES))[0].limit == 1
     assert (await claimed(world))[0] == []
     assert await world.store.set_limit("l", None)
-    assert (await world.store.queues())[0].limit == 3
+    assert (await world.store.operator.queues(99, MINUTES))[0].limit == 3
     assert len((await claimed(world))[0]) == 2
     # Fewer may run now than do.
     await world.store.set_limit("l", 2)

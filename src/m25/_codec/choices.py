@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from types import NoneType
 from typing import Any, get_args
 
@@ -46,10 +47,18 @@ def encode_choice(_maker: Maker, kind: Any, place: str) -> Hook:
 
 def decode_choice(_maker: Maker, kind: Any, place: str) -> Hook:
     """From its JSON form to a member of an Enum or a Literal."""
-    return _look_up(choices(kind), kind, place)
+    table = choices(kind)
+    return _look_up(table, kind, place, {json_type for json_type, _ in table})
 
 
-def _look_up(table: dict[tuple[type, Any], Any], kind: Any, place: str) -> Hook:
+def _look_up(
+    table: dict[tuple[type, Any], Any],
+    kind: Any,
+    place: str,
+    newer_types: Collection[type] = (),
+) -> Hook:
+    """A table as a function; what is not in it, and of `newer_types`, may be in a newer one."""
+
     def either_way(value: Any, _: Any = None) -> Any:
         try:
             return table[value.__class__, value]
@@ -57,7 +66,11 @@ def _look_up(table: dict[tuple[type, Any], Any], kind: Any, place: str) -> Hook:
             pass  # A KeyError prints the value: it does not become the refusal's context.
         except Exception as error:
             reraise(error, place)
-        raise Refusal(f"must be one of {name_of(kind)}, and this {described(value)} is not", place)
+        raise Refusal(
+            f"must be one of {name_of(kind)}, and this {described(value)} is not",
+            place,
+            is_newer=value.__class__ in newer_types,
+        )
 
     return either_way
 
@@ -88,6 +101,6 @@ def decode_flag(_maker: Maker, kind: Any, place: str) -> Hook:
             pass  # It prints the value: it does not become the refusal's context.
         except Exception as error:
             reraise(error, place)
-        raise Refusal(f"is no combination of {name_of(kind)}", place)
+        raise Refusal(f"is no combination of {name_of(kind)}", place, is_newer=value > 0)
 
     return decoder

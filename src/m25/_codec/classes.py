@@ -57,12 +57,13 @@ def decode_class(maker: Maker, cls: Any, place: str) -> Hook:
     structure = maker.once(("fields", cls), lambda: _structure(maker, origin, fields))
     names = frozenset(field.name for field in fields)
     known = names.issuperset
+    ignores_unknown = maker.ignores_unknown
     required = [field.name for field in fields if field.default is attrs.NOTHING]
 
     def decoder(value: Any, _: Any = None) -> Any:
         if value.__class__ is not dict:
             raise Refusal(f"must be an object, not {described(value)}", place)
-        if not known(value):
+        if not known(value) and not ignores_unknown:
             raise unknown_key(value, names, cls, place)
         try:
             return structure(value, origin)

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from .._errors import ValueRefused
-from .refusal import Refusal, Undecodable, place_of, reason_of
+from .refusal import Refusal, Undecodable, is_newer, place_of, reason_of
 from .text import find_fault, from_text, to_text
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Codec(Generic[T]):
         try:
             return self.decoder(from_text(text))
         except Exception as error:
-            raise Undecodable(place_of(error), reason_of(error)) from error
+            raise Undecodable(place_of(error), reason_of(error), is_newer(error)) from error
 
     def _weigh(self, text: str) -> None:
         size = len(text.encode())

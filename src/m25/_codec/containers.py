@@ -20,7 +20,7 @@ from .annotations import Unsupported, name_of
 from .fields import hints_of, keys_of
 from .leaves import Hook, is_leaf
 from .maker import Maker
-from .refusal import Refusal, described, key_part, reason_of, reraise
+from .refusal import Refusal, described, is_newer, key_part, reason_of, reraise
 from .text import index_of_latest, key_of_latest
 from .unions import json_types
 
@@ -78,7 +78,8 @@ def encode_named_tuple(maker: Maker, kind: Any, place: str) -> Hook:
 def decode_named_tuple(maker: Maker, kind: Any, place: str) -> Hook:
     """From an array to a NamedTuple."""
     make = (get_origin(kind) or kind)._make
-    return _fixed_length(maker, _parts(maker, kind), list, "an array", make, place)
+    parts = _parts(maker, kind)
+    return _fixed_length(maker, parts, list, "an array", make, place, may_grow=True)
 
 
 def _parts(maker: Maker, kind: Any) -> list[Any]:
@@ -137,7 +138,10 @@ def _fixed_length(
     what: str,
     make: Callable[[list[Any]], Any] | None,
     place: str,
+    *,
+    may_grow: bool = False,
 ) -> Hook:
+    """A function of what has one item of each type; a newer version of it `may_grow`."""
     hooks = [maker.hook(part, f"[{index}]") for index, part in enumerate(parts)]
     length = len(hooks)
 
@@ -145,7 +149,11 @@ def _fixed_length(
         if value.__class__ is not taken:
             raise Refusal(f"must be {what}, not {described(value)}", place)
         if len(value) != length:
-            raise Refusal(f"must be {what} of {length}, not of {len(value)}", place)
+            raise Refusal(
+                f"must be {what} of {length}, not of {len(value)}",
+                place,
+                is_newer=may_grow and len(value) > length,
+            )
         try:
             found = [hook(part) for hook, part in zip(hooks, value, strict=True)]
             return found if make is None else make(found)
@@ -227,7 +235,8 @@ def _reraise_in_pair(
         # A key has no parts: to ask again whether it was the key costs little.
         key(latest)
     except Exception as at_key:
-        raise Refusal(f"is a key that {reason_of(at_key)}", place) from at_key
+        reason = f"is a key that {reason_of(at_key)}"
+        raise Refusal(reason, place, is_newer=is_newer(at_key)) from at_key
     reraise(error, place)
 
 
@@ -274,15 +283,15 @@ def _is_text_key(kind: Any) -> bool:
 
 def encode_typed_dict(maker: Maker, kind: Any, place: str) -> Hook:
     """From a TypedDict to an object."""
-    return _typed_dict(maker, kind, place, "a dict")
+    return _typed_dict(maker, kind, place, "a dict", ignores_unknown=False)
 
 
 def decode_typed_dict(maker: Maker, kind: Any, place: str) -> Hook:
     """From an object to a TypedDict."""
-    return _typed_dict(maker, kind, place, "an object")
+    return _typed_dict(maker, kind, place, "an object", ignores_unknown=maker.ignores_unknown)
 
 
-def _typed_dict(maker: Maker, kind: Any, place: str, what: str) -> Hook:
+def _typed_dict(maker: Maker, kind: Any, place: str, what: str, *, ignores_unknown: bool) -> Hook:
     hints, required = keys_of(kind, maker.names)
     hooks = {key: maker.hook(hint, key_part(key)) for key, hint in hints.items()}
     known = frozenset(hooks).issuperset
@@ -291,7 +300,9 @@ def _typed_dict(maker: Maker, kind: Any, place: str, what: str) -> Hook:
         if value.__class__ is not dict:
             raise Refusal(f"must be {what}, not {described(value)}", place)
         if not known(value):
-            raise unknown_key(value, hooks, kind, place)
+            if not ignores_unknown:
+                raise unknown_key(value, hooks, kind, place)
+            value = {key: part for key, part in value.items() if key in hooks}
         if not value.keys() >= required:
             missing = next(key for key in hooks if key in required and key not in value)
             raise Refusal("is missing", place + key_part(missing))
@@ -306,4 +317,4 @@ def _typed_dict(maker: Maker, kind: Any, place: str, what: str) -> Hook:
 def unknown_key(value: Mapping[Any, Any], known: Iterable[Any], kind: Any, place: str) -> Refusal:
     """The refusal of an object that has a key which its type does not have."""
     unknown = next(key for key in value if key not in known)
-    return Refusal(f"is no part of {name_of(kind)}", place + key_part(unknown))
+    return Refusal(f"is no part of {name_of(kind)}", place + key_part(unknown), is_newer=True)

@@ -92,15 +92,22 @@ _MAKES: Final[list[tuple[Callable[[Any], bool], Make, Make]]] = [
 ]
 
 
-def value_codec(annotation: Any, where: str, names: Mapping[str, Any] | None = None) -> Codec[Any]:
+def value_codec(
+    annotation: Any,
+    where: str,
+    names: Mapping[str, Any] | None = None,
+    *,
+    ignores_unknown: bool = False,
+) -> Codec[Any]:
     """Make the codec of the values that `annotation` describes.
 
-    `names` are those that the annotations of classes may use beside those of their modules.
+    `names` are those that the annotations of classes may use beside those of their modules. With
+    `ignores_unknown`, fields that a class does not have are left out, and not refused.
 
     Raises:
         InvalidQueue: it cannot carry them; the message names the type and begins with `where`.
     """
-    encoders, decoders = Converter.both(names or {})
+    encoders, decoders = Converter.both(names or {}, ignores_unknown=ignores_unknown)
     try:
         return Codec(
             encoders.hook(annotation),
@@ -131,16 +138,20 @@ class Converter:
     """
 
     @classmethod
-    def both(cls, names: Mapping[str, Any]) -> tuple[Converter, Converter]:
+    def both(
+        cls, names: Mapping[str, Any], *, ignores_unknown: bool = False
+    ) -> tuple[Converter, Converter]:
         """One for each direction: from values to plain JSON, and back."""
-        encoders, decoders = cls(_ENCODING, names), cls(_DECODING, names)
+        encoders = cls(_ENCODING, names, ignores_unknown)
+        decoders = cls(_DECODING, names, ignores_unknown)
         encoders._opposite, decoders._opposite = decoders, encoders
         return encoders, decoders
 
-    def __init__(self, direction: int, names: Mapping[str, Any]) -> None:
+    def __init__(self, direction: int, names: Mapping[str, Any], ignores_unknown: bool) -> None:
         #: Whether a type that was asked for holds itself.
         self.recursive = False
         self.names = names
+        self.ignores_unknown = ignores_unknown
         self.classes: list[Any] = []
         self._direction = direction
         self._opposite = self

@@ -33,11 +33,16 @@ class _Kind:
 
 
 def error_codec(
-    errors: tuple[type[Exception], ...], where: str, names: Mapping[str, Any] | None = None
+    errors: tuple[type[Exception], ...],
+    where: str,
+    names: Mapping[str, Any] | None = None,
+    *,
+    ignores_unknown: bool = False,
 ) -> Codec[Any]:
     """Make the codec of a queue's declared errors.
 
-    `names` are those that the annotations of classes may use beside those of their modules.
+    `names` are those that the annotations of classes may use beside those of their modules. With
+    `ignores_unknown`, fields that a class does not have are left out, and not refused.
 
     Raises:
         InvalidQueue: two of them have the same name, a field of one cannot be carried as JSON, or
@@ -53,7 +58,9 @@ def error_codec(
                 "one declared error counts as that"
             )
         if attrs.has(cls) or dataclasses.is_dataclass(cls):
-            codec = value_codec(cls, f"{where}: {cls.__name__}", names)
+            codec = value_codec(
+                cls, f"{where}: {cls.__name__}", names, ignores_unknown=ignores_unknown
+            )
             kinds[cls] = _Kind("fields", codec.to_json, codec.decoder, codec.to_json)
         else:
             kinds[cls] = _Kind("args", _args, _maker(cls), _state)

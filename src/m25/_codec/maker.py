@@ -15,6 +15,8 @@ class Maker(Protocol):
     names: Mapping[str, Any]
     #: The classes that a hook was asked for.
     classes: list[Any]
+    #: Whether a field that a class does not have is left out, where it is not refused.
+    ignores_unknown: bool
 
     def hook(self, kind: Any, place: str = "") -> Hook:
         """The function of a type's values; its refusals have `place` in front of their paths.

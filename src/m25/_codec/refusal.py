@@ -45,12 +45,16 @@ class Refusal(Exception):
     private, and the texts of exceptions are logged.
 
     `path` grows from the inside out: each container that it passes adds its part in front.
+
+    `is_newer` says that a newer version of the type may well know it: a field more, a member of an
+    Enum, a class of a union.
     """
 
-    def __init__(self, reason: str, path: str = "") -> None:
+    def __init__(self, reason: str, path: str = "", *, is_newer: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.path = path
+        self.is_newer = is_newer
 
     def inside(self, part: str) -> Refusal:
         """Say that it happened inside this part of a container."""
@@ -61,13 +65,14 @@ class Refusal(Exception):
 class Undecodable(Exception):
     """JSON text is not that of a value of the codec's type.
 
-    `path` says where in the value, and `reason` why.
+    `path` says where in the value, and `reason` why. `is_newer` is that of a `Refusal`.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, is_newer: bool = False) -> None:
         super().__init__(f"{path}: {reason}" if path else reason)
         self.path = path
         self.reason = reason
+        self.is_newer = is_newer
 
 
 def reraise(error: Exception, place: str) -> NoReturn:
@@ -111,6 +116,11 @@ def place_of(error: Exception) -> str:
     A value that holds itself has an endless path.
     """
     return cut(error.path, _LONGEST_PATH) if isinstance(error, Refusal) else ""
+
+
+def is_newer(error: Exception) -> bool:
+    """Whether a newer version of the type may know what was refused."""
+    return isinstance(error, Refusal) and error.is_newer
 
 
 def reason_of(error: BaseException) -> str:

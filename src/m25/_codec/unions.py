@@ -189,7 +189,11 @@ def _decode_tagged(maker: Maker, kind: Any, classes: list[Any], place: str) -> H
         tag = fields.pop(TAG, None)
         found = by_tag.get(tag) if isinstance(tag, str) else None
         if found is None:
-            raise Refusal(f"must be one of {', '.join(map(repr, by_tag))}", place + key_part(TAG))
+            raise Refusal(
+                f"must be one of {', '.join(map(repr, by_tag))}",
+                place + key_part(TAG),
+                is_newer=isinstance(tag, str),
+            )
         return found(fields)
 
     return decoder
@@ -210,7 +214,9 @@ def _decode_any_choice(
         found = decoders.get((value.__class__, value))
         if found is None:
             raise Refusal(
-                f"must be one of {name_of(kind)}, and this {described(value)} is not", place
+                f"must be one of {name_of(kind)}, and this {described(value)} is not",
+                place,
+                is_newer=True,
             )
         return found(value)
 

@@ -104,6 +104,7 @@ class JobRow(NamedTuple):
         bool | None, Column("boolean", inherited=True, claimed="rarely", internal=True)
     ]
     follows: Annotated[str | None, Column("uuid")]
+    unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
     # fmt: on
 
     @property

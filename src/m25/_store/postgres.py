@@ -32,6 +32,8 @@ from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps, schedule_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
+from .operator import Operator
+from .postgres_operator import PostgresOperator
 from .protocol import (
     AnyJob,
     CancelAsked,
@@ -60,7 +62,6 @@ from .protocol import (
     Position,
     Pruned,
     QueueChanged,
-    QueueRow,
     Refused,
     Release,
     ScheduleRow,
@@ -157,6 +158,7 @@ class PostgresStore(Store):
         self._calls = Calls(schema)
         self._trees = TreeCalls(self._calls)
         self._uniques = UniqueCalls(self._calls)
+        self.operator: Operator = PostgresOperator(self._run)
         self._sql = load_statements(schema)
         self._prepared = {name: as_prepared(name, text) for name, text in self._sql.items()}
         #: Whether the server itself answers on the pool's connections: so `check_version` found.
@@ -743,9 +745,6 @@ class PostgresStore(Store):
     async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
         steps = queue_steps.prune(queue_name, keep, after, walk)
         return await self._run(steps, pool=self._work_pool)
-
-    async def queues(self) -> list[QueueRow]:
-        return await self._run(queue_steps.queues())
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         await self._run(self._calls.notify(queue_names))

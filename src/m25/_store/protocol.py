@@ -23,6 +23,7 @@ import attrs
 from .._keep import Keep
 from .._unique import Holding, Then
 from .columns import JobRow as JobRow  # noqa: PLC0414 - a part of the protocol
+from .operator import Operator
 
 
 class NewJob(NamedTuple):
@@ -209,6 +210,9 @@ class Release(NamedTuple):
     children_of: str | None = None
     #: That it is set aside.
     set_aside: SetAside | None = None
+    #: Whether its input has what this worker does not know: it is left to newer ones. It is due
+    #: again within five seconds, at the same moment as all others of which that is said.
+    is_newer: bool = False
 
 
 class Locked(NamedTuple):
@@ -510,22 +514,6 @@ class Due(NamedTuple):
     pause: Pause | None = None
 
 
-class QueueRow(NamedTuple):
-    """A queue of which somebody has heard. Times and durations are as in a `JobRow`."""
-
-    name: str
-    #: How long a handler may run where its job does not say.
-    default_job_timeout: str
-    #: How many attempts a job has at most that does not say; `None` where no worker has said so.
-    default_max_attempts: int | None
-    on_failure: str | None
-    paused_at: str | None
-    pause_reason: str | None
-    limiter: str | None = None
-    #: How many may run at once under it.
-    limit: int | None = None
-
-
 class Pruned(NamedTuple):
     """What a step of a walk over old jobs has come to."""
 
@@ -655,6 +643,9 @@ class Store(Protocol):
     Anybody may lock any row of the table for as long as they like. No call about several jobs waits
     for that: it does its work on the others, and its answer tells of those that were locked.
     """
+
+    #: What is asked by whoever looks after the jobs.
+    operator: Operator
 
     async def check_version(self) -> None:
         """Refuse a schema of another version.
@@ -1062,10 +1053,6 @@ class Store(Protocol):
 
     async def resume(self, queue_name: str) -> bool:
         """Resume a queue, and notify its workers; return whether it was paused."""
-        ...
-
-    async def queues(self) -> list[QueueRow]:
-        """All queues of which anybody has heard, by name."""
         ...
 
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from .._keep import Keep
 from .parameters import interval
-from .protocol import Pruned, QueueRow
+from .protocol import Pruned
 from .steps import NOTIFIES, Statement, Steps
 
 #: What the workers of a queue are sent when its row has changed. A job's id, which they are sent
@@ -43,12 +43,6 @@ def resume(queue_name: str, channel: str) -> Steps[bool]:
     parameters = {"queue_name": queue_name, "channel": channel, "payload": QUEUE_CHANGED}
     rows = yield Statement("resume", {**parameters, **NOTIFIES})
     return bool(rows)
-
-
-def queues() -> Steps[list[QueueRow]]:
-    """See `Store.queues`."""
-    rows = yield Statement("queues", {})
-    return list(map(QueueRow._make, rows))
 
 
 def take_pruning(queue_name: str, gap: timedelta) -> Steps[bool]:

@@ -29,6 +29,15 @@ from .columns import (
 
 _FILES: Final = resources.files("m25._store") / "sql"
 
+#: What an attempt does not inherit as it is that an operator has asked for: it may be one more than
+#: there should have been, and is not too late.
+_RETRIED: Final = {
+    "max_attempts": (
+        "greatest(max_attempts, least(attempt::bigint - losses + 1, 2147483647)::integer)"
+    ),
+    "expires_at": "null::timestamptz",
+}
+
 
 def load_statements(schema: str) -> Mapping[str, bytes]:
     """Read every statement, for this schema, by the name of its file."""
@@ -85,6 +94,7 @@ def _from_columns() -> dict[str, str]:
         "inherited_columns": _names(INHERITED),
         "failed_columns": _names(f"job.{name}" for name in failed),
         "next_attempt_columns": _names((*next_attempt, *INHERITED)),
+        "retried_columns": _lines(_RETRIED.get(name, name) for name in INHERITED),
         "released": _lines(f"{name} = null" for name in OF_CLAIM),
     }
 

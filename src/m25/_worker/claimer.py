@@ -18,13 +18,14 @@ from .._timestamps import duration_to_text, timestamp_from_text
 from ..pg._backoff import Backoff
 from . import plan
 from .crew import Crew
-from .endings import InDoubt, Snoozed, Unfinished
+from .endings import InDoubt, LeftToNewer, Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
 from .lease import Lease
 from .ledger import Ledger, Owed
 from .limited import LimitedClaims
+from .newer import NewerInputs
 from .outcomes import emit_cancelled, facts_of
 from .scan_cursor import ScanCursor
 from .settler import Settler
@@ -66,6 +67,7 @@ class Claimer:
         self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
+        self._newer = NewerInputs(queue.name, runtime.events)
         #: Who waits for a claim in doubt.
         self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
@@ -334,18 +336,17 @@ class Claimer:
             self._hint.wakeup.set()
 
     def _take_result(self, executor: Executor) -> None:
-        result = executor.result
+        result, children_of = executor.result, executor.children_of
         if isinstance(result, Outcome):
             owed = Owed(result, executor.row, self._queue.retry)
-            self._ledger.owe(owed.with_children_of(executor.children_of))
+            self._ledger.owe(owed.with_children_of(children_of))
             if executor.setup_failed:
                 self._setup_pause.failed()
             else:
                 self._setup_pause.worked()
         elif isinstance(result, SetAside):
-            self._ledger.owe_release(
-                Release(*executor.job, set_aside=result, children_of=executor.children_of)
-            )
+            aside = Release(*executor.job, set_aside=result, children_of=children_of)
+            self._ledger.owe_release(aside)
             self._setup_pause.worked()
             until = timestamp_from_text(result.until).isoformat()
             self._runtime.events.emit(
@@ -353,11 +354,13 @@ class Claimer:
             )
         elif isinstance(result, Snoozed):
             delay = duration_to_text(result.delay)
-            children_of = executor.children_of
             self._ledger.owe_release(Release(*executor.job, delay=delay, children_of=children_of))
             self._setup_pause.worked()
             seconds = result.delay.total_seconds()
             self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
+        elif isinstance(result, LeftToNewer):
+            # rule: what is newer is left to newer workers
+            self._ledger.owe_release(self._newer.release(executor, result))
         elif isinstance(result, InDoubt):
             # rule: a commit in doubt is released
             self._ledger.owe_release(Release(*executor.job))
@@ -368,11 +371,7 @@ class Claimer:
         elif result is not Unfinished.FENCED:
             # rule: what is cut short is released
             self._ledger.owe_release(
-                Release(
-                    *executor.job,
-                    setup_failed=executor.setup_failed,
-                    children_of=executor.children_of,
-                )
+                Release(*executor.job, setup_failed=executor.setup_failed, children_of=children_of)
             )
             if executor.setup_failed:
                 self._setup_pause.failed()

@@ -43,6 +43,17 @@ class Snoozed:
     delay: timedelta
 
 
+@attrs.frozen
+class LeftToNewer:
+    """There is no outcome to write: the input has what this worker does not know, and newer workers
+    may. The handler was not called, and the attempt is not counted.
+    """
+
+    #: Where in the input.
+    path: str
+    reason: str
+
+
 @attrs.frozen(eq=False)
 class InDoubt:
     """The transaction of the handler was to be committed, and the server did not answer.
@@ -58,7 +69,7 @@ class InDoubt:
 
 
 #: What an executor leaves.
-Result: TypeAlias = Outcome | Unfinished | Snoozed | SetAside | InDoubt
+Result: TypeAlias = Outcome | Unfinished | Snoozed | SetAside | LeftToNewer | InDoubt
 
 
 class CancelReason(enum.Enum):

@@ -46,6 +46,7 @@ from .._handler_errors import Snooze
 from .._progress import ProgressNotes
 from .._queue import Queue
 from .._record import decode_fields
+from .._remote import UndecodedElsewhere
 from .._retry import Retry
 from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
@@ -54,7 +55,16 @@ from .._store.failures import RowRefused
 from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, SetAside, Started
 from .._waits import JobWaits
 from . import outcomes, plan
-from .endings import KEPT, CancelReason, InThread, Result, Snoozed, Unfinished, words_of
+from .endings import (
+    KEPT,
+    CancelReason,
+    InThread,
+    LeftToNewer,
+    Result,
+    Snoozed,
+    Unfinished,
+    words_of,
+)
 from .environment import Environment
 from .lease import LEASE_OVER, Lease
 from .slots import Slots
@@ -428,6 +438,8 @@ class Executor(_State):
             return Unfinished.NOT_INITIALISED
         if isinstance(request, Snooze):
             return outcomes.snoozed(self, request)
+        if isinstance(raised, UndecodedElsewhere) and self._is_for_newer(raised):
+            return LeftToNewer(raised.path, raised.reason)
         if request is None and self._has_lost_connection(raised) and not self._is_declared(raised):
             return self.lost_connection()
         return outcomes.raised(self, raised, request)
@@ -515,11 +527,24 @@ class Executor(_State):
         result = self.cut_short()
         return Unfinished.LOST_CONNECTION if result is Unfinished.CUT_SHORT else result
 
-    async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished:
-        """Fail the attempt, and no other, since its input cannot be decoded."""
+    async def _refuse_input(self, error: Undecodable) -> Outcome | Unfinished | LeftToNewer:
+        """Leave the job to newer workers, or fail the attempt, and no other, since its input cannot
+        be decoded.
+        """
+        if self._is_for_newer(error):
+            return LeftToNewer(error.path, error.reason)
         if not self.started and not await self._begin():
             return self._fenced()
         return outcomes.undecodable(self, error)
+
+    def _is_for_newer(self, error: Undecodable) -> bool:
+        """Whether newer workers are waited for that may know what was not known in the input."""
+        return (
+            error.is_newer
+            and self.queue.unknown_fields != "refuse"
+            # rule: newer workers are not waited for for ever
+            and not plan.has_waited_for_newer(self.row)
+        )
 
     def _own(self, error: BaseException) -> BaseException | None:
         """The part of an exception that the handler raised by itself, if there is one.

@@ -31,6 +31,7 @@ from .._job import FailureReason, JobId, JobStatus
 from .._remote import AskedElsewhere, UndecodedElsewhere
 from .._runtime import Runtime
 from .._store.protocol import Descendant, JobRow, Outcome
+from . import plan
 from .endings import Snoozed
 from .retries import Next, decide
 
@@ -127,12 +128,14 @@ def setup_failed(executor: Executor, error: BaseException, failures: int) -> Out
 
 def undecodable(executor: Executor, error: Undecodable) -> Outcome:
     """The input is not of the handler's type."""
-    problem = JobRecordFetchJsonDecodeError(
-        JobId(executor.row.id), "input", error.path, error.reason
-    )
+    reason = error.reason
+    if error.is_newer and plan.has_waited_for_newer(executor.row):
+        minutes = plan.LONGEST_UNKNOWN // 60
+        reason += f", and in {minutes} minutes no newer worker that knows it has taken the job"
+    problem = JobRecordFetchJsonDecodeError(JobId(executor.row.id), "input", error.path, reason)
     following = decide(executor, FailureReason.CRASH, problem)
     executor.runtime.events.emit(
-        InputUndecodable(path=error.path, reason=error.reason, **_facts(executor, following))
+        InputUndecodable(path=error.path, reason=reason, **_facts(executor, following))
     )
     crashed = Crash(type_name(type(problem)), str(problem), None)
     return _failure(executor, FailureReason.CRASH, following, crash=crashed)

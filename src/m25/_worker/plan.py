@@ -15,6 +15,8 @@ from .._store.protocol import JobRow
 LARGEST_CLAIM: Final = 200
 #: So many unwritten outcomes take no slots, or as many as there are slots, if these are more.
 FREE_OUTCOMES: Final = 500
+#: For how long a job is left to newer workers, in seconds: a rolling deploy takes minutes.
+LONGEST_UNKNOWN: Final = 15 * 60
 #: A queue with more slots than this claims for half of its slots at most, so that the next claim is
 #: under way while the jobs of the one before begin. With fewer slots that is not worth the
 #: additional statement.
@@ -48,6 +50,15 @@ def has_expired(row: JobRow) -> bool:
     if row.expires_at is None or row.reserved_at is None:
         return False
     return Decimal(row.expires_at) <= Decimal(row.reserved_at)
+
+
+def has_waited_for_newer(row: JobRow) -> bool:
+    """Whether a job that was just claimed has been left to newer workers for as long as it may be,
+    by the database's clock alone.
+    """
+    if row.unknown_since is None or row.reserved_at is None:
+        return False
+    return Decimal(row.reserved_at) - Decimal(row.unknown_since) >= LONGEST_UNKNOWN
 
 
 class HasHeartbeats(Protocol):

@@ -83,6 +83,34 @@ def is_same_jsonb(one: str, other: str) -> bool:
         return False
 
 
+def contains_jsonb(whole: str, part: str) -> bool:
+    """Whether one `jsonb` value contains another, as its operator `@>` has it."""
+    try:
+        whole_value, part_value = _comparable(whole), _comparable(part)
+        # Alone at the top, what is in a list need not be in one itself.
+        if isinstance(whole_value, list) and not isinstance(part_value, list | dict):
+            part_value = [part_value]
+        return _contains(whole_value, part_value)
+    except RecursionError:
+        return False
+
+
+def _contains(whole: object, part: object) -> bool:
+    if isinstance(whole, dict) and isinstance(part, dict):
+        held = cast("dict[str, object]", whole)
+        return all(
+            key in held and _contains(held[key], value)
+            for key, value in cast("dict[str, object]", part).items()
+        )
+    if isinstance(whole, list) and isinstance(part, list):
+        elements = cast("list[object]", whole)
+        return all(
+            any(_contains(element, each) for element in elements)
+            for each in cast("list[object]", part)
+        )
+    return whole == part
+
+
 def _comparable(text: str) -> object:
     value = json.loads(text, parse_int=Decimal, parse_float=Decimal)
     return _told_apart(value)

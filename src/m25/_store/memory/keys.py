@@ -64,6 +64,10 @@ class Keys:
         self._taken[key] = _Taken(row.id, new.holding, until)
         return Enqueued(seconds(row.created_at), follows)
 
+    def is_of(self, job_id: str) -> bool:
+        """Whether a job was the last to take some key."""
+        return any(taken.job_id == job_id for taken in self._taken.values())
+
     @contextmanager
     def transaction(self) -> Generator[None]:
         """A block that undoes what it has done to keys and their jobs, if it raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from ..._keep import Keep
@@ -44,13 +45,17 @@ class Pruning:
                 if all(each.status in FINAL for each in tree) and not any(
                     each.id in self._table.locked for each in tree
                 ):
-                    self._table.delete(tree)
-                    for each in tree:
-                        self._steps.forget(each.job_id)
-                        self._messages.forget(each.job_id)
+                    self.delete(tree)
                     jobs += 1
                     attempts += len(tree)
         return Pruned(ids[-1] if len(ids) == walk else None, jobs, attempts)
+
+    def delete(self, tree: Sequence[Row]) -> None:
+        """Delete rows that have ended, with what is kept of their jobs."""
+        self._table.delete(tree)
+        for each in tree:
+            self._steps.forget(each.job_id)
+            self._messages.forget(each.job_id)
 
     def _tree(self, root: Row) -> list[Row]:
         chain = self._table.chain(root.id)

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
-from ..protocol import DeclaredQueue, Pause, QueueRow
+from ..protocol import DeclaredQueue, Pause
 from .rows import MICROSECOND, seconds
+
+
+class QueueRow(NamedTuple):
+    """What is known of a queue: the first fields of a `QueueState`."""
+
+    name: str
+    default_job_timeout: str | None
+    default_max_attempts: int | None
+    on_failure: str | None
+    paused_at: str | None
+    pause_reason: str | None
+    limiter: str | None
 
 
 class Queues:
@@ -47,17 +60,18 @@ class Queues:
         paused = self._paused.get(name)
         return None if paused is None else Pause(seconds(paused[0]), paused[1])
 
-    def rows(self) -> list[QueueRow]:
-        """All of them."""
-        return [self._row(name) for name in sorted({*self._declared, *self._timeouts})]
+    def names(self) -> set[str]:
+        """The names of all of them."""
+        return {*self._declared, *self._timeouts}
 
-    def _row(self, name: str) -> QueueRow:
+    def row(self, name: str) -> QueueRow:
+        """What is known of a queue, if anything."""
         pause = self.pause_of(name) or Pause("", None)
         declared = self._declared.get(name)
-        timeout = self._timeouts[name] if declared is None else declared.default_job_timeout
+        timeout = self._timeouts.get(name) if declared is None else declared.default_job_timeout
         return QueueRow(
             name,
-            seconds(timeout // MICROSECOND),
+            None if timeout is None else seconds(timeout // MICROSECOND),
             None if declared is None else declared.default_max_attempts,
             None if declared is None else declared.on_failure,
             pause.paused_at or None,

@@ -21,6 +21,7 @@ from ..._errors import UsageError
 from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
+from ..operator import Operator
 from ..protocol import (
     FOREVER,
     AnyJob,
@@ -51,7 +52,6 @@ from ..protocol import (
     Position,
     Pruned,
     QueueChanged,
-    QueueRow,
     Refused,
     Release,
     ScheduleRow,
@@ -81,12 +81,14 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
 from .rows import (
     DAY,
     LARGEST_INTEGER,
     MICROSECOND,
+    NEWER_EVERY,
     SECOND,
     UNIX_EPOCH,
     Row,
@@ -153,6 +155,16 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self.operator: Operator = MemoryOperator(
+            self._way,
+            self._table,
+            self._keys,
+            self._queues,
+            self._limits,
+            self._workers,
+            self._listeners,
+            self._pruning,
+        )
 
     # For tests
 
@@ -715,13 +727,19 @@ class MemoryStore(Store):
                     scheduled_at, awaits = microseconds(aside.until), aside.awaits
                     if awaits is not None and (row.messages or 0) != aside.messages:
                         scheduled_at, awaits = now, None
+                unknown_since: int | None = None
+                if release.is_newer:
+                    scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
+                    unknown_since = now if row.unknown_since is None else row.unknown_since
+                in_time = row.started_at is not None and not release.is_newer
                 self._table.release(
                     "release",
                     row,
                     scheduled_at=scheduled_at,
                     setup_failures=setup_failures,
                     awaits=awaits,
-                    expires_at=row.expires_at if row.started_at is None else None,
+                    expires_at=None if in_time else row.expires_at,
+                    unknown_since=unknown_since,
                 )
             if len(cancelled) < len(rows):
                 self._listeners.notify(notify)
@@ -826,11 +844,6 @@ class MemoryStore(Store):
             if is_resumed:
                 self._listeners.change_queue(queue_name)
             return is_resumed
-
-    async def queues(self) -> list[QueueRow]:
-        async with self._way.call("queues"):
-            rows = self._queues.rows()
-            return [row._replace(limit=self._limits.size(row.limiter)) for row in rows]
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         async with self._way.call("redate") as now:

@@ -257,6 +257,22 @@ class Table:
         """The queues that have pending jobs, by name."""
         return sorted(name for name, pending in self._pending.items() if pending)
 
+    def unended_queue_names(self) -> set[str]:
+        """The queues that have jobs which have not ended."""
+        return {*self.queue_names(), *(name for name, live in self._live.items() if live)}
+
+    def pending(self, queue_name: str) -> Sequence[Key]:
+        """The pending jobs of a queue, due or not, in the order of claims."""
+        return self._pending[queue_name]
+
+    def first_due(self, queue_name: str) -> int | None:
+        """When the pending job of a queue is due, or was, that is the first, though it may wait."""
+        return min((run_at for _, run_at, _ in self._pending[queue_name]), default=None)
+
+    def holder(self, unique_key: str) -> str | None:
+        """The id of the row that holds a unique key."""
+        return self._holders.get(unique_key)
+
     def live(self, queue_name: str) -> list[Row]:
         """The rows of a queue that are reserved or executing."""
         return list(self._live[queue_name].values())

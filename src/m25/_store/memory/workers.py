@@ -35,6 +35,12 @@ class Workers:
         live = [queues for heard_at, queues in self._heard.values() if heard_at > since]
         return len(live), set[str]().union(*live)
 
+    def serving(self, queue_name: str, since: int) -> int:
+        """How many workers that serve a queue were heard of after `since`."""
+        return sum(
+            heard_at > since and queue_name in queues for heard_at, queues in self._heard.values()
+        )
+
     def end_sessions(self, worker_id: str) -> None:
         """A worker's process is gone, and so are its sessions."""
         if worker_id[:_PREFIX] in self._has_sessions:

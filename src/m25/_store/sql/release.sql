@@ -4,6 +4,9 @@
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
+-- What has something in its input that its worker does not know is left to newer ones: it is due again
+-- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
+-- whichever process has released them, and a queue's old workers look at them so often and no more.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -15,8 +18,9 @@ with wanted as (
         %(cancel_reason)s::text[],
         %(until)s::float8[],
         %(awaits)s::text[],
-        %(messages)s::integer[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages)
+        %(messages)s::integer[],
+        %(is_newer)s::boolean[]
+    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
 ),
 held as materialized (
     select
@@ -26,6 +30,7 @@ held as materialized (
         wanted.cancel_reason,
         wanted.until,
         wanted.awaits,
+        wanted.is_newer,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages -- rule: no message is slept through
             as has_message,
@@ -47,13 +52,21 @@ released as (
     set
         scheduled_at = case
             when held.has_message then now()
+            -- rule: what is newer is looked at every five seconds
+            when held.is_newer
+                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
         -- What has been started in time runs again whenever that is.
         expires_at = case
             when job.started_at is null -- rule: what has begun does not expire
+                or held.is_newer -- rule: what is left to newer workers has not begun
             then job.expires_at
+        end,
+        unknown_since = case
+            when held.is_newer
+            then coalesce(job.unknown_since, now()) -- rule: newer workers are waited for once
         end,
         setup_failures = case
             when held.setup_failed

@@ -1,0 +1,15 @@
+-- What is asked of jobs that are looked for. What is dear comes last.
+(%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
+and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+-- rule: a job is found as its latest attempt
+and (
+    status not in ('failed', 'cancelled')
+    or (
+        select true
+        from {schema}.job as next
+        where next.previous_attempt_id = job.id
+        limit 1
+    ) is null
+)
+and (%(where)s::jsonb is null or input @> %(where)s::jsonb)

@@ -1,0 +1,57 @@
+-- A part of a walk over jobs by id, downwards: those that are found in it, and the `bound`, its last row,
+-- if there are more rows. By what `source` says it is a walk over the whole table, or over what has
+-- failed; or, of what has not ended, which is few or is in an index by other columns, it is all.
+-- Of each union all branches but one are never begun, since nothing else than parameters closes them.
+bound as materialized (
+    (
+        select id
+        from {schema}.job
+        where id < %(after)s::uuid and %(source)s::text = 'all'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+    union all
+    (
+        select id
+        from {schema}.job
+        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        order by id desc
+        offset %(walk)s::bigint
+        limit 1
+    )
+),
+found as (
+    select id, status
+    from {schema}.job
+    where id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'all'
+        and {job_filter}
+    union all
+    select id, status
+    from {schema}.job
+    where status = 'failed'
+        and id < %(after)s::uuid
+        and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        and %(source)s::text = 'failed'
+        and {job_filter}
+    union all
+    select id, status
+    from {schema}.job
+    where status = 'pending'
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and {job_filter}
+    union all
+    select id, status
+    from {schema}.job
+    where reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and queue_name >= coalesce(%(queue_name)s::text, '')
+        and id < %(after)s::uuid
+        and %(source)s::text = 'unended'
+        and {job_filter}
+)
