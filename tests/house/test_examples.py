@@ -56,6 +56,7 @@ PRINTED = {
         "broken: 0",
         "side by side: 7 9",
     ],
+    "stack.py": ["upload has 3 tasks:", *["send waits in sleep_forever"] * 3],
     "results.py": [
         "the longest word: concurrency",
         "refused: no words",
