@@ -1288,7 +1288,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -1316,10 +1318,10 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
@@ -1969,7 +1971,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -1997,10 +2001,10 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)

@@ -21,6 +21,17 @@ from ._console import Console
 COMMANDS: Final = {
     "worker": "run the queues of modules, in one process or several",
     "migrate": "print the SQL that a database still needs, or apply it",
+    "queues": "list queues, with what is on them",
+    "jobs": "find jobs by what they are",
+    "show": "show all that is known of a job",
+    "retry": "have jobs tried once more that have failed",
+    "cancel": "cancel jobs, also while they run",
+    "delete": "delete jobs that have ended",
+    "pause": "let no job of a queue begin",
+    "resume": "let the jobs of a queue begin again",
+    "prune": "delete the jobs of a queue that ended long ago",
+    "schedules": "list schedules, and pause or resume one",
+    "limits": "list how many jobs may run at once, and set it",
     "doctor": "look for what is wrong with a database, and say what to do",
     "demo": "run real jobs on real files, and check what became of them",
 }
