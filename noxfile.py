@@ -116,6 +116,17 @@ def pages(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into `build/docs`; with `-- --external`, ask for the links that lead out."""
+    install(session, "docs")
+    session.install("-e", ".[opentelemetry,prometheus]")
+    warnings = ("-W", "--keep-going")
+    session.run("sphinx-build", *warnings, "-b", "html", "docs", "build/docs")
+    if "--external" in session.posargs:
+        session.run("sphinx-build", "-b", "linkcheck", "docs", "build/links")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those that are named: `-- drain`."""
     install(session)

@@ -248,7 +248,10 @@ END) STORED NOT NULL,
     was_due_at timestamp with time zone,
     has_begun boolean,
     follows uuid,
-    unknown_since timestamp with time zone
+    nursery text,
+    unknown_since timestamp with time zone,
+    stack_asked_at timestamp with time zone,
+    stack text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -256,6 +259,7 @@ CREATE TABLE m25.limiter (
     name text NOT NULL,
     declared integer,
     set_to integer,
+    turn_at timestamp with time zone,
     rate_interval double precision,
     rate_burst integer,
     next_start_at timestamp with time zone
@@ -413,5 +417,7 @@ insert into "m25".version (version, works_from) values ('2026-11-28T02:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T03:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T04:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T05:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');

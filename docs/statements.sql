@@ -105,6 +105,31 @@ set
     session_starts = excluded.session_starts
 returning cardinality(session_pids);
 
+-- answer_stack
+--
+-- Answer where the handler of a claimed job waits, if somebody has asked and has no answer yet.
+-- Safe under concurrency: as a heartbeat is. What a notification made one believe is checked here.
+with wanted as (
+    select * from unnest(%(id)s::uuid[], %(claim_token)s::uuid[]) as w (id, claim_token)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join wanted
+        on wanted.id = job.id
+        and wanted.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status in ('reserved', 'executing')
+    order by job.id
+    for no key update of job skip locked
+)
+update m25.job
+set stack = %(stack)s::text
+where id = any(array(select id from held))
+    and stack_asked_at is not null
+    and stack is null
+returning id::text;
+
 -- attempts
 --
 -- Read all attempts of a chain, in order, by the id of any of them. Reads only.
@@ -1039,7 +1064,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 --
 -- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
 -- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
--- A claim that finds the limit reached looks at no job, however many are due.
+-- A claim that finds the limit reached looks at no job, however many are due. Unless others wait
+-- already, it is its turn in a second: see settle_and_claim.sql.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
 with recursive level (priority) as (
@@ -1195,6 +1221,17 @@ spent as (
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
+),
+waits as (
+    update m25.limiter
+    set turn_at = now() + interval '1 second'
+    where name = %(limiter)s::text
+        and turn_at is null
+        -- By a rate none is passed on; and `spent` writes the row.
+        and rate_interval is null
+        and (select count(*) from due) >= (select free from free)
+        and (select count(*) from due) < %(limit)s::bigint
+    returning name
 )
 select
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
@@ -1306,6 +1343,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -1326,6 +1367,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -1342,9 +1387,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1364,9 +1414,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1989,6 +2044,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -2009,6 +2068,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -2025,9 +2088,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2047,9 +2115,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2329,6 +2402,16 @@ select
 from wanted
 left join found on found.id = wanted.id;
 
+-- find_stack
+--
+-- What has become of a request for a job's stack. Reads only.
+select
+    status,
+    extract(epoch from stack_asked_at)::text as asked_at,
+    stack
+from m25.job
+where id = %(id)s::uuid;
+
 -- find_steps
 --
 -- Read what handlers have done once, of several jobs, each by the id of its first attempt. Reads only.
@@ -2486,6 +2569,24 @@ where pending.name is not null
         limit 1
     ) is null;
 
+-- forget_stack
+--
+-- Forget a request for a job's stack, and the answer. A later request, which somebody else waits for,
+-- is left as it is. Safe under concurrency: the condition is checked again on the row once it is locked,
+-- and whoever has locked it is waited for as long as is said.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
+update m25.job
+set stack_asked_at = null, stack = null
+from bounded
+where id = %(id)s::uuid
+    and extract(epoch from stack_asked_at)::text = %(asked_at)s::text
+returning id::text;
+
 -- get
 --
 -- Read jobs by id. Times come as seconds since the epoch and JSON as text, so that a value Python
@@ -2538,7 +2639,7 @@ where id = any(%(id)s::uuid[]);
 -- heartbeat
 --
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
--- held by their claims, each with whether somebody has asked for its cancel.
+-- held by their claims, each with whether somebody has asked for its cancel, or for its stack.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
 -- lease never outlasts `reserved_timeout`, however long its executor goes on initialising. A lease
@@ -2569,7 +2670,10 @@ set
         else clock_timestamp() + %(lease)s::interval
     end
 where id = any(array(select id from held))
-returning id::text, cancel_requested_at is not null as to_cancel;
+returning
+    id::text,
+    cancel_requested_at is not null as to_cancel,
+    stack_asked_at is not null and stack is null as is_stack_asked;
 
 -- keep_steps
 --
@@ -2716,6 +2820,20 @@ select
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- live_children
+--
+-- Which jobs have not ended of those that a job has started in one of its nurseries; ids are those of
+-- first attempts. Reads only.
+-- Safe under concurrency: it is asked under a claim, and whoever had the job before starts nothing more
+-- (start_children.sql); so nothing comes in that is not seen. The next attempt of a job is inserted with
+-- the end of the one before it: so one of them is there, whenever this reads.
+select coalesce(original_attempt_id, id)::text as job_id
+from m25.job
+where parent_id = %(parent_id)s::uuid
+    and nursery = %(nursery)s::text
+    and finished_at is null
+    and cancelled_at is null;
 
 -- lock_keys
 --
@@ -3390,7 +3508,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     from held
     where job.id = any(
             array(select id from held where not is_cancelled)
@@ -3466,7 +3586,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     where id = any(array(select id from held where not is_cancelled))
     returning id
 )
@@ -3714,6 +3836,33 @@ returning
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
+-- request_stack
+--
+-- Ask the owner of a claimed job where its handler waits; what was answered before is forgotten.
+-- Safe under concurrency: the condition is checked again on the row as it is once locked, and the
+-- owner's own writes look at neither column. Of several requests the latest counts, and its answer is
+-- for all. The workers of the queue are notified, of whom one is the owner. A row without a claim token
+-- has an owner that knows of no requests.
+with bounded as materialized (
+    select case
+        when %(lock_wait)s::text is not null
+        then set_config('lock_timeout', %(lock_wait)s::text, true)
+    end as lock_timeout
+)
+update m25.job
+set stack_asked_at = clock_timestamp(), stack = null
+from bounded
+where id = %(id)s::uuid
+    and reserved_at is not null
+    and finished_at is null
+    and cancelled_at is null
+    and claim_token is not null
+returning
+    extract(epoch from stack_asked_at)::text as asked_at,
+    case
+        when %(notifies)s::boolean then pg_notify(%(channel)s::text, %(payload)s::text)::text
+    end as notified;
+
 -- resume
 --
 -- Resume a queue: its jobs are claimed again. Its workers are told, and look at once.
@@ -3811,7 +3960,7 @@ next_attempt as (
         id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     )
     select
         (select next_id from seen where seen.id = followed.id),
@@ -3835,7 +3984,8 @@ next_attempt as (
         parent_id,
         has_children,
         has_begun,
-        messages
+        messages,
+        nursery
     from bounded, followed
     on conflict do nothing
     returning id, previous_attempt_id, queue_name
@@ -4030,7 +4180,7 @@ with outcome as (
     select *
     from unnest(
         %(id)s::uuid[],
-        %(claim_token)s::uuid[],
+        %(token)s::uuid[],
         %(failure_reason)s::text[],
         %(output)s::jsonb[],
         %(error_data)s::jsonb[],
@@ -4082,7 +4232,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages
+        job.has_begun, job.messages, job.nursery
 ),
 failed as (
     select
@@ -4100,7 +4250,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages
+        messages, nursery
     )
     select
         next_attempt_id,
@@ -4114,7 +4264,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -4173,6 +4323,329 @@ select
     ) as failure_notified
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id;
+
+-- settle_and_claim
+--
+-- End attempts as settle.sql does, and claim due jobs of the same queue in their places: as many as end
+-- here, but for what runs beyond a limit that was made smaller. A row tells of each that has ended, or
+-- that was claimed.
+-- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
+-- one place to whoever takes it, and all who have the limit are told.
+-- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
+-- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
+-- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
+-- with the next that ends.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[],
+        %(token)s::uuid[],
+        %(failure_reason)s::text[],
+        %(output)s::jsonb[],
+        %(error_data)s::jsonb[],
+        %(crash_type)s::text[],
+        %(crash_message)s::text[],
+        %(crash_traceback)s::text[],
+        %(next_attempt_id)s::uuid[],
+        %(retry_after)s::interval[]
+    ) as o (
+        id, claim_token, failure_reason, output, error_data, crash_type, crash_message,
+        crash_traceback, next_attempt_id, retry_after
+    )
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+settled as (
+    update m25.job
+    set
+        finished_at = now(),
+        failure_reason = outcome.failure_reason,
+        output = outcome.output,
+        error_data = outcome.error_data,
+        crash_type = outcome.crash_type,
+        crash_message = outcome.crash_message,
+        crash_traceback = outcome.crash_traceback,
+        losses = least(job.losses, 2147483646)
+            + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
+    from outcome
+    where job.id = any(array(select id from held))
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
+    returning
+        outcome.next_attempt_id,
+        outcome.retry_after,
+        job.cancel_requested_at,
+        job.error_data,
+        job.crash_type,
+        job.crash_message,
+        job.id, job.attempt, job.original_attempt_id, job.failure_reason,
+        job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
+        job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
+        job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
+        job.has_begun, job.messages, job.nursery
+),
+failed as (
+    select
+        *,
+        next_attempt_id is null
+            or cancel_requested_at is not null
+            as is_last,
+        %(allowed_losses)s::integer as allowed_losses
+    from settled
+    where failure_reason is not null
+),
+next_attempt as (
+    insert into m25.job (
+        id,
+        scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
+        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
+        expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
+        messages, nursery
+    )
+    select
+        next_attempt_id,
+        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
+            secs => greatest(
+                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+            )::float8
+        ) end,
+        least(attempt, 2147483646) + 1,
+        coalesce(original_attempt_id, id),
+        id,
+        queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
+        losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
+        has_begun, messages, nursery
+    from failed
+    where not is_last and case
+        when failure_reason is null then false
+        when failure_reason = 'heartbeat_timeout'
+        then losses <= allowed_losses
+        else attempt::bigint - losses < max_attempts
+    end
+    on conflict (id) do nothing
+    returning previous_attempt_id
+),
+failure_told as (
+    insert into m25.job (queue_name, input, timeout, attempt, max_attempts)
+    select
+        source.on_failure,
+        jsonb_build_object(
+            'job_id', coalesce(failed.original_attempt_id, failed.id),
+            'queue', failed.queue_name,
+            'attempts', failed.attempt,
+            'reason', failed.failure_reason,
+            'error', coalesce(
+                failed.crash_type || coalesce(': ' || failed.crash_message, ''),
+                failed.error_data::text
+            ),
+            'input', failed.input
+        ),
+        coalesce(target.default_job_timeout, interval '5 minutes'),
+        1,
+        coalesce(target.default_max_attempts, 1)
+    from failed
+    join m25.queue as source on source.name = failed.queue_name
+    left join m25.queue as target on target.name = source.on_failure
+    where source.on_failure is not null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    returning queue_name
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+turn as (
+    update m25.limiter
+    set turn_at = null
+    where name = any(array(
+        select name from m25.limiter
+        where name = %(limiter)s::text and turn_at <= now()
+        for no key update skip locked
+    ))
+        and exists (select from settled)
+    returning name
+),
+free as materialized (
+    select
+        (select count(*) from settled)
+        - (select count(*) from turn)
+        - greatest(
+            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
+        )
+        as free
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
+        order by run_at, id
+        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text
+            ]
+        end as rest
+)
+select
+    ended.ended_id,
+    ended.has_next_attempt,
+    ended.notified,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where name = any(array(select queue_name from failure_told)) and channel is not null
+            and %(notifies)s::boolean
+    ) as failure_notified,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where limiter = any(array(select name from turn)) and channel is not null
+            and %(notifies)s::boolean
+    ) as turn_notified,
+    exists (select from turn) as has_turned,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (
+    select
+        settled.id::text as ended_id,
+        next_attempt.previous_attempt_id is not null as has_next_attempt,
+        case
+            when next_attempt.previous_attempt_id is null
+            then case
+                when waiter is not null and %(notifies)s::boolean
+                then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+            end
+        end as notified
+    from settled
+    left join next_attempt on next_attempt.previous_attempt_id = settled.id
+) as ended
+full join claimed on false
+order by claimed.priority, claimed.run_at, claimed.id;
 
 -- start
 --
@@ -4249,12 +4722,14 @@ wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(parent_attempt_id)s::uuid[],
-        %(parent_token)s::uuid[]
+        %(parent_token)s::uuid[],
+        %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
         parent_attempt_id,
-        parent_token
+        parent_token,
+        nursery
     )
 ),
 parent as (
@@ -4283,11 +4758,13 @@ noted as (
 inserted as (
     insert into m25.job (
         attempt,
+        nursery,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
     )
     select
         1,
+        nursery,
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
@@ -4542,14 +5019,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages
+        job.has_begun, job.messages, job.nursery
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages
+        messages, nursery
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -4562,7 +5039,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages
+        has_begun, messages, nursery
     from failed
     where case
         when failure_reason is null then false
@@ -4610,7 +5087,9 @@ released as (
         deadline = null,
         latest_heartbeat_at = null,
         claim_token = null,
-        lease_expires_at = null
+        lease_expires_at = null,
+        stack_asked_at = null,
+        stack = null
     where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )

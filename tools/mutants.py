@@ -136,6 +136,24 @@ MUTANTS = (
     ),
     Mutant(
         2,
+        "a job that has ended is asked for its stack",
+        (Rule("a stack is asked of a live job alone"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        3,
+        "a forged notification has a stack written that nobody asked for",
+        (Rule("a stack is for those who have asked", "and stack is distinct from 'x'"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        2,
+        "a request for a stack is forgotten with an earlier one",
+        (Rule("a later request stays"),),
+        ("tests/store/test_store_stacks.py",),
+    ),
+    Mutant(
+        2,
         "a release loses a cancel that was asked for",
         (Rule("a cancel is not lost"),),
         ("tests/store/test_store_holding.py",),
@@ -811,6 +829,12 @@ MUTANTS = (
     ),
     Mutant(
         17,
+        "a second step of one key is passed over in silence",
+        (Rule("a key is of one step"),),
+        ("tests/worker/test_kept_steps.py",),
+    ),
+    Mutant(
+        17,
         "what a kept step has numbered is missing from what comes after it",
         (Rule("a step has numbers of its own", "token = _call.set(None)"),),
         ("tests/worker/test_kept_steps.py",),
@@ -970,13 +994,37 @@ MUTANTS = (
     ),
     Mutant(
         18,
-        "a job that is found failed leaves the others running",
+        "what a run does not find again goes on after its nursery",
+        (Rule("what a run does not find again ends with its nursery", "pass"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a nursery ends what another one of its job has started",
+        (Rule("a nursery ends what is its own"),),
+        ("tests/store/test_store_trees.py",),
+    ),
+    Mutant(
+        18,
+        "a start that is called again starts another job",
+        (Rule("a start that is called again is the same", "if False:"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a start that is cancelled leaves its job behind",
         (
             Rule(
-                "a failure that is found leaves time to find the others",
-                "self.cancel_scope.cancel()",
+                "a start that was sent is answered, although its block is cancelled",
+                "return await ask()",
             ),
         ),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
+        "a start does not wait for the key of a job that is cancelled",
+        (Rule("the key of a job that is cancelled is waited for", "return False"),),
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
@@ -1274,6 +1322,42 @@ MUTANTS = (
         "room is found by the next poll",
         (Rule("room is used as soon as it is there", "pass"),),
         ("tests/worker/test_limits.py",),
+    ),
+    Mutant(
+        20,
+        "more begin than end",
+        (Rule("no more begin than end", "(select count(*) + 1 from settled)"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "no place is left to others",
+        (Rule("each has a turn", "- 0 * (select count(*) from turn)"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "who waits puts its turn off",
+        (Rule("who waits keeps a turn"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a turn waits for the limit's lock",
+        (Rule("a turn keeps no result waiting", "for no key update"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "what runs beyond a limit that was made smaller goes on",
+        (Rule("a smaller limit is come down to"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a session that is gone ends the lease of what was passed on",
+        (Rule("no limited lease is cut short", "token = self._runtime.new_token(named=True)"),),
+        ("tests/worker/test_passing_on.py",),
     ),
     Mutant(
         20,

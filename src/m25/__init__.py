@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ._running_job import RunningJob, current_job
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
+    from ._stack import JobStack
     from ._summaries import (
         AttemptDetails,
         JobCounts,
@@ -96,6 +97,7 @@ else:
             "._running_job": ("RunningJob", "current_job"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
+            "._stack": ("JobStack",),
             "._summaries": (
                 "AttemptDetails",
                 "JobCounts",
@@ -138,6 +140,7 @@ __all__ = [
     "JobPage",
     "JobRecord",
     "JobRecordFetchError",
+    "JobStack",
     "JobStatus",
     "JobSummary",
     "JobTimeout",

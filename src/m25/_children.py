@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import trio
 
 from ._base_queue import BaseQueue
 from ._batcher import Batcher
+from ._completion import complete
 from ._enqueue.conflicts import enqueue_failed, key_conflict
 from ._enqueue.enqueuer import Enqueuer
-from ._job import JobId
+from ._job import JobId, JobStatus
+from ._lifecycle import FINAL
 from ._lock_waits import lock_pauses
 from ._nursery_errors import StartRefused
 from ._running_job import Attempt
@@ -32,7 +35,11 @@ from ._store.protocol import (
     Refused,
 )
 from ._tracer import Sent, sending
+from ._without_slot import without_slot
 from ._worker.outcomes import emit_descendants
+from .pg._wire import CLEAN_UP
+
+T = TypeVar("T")
 
 _Answer: TypeAlias = Enqueued | Exists | Held | Locked | Refused
 
@@ -42,6 +49,15 @@ _LARGEST_CANCEL: Final = 1_000
 #: How long an insert waits for the unique key that another transaction holds, before it lets go of
 #: its parent's row.
 _LOCK_WAIT: Final = timedelta(milliseconds=50)
+
+_FAILED: Final = frozenset(status.value for status in FINAL if status is not JobStatus.SUCCEEDED)
+
+
+def has_come_to_nothing(row: JobRow) -> bool:
+    """Whether a job has failed, or was cancelled, or is to be."""
+    return row.status in _FAILED or (
+        row.status != JobStatus.SUCCEEDED.value and row.cancel_requested_at is not None
+    )
 
 
 @attrs.frozen
@@ -93,21 +109,30 @@ class Children:
         """
         ids = [id for new in news for id in new.ids]
         found: dict[str, JobRow] = {}
-        tries = self._runtime.tries()
         for start in range(0, len(ids), LARGEST_BATCH):
-            while True:
-                try:
-                    rows = await self._runtime.store.latest(ids[start : start + LARGEST_BATCH])
-                except StatementFailed as failure:
-                    await trio.sleep(tries.failed(failure))
-                else:
-                    tries.worked()
-                    found.update(rows)
-                    break
+            found.update(await self._latest(ids[start : start + LARGEST_BATCH]))
         return found
 
-    async def start(self, attempt: Attempt, jobs: Sequence[NewJob]) -> None:
-        """Insert jobs under the claim of the attempt that starts them.
+    async def _latest(self, ids: Sequence[str]) -> Mapping[str, JobRow]:
+        return await self._read(lambda: self._runtime.store.latest(ids))
+
+    async def _read(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database until it answers."""
+        tries = self._runtime.tries()
+        while True:
+            try:
+                answer = await ask()
+            except StatementFailed as failure:
+                await trio.sleep(tries.failed(failure))
+            else:
+                tries.worked()
+                return answer
+
+    async def start(self, attempt: Attempt, nursery: str, jobs: Sequence[NewJob]) -> None:
+        """Insert jobs of a nursery under the claim of the attempt that starts them.
+
+        A unique key that a job of an earlier nursery of the attempt's job holds, which is to be
+        cancelled and has not ended, is waited for.
 
         Raises:
             UniqueKeyConflict: another job holds the unique key of one.
@@ -118,26 +143,38 @@ class Children:
         await attempt.until_claimed()
         attempt.starts_children = True  # rule: who may have children is ended as a parent
         backoff = lock_pauses(self._runtime.rng)
-        left = [NewChild(job, attempt.job) for job in jobs]
+        left = [NewChild(job, attempt.job, nursery) for job in jobs]
         while left:
-            try:
-                answers = await self._ask(left)
-            except StatementFailed as failure:
-                enqueue_failed(failure, [JobId(child.job.id) for child in left])
+            answers = await self._ask(left)
             for child, answer in zip(left, answers, strict=True):
-                if isinstance(answer, Held):
+                if isinstance(answer, Held) and not await self._is_leaving(answer.id, attempt):
                     raise key_conflict(child.job, answer)
                 if isinstance(answer, Refused):
                     await self._refuse(attempt)
             left = [
                 child
                 for child, answer in zip(left, answers, strict=True)
-                if isinstance(answer, Locked)
+                if isinstance(answer, Locked | Held)
             ]
             if left:
                 await trio.sleep(backoff.failed())
 
+    async def _is_leaving(self, id: str, attempt: Attempt) -> bool:
+        """Whether a job gives its unique key back soon: one that the same job has started, and that
+        is to be cancelled.
+        """
+        row = (await self._latest([id])).get(id)
+        if row is None or row.parent_id != attempt.row.job_id:
+            return False
+        return has_come_to_nothing(row)  # rule: the key of a job that is cancelled is waited for
+
     async def _ask(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
+        try:
+            return await _answered(partial(self._ask_store, children))
+        except StatementFailed as failure:
+            enqueue_failed(failure, [JobId(child.job.id) for child in children])
+
+    async def _ask_store(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
         if len(children) == 1:
             return [await self._batcher.ask(children[0])]
         answers: list[_Answer] = []
@@ -203,13 +240,35 @@ class Children:
             batch = jobs[start : start + LARGEST_BATCH]
             names = list(dict.fromkeys(job.queue_name for job in batch))
             try:
-                answers = await self._runtime.store.enqueue(batch, names)
+                answers = await _answered(partial(self._runtime.store.enqueue, batch, names))
             except StatementFailed as failure:
                 enqueue_failed(failure, [JobId(job.id) for job in batch])
             self._runtime.hints.enqueued(batch)
             for job, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Held):
                     raise key_conflict(job, answer)
+
+    async def end_others(
+        self, attempt: Attempt, nursery: str, found: Collection[str], reason: str
+    ) -> None:
+        """Cancel what a job's earlier runs have started in a nursery, but for what was found again,
+        and wait for its end.
+        """
+        store = self._runtime.store
+
+        async def find() -> set[str]:
+            live = await store.live_children(attempt.row.job_id, nursery)
+            return live.difference(found)
+
+        others = await self._read(find)
+        if not others:
+            return
+        pauses = lock_pauses(self._runtime.rng)
+        async with without_slot():
+            while others:
+                await self.cancel(others, reason, attempt.job)
+                await trio.sleep(pauses.failed())
+                others = await self._read(find)
 
     async def cancel(
         self, ids: Collection[str], reason: str, holder: ClaimedJob | None = None
@@ -237,3 +296,16 @@ class Children:
                 await trio.sleep(backoff.failed())
             else:
                 left = left[len(batch) :]
+
+
+async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, and wait for the answer, for five seconds at most where the caller is cancelled: a block
+    that did not know of a job would be left before that has ended.
+    """
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
+        # rule: a start that was sent is answered, although its block is cancelled
+        return await complete(ask, CLEAN_UP)
+    except trio.TooSlowError:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise

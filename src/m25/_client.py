@@ -69,6 +69,8 @@ from ._schedule_errors import DuplicateSchedule, NoScheduleFound
 from ._scheduler import Scheduler
 from ._send_call import send_message
 from ._services import Services
+from ._stack import JobStack
+from ._stack_call import ask_for_stack
 from ._step_names import check_name
 from ._store.failures import StatementFailed
 from ._store.postgres import PostgresStore, StoreConnection, prepare_connection
@@ -553,7 +555,7 @@ class M25:
         self._check_usable("open_nursery")
         refuse_in_transaction("M25.open_nursery()")
         family = FamilyOfClient(self._children, self._runtime.make_id)
-        return JobNursery("", family, self._children, self._waiters, self._note_unstarted)
+        return JobNursery(family, self._children, self._waiters, self._note_unstarted)
 
     def _open_nursery_of(self, attempt: Attempt, name: str | None) -> JobNursery:
         """See `RunningJob.open_nursery`."""
@@ -566,9 +568,8 @@ class M25:
             )
         if attempt.nurseries is None:
             attempt.nurseries = NurseryNames()
-        said = attempt.nurseries.new(name)
-        family = FamilyOfJob(self._children, attempt)
-        return JobNursery(said, family, self._children, self._waiters, self._note_unstarted)
+        family = FamilyOfJob(self._children, attempt, attempt.nurseries.new(name))
+        return JobNursery(family, self._children, self._waiters, self._note_unstarted)
 
     def progress(
         self, queue: BaseQueue[Any, Any, Any], id: JobId | UUID | str
@@ -757,6 +758,44 @@ class M25:
             if wait and row.cancelled_at is None:
                 return await self._results.wait(queue, id)
             return decode_record(row, queue)
+
+    async def stack(
+        self,
+        queue: BaseQueue[Any, Any, Any] | str | None,
+        id: JobId | UUID | str,
+        *,
+        timeout: Duration = 15.0,
+    ) -> JobStack:
+        """Ask the worker that runs a job, in whatever process, where its handler waits: the tree of
+        its tasks as Trio has them, each with the lines at which it stands, and no values.
+
+            print(await m.stack(emails, record.id))
+
+        A worker answers at once where NOTIFY works, and with its next heartbeat elsewhere. Of a
+        handler in a thread or a process of its own it is shown where the worker waits for that. Who
+        asks needs the right to update jobs.
+
+        Args:
+            queue: that of the job, or its name; `None` is any.
+            id: that of any attempt of the job; the latest one is asked.
+            timeout: how long the answer may take, in seconds or as a `timedelta`.
+
+        Raises:
+            NotRunning: the job does not run, or has ended meanwhile.
+            StackUnanswered: the worker has not answered in time: its process stands still or is
+                gone, or it is an older m25.
+            NoJobRecordFound: the queue has no such job.
+            JobRecordFetchQueryError: the database failed.
+            InvalidJob: the id is a text, and not that of a UUID.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("stack")
+        name = queue.name if isinstance(queue, BaseQueue) else queue
+        length = as_timedelta(timeout, "timeout", ValueError).total_seconds()
+        try:
+            return await ask_for_stack(self._runtime, self._lock_waits, as_job_id(id), name, length)
+        except StatementFailed as failure:
+            raise_query_error(failure)
 
     async def pause(self, queue: Queue[Any, Any, Any] | str, *, reason: str | None = None) -> None:
         """Pause a queue, in all processes and for as long as it takes: until `resume`.

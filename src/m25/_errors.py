@@ -304,8 +304,9 @@ class OutcomeUnknown(EnqueueQueryError):
 class NoJobRecordFound(JobRecordFetchError):
     """No job of this id is in this queue."""
 
-    def __init__(self, job_id: JobId, queue_name: str) -> None:
-        super().__init__(f"queue {queue_name!r} has no job {job_id}")
+    def __init__(self, job_id: JobId, queue_name: str | None) -> None:
+        place = "no queue has a" if queue_name is None else f"queue {queue_name!r} has no"
+        super().__init__(f"{place} job {job_id}")
         self.job_id = job_id
         self.queue_name = queue_name
 

@@ -9,13 +9,12 @@ from typing import Final, Protocol
 import trio
 
 from ._child_ids import child_id
-from ._children import Children, NewOne
+from ._children import Children, NewOne, has_come_to_nothing
 from ._errors import UsageError
 from ._handler import sort_raised
-from ._job import JobStatus
-from ._lifecycle import FINAL
 from ._outer_cancel import OuterCancel
 from ._running_job import Attempt
+from ._step_names import check_name
 from ._store.protocol import JobRow, NewJob
 from ._within_step import prefix, step_call
 
@@ -25,7 +24,10 @@ _GRACE_OF_CLIENT: Final = 10.0
 #: attempt has to end after its deadline: the rest is for what comes after.
 _PART_OF_GRACE: Final = 0.8
 
-_FAILED: Final = frozenset(status.value for status in FINAL if status is not JobStatus.SUCCEEDED)
+
+def left(why: str) -> str:
+    """The reason of the cancel of a job whose nursery is left."""
+    return f"its nursery is left: {why}"
 
 
 class Family(Protocol):
@@ -36,6 +38,11 @@ class Family(Protocol):
         """How long a nursery waits for its jobs once it is cancelled from outside, in seconds."""
         ...
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether an earlier run may have started jobs in the nursery."""
+        ...
+
     def open(self) -> None:
         """The block begins."""
         ...
@@ -44,7 +51,7 @@ class Family(Protocol):
         """The block has ended."""
         ...
 
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
+    def ids(self, key: str, number: int) -> Sequence[str]:
         """The ids that a job may have, the one that it is started with last.
 
         Raises:
@@ -52,8 +59,8 @@ class Family(Protocol):
         """
         ...
 
-    def detached_id(self, nursery: str, key: str, number: int) -> str:
-        """The id of a job that is not waited for."""
+    def detached_ids(self, key: str, number: int) -> Sequence[str]:
+        """The same of a job that is not waited for: there is one."""
         ...
 
     async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
@@ -70,6 +77,10 @@ class Family(Protocol):
 
     async def cancel(self, ids: Collection[str], reason: str) -> None:
         """Cancel jobs that were started, with all that is below them."""
+        ...
+
+    async def end_others(self, found: Collection[str]) -> None:
+        """Cancel all else that earlier runs have started in the nursery, and wait for it."""
         ...
 
     async def wait_for_own_cancel(self) -> None:
@@ -96,8 +107,10 @@ class NurseryNames:
 
         Raises:
             UsageError: another one has the name.
+            ValueError: the name is empty, longer than 250 characters, or no text.
         """
         if name is not None:
+            check_name(name, "a nursery's name")
             if name in self._given:
                 raise UsageError(
                     f"this job has opened a nursery named {name!r}; give each a name of its own"
@@ -116,8 +129,9 @@ class FamilyOfJob:
     lost, cut short or put off goes on in the next one.
     """
 
-    def __init__(self, children: Children, attempt: Attempt) -> None:
+    def __init__(self, children: Children, attempt: Attempt, nursery: str) -> None:
         row = attempt.row
+        self._nursery = nursery
         self._children = children
         self._attempt = attempt
         self._step = step_call()
@@ -125,7 +139,7 @@ class FamilyOfJob:
         self._job_id = row.job_id
         self._incarnation = row.attempt - row.losses - 1
         #: Whether an earlier attempt, or an earlier run of this one, may have started some.
-        self._is_repeated = bool(row.has_children)
+        self.is_repeated: Final = bool(row.has_children)
 
     @property
     def grace(self) -> float:
@@ -142,19 +156,19 @@ class FamilyOfJob:
         self._attempt.open_nurseries -= 1
         self._outside.end()
 
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:
+    def ids(self, key: str, number: int) -> Sequence[str]:
         """One for each incarnation so far; a job's first run looks for none."""
         self._refuse_in_other_step()
-        first = 0 if self._is_repeated else self._incarnation
+        first = 0 if self.is_repeated else self._incarnation
         return [
-            child_id(self._job_id, nursery, key, number, incarnation)
+            child_id(self._job_id, self._nursery, key, number, incarnation)
             for incarnation in range(first, self._incarnation + 1)
         ]
 
-    def detached_id(self, nursery: str, key: str, number: int) -> str:
+    def detached_ids(self, key: str, number: int) -> Sequence[str]:
         """The same in every incarnation: it is started once."""
         self._refuse_in_other_step()
-        return child_id(self._job_id, nursery, f"detached {key}", number, 0)
+        return [child_id(self._job_id, self._nursery, f"detached {key}", number, 0)]
 
     def _refuse_in_other_step(self) -> None:
         if step_call() is not self._step:
@@ -170,7 +184,7 @@ class FamilyOfJob:
         What has failed, or was cancelled, in an earlier incarnation is to be started anew: else no
         next attempt could ever succeed.
         """
-        rows = await self._children.find(news) if self._is_repeated else {}
+        rows = await self._children.find(news) if self.is_repeated else {}
         return [_latest_of(new, rows) for new in news]
 
     def new_job(self, new: NewOne) -> NewJob:
@@ -179,11 +193,19 @@ class FamilyOfJob:
 
     async def insert(self, jobs: Sequence[NewJob]) -> None:
         """Start jobs under the attempt's claim."""
-        await self._children.start(self._attempt, jobs)
+        await self._children.start(self._attempt, self._nursery, jobs)
 
     async def cancel(self, ids: Collection[str], reason: str) -> None:
         """Cancel jobs under the attempt's claim."""
         await self._children.cancel(ids, reason, self._attempt.job)
+
+    async def end_others(self, found: Collection[str]) -> None:
+        """Those that this run has not come to, or does not start any more."""
+        if not self.is_repeated:
+            await trio.lowlevel.checkpoint()
+            return
+        reason = left("the job that had started it has not asked for it again")
+        await self._children.end_others(self._attempt, self._nursery, found, reason)
 
     async def wait_for_own_cancel(self) -> None:
         """The database knows of it before it knows of any cancel below."""
@@ -205,7 +227,7 @@ def _latest_of(new: NewOne, rows: Mapping[str, JobRow]) -> tuple[str, JobRow | N
     for id in reversed(earlier):
         if id in rows:
             # rule: what has failed with its parent is started anew
-            return (present, None) if _has_come_to_nothing(rows[id]) else (id, rows[id])
+            return (present, None) if has_come_to_nothing(rows[id]) else (id, rows[id])
     return present, None
 
 
@@ -213,6 +235,7 @@ class FamilyOfClient:
     """The jobs that a client has started by itself: they end with its block."""
 
     grace = _GRACE_OF_CLIENT
+    is_repeated = False
 
     def __init__(self, children: Children, make_id: Callable[[], str]) -> None:
         self._children = children
@@ -224,13 +247,13 @@ class FamilyOfClient:
     def close(self) -> None:
         """Nothing is to be done."""
 
-    def ids(self, nursery: str, key: str, number: int) -> Sequence[str]:  # noqa: ARG002
+    def ids(self, key: str, number: int) -> Sequence[str]:  # noqa: ARG002
         """A new one."""
         return [self._make_id()]
 
-    def detached_id(self, nursery: str, key: str, number: int) -> str:  # noqa: ARG002
+    def detached_ids(self, key: str, number: int) -> Sequence[str]:
         """A new one."""
-        return self._make_id()
+        return self.ids(key, number)
 
     async def find(self, news: Sequence[NewOne]) -> list[tuple[str, JobRow | None]]:
         """Nothing was started before."""
@@ -249,6 +272,10 @@ class FamilyOfClient:
         """Cancel jobs."""
         await self._children.cancel(ids, reason)
 
+    async def end_others(self, found: Collection[str]) -> None:  # noqa: ARG002
+        """There are none."""
+        await trio.lowlevel.checkpoint()
+
     async def wait_for_own_cancel(self) -> None:
         """It does not come from the database."""
 
@@ -256,10 +283,3 @@ class FamilyOfClient:
         """Nobody would find them."""
         await trio.lowlevel.cancel_shielded_checkpoint()
         return False
-
-
-def _has_come_to_nothing(row: JobRow) -> bool:
-    """Whether a job of an earlier incarnation has failed, or was cancelled, or is to be."""
-    return row.status in _FAILED or (
-        row.status != JobStatus.SUCCEEDED.value and row.cancel_requested_at is not None
-    )

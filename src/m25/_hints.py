@@ -37,6 +37,10 @@ class QueueHint:
         self.to_cancel_any = False
         #: Set when there are any.
         self.cancels: Wakeup = Wakeup()
+        #: Jobs whose stack somebody may have asked for, by id.
+        self.stacks_asked: set[str] = set()
+        #: Set when there are any.
+        self.stacks: Wakeup = Wakeup()
 
     def set(self, *, rewind: bool = False) -> None:
         """Say that there may be work; with `rewind`, that it may lie before the scan cursor."""
@@ -96,6 +100,12 @@ class Hints:
         if hint := self.queues.get(queue_name):
             hint.to_cancel.add(job_id)
             hint.cancels.set()
+
+    def ask_for_stack(self, queue_name: str, job_id: str) -> None:
+        """Say that somebody may have asked where the handler of a job waits."""
+        if hint := self.queues.get(queue_name):
+            hint.stacks_asked.add(job_id)
+            hint.stacks.set()
 
     def cancel_anywhere(self) -> None:
         """Say that the cancel of any job may have been asked for."""

@@ -12,7 +12,6 @@ it finds the jobs that it had started. Which are started anew is said in
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -24,8 +23,8 @@ from ._base_queue import BaseQueue
 from ._child_job import ChildJob
 from ._children import Children, NewOne
 from ._completion import complete
-from ._errors import UniqueKeyConflict, UsageError, ValueRefused
-from ._family import Family
+from ._errors import UniqueKeyConflict, UsageError
+from ._family import Family, left
 from ._handler import is_cancellation
 from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, Output, has_own_id
@@ -33,13 +32,10 @@ from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
 from ._result_errors import JobCancelled
 from ._running_job import current_attempt
+from ._start_names import StartNames
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
 from ._without_slot import without_slot
-
-#: For so many seconds a block goes on that finds a job failed: its next calls find the others that
-#: an earlier run has started, which are to be cancelled, and waited for.
-_TIME_TO_FIND: Final = 1.0
 
 
 class JobNursery:
@@ -47,13 +43,11 @@ class JobNursery:
 
     def __init__(
         self,
-        name: str,
         family: Family,
         children: Children,
         waiters: Waiters,
         started: Callable[[BaseQueue[Any, Any, Any]], None],
     ) -> None:
-        self._name = name
         self._family = family
         self._children = children
         self._waiters = waiters
@@ -62,11 +56,12 @@ class JobNursery:
         #: As a nursery of tasks has one: its cancel ends the block, and cancels its jobs.
         self.cancel_scope: Final = trio.CancelScope()
         self._waits = ExitStack()
-        self._keys: set[str | None] = set()
-        #: How many children without a key of their own each queue has got.
-        self._counts = Counter[str]()
+        self._names = StartNames(family.new_job)
+        self._detached = StartNames(children.new_job)
         #: Each with what ends the wait for it.
         self._live: dict[ChildJob[Any], ExitStack] = {}
+        #: By id, those of calls that have raised: nobody has them, and they may be there.
+        self._unreturned: dict[str, ChildJob[Any]] = {}
         #: How many calls are under way that start jobs, or find them again.
         self._starting = 0
         #: What is to be raised, in the order in which it happened.
@@ -141,49 +136,66 @@ class JobNursery:
             for job, key in zip(jobs, keys, strict=True)
         ]
         self._started(queue)
-        if detached:
-            with self._children.sending(queue, len(news)) as sent:
-                await self._children.insert([self._children.new_job(new) for new in news])
-                sent(len(news), None)
-            return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
-        self._starting += 1
         try:
+            if detached:
+                with self._children.sending(queue, len(news)) as sent:
+                    await self._children.insert([self._children.new_job(new) for new in news])
+                    sent(len(news), None)
+                return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
             return await self._find_or_insert(queue, news)
-        except (UniqueKeyConflict, ValueRefused):
-            # Nothing was started, and whoever asked may try again.
-            self._keys.difference_update(keys)  # rule: what was not started gives its key back
+        except BaseException:
+            # Whoever asked may try again, whether anything was started or not.
+            (self._detached if detached else self._names).give_back(news, keys)
             raise
-        finally:
-            self._starting -= 1
-            self._change()
 
     async def _find_or_insert(
         self, queue: BaseQueue[Any, Any, Any], news: Sequence[NewOne]
     ) -> list[ChildJob[Any]]:
-        found = await self._family.find(news)
-        self._check_open()
-        if self._errors and any(row is None for _, row in found):
-            # All that an earlier run has started before a job failed was found: this is not.
-            self.cancel_scope.cancel()
-        children = [ChildJob[Any](queue, id) for id, _ in found]
-        count = sum(row is None for _, row in found)
-        with self._children.sending(queue, count) as sent:
-            rows = [
-                self._family.new_job(new) if row is None else row
-                for new, (_, row) in zip(news, found, strict=True)
-            ]
-            missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
-            for row, child in zip(rows, children, strict=True):
-                if isinstance(row, NewJob):
-                    missing.append((row, child, self._watch(child, is_coming=True)))
-                elif row.status in FINAL_VALUES:
-                    self._note_end(child, row, was_found=True)
-                else:
-                    self._watch(child)
-            if missing:
-                await self._insert(missing)
-            sent(count, None)
+        children: list[ChildJob[Any]] = []
+        self._starting += 1
+        try:
+            found = await self._family.find(news)
+            self._check_open()
+            count = sum(row is None for _, row in found)
+            with self._children.sending(queue, count) as sent:
+                rows = [
+                    self._family.new_job(new) if row is None else row
+                    for new, (_, row) in zip(news, found, strict=True)
+                ]
+                missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
+                for row, (id, _) in zip(rows, found, strict=True):
+                    child, is_known = self._child(queue, id)
+                    children.append(child)
+                    if is_known:
+                        continue
+                    if isinstance(row, NewJob):
+                        missing.append((row, child, self._watch(child, is_coming=True)))
+                    elif row.status in FINAL_VALUES:
+                        self._note_end(child, row)
+                    else:
+                        self._watch(child)
+                if missing:
+                    await self._insert(missing)
+                sent(count, None)
+        except BaseException:
+            self._unreturned.update({str(child.id): child for child in children})
+            raise
+        finally:
+            self._starting -= 1
+            self._change()
         return children
+
+    def _child(self, queue: BaseQueue[Any, Any, Any], id: str) -> tuple[ChildJob[Any], bool]:
+        """The child of an id, and whether it is known already: by a call that has raised."""
+        earlier = self._unreturned.pop(id, None)
+        if earlier is None:
+            return ChildJob(queue, id), False
+        if earlier.has_ended or (earlier in self._live and not earlier.is_doubtful):
+            return earlier, True
+        # Nobody knows whether it is there. That is seen by its insert, which is repeated.
+        if wait := self._live.pop(earlier, None):
+            wait.close()
+        return ChildJob(queue, id), False
 
     def _check_open(self) -> None:
         if not self._is_entered:
@@ -201,21 +213,9 @@ class JobNursery:
                 "a job that a nursery starts has an id that is made from its parent's; give"
                 " start_job a key instead of the id"
             )
-        number = 0
-        if key is None:
-            number = self._counts[queue.name]
-            self._counts[queue.name] += 1
-            said = f"{queue.name} #{number}"
-        elif key in self._keys:
-            raise UsageError(f"another job of this nursery has the key {key!r}")
-        else:
-            self._keys.add(key)
-            said = f"={key}"
         if detached:
-            ids: Sequence[str] = [self._family.detached_id(self._name, said, number)]
-        else:
-            ids = self._family.ids(self._name, said, number)
-        return NewOne(queue, job, ids)
+            return self._detached.new(queue, job, key, self._family.detached_ids)
+        return self._names.new(queue, job, key, self._family.ids)
 
     async def _insert(self, missing: list[tuple[NewJob, ChildJob[Any], Wait]]) -> None:
         # They are known from before the insert on: whatever happens, what is there afterwards is
@@ -257,8 +257,6 @@ class JobNursery:
         child: ChildJob[Any],
         row: JobRow | None,
         lost: Exception | None = None,
-        *,
-        was_found: bool = False,
     ) -> None:
         self._live.pop(child, None)
         if row is None and child.is_doubtful:
@@ -270,12 +268,7 @@ class JobNursery:
             self._errors.append(error)
             if self._why is None:
                 self._why = f"job {child.id} of queue {child.queue.name!r} has not succeeded"
-            if was_found:
-                # rule: a failure that is found leaves time to find the others
-                by = trio.current_time() + _TIME_TO_FIND
-                self.cancel_scope.deadline = min(self.cancel_scope.deadline, by)
-            else:
-                self.cancel_scope.cancel()
+            self.cancel_scope.cancel()
         self._change()
 
     def _change(self) -> None:
@@ -297,7 +290,7 @@ class JobNursery:
         kind: type[BaseException] | None,
         raised: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:  # With `bool` type checkers doubt after the block what it has assigned.
         error = raised
         with self._waits:
             if error is None:
@@ -308,7 +301,7 @@ class JobNursery:
             error = _outside(self.cancel_scope, error)
             if error is not None:
                 self._errors.append(error)
-            if self._is_busy and not await self._leaves_children(error):
+            if self._may_leave_jobs and not await self._leaves_children(error):
                 self._is_cancelling = True
                 # rule: what a nursery has started ends before it
                 with contextlib.suppress(trio.TooSlowError):
@@ -318,8 +311,8 @@ class JobNursery:
         if error is not None and error is not raised and self._errors == [error]:
             raise error
         if not self._errors or (len(self._errors) == 1 and is_cancellation(error)):
-            # What was raised in the block, if anything, goes on.
-            return
+            # What was raised in the block, if anything, goes on, but for the cancel of its scope.
+            return error is None
         raise BaseExceptionGroup("Exceptions from a nursery of jobs", self._errors) from None
 
     async def _without_own_cancel(self, error: BaseException | None) -> None:
@@ -342,10 +335,13 @@ class JobNursery:
         """Whether a child has not ended, or may still come."""
         return bool(self._live) or self._starting > 0  # rule: a block waits for what it is starting
 
+    @property
+    def _may_leave_jobs(self) -> bool:
+        """Whether there may be jobs of this block that have not ended."""
+        return self._is_busy or self._family.is_repeated
+
     async def _until_ended(self) -> None:
         """Wait until no child is left; within a handler without its slot."""
-        if self._errors:
-            self.cancel_scope.cancel()
         await trio.lowlevel.checkpoint()
         if self._is_busy:
             async with without_slot():
@@ -353,7 +349,14 @@ class JobNursery:
                     await self._changed.wait()
 
     async def _cancel_rest(self) -> None:
-        """Cancel all children that have not ended, and wait for them."""
+        """Cancel all jobs of the block that have not ended, and wait for them."""
+        async with trio.open_nursery() as nursery:
+            # rule: what a run does not find again ends with its nursery
+            nursery.start_soon(self._family.end_others, [str(child.id) for child in self._live])
+            if self._is_busy:
+                await self._cancel_known()
+
+    async def _cancel_known(self) -> None:
         asked: set[ChildJob[Any]] = set()
         async with without_slot():
             while self._is_busy:
@@ -361,8 +364,8 @@ class JobNursery:
                 new = [child for child in self._live if child not in asked]
                 asked.update(new)
                 if new:
-                    reason = f"its nursery is left: {self._why or 'its block has ended'}"
-                    await self._family.cancel([str(child.id) for child in new], reason)
+                    why = self._why or "its block has ended"
+                    await self._family.cancel([str(child.id) for child in new], left(why))
                 else:
                     await changed.wait()
 

@@ -102,6 +102,7 @@ class RunningJob(JobRecord[Input, Output, Error]):
             NotInJob: not called from within this job's handler.
             UsageError: another nursery of this attempt has the name; or it is called within a
                 transaction of m25's.
+            ValueError: the name is empty, longer than 250 characters, or no text.
         """
         attempt = current_attempt.get(None)
         if attempt is None or attempt.running_job() is not self:
@@ -197,10 +198,11 @@ class RunningJob(JobRecord[Input, Output, Error]):
                 in the order in which they begin; so steps of one name that run at once need it.
 
         Raises:
-            StepChanged: an attempt before this one has kept the step, and given it something else.
+            StepChanged: the step is kept, and was given something else then.
             UsageError: the function does not say what it takes and returns; an argument cannot be
-                written as JSON; the step could be taken for another one; or it is called within a
-                transaction of the handler's. The function was not called.
+                written as JSON; the step could be taken for another one; this run has done one of
+                this name and key before; or it is called within a transaction of the handler's. The
+                function was not called.
             ValueError: the name or the key is empty, too long, or no text.
             ValueRefused: what it returned cannot be kept.
             JobRecordFetchJsonDecodeError: what was kept is not of the function's type any more.

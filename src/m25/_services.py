@@ -35,7 +35,7 @@ from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
 from ._scheduler import Scheduler
-from ._store.protocol import CancelAsked, QueueChanged
+from ._store.protocol import CancelAsked, QueueChanged, StackAsked
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
@@ -195,6 +195,8 @@ class Listener:
                         hints.cancel_anywhere()  # rule: after a gap any may be to be cancelled
                     elif isinstance(name, CancelAsked):
                         hints.cancel(name.queue_name, name.job_id)
+                    elif isinstance(name, StackAsked):
+                        hints.ask_for_stack(name.queue_name, name.job_id)
                     elif isinstance(name, QueueChanged):
                         hints.queue_changed(name.queue_name)
                     else:

@@ -37,14 +37,14 @@ class WaitsShielded(UsageError):
 
 
 class StepChanged(UsageError):
-    """A step was kept by an earlier attempt, and is given something else now."""
+    """A step is kept, and is given something else now than it was given then."""
 
     def __init__(self, job_id: JobId, name: str, key: str) -> None:
         super().__init__(
-            f"job {job_id}: step {name!r} (key {key!r}) was kept by an earlier attempt, which gave"
-            " it other arguments than this one. If it is to be done again, give it another name;"
-            " if it is another step of the same name, give each a key=; if what it is given cannot"
-            " stay the same, bind that by functools.partial"
+            f"job {job_id}: step {name!r} (key {key!r}) is kept, and when it was done, what it was"
+            " given was other JSON than what it is given now. If it is to be done again, give it"
+            " another name; if it is another step of the same name, give each a key=; if what it is"
+            " given cannot stay the same, bind that by functools.partial"
         )
         self.job_id = job_id
         self.name = name

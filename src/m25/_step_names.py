@@ -78,15 +78,8 @@ class StepNames:
                 yield use
         else:
             uses.has_keys = True
-            if key in uses.running:
-                raise UsageError(
-                    f"step {name!r}: the step with the key {key!r} is under way already"
-                )
-            uses.running.add(key)
-            try:
-                yield Use(key)
-            finally:
-                uses.running.discard(key)
+            with uses.used(name, key) as use:
+                yield use
 
 
 @attrs.define
@@ -97,7 +90,32 @@ class _Name:
     is_counted: bool = False
     has_keys: bool = False
     #: The keys of those that are being done.
-    running: set[str] = attrs.field(factory=set[str])
+    _running: set[str] = attrs.field(factory=set[str])
+    #: The keys of those that are kept and were asked for in this run, each with the step within
+    #: which it was.
+    _done: dict[str, StepCall | None] = attrs.field(factory=dict[str, "StepCall | None"])
+
+    @contextmanager
+    def used(self, name: str, key: str) -> Generator[Use]:
+        if key in self._running:
+            raise UsageError(f"step {name!r}: the step with the key {key!r} is under way already")
+        within = step_call()
+        # Where the step around it has failed and is called again, it is the same step.
+        # rule: a key is of one step
+        if key in self._done and not _is_called_again(self._done[key], within):
+            raise UsageError(
+                f"step {name!r}: this handler has done a step with the key {key!r} before, and a"
+                " second one would not be done: give each a key of its own, or use what the first"
+                " has returned"
+            )
+        use = Use(key)
+        self._running.add(key)
+        try:
+            yield use
+        finally:
+            self._running.discard(key)
+            if use.is_kept:
+                self._done[key] = within
 
 
 @attrs.define
@@ -134,6 +152,13 @@ class _Count:
                 return key
         self._used += 1
         return f"{prefix()}{self._used - 1}"
+
+
+def _is_called_again(one: StepCall | None, other: StepCall | None) -> bool:
+    """Whether two calls are of the same step's function, one after the other."""
+    if one is None or other is None:
+        return False
+    return one is not other and one.prefix == other.prefix
 
 
 def _is_same(one: object, other: object) -> bool:

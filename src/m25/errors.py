@@ -51,6 +51,7 @@ from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
 from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
+from ._stack_errors import NotRunning, StackUnanswered
 from ._step_errors import ClaimLost, StepChanged, WaitsShielded
 from ._unique_errors import UniqueJobConflict
 
@@ -94,6 +95,7 @@ __all__ = [
     "NoJobRecordFound",
     "NoScheduleFound",
     "NotInJob",
+    "NotRunning",
     "OutcomeUnknown",
     "ProcessDied",
     "ProcessNotStarted",
@@ -104,6 +106,7 @@ __all__ = [
     "SetupTooSlow",
     "SetupUnusable",
     "Snooze",
+    "StackUnanswered",
     "StartRefused",
     "StepChanged",
     "UniqueJobConflict",

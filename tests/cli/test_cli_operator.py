@@ -79,9 +79,8 @@ def test_what_is_about_many_asks_and_is_done_once_it_is_meant(
         assert "retry 1 job (queue mails" in err
     code, out, _ = run("cancel", "--status", "pending", "--yes", "--json")
     assert (code, json.loads(out)["done"]) == (0, 2)
-    code, out, _ = run(
-        "delete", "--status", "failed", "--status", "cancelled", "--dry-run", "--json"
-    )
+    unsuccessful = ("--status", "failed", "--status", "cancelled")
+    code, out, _ = run("delete", *unsuccessful, "--dry-run", "--json")
     assert json.loads(out) == {"jobs": 7}
     # Those that another has started go with it.
     code, out, err = run("delete", *unsuccessful, "--yes")

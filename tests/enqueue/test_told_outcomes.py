@@ -24,6 +24,7 @@ from m25 import pg
 from m25._client import open_on
 from m25._store.memory import MemoryStore
 from support.cancelling import cancelled_at
+from support.databases import WAITING
 from support.thorough import thorough, tries
 from support.waiting import eventually, rows
 
@@ -189,19 +190,27 @@ async def test_without_an_answer_the_outcome_is_unknown_and_a_repeat_is_safe(dsn
     job = m25.Job(1, id=m25.JobId(uuid4()))
     unknown: list[m25.errors.OutcomeUnknown] = []
 
+    interruption = trio.CancelScope()
+
     async def enqueue(call: Callable[[], Awaitable[object]]) -> None:
-        with trio.move_on_after(0.2), pytest.raises(m25.errors.OutcomeUnknown) as caught:
+        with pytest.raises(m25.errors.OutcomeUnknown) as caught:
             await call()
         unknown.append(caught.value)
 
     async with m25.open(dsn) as m, await pg.AsyncConnection.connect(dsn) as stranger:
         # It is waited for before a statement begins, and no time of ours bounds that.
         await stranger.execute("lock table m25.job")
-        with trio.fail_after(8):
+        with interruption:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(enqueue, lambda: m.enqueue(told, job))
-                await trio.sleep(0.1)
-                nursery.start_soon(enqueue, lambda: m.enqueue(told, 2))
+                for number, value in enumerate([job, 2], 1):
+                    nursery.start_soon(enqueue, lambda value=value: m.enqueue(told, value))
+
+                    async def is_waiting(number: int = number) -> bool:
+                        (row,) = await rows(dsn, WAITING)
+                        return bool(row["count"] == number)
+
+                    await eventually(is_waiting)
+                interruption.cancel()
         await stranger.rollback()
         for error in unknown:
             (id,) = error.job_ids

@@ -24,6 +24,7 @@ from m25 import (
     _nursery_errors,
     _result_errors,
     _schedule_errors,
+    _stack_errors,
     _step_errors,
     _unique_errors,
     errors,
@@ -149,6 +150,7 @@ def test_every_error_is_in_the_public_module() -> None:
             **vars(_nursery_errors),
             **vars(_result_errors),
             **vars(_schedule_errors),
+            **vars(_stack_errors),
             **vars(_step_errors),
             **vars(_unique_errors),
         }.items()

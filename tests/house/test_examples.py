@@ -66,6 +66,7 @@ PRINTED = {
         "not retried: it has succeeded",
         "deleted: 3",
     ],
+    "stack.py": ["upload has 3 tasks:", *["send waits in sleep_forever"] * 3],
     "results.py": [
         "the longest word: concurrency",
         "refused: no words",

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+import trio.testing
 
 from m25 import pg
 from m25.pg._background import Background
@@ -146,15 +147,17 @@ async def test_a_commit_that_is_not_answered_is_told_to_be_unknown(
 
     def hold_and_expect_commit(self: AsyncPipeline) -> None:
         proxy.hold("down")
+        is_held.set()
         expect_commit(self)
 
     monkeypatch.setattr(AsyncPipeline, "expect_commit", hold_and_expect_commit)
     for how in ("silent", "lost"):
         async with proxied(empty_dsn) as proxy:
             c = await pg.AsyncConnection.connect(proxy.dsn, autocommit=True)
+            is_held = trio.Event()
             with trio.fail_after(5), trio.CancelScope() as scope:
                 with pytest.raises(pg.OutcomeUnknown) as caught:
-                    await commit_without_an_answer(c, proxy, how, scope, in_pipeline)
+                    await commit_without_an_answer(c, proxy, is_held, how, scope, in_pipeline)
                 assert isinstance(caught.value, psycopg.OperationalError)
                 assert c.closed
                 if how == "silent":
@@ -163,11 +166,18 @@ async def test_a_commit_that_is_not_answered_is_told_to_be_unknown(
 
 
 async def commit_without_an_answer(
-    c: pg.AsyncConnection, proxy: Proxy, how: str, scope: trio.CancelScope, in_pipeline: bool
+    c: pg.AsyncConnection,
+    proxy: Proxy,
+    is_held: trio.Event,
+    how: str,
+    scope: trio.CancelScope,
+    in_pipeline: bool,
 ) -> None:
     async def interrupt() -> None:
         with trio.CancelScope(shield=True):
-            await trio.sleep(0.05)
+            await is_held.wait()
+            # The commit is sent, and waited for.
+            await trio.testing.wait_all_tasks_blocked(0.05)
             if how == "silent":
                 scope.cancel()
             else:
@@ -180,6 +190,7 @@ async def commit_without_an_answer(
                 await c.execute("select 1")
             if not in_pipeline:
                 proxy.hold("down")
+                is_held.set()
 
     async with Background() as nursery:
         nursery.start_soon(interrupt)

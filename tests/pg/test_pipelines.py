@@ -12,6 +12,7 @@ import trio
 
 from m25 import pg
 from m25.pg._prepared import Prepared
+from m25.pg._wire import Wire
 
 Connection = pg.AsyncConnection[Any]
 STATEMENTS = [f"select %s::int + {n}" for n in range(4)]
@@ -128,6 +129,30 @@ async def test_statements_go_on_after_a_rollback_of_those_that_were_prepared_in_
                     await connection.execute(statement, [1], prepare=True)
                 raise Refused
         await all_statements_work(connection)
+
+
+async def test_a_cancelled_pipeline_ends_though_the_first_request_overtook_its_statement(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to cancel that comes before its statement finds nothing to cancel."""
+    requests = 0
+    cancel = Wire.cancel
+
+    async def first_comes_too_early(wire: Wire, timeout: float | None) -> None:
+        nonlocal requests
+        requests += 1
+        if requests > 1:
+            await cancel(wire, timeout)
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Wire, "cancel", first_comes_too_early)
+    with trio.CancelScope() as scope:
+        async with connection.pipeline():
+            await connection.execute("select pg_sleep(60)")
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert requests > 1
+    await all_statements_work(connection)
 
 
 async def test_a_pipeline_that_cannot_be_ended_closes_the_connection(

@@ -23,8 +23,10 @@ from m25._store.protocol import (
 )
 
 
-def child(parent: ClaimedJob, of: str | None = None, **options: Any) -> NewChild:
-    return NewChild(job(**options)._replace(parent_id=of or parent.id), parent)
+def child(
+    parent: ClaimedJob, of: str | None = None, nursery: str | None = None, **options: Any
+) -> NewChild:
+    return NewChild(job(**options)._replace(parent_id=of or parent.id), parent, nursery)
 
 
 async def start(world: WithVerbs, *children: NewChild) -> list[str]:
@@ -267,6 +269,28 @@ async def test_who_has_lost_its_job_cancels_nothing_of_what_it_had_started(
     assert ({one.id for one in done.reached}, done.is_unfinished) == ({running, waiting}, False)
     await world.settle(failure(top)._replace(children_of=top.id))
     assert await world.store.cancel_descendants([], [running], holder=top) == Descendants()
+
+
+async def test_of_a_nursery_the_jobs_that_live_are_found_whichever_attempt_they_are_at(
+    world: WithVerbs,
+) -> None:
+    top = await parent(world)
+    assert await world.store.live_children(top.id, "#0") == set()
+    retried, succeeded, running, waiting, _ = await start(
+        world,
+        child(top, nursery="#0", max_attempts=2),
+        child(top, nursery="#0"),
+        child(top, nursery="#0"),
+        child(top, nursery="#0", queue_name="two"),
+        child(top, nursery="=other"),
+    )
+    claims = {claim.id: claim for claim in await world.claim(limit=3)}
+    await start(world, child(claims[running], nursery="#0"))
+    await world.settle(failure(claims[retried]))
+    await world.settle(success(claims[succeeded]))
+    assert await world.store.live_children(top.id, "#0") == {retried, running, waiting}
+    await world.store.cancel_descendants([], [retried, waiting])
+    assert await world.store.live_children(top.id, "#0") == {running}
 
 
 async def test_what_a_cancel_has_asked_for_is_not_tried_again(world: WithVerbs) -> None:

@@ -326,6 +326,61 @@ async def test_steps_of_one_name_at_once_need_keys(autojump_clock: trio.testing.
     assert "give all of them a key, or none" in str(await refused(mixed))
 
 
+async def test_a_second_step_of_one_key_is_refused_and_not_passed_over_in_silence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    mailed: list[str] = []
+
+    async def mail(to: str, about: str) -> None:
+        mailed.append(f"{about} to {to}")
+
+    async def twice(job: m25.RunningJob[Any, Any, Any]) -> None:
+        await job.step("mail", mail, "ada", "order 1", key="ada")
+        await job.step("mail", mail, "ada", "order 2", key="ada")
+
+    error = await refused(twice)
+    assert type(error) is m25.UsageError
+    assert "step 'mail': this handler has done a step with the key 'ada' before" in str(error)
+
+    async def within_two(job: m25.RunningJob[Any, Any, Any]) -> None:
+        async def order() -> None:
+            await job.step("mail", mail, "ada", "an order", key="ada")
+
+        await job.step("first", order)
+        await job.step("second", order)
+
+    assert "before" in str(await refused(within_two))
+    assert mailed == ["order 1 to ada", "an order to ada"]
+
+
+async def test_a_step_that_is_called_again_finds_the_steps_within_it_by_their_keys(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    paid: list[str] = []
+
+    async def pay(who: str) -> str:
+        paid.append(who)
+        return f"paid by {who}"
+
+    @m25.queue("orders")
+    async def orders(_: int) -> str:
+        job = m25.current_job()
+
+        async def order() -> str:
+            receipt = await job.step("pay", pay, "ada", key="ada")
+            if len(paid) == 1:
+                paid.append("and the network fails")
+                raise OSError
+            return receipt
+
+        with pytest.raises(OSError):
+            await job.step("order", order)
+        return await job.step("order", order)
+
+    assert (await run(orders)).output == "paid by ada"
+    assert paid == ["ada", "and the network fails"]
+
+
 async def test_a_step_that_is_given_something_else_is_an_error_that_says_what_to_do(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

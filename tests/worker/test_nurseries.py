@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import trio
 import trio.testing
 
 import m25
 import m25.testing
+from m25._store.failures import sort_error
 from m25._store.memory import MemoryStore
 from m25.errors import UsageError
 
@@ -515,6 +517,7 @@ async def test_a_nursery_has_a_scope_whose_cancel_ends_its_block_and_its_jobs(
         async with m.open_nursery() as nursery:
             child = await nursery.start_job(sleep, 100)
             nursery.cancel_scope.cancel()
+            await trio.sleep_forever()
         assert child.record.status is m25.JobStatus.CANCELLED
         assert child.record.cancel_reason == "its nursery is left: its block has ended"
 
@@ -583,7 +586,7 @@ async def test_a_setup_opens_no_nursery(autojump_clock: trio.testing.MockClock) 
 async def test_a_block_that_finds_a_job_failed_cancels_the_others_that_run(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Its earlier run had started all; this one asks for one after the other."""
+    """Its earlier run had started all; this one comes to the first."""
 
     @m25.queue("child")
     async def child(seconds: int) -> None:
@@ -591,16 +594,15 @@ async def test_a_block_that_finds_a_job_failed_cancels_the_others_that_run(
         if seconds == 10:
             raise OSError
 
-    started = 0
+    started: list[int] = []
 
     @m25.queue("top")
     async def top(_: None) -> list[str]:
-        nonlocal started
         with pytest.RaisesGroup(m25.JobFailed):
             async with m25.current_job().open_nursery() as nursery:
                 for seconds in (10, 500, 600):
                     await nursery.start_job(child, seconds)
-                    started += 1
+                    started.append(seconds)
         return [job.status.value for job in m25.testing.jobs(workers, child)]
 
     store = m25.testing.MemoryStore()
@@ -611,4 +613,155 @@ async def test_a_block_that_finds_a_job_failed_cancels_the_others_that_run(
         await trio.sleep(20)
         async with serving(top, store=store) as m:
             assert await m.result(top, record.id) == ["failed", "cancelled", "cancelled"]
-    assert started == 6
+    assert started == [10, 500, 600, 10]
+
+
+async def test_what_a_run_does_not_start_again_ends_before_its_nursery_is_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What another nursery of the job has started goes on."""
+    ended: list[str] = []
+
+    @m25.queue("child")
+    async def child(name: str) -> None:
+        try:
+            await trio.sleep(60)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+            ended.append(name)
+
+    at_the_end: list[list[str]] = []
+
+    @m25.queue("top")
+    async def top(_: None) -> None:
+        job = m25.current_job()
+        async with job.open_nursery("all") as others:
+            await others.start_job(child, "another's")
+            async with job.open_nursery() as nursery:
+                if not started.is_set():
+                    await nursery.start_job(child, "given up")
+                    started.set()
+                    await trio.sleep_forever()
+            at_the_end.append(list(ended))
+
+    started = trio.Event()
+    store = m25.testing.MemoryStore()
+    async with serving(child, store=store) as workers:
+        async with serving(top, store=store, shutdown_grace=1) as m:
+            record = await m.enqueue(top, None)
+            await started.wait()
+            await trio.sleep(5)
+        async with serving(top, store=store) as m:
+            await m.result(top, record.id)
+        found = {job.input: job for job in m25.testing.jobs(workers, child)}
+    assert at_the_end == [["given up"]]
+    assert found["another's"].status is m25.JobStatus.SUCCEEDED
+    assert found["given up"].status is m25.JobStatus.CANCELLED
+    assert "has not asked for it again" in str(found["given up"].cancel_reason)
+
+
+async def test_a_start_that_raised_and_is_called_again_starts_one_job(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its answer was lost, or it was not sent at all: whoever tries again cannot know."""
+
+    class Shaky(MemoryStore):
+        failures = 0
+
+        async def start_children(self, *args: Any, **options: Any) -> Any:
+            Shaky.failures += 1
+            if Shaky.failures % 2:
+                if Shaky.failures % 4 == 1:
+                    await super().start_children(*args, **options)
+                await trio.sleep(0.1)
+                lost = psycopg.OperationalError("the connection was lost")
+                raise sort_error("start_children", lost) from lost
+            return await super().start_children(*args, **options)
+
+    @m25.queue("top", retry=m25.Retry(max_attempts=2, delay=0))
+    async def top(_: None) -> list[int]:
+        job = m25.current_job()
+        async with job.open_nursery() as nursery:
+            children: list[m25.ChildJob[int]] = []
+            for number in (1, 2, 2):
+                while True:
+                    try:
+                        child = await nursery.start_job(double, number)
+                    except m25.EnqueueError:
+                        await trio.sleep(1)
+                    else:
+                        children.append(child)
+                        break
+            while True:
+                try:
+                    children += await nursery.start_many(double, [2, 3])
+                except m25.EnqueueError:
+                    continue
+                break
+        if job.attempt == 1:
+            raise OSError
+        return [child.output for child in children]
+
+    async with serving(top, double, store=Shaky()) as m:
+        assert await m.call(top, None) == [2, 4, 4, 4, 6]
+        assert len(m25.testing.jobs(m, double)) == 5
+
+
+async def test_a_start_waits_for_the_unique_key_of_a_job_that_was_cancelled_with_the_last_attempt(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ran: list[int] = []
+
+    @m25.queue("child", cancel_grace=60)
+    async def child(attempt: int) -> int:
+        ran.append(attempt)
+        try:
+            if attempt == 1:
+                await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(30)
+        return attempt
+
+    @m25.queue("top", cancel_grace=1, heartbeat_interval=1, retry=m25.Retry(max_attempts=2))
+    async def top(_: None) -> int:
+        attempt = m25.current_job().attempt
+        async with m25.current_job().open_nursery() as nursery:
+            part = await nursery.start_job(child, m25.Job(attempt).with_unique_key("one"))
+        return part.output
+
+    async with serving(top, child) as m:
+        record = await m.enqueue(top, m25.Job(None, timeout=100))
+        assert await m.result(top, record.id) == 2
+    assert ran == [1, 2]
+
+
+async def test_what_is_being_started_when_its_block_is_cancelled_ends_before_the_block(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Slow(MemoryStore):
+        async def start_children(self, *args: Any, **options: Any) -> Any:
+            await trio.sleep(1)
+            return await super().start_children(*args, **options)
+
+    @m25.queue("sleep")
+    async def sleep(_: int) -> None:
+        await trio.sleep(600)
+
+    @m25.queue("top")
+    async def top(_: None) -> list[str]:
+        async with m25.current_job().open_nursery() as nursery, trio.open_nursery() as tasks:
+            # The second one shares the next statement, which is sent by nobody's own task.
+            tasks.start_soon(nursery.start_job, sleep, 1)
+            tasks.start_soon(nursery.start_job, sleep, 2)
+            await trio.sleep(1.5)
+            nursery.cancel_scope.cancel()
+        return [job.status.value for job in m25.testing.jobs(m, sleep)]
+
+    async with serving(top, sleep, store=Slow()) as m:
+        record = await m.enqueue(top, None)
+        found = await m.result(top, record.id)
+        await trio.sleep(10)
+        assert found == [job.status.value for job in m25.testing.jobs(m, sleep)]
+    assert found == ["cancelled", "cancelled"]

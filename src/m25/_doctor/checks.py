@@ -219,12 +219,14 @@ CHECKS: Final[Sequence[Check]] = (
         "past_deadline",
         "job {job} of queue {queue!r} goes on {age:s} after its deadline: its handler does not end"
         " though it is cancelled",
-        "see that the handler does not shield itself for long; restarting its worker ends it",
+        "`m25 stack {job}` shows where it waits: it must not shield itself for long; restarting its"
+        " worker ends it",
     ),
     Check(
         "cancel_ignored",
         "job {job} of queue {queue!r} still runs, {age:s} after its cancel was asked for",
-        "see that the handler does not shield itself for long; restarting its worker ends it",
+        "`m25 stack {job}` shows where it waits: it must not shield itself for long; restarting its"
+        " worker ends it",
     ),
     Check(
         "silent_worker",

@@ -127,6 +127,9 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "awaits": Column("text"),
     "limit_key": Column("text"),
     "was_due_at": Column("timestamptz"),
+    "stack_asked_at": Column("timestamptz", of_claim=True),
+    "stack": Column("text", of_claim=True),
+    "nursery": Column("text", inherited=True),
 }
 
 #: What is null once a job is released.

@@ -30,7 +30,7 @@ from .._keep import Keep
 from ..pg._one_trip import run_together
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
-from . import message_steps, queue_steps, schedule_steps
+from . import message_steps, queue_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
 from .postgres_operator import PostgresOperator
@@ -47,6 +47,7 @@ from .protocol import (
     Exists,
     Fenced,
     Held,
+    Hinted,
     JobRow,
     Kept,
     Locked,
@@ -59,6 +60,7 @@ from .protocol import (
     NewTick,
     NoMessage,
     Outcome,
+    PassedOn,
     Position,
     Pruned,
     QueueChanged,
@@ -67,6 +69,8 @@ from .protocol import (
     ScheduleRow,
     Schedules,
     Sent,
+    StackAnswer,
+    StackAsked,
     Started,
     StepRow,
     Store,
@@ -470,6 +474,9 @@ class PostgresStore(Store):
     ) -> list[Enqueued | Exists | Held | Locked | Refused]:
         return await self._run(self._trees.start_children(children, notify, lock_wait))
 
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        return await self._run(self._trees.live_children(parent_id, nursery), pool=self._work_pool)
+
     async def cancel_descendants(
         self,
         parents: Sequence[str],
@@ -533,6 +540,23 @@ class PostgresStore(Store):
 
     async def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> list[CancelRequest]:
         return await self._run(self._calls.find_cancel_requests(claims), pool=self._work_pool)
+
+    async def request_stack(
+        self, id: str, queue_name: str, *, lock_wait: timedelta | None = None
+    ) -> str | None:
+        channel = self._calls.channel(queue_name)
+        return await self._run(stack_steps.request(id, channel, lock_wait))
+
+    async def answer_stack(self, claim: ClaimedJob, stack: str) -> bool:
+        return await self._run(stack_steps.answer(claim, stack), pool=self._work_pool)
+
+    async def find_stack(self, id: str) -> StackAnswer | None:
+        return await self._run(stack_steps.find(id))
+
+    async def forget_stack(
+        self, id: str, asked_at: str, *, lock_wait: timedelta | None = None
+    ) -> None:
+        await self._run(stack_steps.forget(id, asked_at, lock_wait))
 
     async def latest(
         self, ids: Sequence[str], connection: pg.AsyncConnection[Any] | None = None
@@ -623,6 +647,28 @@ class PostgresStore(Store):
         if others := [one for one in outcomes if one.children_of is None]:
             answers.append(await self.settle(others, allowed_losses))
         return {id: result for answer in answers for id, result in answer.items()}
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        steps = self._calls.settle_and_claim(
+            outcomes,
+            allowed_losses,
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+        )
+        return await self._run(steps, pool=self._work_pool)
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         return await self._run(self._calls.report(claims, progress), pool=self._work_pool)
@@ -752,7 +798,7 @@ class PostgresStore(Store):
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    ) -> AsyncGenerator[AsyncIterator[Hinted | None]]:
         names = {self._calls.channel(name): name for name in queue_names}
         async with (
             pg.Listener.from_pool(self._pool) as listener,
@@ -804,13 +850,13 @@ def _passing(
     return call
 
 
-def _read_hint(
-    names: Mapping[str, str], channel: str, payload: str
-) -> str | CancelAsked | QueueChanged:
+def _read_hint(names: Mapping[str, str], channel: str, payload: str) -> Hinted:
     if not payload:
         return names[channel]
     if payload == queue_steps.QUEUE_CHANGED:
         return QueueChanged(names[channel])
+    if payload.startswith(stack_steps.STACK_ASKED):
+        return StackAsked(names[channel], payload.removeprefix(stack_steps.STACK_ASKED))
     # What is about one job has its id.
     return CancelAsked(names[channel], payload)
 

@@ -117,6 +117,8 @@ class NewChild(NamedTuple):
     job: NewJob
     #: The claim under which the other one is executing.
     parent: ClaimedJob
+    #: In which of the other one's nurseries it is.
+    nursery: str | None = None
 
 
 class Position(NamedTuple):
@@ -140,6 +142,15 @@ class Claimed(NamedTuple):
     last_key: str | None = None
     #: In how many seconds the next job may begin by the rate, if none may now.
     room_in: float | None = None
+
+
+class PassedOn(NamedTuple):
+    """What became of attempts that have ended, and the jobs that have their places."""
+
+    results: dict[str, WriteResult]
+    rows: list[JobRow]
+    #: A place was left to others, which were told.
+    has_turned: bool
 
 
 class ClaimedJob(NamedTuple):
@@ -231,6 +242,8 @@ class Written:
     locked: AbstractSet[str]
     #: Of `ids`, those whose cancel somebody has asked for; a release has cancelled them.
     to_cancel: AbstractSet[str] = frozenset()
+    #: Of `ids`, those whose stack somebody has asked for, and has no answer yet.
+    stacks_asked: AbstractSet[str] = frozenset()
 
 
 class NewStep(NamedTuple):
@@ -493,6 +506,28 @@ class QueueChanged(NamedTuple):
     queue_name: str
 
 
+class StackAsked(NamedTuple):
+    """A hint that somebody asks where the handler of a job waits."""
+
+    queue_name: str
+    job_id: str
+
+
+#: What the workers of a queue are told: its name says that there may be work.
+Hinted: TypeAlias = str | CancelAsked | QueueChanged | StackAsked
+
+
+class StackAnswer(NamedTuple):
+    """What has become of a request for a job's stack."""
+
+    #: That of the attempt that was asked.
+    status: str
+    #: When it was asked last, as in a `JobRow`; `None` where nobody waits for an answer.
+    asked_at: str | None
+    #: The answer, once it is there.
+    stack: str | None
+
+
 class Pause(NamedTuple):
     """That somebody has paused a queue."""
 
@@ -727,6 +762,12 @@ class Store(Protocol):
         """
         ...
 
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        """Return which jobs have not ended of those that a job has started in a nursery; ids are
+        those of first attempts.
+        """
+        ...
+
     async def cancel_descendants(
         self,
         parents: Sequence[str],
@@ -806,6 +847,36 @@ class Store(Protocol):
 
     async def find_cancel_requests(self, claims: Sequence[ClaimedJob]) -> list[CancelRequest]:
         """Of claims that are still held, those whose cancel somebody has asked for."""
+        ...
+
+    async def request_stack(
+        self, id: str, queue_name: str, *, lock_wait: timedelta | None = None
+    ) -> str | None:
+        """Ask the owner of an attempt for its stack, if it is claimed; return when, as in a
+        `JobRow`, and else `None`.
+
+        The owner is notified. A job that a worker of the original m25 has claimed has none that
+        could answer: `None`. Locks are waited for as in `enqueue`.
+        """
+        ...
+
+    async def answer_stack(self, claim: ClaimedJob, stack: str) -> bool:
+        """Answer to the latest request; return whether somebody waits for that, and the claim is
+        still held.
+        """
+        ...
+
+    async def find_stack(self, id: str) -> StackAnswer | None:
+        """What has become of the latest request to an attempt; `None` where it is gone."""
+        ...
+
+    async def forget_stack(
+        self, id: str, asked_at: str, *, lock_wait: timedelta | None = None
+    ) -> None:
+        """Forget a request and its answer, unless there is a later one.
+
+        Locks are waited for as in `enqueue`.
+        """
         ...
 
     async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
@@ -910,6 +981,26 @@ class Store(Protocol):
         Where that ends the chain of a job that has started others, all that is below it is
         cancelled, or asked for, in the same transaction. While somebody has locked any of these
         rows, the answer is that the job's own row is locked.
+        """
+        ...
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        """End attempts of a queue as `settle` does, and start due jobs of the queue in their
+        places, in one transaction: no more than end, and up to `limit`, so that no more run under
+        the queue's limit than before. None of the outcomes has `children_of`.
+
+        The limit has no key, and there is no rate. Where others have waited for a place for a
+        second, one is left to them.
         """
         ...
 
@@ -1079,12 +1170,12 @@ class Store(Protocol):
 
     def listen(
         self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Hinted | None]]:
         """Receive what the workers of these queues are told.
 
         The name of a queue says that there may be work, `CancelAsked` that a job is to be
-        cancelled, and `QueueChanged` that a queue was paused or resumed. `None` says that something
-        may have been missed.
+        cancelled, `StackAsked` that its stack was asked for, and `QueueChanged` that a queue was
+        paused or resumed. `None` says that something may have been missed.
         """
         ...
 

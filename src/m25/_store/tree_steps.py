@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from .failures import FailureKind, StatementFailed
-from .parameters import plain_array
+from .parameters import array, plain_array
 from .protocol import (
     ClaimedJob,
     Descendant,
@@ -89,6 +89,7 @@ class TreeCalls:
             parameters = given_arrays(list(first.values()))
             parameters["parent_attempt_id"] = plain_array(parent.id for parent in parents)
             parameters["parent_token"] = plain_array(parent.token for parent in parents)
+            parameters["nursery"] = array(children[at].nursery for at in first)
             parameters["channels"] = self._calls.channels(notify)
             parameters["lock_wait"] = milliseconds(lock_wait)
             rows = yield Statement("start_children", parameters, is_awaited=True)
@@ -119,6 +120,11 @@ class TreeCalls:
         locked = yield from find_locked(claims, frozenset())
         requests = yield from self._calls.find_cancel_requests(claims)
         return locked - {request.id for request in requests}
+
+    def live_children(self, parent_id: str, nursery: str) -> Steps[set[str]]:
+        """Which jobs have not ended of those that a job has started in a nursery."""
+        rows = yield Statement("live_children", {"parent_id": parent_id, "nursery": nursery})
+        return {id for (id,) in rows}
 
     def cancel_descendants(
         self,

@@ -160,6 +160,8 @@ class Heartbeats:
         )
         for id in answer.to_cancel:
             self._runtime.hints.cancel(self._queue.name, id)
+        for id in answer.stacks_asked:
+            self._runtime.hints.ask_for_stack(self._queue.name, id)
         locked: dict[ClaimedJob, Executor] = {}
         for executor in answered:
             job = executor.job

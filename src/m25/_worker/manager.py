@@ -7,6 +7,7 @@
        ├─ heartbeats                  every heartbeat_interval; shielded
        ├─ starter                     reserved → executing, for a queue with `setup`
        ├─ cancels                     cancels what somebody asked to be cancelled; shielded
+       ├─ stacks                   answers where handlers wait, to those who ask
        └─ executors                   cancelled once a stop's grace is over
           ├─ claimer
           └─ executor …               one per running job, in tasks that run one after the other
@@ -38,8 +39,10 @@ from .claimer import Claimer
 from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
+from .limited import LimitedClaims
 from .settler import Settler
 from .slots import Slots
+from .stacks import Stacks
 from .starter import Starter
 
 #: How long the clean-up may take, in seconds. Where an outcome or a release could not be written by
@@ -60,12 +63,26 @@ class Manager:
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
         self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
-        self._settler = Settler(queue, runtime, self._ledger)
+        limiter = queue.limiter_name
+        limited = (
+            None
+            if limiter is None
+            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger)
+        )
+        self._settler = Settler(queue, runtime, self._ledger, limited)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
         self._claimer = Claimer(
-            queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats, environment
+            queue,
+            runtime,
+            self._hint,
+            self._ledger,
+            self._settler,
+            self._heartbeats,
+            environment,
+            limited,
         )
         self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
+        self._stacks = Stacks(runtime, self._hint, self._ledger)
         self._executors = trio.CancelScope()
         self._stop_asked = trio.Event()
         #: After a stop: when the executors are cancelled, by Trio's clock.
@@ -102,7 +119,7 @@ class Manager:
 
     def stop(self, grace: float) -> None:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
-        self._claimer.stopping = True
+        self._claimer.stop()
         self._environment.stop()
         self._cancel_at = trio.current_time() + grace
         self._stop_asked.set()
@@ -131,6 +148,7 @@ class Manager:
                 try:
                     with self._executors:
                         async with trio.open_nursery() as executors:
+                            services.start_soon(self._stacks.run, executors)
                             await self._claimer.run(executors, starter, task_status)
                 finally:
                     for scope in kept:

@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--grace",
-        type=_seconds,
+        type=seconds,
         default=_GRACE,
         metavar="SECONDS",
         help=f"how long running handlers have to finish at a stop (default: {_GRACE:g})",
@@ -200,14 +200,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Read a number of seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or is infinite or less than zero.
+    """
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
+        number = -1.0
+    if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
-    return seconds
+    return number
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -7,7 +7,6 @@ from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
     nullcontext,
-    suppress,
 )
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -221,10 +220,10 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         wire = self._wire
         self._forget_prepared()
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
-            if isinstance(error, INTERRUPTIONS) and wire.pgconn.transaction_status == _ACTIVE:
-                # If it cannot be cancelled, it may end by itself.
-                with suppress(psycopg.Error):
-                    await wire.cancel(CLEAN_UP)
-            await self._block.__aexit__(type(error), error, error.__traceback__)
+            async with Background() as nursery:
+                if isinstance(error, INTERRUPTIONS) and wire.pgconn.transaction_status == _ACTIVE:
+                    # If it cannot be cancelled, it may end by itself.
+                    nursery.start_soon(wire.keep_cancelling, scope.deadline)
+                await self._block.__aexit__(type(error), error, error.__traceback__)
         if scope.cancelled_caught:
             wire.finish()

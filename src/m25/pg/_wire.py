@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -160,6 +161,20 @@ class Wire:
         else:
             # libpq before 17 has only a call that blocks.
             await trio.to_thread.run_sync(self.pgconn.get_cancel().cancel, abandon_on_cancel=True)
+
+    async def keep_cancelling(self, give_up_at: float) -> None:
+        """Ask the server to cancel what is under way, again and again: until this is cancelled.
+
+        A request that overtakes its statement finds nothing to cancel. One that is under way is
+        waited for, as it could meet the statement that comes next; at `give_up_at`, in seconds of
+        Trio's clock, the caller closes the connection, and nothing comes next.
+        """
+        wait = _FIRST_CANCEL_WAIT
+        while True:
+            with trio.CancelScope(shield=True, deadline=give_up_at), suppress(psycopg.Error):
+                await self.cancel(CLEAN_UP)
+            await trio.sleep(wait)
+            wait *= 2
 
     async def settle(self, steps: PQGen[Any] | None = None) -> None:
         """End an interrupted operation: the connection is then usable, or closed.

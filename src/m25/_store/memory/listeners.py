@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import trio
 
 from ...pg._wakeup import Wakeup
-from ..protocol import CancelAsked, QueueChanged
+from ..protocol import CancelAsked, Hinted, QueueChanged, StackAsked
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Listeners:
     """All listeners of a store."""
 
     def __init__(self) -> None:
-        self._workers: list[_Listener[str | CancelAsked | QueueChanged]] = []
+        self._workers: list[_Listener[Hinted]] = []
         self._waiters: list[_Listener[str]] = []
 
     def notify(self, queue_names: Iterable[str]) -> None:
@@ -53,6 +53,11 @@ class Listeners:
 
     def ask_to_cancel(self, asked: CancelAsked) -> None:
         """Let all know whom it concerns that a job is to be cancelled."""
+        for listener in self._workers:
+            listener.notify(asked.queue_name, asked)
+
+    def ask_for_stack(self, asked: StackAsked) -> None:
+        """Let all know whom it concerns that a job's stack is asked for."""
         for listener in self._workers:
             listener.notify(asked.queue_name, asked)
 
@@ -67,11 +72,9 @@ class Listeners:
             listener.notify(waiter, first_id)
 
     @contextmanager
-    def add(
-        self, queue_names: Iterable[str]
-    ) -> Generator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    def add(self, queue_names: Iterable[str]) -> Generator[AsyncIterator[Hinted | None]]:
         """Listen as the workers of these queues do."""
-        listener = _Listener[str | CancelAsked | QueueChanged](queue_names)
+        listener = _Listener[Hinted](queue_names)
         with _among(self._workers, listener):
             yield listener
 

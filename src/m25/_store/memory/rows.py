@@ -86,6 +86,9 @@ class Row:
     follows: str | None
     limit_key: str | None
     was_due_at: int | None
+    stack_asked_at: int | None
+    stack: str | None
+    nursery: str | None
     unknown_since: int | None
 
     def __init__(self, **columns: Any) -> None:

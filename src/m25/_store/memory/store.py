@@ -37,6 +37,7 @@ from ..protocol import (
     Exists,
     Fenced,
     Held,
+    Hinted,
     JobRow,
     Kept,
     Locked,
@@ -49,14 +50,16 @@ from ..protocol import (
     NewTick,
     NoMessage,
     Outcome,
+    PassedOn,
     Position,
     Pruned,
-    QueueChanged,
     Refused,
     Release,
     ScheduleRow,
     Schedules,
     Sent,
+    StackAnswer,
+    StackAsked,
     Started,
     StepRow,
     Store,
@@ -320,6 +323,8 @@ class MemoryStore(Store):
         async with self._way.call("start_children", is_awaited=True) as now:
             with Sorting("start_children"):
                 rows = [new_row(child.job, now) for child in children]
+            for row, child in zip(rows, children, strict=True):
+                row.nursery = child.nursery
             answers = [
                 self._start_child(row, child.parent)
                 for row, child in zip(rows, children, strict=True)
@@ -327,6 +332,14 @@ class MemoryStore(Store):
             if any(isinstance(answer, Enqueued) for answer in answers):
                 self._listeners.notify(notify)
             return answers
+
+    async def live_children(self, parent_id: str, nursery: str) -> set[str]:
+        async with self._way.call("live_children"):
+            return {
+                row.job_id
+                for row in self._table.children[parent_id]
+                if row.nursery == nursery and row.status not in FINAL
+            }
 
     async def cancel_descendants(
         self,
@@ -442,6 +455,53 @@ class MemoryStore(Store):
                 and row.status in LIVE
                 and row.cancel_requested_at is not None
             ]
+
+    async def request_stack(
+        self,
+        id: str,
+        queue_name: str,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> str | None:
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("request_stack") as now:
+            row = self._table.rows.get(id)
+            if row is None or row.status not in LIVE or row.claim_token is None:
+                return None
+            row.stack_asked_at, row.stack = now, None
+            self._listeners.ask_for_stack(StackAsked(queue_name, id))
+            return seconds(now)
+
+    async def answer_stack(self, claim: ClaimedJob, stack: str) -> bool:
+        async with self._way.call("answer_stack"):
+            rows, _ = self._table.held([claim])
+            waiting = [row for row in rows if row.stack_asked_at is not None and row.stack is None]
+            for row in waiting:
+                row.stack = stack
+            return bool(waiting)
+
+    async def find_stack(self, id: str) -> StackAnswer | None:
+        async with self._way.call("find_stack"):
+            row = self._table.rows.get(id)
+            if row is None:
+                return None
+            asked_at = None if row.stack_asked_at is None else seconds(row.stack_asked_at)
+            return StackAnswer(row.status.value, asked_at, row.stack)
+
+    async def forget_stack(
+        self,
+        id: str,
+        asked_at: str,
+        *,
+        lock_wait: timedelta | None = None,  # noqa: ARG002
+    ) -> None:
+        while id in self._table.locked:
+            await self._unlocked.park()
+        async with self._way.call("forget_stack"):
+            row = self._table.rows.get(id)
+            if row is not None and row.stack_asked_at == microseconds(asked_at):
+                row.stack_asked_at = row.stack = None
 
     async def latest(self, ids: Sequence[str], connection: Any = None) -> dict[str, JobRow]:
         refuse_connection(connection)
@@ -602,7 +662,10 @@ class MemoryStore(Store):
                     "heartbeat", row, latest_heartbeat_at=now, lease_expires_at=expiry
                 )
             to_cancel = {row.id for row in rows if row.cancel_requested_at is not None}
-            return Written({row.id for row in rows}, locked, to_cancel)
+            stacks_asked = {
+                row.id for row in rows if row.stack_asked_at is not None and row.stack is None
+            }
+            return Written({row.id for row in rows}, locked, to_cancel, stacks_asked)
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         async with self._way.call("report"):
@@ -619,16 +682,34 @@ class MemoryStore(Store):
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
         async with self._way.call("settle") as now:
-            # As in `enqueue`: one that is refused takes the others with it.
-            with Sorting("settle"):
-                storable = [
-                    outcome._replace(
-                        output=optional_jsonb(outcome.output),
-                        error_data=optional_jsonb(outcome.error_data),
-                    )
-                    for outcome in outcomes
-                ]
-            return {one.id: self._settle(one, allowed_losses, now) for one in storable}
+            return self._settle_all(outcomes, allowed_losses, now)
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        async with self._way.call("settle_and_claim") as now:
+            # Looked for first, as the statement does: what these outcomes insert is not seen yet.
+            is_paused = self._queues.pause_of(queue_name) is not None
+            due = [] if is_paused else self._table.due(queue_name, now, limit)
+            beyond = self._limits.beyond(limiter)
+            results = self._settle_all(outcomes, allowed_losses, now)
+            ended = sum(
+                result in (WriteResult.SETTLED, WriteResult.RETRIED) for result in results.values()
+            )
+            has_turned = ended > 0 and self._limits.has_turned(limiter, now)
+            if has_turned:
+                self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+            rows = [self._table.rows[id] for _, _, id in due[: max(0, ended - has_turned - beyond)]]
+            claimed = self._claim("settle_and_claim", rows, now, token, lease, start=True)
+            return PassedOn(results, claimed, has_turned)
 
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         async with self._way.call("find_steps") as now:
@@ -864,7 +945,7 @@ class MemoryStore(Store):
     @asynccontextmanager
     async def listen(
         self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | QueueChanged | None]]:
+    ) -> AsyncGenerator[AsyncIterator[Hinted | None]]:
         await trio.lowlevel.checkpoint()
         with self._listeners.add(queue_names) as names:
             yield names
@@ -908,6 +989,20 @@ class MemoryStore(Store):
             else self._table.insert_unless_taken(row)
             for job, row in zip(jobs, rows, strict=True)
         ]
+
+    def _settle_all(
+        self, outcomes: Sequence[Outcome], allowed_losses: int, now: int
+    ) -> dict[str, WriteResult]:
+        # As in `enqueue`: one that is refused takes the others with it.
+        with Sorting("settle"):
+            storable = [
+                outcome._replace(
+                    output=optional_jsonb(outcome.output),
+                    error_data=optional_jsonb(outcome.error_data),
+                )
+                for outcome in outcomes
+            ]
+        return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
     def _settle(
         self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False

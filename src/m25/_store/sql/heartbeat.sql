@@ -1,5 +1,5 @@
 -- Record the heartbeats of claimed jobs and renew their leases; the ids that come back are still
--- held by their claims, each with whether somebody has asked for its cancel.
+-- held by their claims, each with whether somebody has asked for its cancel, or for its stack.
 -- Safe under concurrency: a row that somebody else has locked keeps none of the others waiting; it is
 -- not written and not returned, as one that has another token or is no longer live. A reserved row's
 -- lease never outlasts `reserved_timeout`, however long its executor goes on initialising. A lease
@@ -17,4 +17,7 @@ set
         else clock_timestamp() + %(lease)s::interval -- rule: a lease begins when it is written
     end
 where id = any(array(select id from held)) -- rule: a lease is renewed by its own claim
-returning id::text, cancel_requested_at is not null as to_cancel
+returning
+    id::text,
+    cancel_requested_at is not null as to_cancel,
+    stack_asked_at is not null and stack is null as is_stack_asked

@@ -10,11 +10,13 @@ wanted as (
     from unnest(
         {given_arrays},
         %(parent_attempt_id)s::uuid[],
-        %(parent_token)s::uuid[]
+        %(parent_token)s::uuid[],
+        %(nursery)s::text[]
     ) as w (
         {given_columns},
         parent_attempt_id,
-        parent_token
+        parent_token,
+        nursery
     )
 ),
 parent as (
@@ -43,10 +45,12 @@ noted as (
 inserted as (
     insert into {schema}.job (
         attempt,
+        nursery,
         {given_columns}
     )
     select
         1,
+        nursery,
         {given_columns_of_wanted}
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token

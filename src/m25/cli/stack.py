@@ -1,0 +1,113 @@
+"""`m25 stack ID`: where the handler of a running job waits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Final
+
+import attrs
+import trio
+
+from .._client import open as open_client
+from .._errors import InvalidJob, M25Error
+from .._groups import only_leaf
+from .._job import JobId
+from .._stack import JobStack
+from . import _address
+from ._console import Console
+from .migrate import schema_name
+from .worker import seconds
+
+# The exit codes, as --help lists them; 2 is argparse's own.
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+#: How long the answer may take, in seconds.
+_TIMEOUT: Final = 15.0
+
+_DESCRIPTION: Final = """\
+Print where the handler of a running job waits, in whatever process: the tree of its tasks as Trio
+has them, each with the lines at which it stands, from the outermost function to the one that waits.
+No values of the program are in it."""
+
+_EPILOG: Final = f"""\
+{_address.HELP}
+
+The worker is asked by way of the database, and needs no port. The role needs the right to update
+jobs.
+
+exit codes:
+  0  printed
+  1  the job does not run, or is unknown; its worker does not answer; or the database cannot be
+     reached
+  2  the command line or the address is wrong; the database was not asked
+
+examples:
+  m25 stack 01a2b3c4-0000-7000-8000-000000000000
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument("id", type=_job_id, metavar="ID", help="that of any attempt of the job")
+    _address.add_option(parser)
+    parser.add_argument(
+        "--schema",
+        default="m25",
+        type=schema_name,
+        metavar="NAME",
+        help="the schema that holds the job table (default: m25)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=_TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long the worker may take to answer (default: {_TIMEOUT:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Ask, print the answer, and return the exit code."""
+    try:
+        conninfo = _address.read(options.addr)
+    except _address.WrongAddress as error:
+        console.error(str(error))
+        return WRONG_USAGE
+    try:
+        stack = trio.run(_ask, conninfo, options.schema, options.id, options.timeout)
+    except BaseException as error:
+        leaf = only_leaf(error) or error
+        if isinstance(leaf, M25Error):
+            console.error(f"{leaf} ({_address.describe(conninfo)})")
+            return FAILED
+        raise
+    console.data(f"{_as_json(stack) if options.json else stack}\n")
+    return DONE
+
+
+async def _ask(conninfo: str, schema: str, id: JobId, timeout: float) -> JobStack:
+    async with open_client(conninfo, schema=schema) as m:
+        return await m.stack(None, id, timeout=timeout)
+
+
+def _as_json(stack: JobStack) -> str:
+    told = {
+        "id": str(stack.id),
+        "queue": stack.queue_name,
+        "task": attrs.asdict(stack.task),
+        "left_out": stack.left_out,
+    }
+    return json.dumps(told, indent=2)
+
+
+def _job_id(text: str) -> JobId:
+    try:
+        return JobId(text)
+    except InvalidJob as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
