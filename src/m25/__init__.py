@@ -18,6 +18,7 @@ from .pg._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import errors, pg, sync
+    from ._base_queue import QueueSchema
     from ._child_job import ChildJob
     from ._client import M25, open
     from ._declare import DeclaredQueue, declare
@@ -65,6 +66,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "._base_queue": ("QueueSchema",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
             "._declare": ("DeclaredQueue", "declare"),
@@ -152,6 +154,7 @@ __all__ = [
     "Queue",
     "QueueOptions",
     "QueueRecord",
+    "QueueSchema",
     "Rate",
     "RefusedJob",
     "Retry",
