@@ -21,6 +21,7 @@ from ._console import Console
 COMMANDS: Final = {
     "worker": "run the queues of modules, in one process or several",
     "migrate": "print the SQL that a database still needs, or apply it",
+    "top": "show queues and workers as they are now, again and again",
     "stack": "print where the handler of a running job waits",
     "doctor": "look for what is wrong with a database, and say what to do",
     "demo": "run real jobs on real files, and check what became of them",
