@@ -259,6 +259,7 @@ CREATE TABLE m25.limiter (
     name text NOT NULL,
     declared integer,
     set_to integer,
+    turn_at timestamp with time zone,
     rate_interval double precision,
     rate_burst integer,
     next_start_at timestamp with time zone

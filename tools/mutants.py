@@ -1325,6 +1325,42 @@ MUTANTS = (
     ),
     Mutant(
         20,
+        "more begin than end",
+        (Rule("no more begin than end", "(select count(*) + 1 from settled)"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "no place is left to others",
+        (Rule("each has a turn", "- 0 * (select count(*) from turn)"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "who waits puts its turn off",
+        (Rule("who waits keeps a turn"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a turn waits for the limit's lock",
+        (Rule("a turn keeps no result waiting", "for no key update"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "what runs beyond a limit that was made smaller goes on",
+        (Rule("a smaller limit is come down to"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a session that is gone ends the lease of what was passed on",
+        (Rule("no limited lease is cut short", "token = self._runtime.new_token(named=True)"),),
+        ("tests/worker/test_passing_on.py",),
+    ),
+    Mutant(
+        20,
         "room that another process has made is found by the next poll",
         (Rule("room that others make is found", "pass"),),
         ("tests/worker/test_limits.py",),

@@ -19,6 +19,7 @@ from .pg._lazy import lazy_names
 if TYPE_CHECKING:
     from . import errors, pg, sync
     from ._activity import QueueRate, WorkerRecord
+    from ._base_queue import QueueSchema
     from ._child_job import ChildJob
     from ._client import M25, open
     from ._declare import DeclaredQueue, declare
@@ -67,6 +68,7 @@ else:
         __name__,
         {
             "._activity": ("QueueRate", "WorkerRecord"),
+            "._base_queue": ("QueueSchema",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
             "._declare": ("DeclaredQueue", "declare"),
@@ -155,6 +157,7 @@ __all__ = [
     "QueueOptions",
     "QueueRate",
     "QueueRecord",
+    "QueueSchema",
     "Rate",
     "RefusedJob",
     "Retry",

@@ -274,7 +274,8 @@ class PostgresWorld(WithVerbs):
             by=timedelta(seconds=seconds),
         )
         await self.execute(
-            "update m25.limiter set next_start_at = next_start_at - %(by)s",
+            "update m25.limiter set next_start_at = next_start_at - %(by)s,"
+            " turn_at = turn_at - %(by)s",
             by=timedelta(seconds=seconds),
         )
 

@@ -17,7 +17,7 @@ PROGRAMS = list(
 )
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["sync", "asyncpg"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["sync", "asyncpg", "schema"])
 def test_a_program_prints_what_the_page_says(
     dsn: str,
     tmp_path: Path,

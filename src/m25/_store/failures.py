@@ -143,6 +143,7 @@ _WRITES_VALUES: Final = frozenset(
         "report",
         "send",
         "settle",
+        "settle_and_claim",
         "start_children",
         "succeed",
         "tick",

@@ -60,6 +60,7 @@ from .protocol import (
     NewTick,
     NoMessage,
     Outcome,
+    PassedOn,
     Position,
     Pruned,
     QueueChanged,
@@ -646,6 +647,28 @@ class PostgresStore(Store):
         if others := [one for one in outcomes if one.children_of is None]:
             answers.append(await self.settle(others, allowed_losses))
         return {id: result for answer in answers for id, result in answer.items()}
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        steps = self._calls.settle_and_claim(
+            outcomes,
+            allowed_losses,
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+        )
+        return await self._run(steps, pool=self._work_pool)
 
     async def report(self, claims: Sequence[ClaimedJob], progress: Sequence[str]) -> Written:
         return await self._run(self._calls.report(claims, progress), pool=self._work_pool)

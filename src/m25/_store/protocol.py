@@ -144,6 +144,15 @@ class Claimed(NamedTuple):
     room_in: float | None = None
 
 
+class PassedOn(NamedTuple):
+    """What became of attempts that have ended, and the jobs that have their places."""
+
+    results: dict[str, WriteResult]
+    rows: list[JobRow]
+    #: A place was left to others, which were told.
+    has_turned: bool
+
+
 class ClaimedJob(NamedTuple):
     """One claim on one job; every later write of the attempt names both."""
 
@@ -972,6 +981,26 @@ class Store(Protocol):
         Where that ends the chain of a job that has started others, all that is below it is
         cancelled, or asked for, in the same transaction. While somebody has locked any of these
         rows, the answer is that the job's own row is locked.
+        """
+        ...
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        """End attempts of a queue as `settle` does, and start due jobs of the queue in their
+        places, in one transaction: no more than end, and up to `limit`, so that no more run under
+        the queue's limit than before. None of the outcomes has `children_of`.
+
+        The limit has no key, and there is no rate. Where others have waited for a place for a
+        second, one is left to them.
         """
         ...
 

@@ -15,15 +15,15 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import Claimed, ClaimedJob, JobRow, Outcome, Release, SetAside
 from .._timestamps import duration_to_text, timestamp_from_text
-from ..pg._backoff import Backoff
 from . import plan
 from .crew import Crew
+from .doubt import confirm
 from .endings import InDoubt, LeftToNewer, Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
 from .lease import Lease
-from .ledger import Ledger, Owed
+from .ledger import Granted, Ledger, Owed
 from .limited import LimitedClaims
 from .newer import NewerInputs
 from .outcomes import emit_cancelled, facts_of
@@ -35,10 +35,6 @@ from .starter import Starter
 #: So many jobs are started in one turn of Trio's loop: if each had a task of its own, to make these
 #: would take less than a millisecond.
 _STARTED_AT_ONCE: Final = 100
-
-#: How long a claim in doubt is made sure of while somebody has some of its rows locked, in seconds:
-#: the queue's claims, and the results of the other rows, wait for it.
-_LONGEST_CONFIRMATION: Final = 1.0
 
 
 class Claimer:
@@ -53,6 +49,7 @@ class Claimer:
         settler: Settler,
         heartbeats: Heartbeats,
         environment: Environment,
+        limited: LimitedClaims | None,
     ) -> None:
         self._queue = queue
         self._runtime = runtime
@@ -62,8 +59,9 @@ class Claimer:
         self._heartbeats = heartbeats
         self._environment = environment
         self._cursor = ScanCursor(queue.poll_interval.total_seconds())
-        limiter = queue.limiter_name
-        self._limited = None if limiter is None else LimitedClaims(queue, limiter, runtime)
+        self._limited = limited
+        #: A claim starts its jobs: no setup comes before that.
+        self._at_once = queue.handler.setup is None
         self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
@@ -77,18 +75,36 @@ class Claimer:
         self.latest_failure: StatementFailed | None = None
 
     async def run(
-        self,
-        executors: trio.Nursery,
-        starter: Starter,
-        task_status: trio.TaskStatus[None],
+        self, executors: trio.Nursery, starter: Starter, task_status: trio.TaskStatus[None]
     ) -> None:
         """Claim until `stopping`; the claimer has started once a claim was answered."""
+        try:
+            await self._run(executors, starter, task_status)
+        finally:
+            if self._limited is not None:
+                self._limited.is_open = False
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns once no claim is in doubt, and no job begins."""
+        self.stopping = True
+        if self._limited is not None:
+            self._limited.is_open = False
+
+    async def _run(
+        self, executors: trio.Nursery, starter: Starter, task_status: trio.TaskStatus[None]
+    ) -> None:
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
         while not self.stopping or (ledger.in_doubt is not None and ledger.running):
+            granted = ledger.take_granted()
+            # After a stop it is left in doubt, and so released.
+            if granted is not None and not self.stopping:
+                self._begin(granted, executors, starter)
+                ledger.asked()
+                self._answered()
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
             size = 0 if self.stopping or hint.is_paused else ledger.claim_size()
-            if not ((hint.due and size) or ledger.in_doubt):
+            if not ((hint.due and size) or ledger.in_doubt) or ledger.is_claiming:
                 await self._wait()
                 continue
             if size and (pause := self._setup_pause.left) > 0:
@@ -108,15 +124,18 @@ class Claimer:
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
+                if self._limited is not None:
+                    self._limited.is_open = not self.stopping
 
     async def _wait(self) -> None:
         """Wait until there may be something to claim, or a slot, or the queue is to stop."""
         if self._limited is None:
             await self._hint.wakeup.wait()
             return
-        with trio.move_on_after(self._limited.room_in) as scope:
+        with trio.move_on_at(self._limited.room_at) as scope:
             await self._hint.wakeup.wait()
         if scope.cancelled_caught:
+            self._limited.room_at = math.inf
             self._hint.due = True  # rule: room that others make is found
 
     async def release_unheld(self) -> None:
@@ -137,51 +156,11 @@ class Claimer:
 
     async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> bool:
         """Claim jobs, and begin them; return whether there may be more that are due."""
-        queue, ledger = self._queue, self._ledger
-        at_once = queue.handler.setup is None
+        queue, ledger, at_once = self._queue, self._ledger, self._at_once
         # A worker whose sessions are cut off runs its handlers on. Where these must have ended
         # before anyone else starts the job, the lease alone says when.
         token = self._runtime.new_token(named=not queue.exclusive)  # rule: no lease is cut short
-
         began = trio.current_time()
-        # Not once for all: while queues start there is another deadline.
-        self._environment.must_end_by = trio.current_effective_deadline()
-
-        def begin(rows: Sequence[JobRow]) -> None:
-            now = trio.current_time()
-            events = self._runtime.events
-            emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-            rows = self._without_expired(rows, token)
-            # rule: what was being claimed when a setup failed waits like the rest
-            if not at_once and self._setup_pause.left > 0:
-                self._release_untried(rows, token)
-                return
-            jobs = [ClaimedJob(row.id, token) for row in rows]
-            self._runtime.loop_watch.began(jobs, queue.name)
-            begun = [
-                Executor(
-                    queue=queue,
-                    row=row,
-                    job=job,
-                    runtime=self._runtime,
-                    environment=self._environment,
-                    deadline=now + float(row.timeout) if at_once else math.inf,
-                    start=starter.start,
-                    noted=ledger.note_progress,
-                    slots=ledger.slots,
-                    claimed=self._until_claimed,
-                    started=at_once,
-                    lease=Lease(queue, began, started=at_once) if queue.exclusive else None,
-                    emits_all=emits_all,
-                )
-                for row, job in zip(rows, jobs, strict=True)
-            ]
-            for executor in begun:
-                ledger.begin(executor)
-            if len(begun) <= _STARTED_AT_ONCE:
-                self._start(begun, executors)
-            else:
-                executors.start_soon(self._start_in_turns, begun, executors)
 
         # Rows that the claim returns are locked: nobody else can have these jobs while the claim is
         # being committed, so their handlers may begin before the commit is answered. But if the
@@ -204,7 +183,7 @@ class Claimer:
             # Where more jobs may be due and slots are left, these jobs begin after the commit, so
             # that the next claim is sent before their handlers take the processor.
             if len(rows) < size or not ledger.claim_size(len(rows)):
-                begin(rows)
+                self._begin(Granted(token, rows, began), executors, starter)
                 has_begun = True
 
         if self._hint.rewind:
@@ -228,7 +207,7 @@ class Claimer:
                     on_rows=begin_early if early else None,
                 )
             if not has_begun:
-                begin(rows)
+                self._begin(Granted(token, rows, began), executors, starter)
         finally:
             ledger.asked()
         self._answered()
@@ -244,6 +223,46 @@ class Claimer:
         # A claim that was filled may have left due jobs.
         return len(rows) == size
 
+    def _begin(self, granted: Granted, executors: trio.Nursery, starter: Starter) -> None:
+        """Begin jobs that a claim has brought."""
+        queue, token, at_once = self._queue, granted.token, self._at_once
+        now = trio.current_time()
+        # Not once for all: while queues start there is another deadline.
+        self._environment.must_end_by = trio.current_effective_deadline()
+        events = self._runtime.events
+        emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
+        rows = self._without_expired(granted.rows, token)
+        # rule: what was being claimed when a setup failed waits like the rest
+        if not at_once and self._setup_pause.left > 0:
+            self._release_untried(rows, token)
+            return
+        jobs = [ClaimedJob(row.id, token) for row in rows]
+        self._runtime.loop_watch.began(jobs, queue.name)
+        begun = [
+            Executor(
+                queue=queue,
+                row=row,
+                job=job,
+                runtime=self._runtime,
+                environment=self._environment,
+                deadline=now + float(row.timeout) if at_once else math.inf,
+                start=starter.start,
+                noted=self._ledger.note_progress,
+                slots=self._ledger.slots,
+                claimed=self._until_claimed,
+                started=at_once,
+                lease=Lease(queue, granted.asked_at, started=at_once) if queue.exclusive else None,
+                emits_all=emits_all,
+            )
+            for row, job in zip(rows, jobs, strict=True)
+        ]
+        for executor in begun:
+            self._ledger.begin(executor)
+        if len(begun) <= _STARTED_AT_ONCE:
+            self._start(begun, executors)
+        else:
+            executors.start_soon(self._start_in_turns, begun, executors)
+
     def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
         # rule: what has expired is not started
         late = [row for row in rows if row.expires_at is not None and plan.has_expired(row)]
@@ -258,31 +277,13 @@ class Claimer:
         if ledger.in_doubt is None:
             return
         if begun := ledger.begun_in_doubt():
-            await self._confirm(begun)  # rule: a claim in doubt is made sure of
+            # rule: a claim in doubt is made sure of
+            await confirm(begun, self._queue, self._runtime, ledger)
             # If any job of this claim began, all did that had not expired: nothing else is left to
             # release.
             self._answered()
         else:
             await self.release_unheld()
-
-    async def _confirm(self, begun: Sequence[ClaimedJob]) -> None:
-        """Confirm the jobs that have begun, and fence those that are not ours.
-
-        A row that stays locked may be ours or not. Its job is fenced, too: its lease ends it.
-        """
-        running = self._ledger.running
-        backoff = Backoff(rng=self._runtime.rng)
-        give_up_at = trio.current_time() + _LONGEST_CONFIRMATION
-        while True:
-            answer = await self._runtime.store.confirm(begun, self._queue.lease)
-            locked = answer.locked if trio.current_time() < give_up_at else frozenset[str]()
-            for job in begun:
-                if job in running and job.id not in answer.ids and job.id not in locked:
-                    running[job].fence()
-            begun = [job for job in begun if job.id in locked]
-            if not begun:
-                return
-            await trio.sleep(backoff.failed())
 
     async def _until_claimed(self, job: ClaimedJob) -> None:
         """Wait until the claim that has given a job is in doubt no more."""

@@ -8,6 +8,9 @@ A job may begin while its claim is in doubt. Its outcome must not be written bef
 known to be committed: the database would find no such claim, and refuse the outcome. So such an
 outcome is held back.
 
+Where a queue has a limit, the write of outcomes may claim the next jobs. It is a claim like others,
+and the jobs that it has brought are there for the claimer to begin.
+
 A row may be locked, by anybody and for as long as they like. What is to be written to it stays
 owed, apart from the rest, until it is to be tried again.
 
@@ -62,6 +65,15 @@ class Owed(NamedTuple):
         return ClaimedJob(self.outcome.id, self.outcome.token)
 
 
+class Granted(NamedTuple):
+    """Jobs that a claim has brought, and that have not begun."""
+
+    token: str
+    rows: Sequence[JobRow]
+    #: When the claim was sent, by Trio's clock.
+    asked_at: float
+
+
 class Ledger:
     """One for each manager; it outlasts the manager's restarts."""
 
@@ -76,6 +88,7 @@ class Ledger:
         self.running: dict[ClaimedJob, Executor] = {}
         #: The token of the claim that was asked for and is not known to be committed, if any.
         self.in_doubt: str | None = None
+        self._granted: Granted | None = None
         self._outcomes: list[Owed] = []
         #: Outcomes of jobs whose claim is in doubt.
         self._held_back: list[Owed] = []
@@ -107,6 +120,22 @@ class Ledger:
         self.in_doubt = token
         self._claiming = size
 
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a claim is under way."""
+        return self._claiming > 0
+
+    def grant_jobs(self, jobs: Granted) -> None:
+        """The claim has brought jobs. It is under way until the claimer has begun them."""
+        self._granted = jobs
+
+    def take_granted(self) -> Granted | None:
+        """The jobs that were granted, if any, and begin now; their claim is not `answered` yet."""
+        jobs, self._granted = self._granted, None
+        if jobs is not None:
+            self._claiming = 0
+        return jobs
+
     def asked(self) -> None:
         """The claim is under way no more: what it brought runs, or is not known yet."""
         self._claiming = 0
@@ -114,7 +143,8 @@ class Ledger:
 
     def answered(self) -> None:
         """The claim is in doubt no more: the jobs that it gave are ours, or known to be fenced."""
-        self.in_doubt = None
+        self.in_doubt = self._granted = None
+        self._claiming = 0
         self.write_held_back()
 
     def begun_in_doubt(self) -> list[ClaimedJob]:

@@ -1,30 +1,55 @@
-"""Claims of a queue that has a limit or a rate: the database counts, over all processes."""
+"""Claims of a queue that has a limit or a rate: the database counts, over all processes.
+
+Under a limit without a key, the statement that writes the outcome of a job claims the next one in
+its place. So no place is empty until another claim is answered, and no lock is waited for that
+whoever claims elsewhere has. Now and then the database leaves a place to others instead.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
+import trio
+
+from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
-from .._store.protocol import Claimed
+from .._store.failures import RowRefused
+from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
+from .ledger import Granted, Ledger
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
 #: room, in seconds: it may be another process that has made room, or is gone.
 _FULL_INTERVAL: Final = 1.0
+#: How long this process leaves a place to others, in seconds. Where nobody has taken it by then,
+#: they had no job for it.
+_TURN: Final = 0.05
 
 
 class LimitedClaims:
     """One for each manager whose queue has a limit; it remembers from which key to go on."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], limiter: str, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        queue: Queue[Any, Any, Any],
+        limiter: str,
+        runtime: Runtime,
+        hint: QueueHint,
+        ledger: Ledger,
+    ) -> None:
         self._queue = queue
         self._limiter = limiter
         self._runtime = runtime
+        self._hint = hint
+        self._ledger = ledger
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
-        #: In how long there may be room for jobs that the latest claim has left, in seconds;
-        #: infinity where it has left none.
-        self.room_in = math.inf
+        #: Whether the claimer begins jobs.
+        self.is_open = False
+        #: When there may be room for jobs that the latest claim has left, by Trio's clock; infinity
+        #: where it has left none.
+        self.room_at = math.inf
 
     async def claim(self, token: str, size: int, *, start: bool) -> Claimed:
         """Claim up to `size` jobs.
@@ -44,8 +69,75 @@ class LimitedClaims:
         )
         if self._from_key is not None:
             self._from_key = claimed.last_key or ""
-        if not claimed.is_full:
-            self.room_in = math.inf
-        else:
-            self.room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
+        self.room_at = math.inf
+        if claimed.is_full:
+            room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
+            self.room_at = trio.current_time() + room_in
         return claimed
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> dict[str, WriteResult]:
+        """Write outcomes, and claim the next jobs in their places where that can be done.
+
+        Raises:
+            StatementFailed: the database did not answer; all of it may have been committed.
+            RowRefused: of one of the rows; nothing was written, and nothing claimed.
+        """
+        size = min(len(outcomes), self._ledger.claim_size())
+        if size and self._can_pass_on and all(one.children_of is None for one in outcomes):
+            passed = await self._settle_and_claim(outcomes, size)
+            has_room = len(passed.rows) < len(outcomes) and not passed.has_turned
+            results = passed.results
+        else:
+            results = await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
+            has_room = self._queue.limit is not None
+        if has_room:
+            self._runtime.hints.room(self._limiter)  # rule: room is used as soon as it is there
+        return results
+
+    @property
+    def _can_pass_on(self) -> bool:
+        queue = self._queue
+        return (
+            self.is_open
+            and not self._hint.is_paused
+            and self._ledger.in_doubt is None
+            and queue.limit is not None
+            # What is counted by a key, or takes a token, is claimed under the limit's lock.
+            and queue.limit.key is None
+            and queue.rate is None
+            and queue.handler.setup is None
+        )
+
+    async def _settle_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
+        queue, ledger = self._queue, self._ledger
+        token = self._runtime.new_token(named=False)  # rule: no limited lease is cut short
+        asked_at = trio.current_time()
+        ledger.ask(token, size)
+        is_granted = False
+        try:
+            passed = await self._runtime.store.settle_and_claim(
+                outcomes,
+                queue.allowed_losses,
+                queue.name,
+                limiter=self._limiter,
+                token=token,
+                limit=size,
+                lease=queue.lease,
+            )
+            if passed.rows:
+                ledger.grant_jobs(Granted(token, passed.rows, asked_at))
+                is_granted = True
+        except RowRefused:
+            # Nothing was written.
+            ledger.answered()
+            raise
+        finally:
+            if not is_granted:
+                ledger.asked()
+            # It begins what has come, or makes sure of the claim.
+            self._hint.wakeup.set()
+        if not passed.rows:
+            ledger.answered()
+        if passed.has_turned:
+            self.room_at = min(self.room_at, trio.current_time() + _TURN)
+        return passed

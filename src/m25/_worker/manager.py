@@ -39,6 +39,7 @@ from .claimer import Claimer
 from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
+from .limited import LimitedClaims
 from .settler import Settler
 from .slots import Slots
 from .stacks import Stacks
@@ -62,10 +63,23 @@ class Manager:
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
         self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
-        self._settler = Settler(queue, runtime, self._ledger)
+        limiter = queue.limiter_name
+        limited = (
+            None
+            if limiter is None
+            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger)
+        )
+        self._settler = Settler(queue, runtime, self._ledger, limited)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
         self._claimer = Claimer(
-            queue, runtime, self._hint, self._ledger, self._settler, self._heartbeats, environment
+            queue,
+            runtime,
+            self._hint,
+            self._ledger,
+            self._settler,
+            self._heartbeats,
+            environment,
+            limited,
         )
         self._cancels = Cancels(queue, runtime, self._hint, self._ledger, self._settler)
         self._stacks = Stacks(runtime, self._hint, self._ledger)
@@ -105,7 +119,7 @@ class Manager:
 
     def stop(self, grace: float) -> None:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
-        self._claimer.stopping = True
+        self._claimer.stop()
         self._environment.stop()
         self._cancel_at = trio.current_time() + grace
         self._stop_asked.set()

@@ -29,10 +29,11 @@ from .._progress import ProgressNotes
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused, StatementFailed, without_rows
-from .._store.protocol import ClaimedJob, Release, WriteResult, Written
+from .._store.protocol import ClaimedJob, Outcome, Release, WriteResult, Written
 from ..pg._backoff import Backoff
 from ..pg._wakeup import Wakeup
 from .ledger import Ledger, Owed
+from .limited import LimitedClaims
 from .outcomes import emit_cancelled, emit_succeeded
 
 #: How long what was locked waits before it is tried again, in seconds: less than a second, so that
@@ -44,10 +45,17 @@ _LONGEST_RETRY: Final = 0.8
 class Settler:
     """One for each manager."""
 
-    def __init__(self, queue: Queue[Any, Any, Any], runtime: Runtime, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        queue: Queue[Any, Any, Any],
+        runtime: Runtime,
+        ledger: Ledger,
+        limited: LimitedClaims | None = None,
+    ) -> None:
         self._queue = queue
         self._runtime = runtime
         self._ledger = ledger
+        self._limited = limited
         #: Set when the ledger owes something.
         self.wakeup = Wakeup()
         self._locks = Backoff(_FIRST_RETRY, _LONGEST_RETRY, runtime.rng)
@@ -100,8 +108,6 @@ class Settler:
             results = await self._settle([each for each in owed if each.outcome.id not in unnoted])
             locked = {id for id, result in results.items() if result is WriteResult.LOCKED}
             self._ledger.written(owed, locked | unnoted)  # rule: and forgotten after that
-            if self._queue.limit is not None and self._queue.limiter_name is not None:
-                hints.room(self._queue.limiter_name)  # rule: room is used as soon as it is there
             # The claimer may have been waiting: many unwritten outcomes take slots.
             if hint := hints.queues.get(name):
                 hint.wakeup.set()
@@ -219,7 +225,7 @@ class Settler:
     async def _settle(self, owed: Sequence[Owed]) -> dict[str, WriteResult]:
         outcomes = [each.outcome for each in owed]
         try:
-            return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
+            return await self._store(outcomes)
         except RowRefused as refused:  # rule: an outcome is refused alone
             if len(owed) == 1:
                 return await self._settle_refused(owed[0], refused)
@@ -228,6 +234,11 @@ class Settler:
         for each in owed:
             results.update(await self._settle([each]))
         return results
+
+    async def _store(self, outcomes: Sequence[Outcome]) -> dict[str, WriteResult]:
+        if self._limited is not None:
+            return await self._limited.settle(outcomes)
+        return await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
 
     async def _settle_refused(self, owed: Owed, refused: RowRefused) -> dict[str, WriteResult]:
         """Fail an attempt as a crash, since the database refuses its outcome."""
@@ -250,7 +261,7 @@ class Settler:
             ),
         )
         try:
-            results = await self._runtime.store.settle([failed], self._queue.allowed_losses)
+            results = await self._store([failed])
         except RowRefused as again:
             self._runtime.events.emit(
                 OutcomeUnstorable(error=without_rows(again), **self._facts(owed))

@@ -19,6 +19,8 @@ create table {schema}.limiter (
     -- since, which goes before that. Null is any number.
     declared integer,
     set_to integer,
+    -- From when on a process whose job ends leaves its place to others; null while nobody waits for one.
+    turn_at timestamptz,
     -- How many seconds lie between two of them that begin, if they have a rate; how many may begin
     -- beyond that; and when the next may, if none is late.
     rate_interval float8,

@@ -60,6 +60,8 @@ class Limits:
         self._declared: dict[str, int | None] = {}
         self._clocks: dict[str, _Clock] = {}
         self._set_to: dict[str, int] = {}
+        #: By limit, from when on a place is left to others, if they wait for one.
+        self._turns: dict[str, int] = {}
 
     def declare(self, queues: Sequence[DeclaredQueue]) -> None:
         """A worker says under which limits its queues run."""
@@ -96,7 +98,20 @@ class Limits:
         rows = [self._table.rows[id] for _, _, id in keys]
         room_in = self._spend(clock, len(rows), tokens, now)
         is_full = len(rows) >= min(free, tokens)
+        if clock is None and free <= len(rows) < limit:
+            self._turns.setdefault(limiter, now + SECOND)
         return Chosen(rows, is_full, has_more=False, room_in=room_in)
+
+    def has_turned(self, limiter: str, now: int) -> bool:
+        """Whether a place is to be left to others; then that is done, and they wait anew."""
+        if self._turns.get(limiter, now + 1) > now:
+            return False
+        del self._turns[limiter]
+        return True
+
+    def beyond(self, limiter: str) -> int:
+        """How many more run than may, as the limit was made smaller."""
+        return max(0, self._taken(limiter)[""] - self._most(limiter))
 
     def choose_by_key(
         self, queue_name: str, limiter: str, limit: int, from_key: str, now: int

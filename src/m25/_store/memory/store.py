@@ -50,6 +50,7 @@ from ..protocol import (
     NewTick,
     NoMessage,
     Outcome,
+    PassedOn,
     Position,
     Pruned,
     Refused,
@@ -681,16 +682,34 @@ class MemoryStore(Store):
         self, outcomes: Sequence[Outcome], allowed_losses: int
     ) -> dict[str, WriteResult]:
         async with self._way.call("settle") as now:
-            # As in `enqueue`: one that is refused takes the others with it.
-            with Sorting("settle"):
-                storable = [
-                    outcome._replace(
-                        output=optional_jsonb(outcome.output),
-                        error_data=optional_jsonb(outcome.error_data),
-                    )
-                    for outcome in outcomes
-                ]
-            return {one.id: self._settle(one, allowed_losses, now) for one in storable}
+            return self._settle_all(outcomes, allowed_losses, now)
+
+    async def settle_and_claim(
+        self,
+        outcomes: Sequence[Outcome],
+        allowed_losses: int,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+    ) -> PassedOn:
+        async with self._way.call("settle_and_claim") as now:
+            # Looked for first, as the statement does: what these outcomes insert is not seen yet.
+            is_paused = self._queues.pause_of(queue_name) is not None
+            due = [] if is_paused else self._table.due(queue_name, now, limit)
+            beyond = self._limits.beyond(limiter)
+            results = self._settle_all(outcomes, allowed_losses, now)
+            ended = sum(
+                result in (WriteResult.SETTLED, WriteResult.RETRIED) for result in results.values()
+            )
+            has_turned = ended > 0 and self._limits.has_turned(limiter, now)
+            if has_turned:
+                self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+            rows = [self._table.rows[id] for _, _, id in due[: max(0, ended - has_turned - beyond)]]
+            claimed = self._claim("settle_and_claim", rows, now, token, lease, start=True)
+            return PassedOn(results, claimed, has_turned)
 
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         async with self._way.call("find_steps") as now:
@@ -970,6 +989,20 @@ class MemoryStore(Store):
             else self._table.insert_unless_taken(row)
             for job, row in zip(jobs, rows, strict=True)
         ]
+
+    def _settle_all(
+        self, outcomes: Sequence[Outcome], allowed_losses: int, now: int
+    ) -> dict[str, WriteResult]:
+        # As in `enqueue`: one that is refused takes the others with it.
+        with Sorting("settle"):
+            storable = [
+                outcome._replace(
+                    output=optional_jsonb(outcome.output),
+                    error_data=optional_jsonb(outcome.error_data),
+                )
+                for outcome in outcomes
+            ]
+        return {one.id: self._settle(one, allowed_losses, now) for one in storable}
 
     def _settle(
         self, outcome: Outcome, allowed_losses: int, now: int, only_look: bool = False

@@ -1,0 +1,84 @@
+-- End attempts as settle.sql does, and claim due jobs of the same queue in their places: as many as end
+-- here, but for what runs beyond a limit that was made smaller. A row tells of each that has ended, or
+-- that was claimed.
+-- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
+-- one place to whoever takes it, and all who have the limit are told.
+-- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
+-- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
+-- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
+-- with the next that ends.
+with recursive {level},
+{settled},
+{room},
+turn as (
+    update {schema}.limiter
+    set turn_at = null
+    where name = any(array(
+        select name from {schema}.limiter
+        where name = %(limiter)s::text and turn_at <= now()
+        for no key update skip locked -- rule: a turn keeps no result waiting
+    ))
+        and exists (select from settled)
+    returning name
+),
+free as materialized (
+    select
+        (select count(*) from settled) -- rule: no more begin than end
+        - (select count(*) from turn) -- rule: each has a turn
+        - greatest(
+            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
+        ) -- rule: a smaller limit is come down to
+        as free
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from {schema}.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+            and {follows_none}
+        order by run_at, id
+        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and {not_paused}
+    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+),
+claimed as (
+    update {schema}.job
+    set
+        {claim_columns}
+    where id = any(array(select id from due))
+    returning
+        {claimed_columns}
+)
+select
+    ended.ended_id,
+    ended.has_next_attempt,
+    ended.notified,
+    {failure_notified},
+    (
+        select count(pg_notify(channel, ''))
+        from {schema}.queue
+        where limiter = any(array(select name from turn)) and channel is not null
+            and %(notifies)s::boolean
+    ) as turn_notified,
+    exists (select from turn) as has_turned,
+    {claimed_row}
+from (
+    select
+        settled.id::text as ended_id,
+        next_attempt.previous_attempt_id is not null as has_next_attempt,
+        case
+            when next_attempt.previous_attempt_id is null
+            then {end_notified}
+        end as notified
+    from settled
+    left join next_attempt on next_attempt.previous_attempt_id = settled.id
+) as ended
+full join claimed on false
+order by claimed.priority, claimed.run_at, claimed.id

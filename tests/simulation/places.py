@@ -1,0 +1,157 @@
+"""A cluster whose jobs run under limits, with faults at every call: two queues share one, and
+another has one for each key.
+
+Whatever happens to a process, its handlers have ended before others begin in their places.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+import m25
+from m25._client import open_on
+from m25._lifecycle import FINAL
+from m25._store.memory import MemoryStore
+
+from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, keep_alive, live_on
+from .limits import Limits
+
+SHARED = m25.Limit(2, name="gpu")
+BY_KEY = m25.Limit(1, key="key")
+#: By queue, how many jobs there are.
+JOBS = {"images": 14, "films": 8, "orders": 12}
+
+
+@attrs.frozen
+class Work:
+    key: str
+    takes: float
+
+
+#: By hand: made from annotations they take longer than the rest of a history.
+CODECS: dict[str, Any] = {
+    "input_to_json": attrs.asdict,
+    "input_decoder": lambda value: Work(value["key"], value["takes"]),
+    "output_to_json": lambda _: None,
+    "output_decoder": lambda _: None,
+}
+
+
+@attrs.define(eq=False)
+class Places:
+    """What came of a history."""
+
+    seed: int
+    rng: random.Random
+    store: MemoryStore
+    #: How many handlers run, by what is limited.
+    running: Counter[str] = attrs.field(factory=Counter)
+    #: How many jobs have begun in a place that was passed on.
+    passed_on: int = 0
+    faults: Counter[str] = attrs.field(factory=Counter)
+    problems: list[str] = attrs.field(factory=list)
+
+    def count(self, fault: str) -> None:
+        self.faults[fault] += 1
+
+    @contextmanager
+    def one(self, what: str, most: int) -> Generator[None]:
+        self.running[what] += 1
+        if self.running[what] > most:
+            self.problems.append(f"20: {self.running[what]} run at once of {what}")
+        try:
+            yield
+        finally:
+            self.running[what] -= 1
+
+
+class PlacesView(View):
+    """The store as one process sees it; counts what was passed on."""
+
+    def __init__(self, history: Places, process: Process) -> None:
+        super().__init__(history.store, process)
+        self._history = history
+
+    async def settle_and_claim(self, *args: Any, **kwargs: Any) -> Any:
+        await self._process.before("settle_and_claim")
+        passed = await self._store.settle_and_claim(*args, **kwargs)
+        self._history.passed_on += len(passed.rows)
+        await self._process.after("settle_and_claim")
+        return passed
+
+
+def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
+    async def share(work: Work) -> None:
+        with history.one("gpu", SHARED.size):
+            await trio.sleep(work.takes)
+        if history.rng.random() < 0.2:
+            raise OSError
+
+    async def one_by_one(work: Work) -> None:
+        with history.one(work.key, BY_KEY.size):
+            await trio.sleep(work.takes)
+
+    options: dict[str, Any] = {
+        "max_concurrency": 3,
+        "poll_interval": 2,
+        "heartbeat_interval": 1,
+        "allowed_heartbeat_misses": 2,
+        "allowed_losses": 1_000,
+        "retry": m25.Retry(max_attempts=1_000, delay=0.5),
+        **CODECS,
+    }
+    return [
+        m25.Queue("images", handler_function=share, limit=SHARED, **options),
+        m25.Queue("films", handler_function=share, limit=SHARED, **options),
+        m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
+    ]
+
+
+async def _live(history: Places, process: Process, until: trio.Event) -> None:
+    def add(m: m25.M25) -> None:
+        for queue in queues(history):
+            m.add_queue(queue)
+
+    await live_on(PlacesView(history, process), process, until, add)
+
+
+async def _history(seed: int) -> Places:
+    rng = random.Random(f"places {seed}")
+    history = Places(seed, rng, MemoryStore(make_id=_ids(rng)))
+    workers = [Process(f"worker {n}", random.Random(rng.random()), Limits()) for n in range(3)]
+    end = trio.Event()
+    async with open_on(history.store, grace=timedelta(0)) as m, trio.open_nursery() as nursery:
+        for queue in queues(history):
+            for _ in range(JOBS[queue.name]):
+                work = Work(rng.choice("abc"), rng.choice((0, 0.1, 0.5, 2, 6)))
+                await m.enqueue(queue, work)
+        for process in workers:
+            nursery.start_soon(keep_alive, history, process, end, _live)
+        await trio.sleep(rng.uniform(20, 60))
+        for process in workers:
+            process.faulty = False
+        with trio.move_on_after(PATIENCE):
+            while any(row.status not in FINAL for row in history.store._table.rows.values()):  # noqa: ASYNC110
+                await trio.sleep(1)
+        end.set()
+    history.problems += [
+        f"20: {row.id} has not ended: {row.status}"
+        for row in history.store._table.rows.values()
+        if row.status not in FINAL
+    ]
+    return history
+
+
+def simulate_places(seed: int) -> Places:
+    """Run the history of this seed."""
+    with _seeded_scheduler(seed):
+        return trio.run(_history, seed, clock=trio.testing.MockClock(autojump_threshold=0))
