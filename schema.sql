@@ -249,6 +249,7 @@ END) STORED NOT NULL,
     has_begun boolean,
     follows uuid,
     nursery text,
+    session_losses integer,
     unknown_since timestamp with time zone,
     stack_asked_at timestamp with time zone,
     stack text

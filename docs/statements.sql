@@ -187,7 +187,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -265,6 +266,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -467,6 +469,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -555,7 +558,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -573,7 +576,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -725,7 +729,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -743,7 +747,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -989,7 +994,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -1007,7 +1012,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1192,7 +1198,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -1210,7 +1216,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1962,7 +1969,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2281,7 +2289,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from taker
 left join lateral (
     select
@@ -2291,7 +2300,8 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows, unknown_since
+        waiter, parent_id, has_children, has_begun, follows, unknown_since,
+        session_losses
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2592,7 +2602,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2776,7 +2787,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3424,8 +3436,20 @@ with wanted as (
         %(until)s::float8[],
         %(awaits)s::text[],
         %(messages)s::integer[],
-        %(is_newer)s::boolean[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
+        %(is_newer)s::boolean[],
+        %(session_lost)s::boolean[]
+    ) as w (
+        id,
+        claim_token,
+        delay,
+        setup_failed,
+        cancel_reason,
+        until,
+        awaits,
+        messages,
+        is_newer,
+        session_lost
+    )
 ),
 held as materialized (
     select
@@ -3436,6 +3460,7 @@ held as materialized (
         wanted.until,
         wanted.awaits,
         wanted.is_newer,
+        wanted.session_lost,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -3489,6 +3514,10 @@ released as (
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
             else job.setup_failures
+        end,
+        session_losses = case
+            when held.session_lost
+            then least(coalesce(job.session_losses, 0), 2147483646) + 1
         end,
         reserved_at = null,
         started_at = null,
@@ -3720,6 +3749,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3820,6 +3850,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -4568,7 +4599,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -4586,7 +4617,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -5330,7 +5362,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

@@ -1022,6 +1022,12 @@ MUTANTS = (
         ("tests/worker/test_nurseries.py",),
     ),
     Mutant(
+        17,
+        "a handler that ends its own session runs for ever",
+        (Rule("sessions are not lost for ever", "if False:"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
         18,
         "a start does not wait for the key of a job that is cancelled",
         (Rule("the key of a job that is cancelled is waited for", "return False"),),

@@ -364,7 +364,7 @@ class Claimer:
             self._ledger.owe_release(self._newer.release(executor, result))
         elif isinstance(result, InDoubt):
             # rule: a commit in doubt is released
-            self._ledger.owe_release(Release(*executor.job))
+            self._ledger.owe_release(Release(*executor.job, session_lost=True))
             self._ledger.commits_in_doubt[executor.job] = result
         elif result is Unfinished.COMMITTED:
             if self._queue.limit is not None and self._queue.limiter_name is not None:
@@ -372,7 +372,12 @@ class Claimer:
         elif result is not Unfinished.FENCED:
             # rule: what is cut short is released
             self._ledger.owe_release(
-                Release(*executor.job, setup_failed=executor.setup_failed, children_of=children_of)
+                Release(
+                    *executor.job,
+                    setup_failed=executor.setup_failed,
+                    children_of=children_of,
+                    session_lost=result is Unfinished.LOST_CONNECTION,
+                )
             )
             if executor.setup_failed:
                 self._setup_pause.failed()

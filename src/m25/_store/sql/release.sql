@@ -19,8 +19,20 @@ with wanted as (
         %(until)s::float8[],
         %(awaits)s::text[],
         %(messages)s::integer[],
-        %(is_newer)s::boolean[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
+        %(is_newer)s::boolean[],
+        %(session_lost)s::boolean[]
+    ) as w (
+        id,
+        claim_token,
+        delay,
+        setup_failed,
+        cancel_reason,
+        until,
+        awaits,
+        messages,
+        is_newer,
+        session_lost
+    )
 ),
 held as materialized (
     select
@@ -31,6 +43,7 @@ held as materialized (
         wanted.until,
         wanted.awaits,
         wanted.is_newer,
+        wanted.session_lost,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages -- rule: no message is slept through
             as has_message,
@@ -72,6 +85,10 @@ released as (
             when held.setup_failed
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
             else job.setup_failures
+        end,
+        session_losses = case
+            when held.session_lost
+            then least(coalesce(job.session_losses, 0), 2147483646) + 1
         end,
         {released}
     from held
