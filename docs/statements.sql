@@ -3871,9 +3871,7 @@ update m25.job
 set stack_asked_at = clock_timestamp(), stack = null
 from bounded
 where id = %(id)s::uuid
-    and reserved_at is not null
-    and finished_at is null
-    and cancelled_at is null
+    and status in ('reserved', 'executing')
     and claim_token is not null
 returning
     extract(epoch from stack_asked_at)::text as asked_at,
