@@ -13,7 +13,7 @@ from support.scripts import run_script
 
 PAGE = (Path(__file__).parents[2] / "docs" / "anywhere.md").read_text(encoding="utf-8")
 PROGRAMS = list(
-    re.finditer(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", PAGE, re.DOTALL)
+    re.finditer(r"```python\n(?P<code>[^`]*)```\n\n```text\n(?P<printed>[^`]*)```", PAGE)
 )
 
 

@@ -1,4 +1,4 @@
-"""Claims jobs while slots are free, and runs each in an executor."""
+"""Claims jobs while slots are free, and runs each; long, since it is the whole way of a claim."""
 
 from __future__ import annotations
 
