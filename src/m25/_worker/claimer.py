@@ -370,15 +370,10 @@ class Claimer:
             if self._queue.limit is not None and self._queue.limiter_name is not None:
                 self._runtime.hints.room(self._queue.limiter_name)
         elif result is not Unfinished.FENCED:
+            lost = result is Unfinished.LOST_CONNECTION
+            release = Release(*executor.job, setup_failed=executor.setup_failed, session_lost=lost)
             # rule: what is cut short is released
-            self._ledger.owe_release(
-                Release(
-                    *executor.job,
-                    setup_failed=executor.setup_failed,
-                    children_of=children_of,
-                    session_lost=result is Unfinished.LOST_CONNECTION,
-                )
-            )
+            self._ledger.owe_release(release._replace(children_of=children_of))
             if executor.setup_failed:
                 self._setup_pause.failed()
             elif result is Unfinished.CUT_SHORT:
