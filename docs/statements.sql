@@ -1332,7 +1332,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -1348,6 +1350,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -1360,13 +1366,17 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1384,9 +1394,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1406,9 +1421,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2014,7 +2034,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -2030,6 +2052,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -2042,13 +2068,17 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2066,9 +2096,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2088,9 +2123,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (

@@ -883,7 +883,7 @@ class M25:
         self._check_usable("queues")
         return await self._operator.queues()
 
-    async def prune(self, queue: Queue[Any, Any, Any], keep: Keep | None = None) -> int:
+    async def prune(self, queue: Queue[Any, Any, Any] | str, keep: Keep | None = None) -> int:
         """Delete the jobs of a queue that have been kept for their time; return how many.
 
         Each goes with all its attempts and all that it has started, steps and messages too; what
@@ -891,7 +891,7 @@ class M25:
         pauses in which claims go first; cancelled, it leaves the rest for another time.
 
         Args:
-            queue: whose jobs.
+            queue: whose jobs; or its name.
             keep: for how long each is kept since its end; without it, what the queue declares.
 
         Raises:
@@ -899,7 +899,7 @@ class M25:
             JobRecordFetchQueryError: the database failed, or the role may not delete.
             ClientClosed: the block was left.
         """
-        self._check_usable("prune", queue)
+        self._check_usable("prune")
         return await self._operator.prune(queue, keep)
 
     async def jobs(
@@ -914,8 +914,8 @@ class M25:
 
             page = await m.jobs(queue="mails", status="failed", where={"to": "ada@example.org"})
 
-        What has failed and what has not ended is found by an index. Whatever else is asked for is
-        looked for in the table, some thousand rows at a time, for so many `seconds` at most.
+        What has not ended, has failed or was cancelled is found by an index. Whatever else is asked
+        for is looked for in the table, some thousand rows at a time, for so many `seconds` at most.
 
         Args:
             limit: how many at most.

@@ -56,6 +56,16 @@ PRINTED = {
         "broken: 0",
         "side by side: 7 9",
     ],
+    "operations.py": [
+        "failed: bob@example.org since LookupError: no mailbox bob@example.org",
+        "failed: eve@example.org",
+        "retried: 1",
+        "sent to bob@example.org",
+        "attempt 1 failed no mailbox bob@example.org",
+        "attempt 2 succeeded None",
+        "not retried: it has succeeded",
+        "deleted: 3",
+    ],
     "stack.py": ["upload has 3 tasks:", *["send waits in sleep_forever"] * 3],
     "results.py": [
         "the longest word: concurrency",

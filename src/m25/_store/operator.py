@@ -24,6 +24,8 @@ class JobFilter(NamedTuple):
     statuses: Sequence[str] | None = None
     #: Its latest attempt was created at this time, or later.
     since: datetime | None = None
+    #: It had ended before this time.
+    ended_before: datetime | None = None
     #: What its input contains, as JSON: see `@>` of `jsonb`.
     where: str | None = None
 

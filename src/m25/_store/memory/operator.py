@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import mean
 from typing import Final
 
@@ -171,7 +171,7 @@ class MemoryOperator(Operator):
             row
             for row in sorted(self._table.rows.values(), key=lambda row: row.id, reverse=True)
             if (after is None or row.id < after)
-            and (source != "failed" or row.status is JobStatus.FAILED)
+            and (source != "unsuccessful" or row.status in KEYLESS)
             and (source != "unended" or row.status not in FINAL)
         ]
         look = Look(None, None)
@@ -185,7 +185,12 @@ class MemoryOperator(Operator):
             return False
         if wanted.statuses is not None and row.status.value not in wanted.statuses:
             return False
-        if wanted.since is not None and UNIX_EPOCH + row.created_at * MICROSECOND < wanted.since:
+        created_at, ended_at = row.created_at, _ended_at(row)
+        if wanted.since is not None and _time(created_at) < wanted.since:
+            return False
+        if (before := wanted.ended_before) is not None and (
+            ended_at is None or _time(ended_at) >= before
+        ):
             return False
         if not self._is_latest(row):
             return False
@@ -262,6 +267,14 @@ def _rate(queue_name: str, ended: Sequence[Row]) -> QueueRate:
     )
 
 
+def _ended_at(row: Row) -> int | None:
+    return row.cancelled_at if row.finished_at is None else row.finished_at
+
+
+def _time(microseconds: int) -> datetime:
+    return UNIX_EPOCH + microseconds * MICROSECOND
+
+
 def _found(row: Row) -> FoundJob:
     error = None if row.cancelled_at is None else row.cancel_reason
     if row.error_data is not None:
@@ -269,7 +282,7 @@ def _found(row: Row) -> FoundJob:
     if row.crash_type is not None:
         message = "" if row.crash_message is None else f": {row.crash_message[:_CUT]}"
         error = row.crash_type[:_CUT] + message
-    ended_at = row.cancelled_at if row.finished_at is None else row.finished_at
+    ended_at = _ended_at(row)
     return FoundJob(
         row.id,
         row.job_id,
