@@ -3084,6 +3084,33 @@ select
     (select count(*) from pruned) as jobs,
     (select count(*) from deleted) as attempts;
 
+-- queue_rates
+--
+-- For each queue, how many attempts have ended lately, how many of them failed, and for how long they
+-- waited and ran on average. Only the `walk` youngest by id are looked at: where jobs wait for long,
+-- those that end are older, and there are more of them.
+-- Reads only, by a walk over the end of the primary key.
+select
+    queue_name,
+    count(*) as ended,
+    count(*) filter (where failure_reason is not null) as failed,
+    avg(greatest(extract(epoch from started_at - run_at), 0))::float8 as waited,
+    avg(extract(epoch from finished_at - started_at))::float8 as ran
+from (
+    select queue_name, failure_reason, started_at, run_at, finished_at
+    from m25.job
+    where id <= 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+    order by id desc
+    limit %(walk)s::bigint
+) as young
+where finished_at > now() - %(within)s::interval
+    -- Of what has no length there is no average.
+    and isfinite(run_at)
+    and isfinite(started_at)
+    and isfinite(finished_at)
+group by queue_name
+order by queue_name;
+
 -- queue_states
 --
 -- All queues that have jobs which have not ended, or have failed, or of which anybody has heard; with what
@@ -3913,9 +3940,7 @@ update m25.job
 set stack_asked_at = clock_timestamp(), stack = null
 from bounded
 where id = %(id)s::uuid
-    and reserved_at is not null
-    and finished_at is null
-    and cancelled_at is null
+    and status in ('reserved', 'executing')
     and claim_token is not null
 returning
     extract(epoch from stack_asked_at)::text as asked_at,
@@ -5410,3 +5435,18 @@ from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- workers
+--
+-- The workers of which something was heard within `silence`, and that have not ended. Reads only; there
+-- is a row for each, and so there are few.
+select
+    id::text,
+    version,
+    queues,
+    extract(epoch from started_at)::text as started_at,
+    greatest(extract(epoch from now() - latest_heartbeat_at), 0)::float8 as silent_for
+from m25.worker
+where ended_at is null and latest_heartbeat_at > now() - %(silence)s::interval
+order by worker.started_at, worker.id
+limit 1000;
