@@ -187,7 +187,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -265,6 +266,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -467,6 +469,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -555,7 +558,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -573,7 +576,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -725,7 +729,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -743,7 +747,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -989,7 +994,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -1007,7 +1012,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1192,7 +1198,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -1210,7 +1216,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 ),
@@ -1325,7 +1332,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -1341,6 +1350,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -1353,13 +1366,17 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1377,9 +1394,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1399,9 +1421,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -1962,7 +1989,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2006,7 +2034,9 @@ with bound as materialized (
     (
         select id
         from m25.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -2022,6 +2052,10 @@ found as (
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
         and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
+        and (
             status not in ('failed', 'cancelled')
             or (
                 select true
@@ -2034,13 +2068,17 @@ found as (
     union all
     select id, status
     from m25.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2058,9 +2096,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2080,9 +2123,14 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
         and (%(since)s::timestamptz is null or created_at >= %(since)s::timestamptz)
+        and (
+            %(ended_before)s::timestamptz is null
+            or coalesce(finished_at, cancelled_at) < %(ended_before)s::timestamptz
+        )
         and (
             status not in ('failed', 'cancelled')
             or (
@@ -2281,7 +2329,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from taker
 left join lateral (
     select
@@ -2291,7 +2340,8 @@ left join lateral (
         original_attempt_id, previous_attempt_id, retry_delay, unique_key, priority,
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
-        waiter, parent_id, has_children, has_begun, follows, unknown_since
+        waiter, parent_id, has_children, has_begun, follows, unknown_since,
+        session_losses
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2592,7 +2642,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2776,7 +2827,8 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3031,6 +3083,33 @@ select
     (select id::text from walked order by id desc limit 1) as last_id,
     (select count(*) from pruned) as jobs,
     (select count(*) from deleted) as attempts;
+
+-- queue_rates
+--
+-- For each queue, how many attempts have ended lately, how many of them failed, and for how long they
+-- waited and ran on average. Only the `walk` youngest by id are looked at: where jobs wait for long,
+-- those that end are older, and there are more of them.
+-- Reads only, by a walk over the end of the primary key.
+select
+    queue_name,
+    count(*) as ended,
+    count(*) filter (where failure_reason is not null) as failed,
+    avg(greatest(extract(epoch from started_at - run_at), 0))::float8 as waited,
+    avg(extract(epoch from finished_at - started_at))::float8 as ran
+from (
+    select queue_name, failure_reason, started_at, run_at, finished_at
+    from m25.job
+    where id <= 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+    order by id desc
+    limit %(walk)s::bigint
+) as young
+where finished_at > now() - %(within)s::interval
+    -- Of what has no length there is no average.
+    and isfinite(run_at)
+    and isfinite(started_at)
+    and isfinite(finished_at)
+group by queue_name
+order by queue_name;
 
 -- queue_states
 --
@@ -3385,6 +3464,8 @@ returning queue_name;
 -- What has something in its input that its worker does not know is left to newer ones: it is due again
 -- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
 -- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
+-- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -3397,18 +3478,33 @@ with wanted as (
         %(until)s::float8[],
         %(awaits)s::text[],
         %(messages)s::integer[],
-        %(is_newer)s::boolean[]
-    ) as w (id, claim_token, delay, setup_failed, cancel_reason, until, awaits, messages, is_newer)
+        %(is_newer)s::boolean[],
+        %(session_lost)s::boolean[]
+    ) as w (
+        id,
+        claim_token,
+        delay,
+        setup_failed,
+        cancel_reason,
+        until,
+        awaits,
+        messages,
+        is_newer,
+        session_lost
+    )
 ),
 held as materialized (
     select
         job.id,
+        job.queue_name,
+        job.reserved_at,
         wanted.delay,
         wanted.setup_failed,
         wanted.cancel_reason,
         wanted.until,
         wanted.awaits,
         wanted.is_newer,
+        wanted.session_lost,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -3463,6 +3559,10 @@ released as (
             then least(coalesce(job.setup_failures, 0), 2147483646) + 1
             else job.setup_failures
         end,
+        session_losses = case
+            when held.session_lost
+            then least(coalesce(job.session_losses, 0), 2147483646) + 1
+        end,
         reserved_at = null,
         started_at = null,
         deadline = null,
@@ -3477,6 +3577,31 @@ released as (
         )
         and held.id = job.id
     returning job.id
+),
+unspent as (
+    select rate.name, rate.rate_interval, count(*) as number
+    from held
+    join m25.queue on queue.name = held.queue_name
+    join m25.limiter as rate on rate.name = queue.limiter
+    where held.is_newer
+        and not held.is_cancelled
+        -- By then more may have been saved up than a rate lets be.
+
+        and held.reserved_at > now() - make_interval(secs => rate.rate_interval)
+    group by rate.name
+),
+given_back as (
+    update m25.limiter
+
+    set next_start_at = limiter.next_start_at
+            - make_interval(secs => unspent.number * unspent.rate_interval)
+    from unspent
+    where limiter.name = unspent.name
+        and limiter.name = any(array(
+            select name from m25.limiter
+            where name = any(array(select name from unspent))
+            for no key update skip locked
+        ))
 )
 select
     id::text,
@@ -3693,6 +3818,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -3793,6 +3919,7 @@ returning
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
+    session_losses,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -3813,9 +3940,7 @@ update m25.job
 set stack_asked_at = clock_timestamp(), stack = null
 from bounded
 where id = %(id)s::uuid
-    and reserved_at is not null
-    and finished_at is null
-    and cancelled_at is null
+    and status in ('reserved', 'executing')
     and claim_token is not null
 returning
     extract(epoch from stack_asked_at)::text as asked_at,
@@ -4541,7 +4666,7 @@ claimed as (
             when num_nonnulls(
                     scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
                     expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since
+                    has_begun, unknown_since, session_losses
                 ) > 0
                 or losses <> 0
             then array[
@@ -4559,7 +4684,8 @@ claimed as (
                 parent_id::text,
                 has_children::text,
                 has_begun::text,
-                extract(epoch from unknown_since)::text
+                extract(epoch from unknown_since)::text,
+                session_losses::text
             ]
         end as rest
 )
@@ -5303,8 +5429,24 @@ select
     has_children,
     has_begun,
     follows::text,
-    extract(epoch from unknown_since)::text as unknown_since
+    extract(epoch from unknown_since)::text as unknown_since,
+    session_losses
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- workers
+--
+-- The workers of which something was heard within `silence`, and that have not ended. Reads only; there
+-- is a row for each, and so there are few.
+select
+    id::text,
+    version,
+    queues,
+    extract(epoch from started_at)::text as started_at,
+    greatest(extract(epoch from now() - latest_heartbeat_at), 0)::float8 as silent_for
+from m25.worker
+where ended_at is null and latest_heartbeat_at > now() - %(silence)s::interval
+order by worker.started_at, worker.id
+limit 1000;

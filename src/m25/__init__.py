@@ -18,6 +18,8 @@ from .pg._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import errors, pg, sync
+    from ._activity import QueueRate, WorkerRecord
+    from ._base_queue import QueueSchema
     from ._child_job import ChildJob
     from ._client import M25, open
     from ._declare import DeclaredQueue, declare
@@ -65,6 +67,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "._activity": ("QueueRate", "WorkerRecord"),
+            "._base_queue": ("QueueSchema",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
             "._declare": ("DeclaredQueue", "declare"),
@@ -151,7 +155,9 @@ __all__ = [
     "Progress",
     "Queue",
     "QueueOptions",
+    "QueueRate",
     "QueueRecord",
+    "QueueSchema",
     "Rate",
     "RefusedJob",
     "Retry",
@@ -165,6 +171,7 @@ __all__ = [
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
+    "WorkerRecord",
     "current_job",
     "declare",
     "errors",

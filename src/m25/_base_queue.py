@@ -6,7 +6,7 @@ It imports nothing that runs jobs: a program that only enqueues has neither hand
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict
 
 import attrs
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 #: What is done with a job in whose input something is not known.
 UnknownFields: TypeAlias = Literal["release", "refuse", "ignore"]
+
+
+class QueueSchema(TypedDict):
+    """What `Queue.json_schema` returns: JSON Schemas."""
+
+    #: Of what is enqueued.
+    input: dict[str, Any]
+    #: Of what the handler returns.
+    output: dict[str, Any]
+    #: Of what is in `error_data`: of a queue without declared errors, of nothing.
+    error: dict[str, Any]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -38,6 +49,18 @@ class BaseQueue(Generic[Input, Output_co, Error]):
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
+
+    def json_schema(self) -> QueueSchema:
+        """The JSON Schemas of inputs, outputs and declared errors, as they are in the job table.
+
+        They are of draft 2020-12, and each stands by itself: for producers in other languages, and
+        for whoever reads outputs there. That of a codec given by hand says nothing.
+        """
+        return QueueSchema(
+            input=self.input_codec.make_schema(),
+            output=self.output_codec.make_schema(),
+            error=self.error_codec.make_schema(),
+        )
 
     @property
     def ignores_unknown(self) -> bool:

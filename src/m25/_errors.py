@@ -134,7 +134,8 @@ class NotInJob(UsageError):
 class CutShort(M25Error):
     """A handler was cut short, and its attempt must not begin again.
 
-    So it is with `allowed_losses=0`, and where the handler runs in a thread, which goes on.
+    So it is with `allowed_losses=0`, where the handler runs in a thread, which goes on, and where
+    the connection of its transaction was lost several times in a row.
 
     It is not raised: it is the `crash_type` of such an attempt.
     """

@@ -381,6 +381,22 @@ class HandlerHeldUp(JobEvent):
 
 
 @attrs.frozen(kw_only=True)
+class SessionsLost(AttemptFailed):
+    """The database session of a transactional handler was lost several times in a row.
+
+    Either the database was away each time, or the handler is what ends its session, or the whole
+    server. So the attempt counts as lost, and is followed by another up to `allowed_losses` times.
+    """
+
+    level = logging.ERROR
+    logger = "m25.executor"
+    message = f"connection was lost under the handler %(sessions)d times in a row: {_FAILED}"
+
+    #: How many sessions were lost in a row.
+    sessions: int
+
+
+@attrs.frozen(kw_only=True)
 class JobInterrupted(AttemptFailed):
     """Ctrl-C came out of a handler, and ends the program: the attempt is lost with its process.
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
 import pytest
 import trio
 from prometheus_client import CollectorRegistry
@@ -76,6 +82,79 @@ def test_a_cancelled_attempt_is_counted_once_though_two_events_tell_of_it() -> N
     metrics(JobCancelled(by=None, reason=None, **facts))
     labels = {"queue": "sums", "outcome": "cancelled", "reason": ""}
     assert registry.get_sample_value("m25_attempts_total", labels) == 1
+
+
+async def test_a_scrape_asks_the_database_what_is_on_its_queues() -> None:
+    registry = CollectorRegistry()
+    metrics = Prometheus(registry)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, {"queue": "sums", **labels})
+
+    async with m25.testing.open(listeners=[metrics]) as m:
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        first = await m.enqueue(sums, "returns")
+        await m.enqueue(sums, "returns")
+        await m.enqueue(sums, m25.Job("returns", scheduled_at=tomorrow))
+        await m.pause(sums)
+        text = await metrics.scrape(m)
+        assert b'm25_jobs{queue="sums",state="due"} 2.0' in text
+        assert value("m25_jobs", state="scheduled") == 1
+        assert value("m25_jobs", state="running") == 0
+        assert value("m25_queue_paused") == 1
+        assert value("m25_workers") == 0
+        created = first.created_at.timestamp()
+        assert value("m25_oldest_due_timestamp_seconds") == pytest.approx(created)
+
+
+async def test_a_database_that_does_not_answer_leaves_no_old_numbers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    registry = CollectorRegistry()
+    metrics = Prometheus(registry)
+    state = "answers"
+
+    async def fault(call: str, when: str) -> None:
+        if state == "hangs":
+            await trio.sleep(3600)
+        if state == "is away":
+            raise psycopg.OperationalError("the server is gone")
+
+    async with m25.testing.open(m25.testing.MemoryStore(fault=fault)) as m:
+        await m.enqueue(sums, "returns")
+        await metrics.scrape(m)
+        assert registry.get_sample_value("m25_database_up") == 1
+        for present in ("hangs", "is away"):
+            state = present
+            began = trio.current_time()
+            assert b"m25_jobs{" not in await metrics.scrape(m, timeout=2)
+            assert trio.current_time() - began < 60
+            assert registry.get_sample_value("m25_database_up") == 0
+        state = "answers"
+
+
+BOARD = Path(__file__).parents[2] / "examples" / "grafana" / "m25.json"
+
+
+def test_the_board_shows_metrics_that_there_are() -> None:
+    board = json.loads(BOARD.read_text(encoding="utf-8"))
+    registry = CollectorRegistry()
+    Prometheus(registry)
+    there = {
+        f"{family.name}{suffix}"
+        for family in registry.collect()
+        for suffix in ("", "_total", "_bucket", "_count", "_sum")
+    }
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    queries += [variable["query"] for variable in board["templating"]["list"]]
+    used = {name for query in queries for name in re.findall(r"\b(?:m25|messaging)_\w+", query)}
+    # Those that follow a brace or a bracket are labels.
+    labels = {"messaging_destination_name", "messaging_system", "messaging_operation_name"}
+    assert used - labels <= there
+    assert len(used - labels) > 6
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert all({"h", "w", "x", "y"} == set(panel["gridPos"]) for panel in board["panels"])
 
 
 def test_an_event_of_no_queue_is_counted_without_one() -> None:

@@ -157,6 +157,23 @@ async def test_a_release_can_put_a_job_off_and_count_a_failed_setup(world: WithV
     assert (await world.row(claim.id)).setup_failures == 2
 
 
+async def test_sessions_that_are_lost_in_a_row_are_counted(world: WithVerbs) -> None:
+    (id,) = await world.put(job(max_attempts=2))
+    for count in (1, 2):
+        claim = await world.claim_one()
+        assert (await world.row(id)).session_losses == (count - 1 or None)
+        await world.store.release([Release(*claim, session_lost=True)], [])
+        assert (await world.row(id)).session_losses == count
+    await world.release(await world.claim_one())
+    assert (await world.row(id)).session_losses is None
+    await world.store.release([Release(*await world.claim_one(), session_lost=True)], [])
+    await world.settle(failure(await world.claim_one()))
+    # The next attempt has lost none.
+    following = await world.successor(id)
+    assert following is not None
+    assert following.session_losses is None
+
+
 async def test_what_has_begun_does_not_expire_once_it_is_released(world: WithVerbs) -> None:
     """A stop or a `Snooze` puts it off: it was started in time."""
     soon = await world.now() + timedelta(minutes=1)
@@ -402,7 +419,7 @@ async def test_nobody_is_told_of_what_is_retried_cancelled_or_of_a_queue_that_as
 
 def test_a_release_is_a_claim_that_says_more() -> None:
     claim = ClaimedJob(make_id(), make_id())
-    assert Release(*claim) == (*claim, None, False, None, None, None, False)
+    assert Release(*claim) == (*claim, None, False, None, None, None, False, False)
 
 
 # Notifications that the database does not take

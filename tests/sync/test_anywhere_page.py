@@ -13,11 +13,11 @@ from support.scripts import run_script
 
 PAGE = (Path(__file__).parents[2] / "docs" / "anywhere.md").read_text(encoding="utf-8")
 PROGRAMS = list(
-    re.finditer(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", PAGE, re.DOTALL)
+    re.finditer(r"```python\n(?P<code>[^`]*)```\n\n```text\n(?P<printed>[^`]*)```", PAGE)
 )
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["sync", "asyncpg"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["sync", "asyncpg", "schema"])
 def test_a_program_prints_what_the_page_says(
     dsn: str,
     tmp_path: Path,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import psycopg
@@ -15,6 +16,7 @@ import trio
 
 import m25
 import m25.sync
+from support.databases import url_of
 from support.producers import LIBRARIES, Producer, producer
 from support.waiting import PATIENCE
 
@@ -184,6 +186,33 @@ async def test_a_program_under_asyncio_waits_for_a_result_in_a_thread(dsn: str) 
         assert await trio.to_thread.run_sync(asyncio.run, program()) == "sent to ada"
 
 
+def test_an_async_session_of_sqlalchemy_runs_the_calls(dsn: str) -> None:
+    pytest.importorskip("greenlet")
+    sqlalchemy = pytest.importorskip("sqlalchemy.ext.asyncio")
+
+    def enqueue(session: Any) -> None:
+        m25.sync.enqueue(session, emails, m25.Job(Email("ada"), unique_key="ada"))
+        with pytest.raises(m25.UniqueKeyConflict):
+            m25.sync.enqueue_many(
+                session, emails, [Email("bob"), m25.Job(Email("eve"), unique_key="ada")]
+            )
+        m25.sync.enqueue_many(session, emails, [Email("dan")])
+
+    async def program() -> None:
+        url = url_of(dsn).replace("postgresql:", "postgresql+psycopg:", 1)
+        engine = sqlalchemy.create_async_engine(url)
+        async with sqlalchemy.AsyncSession(engine) as session:
+            await session.run_sync(enqueue)
+            await session.rollback()
+            assert jobs(dsn) == []
+            await session.run_sync(enqueue)
+            await session.commit()
+        await engine.dispose()
+
+    asyncio.run(program())
+    assert jobs(dsn) == [("ada", "pending"), ("dan", "pending")]
+
+
 def test_other_connections_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"a psycopg\.Connection.*this is a builtins\.str"):
         m25.sync.enqueue("postgresql://", emails, Email("ada"))
@@ -205,6 +234,10 @@ try:
 except TypeError:
     pass
 assert "psycopg" in sys.modules
+try:
+    import m25.django
+except ImportError:
+    pass
 assert "trio" not in sys.modules, "a producer has no use for Trio"
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -264,6 +264,27 @@ async def test_a_session_that_is_lost_under_a_handler_costs_no_attempt(
     assert "its connection to the database was lost" in released.getMessage()
 
 
+async def test_a_handler_that_always_loses_its_session_does_not_run_for_ever(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[int] = []
+
+    @m25.queue("always", allowed_losses=1, **OPTIONS)
+    async def always(_: int, *, connection: pg.AsyncConnection[Any]) -> None:
+        runs.append(m25.current_job().attempt)
+        await ends_itself(connection)
+
+    async with running(database, always) as m:
+        record = await m.wait(always, (await m.enqueue(always, 1)).id)
+    assert runs == [1, 1, 1, 2, 2, 2]
+    assert record.failure_reason is m25.FailureReason.HEARTBEAT_TIMEOUT
+    assert record.losses == 2
+    assert "was lost 3 times in a row" in (record.crash_message or "")
+    first, last = lines(caplog, "SessionsLost")
+    assert "under the handler 3 times in a row" in first.getMessage()
+    assert last.m25_next_attempt is False
+
+
 async def test_a_session_that_is_ended_for_what_its_handler_does_is_counted(database: str) -> None:
     @m25.queue("idle", **OPTIONS)
     async def idle(_: int, *, connection: pg.AsyncConnection[Any]) -> None:

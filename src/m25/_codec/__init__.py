@@ -6,6 +6,7 @@ What asks comes first; each file imports from those below it:
     exceptions   declared errors, by their fields or their `args`
     converter    from a type annotation to the two functions of its values
     codec        both ways between a value and its JSON text
+    schema       JSON Schema of the values of a type
     classes      attrs classes and dataclasses
     containers   lists, sets, tuples, mappings
     unions       what tells the members of a union apart

@@ -19,6 +19,10 @@ def _find_fault(plain: Any, _value: Any) -> None:
     find_fault(plain)
 
 
+def _any_schema() -> dict[str, Any]:
+    return {"$comment": "what a codec made by hand takes"}
+
+
 @attrs.frozen
 class Codec(Generic[T]):
     """Turns values into JSON text and back.
@@ -35,6 +39,8 @@ class Codec(Generic[T]):
     bounded: bool = attrs.field(default=False, repr=False)
     #: The type runs code of its user's in making a value, which may make another than it was.
     prove: bool = attrs.field(default=False, repr=False)
+    #: Makes the JSON Schema of its values; that of a codec made by hand says nothing of them.
+    make_schema: Callable[[], dict[str, Any]] = attrs.field(default=_any_schema, repr=False)
     #: How many bytes the text of a value may have.
     size_limit: float = attrs.field(default=math.inf, repr=False)
 

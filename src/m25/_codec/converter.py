@@ -36,6 +36,7 @@ or more comes back as the int that it equals.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .._errors import InvalidQueue
@@ -59,6 +60,7 @@ from .containers import (
 from .fields import runs_code
 from .leaves import LEAVES, Hook, is_leaf, never, path
 from .maker import Maker
+from .schema import value_schema
 from .text import find_fault
 from .unions import decode_union, encode_union
 
@@ -115,6 +117,9 @@ def value_codec(
             find_fault,
             bounded=not encoders.recursive,
             prove=any(map(runs_code, encoders.classes)),
+            make_schema=partial(
+                value_schema, annotation, names or {}, ignores_unknown=ignores_unknown
+            ),
         )
     except Unsupported as error:
         raise InvalidQueue(f"{where}: {error}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import attrs
@@ -18,6 +19,7 @@ from .._errors import InvalidQueue
 from .codec import Codec
 from .converter import value_codec
 from .refusal import Refusal, described, key_part, reason_of, reraise
+from .schema import error_schema
 from .text import find_fault, untyped
 
 
@@ -64,7 +66,8 @@ def error_codec(
             kinds[cls] = _Kind("fields", codec.to_json, codec.decoder, codec.to_json)
         else:
             kinds[cls] = _Kind("args", _args, _maker(cls), _state)
-    return Codec(_to_json(kinds), _decoder(kinds), _find_fault)
+    make_schema = partial(error_schema, errors, names or {}, ignores_unknown=ignores_unknown)
+    return Codec(_to_json(kinds), _decoder(kinds), _find_fault, make_schema=make_schema)
 
 
 def _to_json(kinds: Mapping[type, _Kind]) -> Callable[[Any], Any]:

@@ -105,6 +105,7 @@ class JobRow(NamedTuple):
     ]
     follows: Annotated[str | None, Column("uuid")]
     unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
+    session_losses: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
     # fmt: on
 
     @property

@@ -224,6 +224,9 @@ class Release(NamedTuple):
     #: Whether its input has what this worker does not know: it is left to newer ones. It is due
     #: again within five seconds, at the same moment as all others of which that is said.
     is_newer: bool = False
+    #: Whether it is since the session of its handler's transaction was lost: it is counted on the
+    #: row how often in a row.
+    session_lost: bool = False
 
 
 class Locked(NamedTuple):

@@ -158,6 +158,17 @@ def get(
     return _record(_asked(database, Calls(schema).get([str(id)])).get(str(id)), queue, id)
 
 
+def attempt_rows(connection: Any, id: JobId | UUID | str, schema: str) -> list[JobRow]:
+    """Read all attempts of a job, in order, whatever its queue; none if there is no such job.
+
+    Raises:
+        InvalidJob: the id is given as a text, and that is not the text of a UUID.
+        JobRecordFetchQueryError: the database failed.
+        TypeError, UsageError: as `enqueue` does.
+    """
+    return _asked(database_of(connection, schema), Calls(schema).attempts(str(as_job_id(id))))
+
+
 def result(
     connection: Any,
     queue: BaseQueue[Any, Output, Any],

@@ -1,4 +1,4 @@
-"""Claims jobs while slots are free, and runs each in an executor."""
+"""Claims jobs while slots are free, and runs each; long, since it is the whole way of a claim."""
 
 from __future__ import annotations
 
@@ -363,16 +363,16 @@ class Claimer:
             self._ledger.owe_release(self._newer.release(executor, result))
         elif isinstance(result, InDoubt):
             # rule: a commit in doubt is released
-            self._ledger.owe_release(Release(*executor.job))
+            self._ledger.owe_release(Release(*executor.job, session_lost=True))
             self._ledger.commits_in_doubt[executor.job] = result
         elif result is Unfinished.COMMITTED:
             if self._queue.limit is not None and self._queue.limiter_name is not None:
                 self._runtime.hints.room(self._queue.limiter_name)
         elif result is not Unfinished.FENCED:
+            lost = result is Unfinished.LOST_CONNECTION
+            release = Release(*executor.job, setup_failed=executor.setup_failed, session_lost=lost)
             # rule: what is cut short is released
-            self._ledger.owe_release(
-                Release(*executor.job, setup_failed=executor.setup_failed, children_of=children_of)
-            )
+            self._ledger.owe_release(release._replace(children_of=children_of))
             if executor.setup_failed:
                 self._setup_pause.failed()
             elif result is Unfinished.CUT_SHORT:

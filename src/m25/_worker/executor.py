@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
@@ -73,6 +73,11 @@ from .transactions import AttemptTransaction
 
 if TYPE_CHECKING:
     from .._family import NurseryNames
+
+
+#: After so many losses of its session in a row, the attempt of a transactional handler counts as
+#: lost: the handler may be what ends the session, or the whole server.
+_MOST_SESSION_LOSSES: Final = 3
 
 
 class _State:
@@ -362,6 +367,11 @@ class Executor(_State):
             await answers.send(self)
 
     async def _run_in_transaction(self) -> Result:
+        losses = self.row.session_losses or 0
+        if losses >= _MOST_SESSION_LOSSES:  # rule: sessions are not lost for ever
+            if not self.started and not await self._start():
+                return self._fenced()
+            return outcomes.sessions_lost(self, losses)
         async with AttemptTransaction(self) as self.transaction:
             # After all around the handler: what `setup` or one of `around` raises is its failure.
             return await self.transaction.end(await self._run())

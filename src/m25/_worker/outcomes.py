@@ -9,7 +9,7 @@ import trio
 
 from .._codec import Undecodable
 from .._crash import Crash, describe_crash, type_name
-from .._errors import JobRecordFetchJsonDecodeError, UsageError, ValueRefused
+from .._errors import CutShort, JobRecordFetchJsonDecodeError, UsageError, ValueRefused
 from .._events import (
     FailureRequested,
     HandlerOverran,
@@ -23,6 +23,7 @@ from .._events import (
     JobTimedOut,
     JobUnresponsive,
     OutputRefused,
+    SessionsLost,
     SetupGivenUp,
 )
 from .._handler import kept_of
@@ -181,6 +182,18 @@ def lease_over(executor: Executor, error: BaseException | None) -> Outcome:
     )
     crashed = None if error is None else describe_crash(error)
     return _failure(executor, FailureReason.HEARTBEAT_TIMEOUT, following, crash=crashed)
+
+
+def sessions_lost(executor: Executor, losses: int) -> Outcome:
+    """The session of the handler's transaction was lost too often in a row; the handler was not
+    called again.
+    """
+    following = decide(executor, FailureReason.HEARTBEAT_TIMEOUT)
+    executor.runtime.events.emit(SessionsLost(sessions=losses, **_facts(executor, following)))
+    error = CutShort(f"the connection of its transaction was lost {losses} times in a row")
+    return _failure(
+        executor, FailureReason.HEARTBEAT_TIMEOUT, following, crash=describe_crash(error)
+    )
 
 
 def interrupted(executor: Executor, error: BaseException) -> Outcome:

@@ -30,6 +30,7 @@ from .._events import (
     OutcomeRefused,
     OutcomeUnstorable,
     ResultDiscarded,
+    SessionsLost,
 )
 from .._job import FailureReason
 
@@ -57,6 +58,7 @@ _REASONS: Final[Mapping[type[Event], FailureReason]] = {
     JobUnresponsive: FailureReason.HEARTBEAT_TIMEOUT,
     JobLeaseOver: FailureReason.HEARTBEAT_TIMEOUT,
     JobInterrupted: FailureReason.HEARTBEAT_TIMEOUT,
+    SessionsLost: FailureReason.HEARTBEAT_TIMEOUT,
 }
 
 

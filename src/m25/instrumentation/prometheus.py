@@ -1,7 +1,8 @@
 """Counters and histograms of Prometheus from m25's events; needs `m25[prometheus]`.
 
     metrics = Prometheus()
-    async with m25.open(dsn, listeners=[metrics]) as m: ...
+    async with m25.open(dsn, listeners=[metrics]) as m:
+        text = await metrics.scrape(m)
 
 How long handlers run, and how many jobs have come to them, has the names and labels that
 OpenTelemetry's conventions for messaging have, as Prometheus spells them; what these conventions do
@@ -11,17 +12,32 @@ is no end. A queue has a series from its first event on.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+    from prometheus_client import (
+        REGISTRY,
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        generate_latest,
+    )
 except ImportError as missing:  # pragma: no cover - the extra is there where it is tested
     raise ImportError(
         "m25.instrumentation.prometheus needs prometheus_client: pip install 'm25[prometheus]'"
     ) from missing
 
+from .._errors import JobRecordFetchQueryError
 from .._events import AttemptFailed, Event, JobCancelOverran, JobStarted, JobSucceeded
 from ._endings import Ending, ending_of
+
+if TYPE_CHECKING:
+    from .._client import M25
+    from .._operator import QueueRecord
 
 #: Of the conventions' buckets, in seconds, and as many for handlers that take minutes.
 _BUCKETS: Final = (
@@ -44,6 +60,7 @@ class Prometheus:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
         self._consumed = Counter(
             "messaging_client_consumed_messages",
             "Attempts whose handler was called.",
@@ -69,6 +86,30 @@ class Prometheus:
             ("event", "queue"),
             registry=registry,
         )
+        self._depth = _Depth(registry)
+
+    async def scrape(self, m: M25, *, timeout: float = 1.0) -> bytes:
+        """Ask the database what is on its queues, and return all metrics of the registry as text.
+
+        Where the database has not answered by then, what is asked of it is left out, and
+        `m25_database_up` is 0: an old number would look like a present one.
+
+        Args:
+            m: a client of the database; it need not run queues.
+            timeout: how long the database may take, in seconds.
+
+        Raises:
+            ClientClosed: the client's block was left.
+        """
+        self._depth.clear()
+        with trio.move_on_after(timeout):
+            try:
+                queues = await m.queues()
+            except JobRecordFetchQueryError:
+                pass
+            else:
+                self._depth.set(queues)
+        return generate_latest(self._registry)
 
     def wants(self, _: type[Event], /) -> bool:
         """All are counted."""
@@ -93,6 +134,50 @@ class Prometheus:
             seconds = event.ran
         if seconds is not None:
             self._durations.labels(*_labels(queue), ending.error_type or "").observe(seconds)
+
+
+class _Depth:
+    """What is on the queues of a database, when it was last asked."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._up = Gauge(
+            "m25_database_up", "Whether the database has answered in time.", registry=registry
+        )
+        self._jobs = Gauge(
+            "m25_jobs",
+            "Jobs in the database, by their state.",
+            ("queue", "state"),
+            registry=registry,
+        )
+        self._oldest = Gauge(
+            "m25_oldest_due_timestamp_seconds",
+            "Since when the first of the due jobs has been due.",
+            ("queue",),
+            registry=registry,
+        )
+        self._workers = Gauge(
+            "m25_workers", "Workers that serve the queue.", ("queue",), registry=registry
+        )
+        self._paused = Gauge(
+            "m25_queue_paused", "Whether the queue is paused.", ("queue",), registry=registry
+        )
+
+    def clear(self) -> None:
+        """Forget what was there."""
+        self._up.set(0)
+        for gauge in (self._jobs, self._oldest, self._workers, self._paused):
+            gauge.clear()
+
+    def set(self, queues: Sequence[QueueRecord]) -> None:
+        """Note what is there."""
+        self._up.set(1)
+        for queue in queues:
+            for state in ("due", "scheduled", "waiting", "running", "failed"):
+                self._jobs.labels(queue.name, state).set(getattr(queue, state))
+            if queue.due_since is not None:
+                self._oldest.labels(queue.name).set(queue.due_since.timestamp())
+            self._workers.labels(queue.name).set(queue.workers)
+            self._paused.labels(queue.name).set(queue.paused_at is not None)
 
 
 def _labels(queue: str) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Never, assert_type
 
 import attrs
 import psycopg
@@ -28,6 +28,11 @@ emails = m25.declare("emails", input=Email, output=str, errors=(MailboxFull, NoS
 numbers = m25.declare("numbers", input=list[int], output=None)
 assert_type(emails, m25.DeclaredQueue[Email, str, MailboxFull | NoSuchMailbox])
 
+assert_type(emails.json_schema(), m25.QueueSchema)
+tolerant = m25.declare("emails", input=Email, output=str, unknown_fields="ignore")
+assert_type(tolerant, m25.DeclaredQueue[Email, str, Never])
+
+m25.declare("emails", input=Email, output=str, unknown_fields="drop")  # error
 m25.declare("emails", output=str)  # error
 m25.declare("emails", input=Email, output=str, errors=(str,))  # error
 

@@ -77,6 +77,7 @@ class Row:
     cancelled_by: str | None
     cancel_reason: str | None
     setup_failures: int | None
+    session_losses: int | None
     waiter: str | None
     parent_id: str | None
     has_children: bool | None

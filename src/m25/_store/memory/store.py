@@ -808,8 +808,12 @@ class MemoryStore(Store):
                     scheduled_at, awaits = microseconds(aside.until), aside.awaits
                     if awaits is not None and (row.messages or 0) != aside.messages:
                         scheduled_at, awaits = now, None
+                session_losses: int | None = None
+                if release.session_lost:
+                    session_losses = min(row.session_losses or 0, LARGEST_INTEGER - 1) + 1
                 unknown_since: int | None = None
                 if release.is_newer:
+                    self._limits.give_back(row, now)
                     scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
                 in_time = row.started_at is not None and not release.is_newer
@@ -818,6 +822,7 @@ class MemoryStore(Store):
                     row,
                     scheduled_at=scheduled_at,
                     setup_failures=setup_failures,
+                    session_losses=session_losses,
                     awaits=awaits,
                     expires_at=None if in_time else row.expires_at,
                     unknown_since=unknown_since,
