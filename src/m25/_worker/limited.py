@@ -1,7 +1,7 @@
 """Claims of a queue that has a limit or a rate: the database counts, over all processes.
 
-Under a limit without a key, the statement that writes the outcome of a job claims the next one in
-its place. So no place is empty until another claim is answered, and no lock is waited for that
+Under a limit without a key, the statement that writes a job's success claims the next one in its
+place. So no place is empty until another claim is answered, and no lock is waited for that
 whoever claims elsewhere has. Now and then the database leaves a place to others instead.
 """
 
@@ -30,6 +30,11 @@ _TURN: Final = 0.05
 #: How long outcomes wait for a claim that is under way, in seconds: once it is answered, their
 #: places can be passed on. Written before that, they would call for another claim.
 _LONGEST_WAIT: Final = 0.5
+
+
+def _has_just_succeeded(outcome: Outcome) -> bool:
+    """Whether nothing else is written with it: no next attempt, and nothing below it."""
+    return outcome.failure_reason is None and outcome.children_of is None
 
 
 class LimitedClaims:
@@ -95,8 +100,8 @@ class LimitedClaims:
             RowRefused: of one of the rows; nothing was written, and nothing claimed.
         """
         size = min(len(outcomes), self._ledger.claim_size())
-        if size and self._can_pass_on and all(one.children_of is None for one in outcomes):
-            passed = await self._settle_and_claim(outcomes, size)
+        if size and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
+            passed = await self._succeed_and_claim(outcomes, size)
             has_room = len(passed.rows) < len(outcomes) and not passed.has_turned
             results = passed.results
         else:
@@ -120,16 +125,15 @@ class LimitedClaims:
             and queue.handler.setup is None
         )
 
-    async def _settle_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
+    async def _succeed_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
         queue, ledger = self._queue, self._ledger
         token = self._runtime.new_token(named=False)  # rule: no limited lease is cut short
         asked_at = trio.current_time()
         ledger.ask(token, size)
         is_granted = False
         try:
-            passed = await self._runtime.store.settle_and_claim(
+            passed = await self._runtime.store.succeed_and_claim(
                 outcomes,
-                queue.allowed_losses,
                 queue.name,
                 limiter=self._limiter,
                 token=token,
