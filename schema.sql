@@ -387,8 +387,6 @@ CREATE INDEX held_key_job_id_idx ON m25.held_key USING btree (job_id);
 
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
-CREATE INDEX job_failed_idx ON m25.job USING btree (id, queue_name) WHERE (status = 'failed'::text);
-
 CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, priority, was_due_at, id) WHERE ((was_due_at IS NOT NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
 
 CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
@@ -400,6 +398,8 @@ CREATE INDEX job_parent_id_idx ON m25.job USING btree (parent_id) WHERE (parent_
 CREATE INDEX job_previous_attempt_idx ON m25.job USING btree (previous_attempt_id) WHERE (previous_attempt_id IS NOT NULL);
 
 CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (status <> ALL (ARRAY['failed'::text, 'cancelled'::text])));
+
+CREATE INDEX job_unsuccessful_idx ON m25.job USING btree (id, queue_name, status) WHERE (status = ANY (ARRAY['failed'::text, 'cancelled'::text]));
 
 CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
 

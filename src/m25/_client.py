@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from . import migrations, pg
+from ._activity import QueueRate, WorkerRecord, list_rates, list_workers
 from ._base_queue import BaseQueue
 from ._cancel_asks import cancel_errors, check_words
 from ._cancel_call import CancelCall
@@ -759,6 +760,28 @@ class M25:
                 return await self._results.wait(queue, id)
             return decode_record(row, queue)
 
+    async def workers(self) -> list[WorkerRecord]:
+        """Read which workers are there, the oldest first: which have said so within ten minutes,
+        and not goodbye.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("workers")
+        return await list_workers(self._runtime)
+
+    async def rates(self) -> list[QueueRate]:
+        """Read what has ended on each queue within the last minute, by name; a queue on which
+        nothing has is left out.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("rates")
+        return await list_rates(self._runtime)
+
     async def stack(
         self,
         queue: BaseQueue[Any, Any, Any] | str | None,
@@ -860,7 +883,7 @@ class M25:
         self._check_usable("queues")
         return await self._operator.queues()
 
-    async def prune(self, queue: Queue[Any, Any, Any], keep: Keep | None = None) -> int:
+    async def prune(self, queue: Queue[Any, Any, Any] | str, keep: Keep | None = None) -> int:
         """Delete the jobs of a queue that have been kept for their time; return how many.
 
         Each goes with all its attempts and all that it has started, steps and messages too; what
@@ -868,7 +891,7 @@ class M25:
         pauses in which claims go first; cancelled, it leaves the rest for another time.
 
         Args:
-            queue: whose jobs.
+            queue: whose jobs; or its name.
             keep: for how long each is kept since its end; without it, what the queue declares.
 
         Raises:
@@ -876,7 +899,7 @@ class M25:
             JobRecordFetchQueryError: the database failed, or the role may not delete.
             ClientClosed: the block was left.
         """
-        self._check_usable("prune", queue)
+        self._check_usable("prune")
         return await self._operator.prune(queue, keep)
 
     async def jobs(
@@ -891,8 +914,8 @@ class M25:
 
             page = await m.jobs(queue="mails", status="failed", where={"to": "ada@example.org"})
 
-        What has failed and what has not ended is found by an index. Whatever else is asked for is
-        looked for in the table, some thousand rows at a time, for so many `seconds` at most.
+        What has not ended, has failed or was cancelled is found by an index. Whatever else is asked
+        for is looked for in the table, some thousand rows at a time, for so many `seconds` at most.
 
         Args:
             limit: how many at most.

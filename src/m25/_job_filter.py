@@ -29,6 +29,8 @@ class JobFilter(TypedDict, total=False):
     status: JobStatus | str | Iterable[JobStatus | str]
     #: Since when their latest attempts were created: an aware datetime, or how long ago.
     since: datetime | timedelta
+    #: Before which time they had ended, likewise.
+    ended_before: datetime | timedelta
     #: What their input contains: a part of it, as JSON has it. `{"customer": 7}` is in each object
     #: that has this key with this value, `{"address": {"city": "Rome"}}` in those whose address has
     #: this city, and `["a"]` in each list that has this element.
@@ -60,8 +62,14 @@ def statuses_of(
     return statuses
 
 
+def asks_for_time(options: JobFilter) -> bool:
+    """Whether the database's time is needed to say which jobs are meant."""
+    times = options.get("since"), options.get("ended_before")
+    return any(isinstance(time, timedelta) for time in times)
+
+
 def make_filter(now: datetime | None, **options: Unpack[JobFilter]) -> operator.JobFilter:
-    """What the store is asked; `now` is the database's time, where `since` is said to be ago.
+    """What the store is asked; `now` is the database's time, where it is needed.
 
     Raises:
         ValueError: an option is not as in `JobFilter`.
@@ -69,18 +77,22 @@ def make_filter(now: datetime | None, **options: Unpack[JobFilter]) -> operator.
         InvalidQueue: no queue can have this name.
     """
     queue, status, where = options.get("queue"), options.get("status"), options.get("where")
-    since = options.get("since")
-    if isinstance(since, timedelta):
-        assert now is not None, "it was asked for"
-        since = now - since
-    if since is not None and since.utcoffset() is None:
-        raise ValueError(f"since must be aware of its time zone, not {since!r}")
     return operator.JobFilter(
         None if queue is None else name_of(queue),
         None if status is None else sorted({JobStatus(each).value for each in _statuses(status)}),
-        since,
+        _time("since", options.get("since"), now),
+        _time("ended_before", options.get("ended_before"), now),
         None if where is None else json.dumps(where, allow_nan=False),
     )
+
+
+def _time(name: str, value: datetime | timedelta | None, now: datetime | None) -> datetime | None:
+    if isinstance(value, timedelta):
+        assert now is not None, "it was asked for"
+        return now - value
+    if value is not None and value.utcoffset() is None:
+        raise ValueError(f"{name} must be aware of its time zone, not {value!r}")
+    return value
 
 
 def _statuses(status: JobStatus | str | Iterable[JobStatus | str]) -> Iterable[JobStatus | str]:

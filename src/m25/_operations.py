@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, Unpack
 from uuid import UUID
@@ -21,7 +20,14 @@ from ._cancel_asks import check_words
 from ._errors import UsageError
 from ._events import JobCancelled
 from ._job import JobId
-from ._job_filter import RETRIED, UNENDED, JobFilter, make_filter, statuses_of
+from ._job_filter import (
+    RETRIED,
+    UNENDED,
+    JobFilter,
+    asks_for_time,
+    make_filter,
+    statuses_of,
+)
 from ._job_walk import JobWalk
 from ._lifecycle import FINAL, FINAL_VALUES, JobStatus
 from ._lock_waits import LockWaits, lock_pauses
@@ -290,8 +296,7 @@ class Operations:
     # What the calls share
 
     async def _filter(self, **options: Unpack[JobFilter]) -> operator.JobFilter:
-        is_ago = isinstance(options.get("since"), timedelta)
-        now: datetime | None = await find_time(self._runtime) if is_ago else None
+        now = await find_time(self._runtime) if asks_for_time(options) else None
         return make_filter(now, **options)
 
     async def _find(

@@ -114,17 +114,19 @@ class Operator:
             )
         self._runtime.hints.room(name)
 
-    async def prune(self, queue: Queue[Any, Any, Any], keep: Keep | None) -> int:
+    async def prune(self, queue: Queue[Any, Any, Any] | str, keep: Keep | None) -> int:
         """See `M25.prune`."""
-        keep = queue.keep if keep is None else keep
+        name = name_of(queue)
+        if keep is None and isinstance(queue, Queue):
+            keep = queue.keep
         if keep is None:
             raise UsageError(
-                f"queue {queue.name!r} keeps its jobs for ever: declare it with keep=m25.Keep(…),"
-                " or give one here"
+                f"queue {name!r} keeps its jobs for ever: declare it with keep=m25.Keep(…), or"
+                " give one here"
             )
         jobs = 0
         try:
-            async with aclosing(prune(self._runtime.store, queue.name, keep)) as steps:
+            async with aclosing(prune(self._runtime.store, name, keep)) as steps:
                 async for pruned in steps:
                     jobs += pruned.jobs
         except StatementFailed as failure:

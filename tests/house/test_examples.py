@@ -23,6 +23,12 @@ PRINTED = {
         "removed what was exported",
         "cancelled by ada since wrong month",
     ],
+    "deploying.py": [
+        "a worker that ignores the field: sent to eve",
+        "older: sent to eve",
+        "newer: sent to ada, and to bob",
+        "in attempt 1",
+    ],
     "effects.py": [
         "looked up a price",
         "paid 36",
@@ -55,6 +61,16 @@ PRINTED = {
         "no picture: letter.txt",
         "broken: 0",
         "side by side: 7 9",
+    ],
+    "operations.py": [
+        "failed: bob@example.org since LookupError: no mailbox bob@example.org",
+        "failed: eve@example.org",
+        "retried: 1",
+        "sent to bob@example.org",
+        "attempt 1 failed no mailbox bob@example.org",
+        "attempt 2 succeeded None",
+        "not retried: it has succeeded",
+        "deleted: 3",
     ],
     "stack.py": ["upload has 3 tasks:", *["send waits in sleep_forever"] * 3],
     "results.py": [

@@ -102,6 +102,11 @@ async def test_jobs_are_found_by_what_they_are_the_latest_first(world: WithVerbs
         (JobFilter(where='{"tags": "b"}'), []),
         (JobFilter(since=await world.now() + timedelta(minutes=1)), []),
         (JobFilter(since=await world.now() - timedelta(minutes=1)), everything),
+        (JobFilter(ended_before=await world.now() - timedelta(minutes=1)), []),
+        (
+            JobFilter(ended_before=await world.now() + timedelta(minutes=1)),
+            [cancelled, broken, done],
+        ),
     ):
         assert [each.id for each in await find(world, wanted)] == ids, wanted
         assert sum((await count(world, wanted)).values()) == len(ids), wanted

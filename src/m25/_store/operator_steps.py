@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from .._lifecycle import FINAL_VALUES, JobStatus
+from .._lifecycle import FINAL_VALUES, KEYLESS
 from .operator import (
     Answer,
     CountedJobs,
@@ -15,8 +15,10 @@ from .operator import (
     JobFilter,
     Look,
     NewAttempt,
+    QueueRate,
     QueueState,
     Refusal,
+    WorkerState,
 )
 from .parameters import array, interval, plain_array, timestamp
 from .steps import NOTIFIES, Rows, Statement, Steps, milliseconds
@@ -24,11 +26,26 @@ from .steps import NOTIFIES, Rows, Statement, Steps, milliseconds
 #: Greater than all ids that are made: with this a walk downwards begins.
 _BEHIND_ALL: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
+_UNSUCCESSFUL: Final = {status.value for status in KEYLESS}
+
 
 def queues(most: int, silence: timedelta) -> Steps[list[QueueState]]:
     """See `Operator.queues`."""
     rows = yield Statement("queue_states", {"most": str(most), "silence": interval(silence)})
     return list(map(QueueState._make, rows))
+
+
+def workers(silence: timedelta) -> Steps[list[WorkerState]]:
+    """See `Operator.workers`."""
+    rows = yield Statement("workers", {"silence": interval(silence)})
+    return list(map(WorkerState._make, rows))
+
+
+def rates(within: timedelta, walk: int) -> Steps[list[QueueRate]]:
+    """See `Operator.rates`."""
+    parameters = {"within": interval(within), "walk": str(walk)}
+    rows = yield Statement("queue_rates", parameters)
+    return list(map(QueueRate._make, rows))
 
 
 def find(wanted: JobFilter, after: str | None, limit: int, walk: int) -> Steps[FoundJobs]:
@@ -77,12 +94,12 @@ def delete(ids: Sequence[str]) -> Steps[list[Answer]]:
 
 def source_of(wanted: JobFilter) -> str:
     """Where jobs are looked for: see `parts/looked_at.sql`."""
-    statuses = wanted.statuses
-    if statuses is None:
+    if wanted.statuses is None:
         return "all"
-    if set(statuses) == {JobStatus.FAILED.value}:
-        return "failed"
-    return "all" if FINAL_VALUES & set(statuses) else "unended"
+    statuses = set(wanted.statuses)
+    if statuses <= _UNSUCCESSFUL:
+        return "unsuccessful"
+    return "all" if statuses & FINAL_VALUES else "unended"
 
 
 def _walk(wanted: JobFilter, after: str | None, walk: int) -> dict[str, str | None]:
@@ -90,6 +107,7 @@ def _walk(wanted: JobFilter, after: str | None, walk: int) -> dict[str, str | No
         "queue_name": wanted.queue_name,
         "statuses": None if wanted.statuses is None else array(wanted.statuses),
         "since": timestamp(wanted.since),
+        "ended_before": timestamp(wanted.ended_before),
         "where": wanted.where,
         "after": after or _BEHIND_ALL,
         "source": source_of(wanted),

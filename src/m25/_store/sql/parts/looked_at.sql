@@ -1,6 +1,6 @@
 -- A part of a walk over jobs by id, downwards: those that are found in it, and the `bound`, its last row,
 -- if there are more rows. By what `source` says it is a walk over the whole table, or over what has
--- failed; or, of what has not ended, which is few or is in an index by other columns, it is all.
+-- failed or was cancelled; or, of what has not ended, which an index has by other columns, it is all.
 -- Of each union all branches but one are never begun, since nothing else than parameters closes them.
 bound as materialized (
     (
@@ -15,7 +15,9 @@ bound as materialized (
     (
         select id
         from {schema}.job
-        where status = 'failed' and id < %(after)s::uuid and %(source)s::text = 'failed'
+        where status in ('failed', 'cancelled')
+            and id < %(after)s::uuid
+            and %(source)s::text = 'unsuccessful'
         order by id desc
         offset %(walk)s::bigint
         limit 1
@@ -31,10 +33,10 @@ found as (
     union all
     select id, status
     from {schema}.job
-    where status = 'failed'
+    where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
-        and %(source)s::text = 'failed'
+        and %(source)s::text = 'unsuccessful'
         and {job_filter}
     union all
     select id, status
@@ -43,6 +45,7 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and 'pending' = any(%(statuses)s::text[])
         and {job_filter}
     union all
     select id, status
@@ -53,5 +56,6 @@ found as (
         and queue_name >= coalesce(%(queue_name)s::text, '')
         and id < %(after)s::uuid
         and %(source)s::text = 'unended'
+        and array['reserved', 'executing'] && %(statuses)s::text[]
         and {job_filter}
 )

@@ -1,0 +1,32 @@
+"""`m25 retry`: jobs that have failed, or were cancelled, are tried once more."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from . import _change
+from ._console import Console
+
+_CHANGE: Final = _change.Change(
+    "retry", "retried", ("failed",), lambda m, ids, which: m.retry(*ids, **which)
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.description = """\
+Have jobs tried once more that have failed, or were cancelled: by their ids, or by what they are,
+and then those that have failed, if --status does not say otherwise. What their steps have done is
+not done again. A job whose key another has by now is refused."""
+    _change.configure(
+        parser,
+        _CHANGE,
+        "m25 retry 01a2218f-8fa5-7c90-8777-32a294f90a75",
+        "m25 retry --queue mails --since 1h --dry-run",
+    )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Retry them, and return the exit code."""
+    return _change.run(options, console, _CHANGE)
