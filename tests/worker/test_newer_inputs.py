@@ -237,7 +237,7 @@ async def test_on_queues_of_every_kind(
         await m.start()
         for name in "abc":
             await m.enqueue(new, New(name))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await m.call(old, Old("ada"))
     async with m25.testing.open(store) as m:
         m.add_queue(new)
