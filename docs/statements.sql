@@ -3084,6 +3084,33 @@ select
     (select count(*) from pruned) as jobs,
     (select count(*) from deleted) as attempts;
 
+-- queue_rates
+--
+-- For each queue, how many attempts have ended lately, how many of them failed, and for how long they
+-- waited and ran on average. Only the `walk` youngest by id are looked at: where jobs wait for long,
+-- those that end are older, and there are more of them.
+-- Reads only, by a walk over the end of the primary key.
+select
+    queue_name,
+    count(*) as ended,
+    count(*) filter (where failure_reason is not null) as failed,
+    avg(greatest(extract(epoch from started_at - run_at), 0))::float8 as waited,
+    avg(extract(epoch from finished_at - started_at))::float8 as ran
+from (
+    select queue_name, failure_reason, started_at, run_at, finished_at
+    from m25.job
+    where id <= 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+    order by id desc
+    limit %(walk)s::bigint
+) as young
+where finished_at > now() - %(within)s::interval
+    -- Of what has no length there is no average.
+    and isfinite(run_at)
+    and isfinite(started_at)
+    and isfinite(finished_at)
+group by queue_name
+order by queue_name;
+
 -- queue_states
 --
 -- All queues that have jobs which have not ended, or have failed, or of which anybody has heard; with what
@@ -3437,6 +3464,8 @@ returning queue_name;
 -- What has something in its input that its worker does not know is left to newer ones: it is due again
 -- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
 -- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
+-- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -3467,6 +3496,8 @@ with wanted as (
 held as materialized (
     select
         job.id,
+        job.queue_name,
+        job.reserved_at,
         wanted.delay,
         wanted.setup_failed,
         wanted.cancel_reason,
@@ -3546,6 +3577,31 @@ released as (
         )
         and held.id = job.id
     returning job.id
+),
+unspent as (
+    select rate.name, rate.rate_interval, count(*) as number
+    from held
+    join m25.queue on queue.name = held.queue_name
+    join m25.limiter as rate on rate.name = queue.limiter
+    where held.is_newer
+        and not held.is_cancelled
+        -- By then more may have been saved up than a rate lets be.
+
+        and held.reserved_at > now() - make_interval(secs => rate.rate_interval)
+    group by rate.name
+),
+given_back as (
+    update m25.limiter
+
+    set next_start_at = limiter.next_start_at
+            - make_interval(secs => unspent.number * unspent.rate_interval)
+    from unspent
+    where limiter.name = unspent.name
+        and limiter.name = any(array(
+            select name from m25.limiter
+            where name = any(array(select name from unspent))
+            for no key update skip locked
+        ))
 )
 select
     id::text,
@@ -3884,9 +3940,7 @@ update m25.job
 set stack_asked_at = clock_timestamp(), stack = null
 from bounded
 where id = %(id)s::uuid
-    and reserved_at is not null
-    and finished_at is null
-    and cancelled_at is null
+    and status in ('reserved', 'executing')
     and claim_token is not null
 returning
     extract(epoch from stack_asked_at)::text as asked_at,
@@ -5381,3 +5435,18 @@ from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- workers
+--
+-- The workers of which something was heard within `silence`, and that have not ended. Reads only; there
+-- is a row for each, and so there are few.
+select
+    id::text,
+    version,
+    queues,
+    extract(epoch from started_at)::text as started_at,
+    greatest(extract(epoch from now() - latest_heartbeat_at), 0)::float8 as silent_for
+from m25.worker
+where ended_at is null and latest_heartbeat_at > now() - %(silence)s::interval
+order by worker.started_at, worker.id
+limit 1000;

@@ -579,6 +579,23 @@ MUTANTS = (
     ),
     Mutant(
         23,
+        "what is left to newer workers spends a token",
+        (
+            Rule(
+                "what is left to newer workers spends no token",
+                "set next_start_at = limiter.next_start_at",
+            ),
+        ),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "a token is given back however late",
+        (Rule("a token is not given back late"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        23,
         "newer workers are waited for anew each time",
         (Rule("newer workers are waited for once", "then now()"),),
         ("tests/store/test_store_holding.py",),

@@ -18,6 +18,7 @@ from .pg._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import errors, pg, sync
+    from ._activity import QueueRate, WorkerRecord
     from ._base_queue import QueueSchema
     from ._child_job import ChildJob
     from ._client import M25, open
@@ -66,6 +67,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "._activity": ("QueueRate", "WorkerRecord"),
             "._base_queue": ("QueueSchema",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
@@ -153,6 +155,7 @@ __all__ = [
     "Progress",
     "Queue",
     "QueueOptions",
+    "QueueRate",
     "QueueRecord",
     "QueueSchema",
     "Rate",
@@ -168,6 +171,7 @@ __all__ = [
     "UniqueKeyConflict",
     "UsageError",
     "ValueRefused",
+    "WorkerRecord",
     "current_job",
     "declare",
     "errors",

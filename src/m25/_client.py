@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from . import migrations, pg
+from ._activity import QueueRate, WorkerRecord, list_rates, list_workers
 from ._base_queue import BaseQueue
 from ._cancel_asks import cancel_errors, check_words
 from ._cancel_call import CancelCall
@@ -758,6 +759,28 @@ class M25:
             if wait and row.cancelled_at is None:
                 return await self._results.wait(queue, id)
             return decode_record(row, queue)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """Read which workers are there, the oldest first: which have said so within ten minutes,
+        and not goodbye.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("workers")
+        return await list_workers(self._runtime)
+
+    async def rates(self) -> list[QueueRate]:
+        """Read what has ended on each queue within the last minute, by name; a queue on which
+        nothing has is left out.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("rates")
+        return await list_rates(self._runtime)
 
     async def stack(
         self,

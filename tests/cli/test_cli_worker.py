@@ -27,6 +27,7 @@ PATIENCE = 60.0
 MODULE = """
 import os
 import time
+from contextlib import asynccontextmanager
 
 import m25
 
@@ -44,12 +45,30 @@ def prepare(m: m25.M25) -> None:
     m.add_schedule("each second", ticks, every=1, input=None)
 
 async def not_at_once(m: m25.M25) -> None: ...
+
+@m25.queue("marks")
+async def marks(_: None) -> str:
+    return os.environ["MARK"]
+
+@asynccontextmanager
+async def mark(job):
+    os.environ["MARK"] = f"around {job.queue_name}"
+    yield
+
+def opening():
+    return {"around": [mark]}
+
+def opening_elsewhere():
+    return {"conn": "elsewhere"}
 """
 
 
 @m25.queue("pids")
 async def pids(blocks: float) -> int:
     raise NotImplementedError
+
+
+marks = m25.declare("marks", input=None, output=str)
 
 
 @pytest.fixture
@@ -117,6 +136,12 @@ async def test_it_runs_the_queues_of_a_module_and_its_schedules_until_it_is_aske
         await eventually(has_ticked, PATIENCE)
         process.terminate()
         assert await ends(process) == 0
+
+
+async def test_a_function_says_how_the_client_is_opened(dsn: str, module: str) -> None:
+    async with command(dsn, module, "--open", f"{module}:opening"), m25.open(dsn) as m:
+        with trio.fail_after(PATIENCE):
+            assert await m.call(marks, None) == "around marks"
 
 
 async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supervisor(
@@ -201,6 +226,9 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
         (["MODULE", "--processes", "0"], "must be from 1 to 1000"),
         (["MODULE", "--health", "here"], "must be HOST:PORT"),
         (["MODULE", "--grace", "soon"], "must be a number of seconds"),
+        (["MODULE", "--open", "MODULE"], "there is no such one"),
+        (["MODULE", "--open", "MODULE:prepare"], "missing 1 required positional argument"),
+        (["MODULE", "--open", "MODULE:opening_elsewhere"], "must return arguments of m25.open"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -22,7 +22,7 @@ from support.waiting import eventually, rows
 #: What a worker sends for a job of the queue "ten": a look for steps; five plain steps; five in a
 #: transaction, of four requests each; and its outcome. Its other requests have other names.
 REQUESTS: Final = re.compile(
-    rb"m25[._](?:find_steps|keep_steps|settle)|BEGIN|insert into effect|COMMIT"
+    rb"m25[._](?:find_steps|keep_steps|succeed)|BEGIN|insert into effect|COMMIT"
 )
 COUNT: Final = 1 + 5 + 5 * 4 + 1
 
@@ -121,7 +121,7 @@ async def test_a_worker_that_stands_still_at_its_commit_holds_up_nobody(
             still.set()
 
         # Its success is written, the row locked, and the commit not sent: it has not heard of it.
-        proxy.strike(Strike("done", re.compile(rb"m25[._]settle"), stop, cuts=False))
+        proxy.strike(Strike("done", re.compile(rb"m25[._]succeed"), stop, cuts=False))
         record = await m.enqueue(effects.inserts, 0)
         with trio.fail_after(20):
             await still.wait()

@@ -23,6 +23,12 @@ PRINTED = {
         "removed what was exported",
         "cancelled by ada since wrong month",
     ],
+    "deploying.py": [
+        "a worker that ignores the field: sent to eve",
+        "older: sent to eve",
+        "newer: sent to ada, and to bob",
+        "in attempt 1",
+    ],
     "effects.py": [
         "looked up a price",
         "paid 36",

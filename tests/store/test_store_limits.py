@@ -134,10 +134,13 @@ async def test_without_its_row_a_limit_lets_nothing_run(world: WithVerbs) -> Non
 
 
 async def rated(
-    world: WithVerbs, *, size: int | None = None, path: list[str] | None = None
+    world: WithVerbs,
+    *,
+    size: int | None = None,
+    path: list[str] | None = None,
+    every: timedelta = timedelta(seconds=10),
 ) -> None:
-    ten = timedelta(seconds=10)
-    queue = DeclaredQueue("q", TIMEOUT, 1, None, "l", size, path, ten, 2)
+    queue = DeclaredQueue("q", TIMEOUT, 1, None, "l", size, path, every, 2)
     await world.store.announce(Worker(str(uuid4()), "1", [queue]))
 
 
@@ -173,6 +176,19 @@ async def test_a_claim_that_finds_no_job_spends_nothing_of_a_rate(world: WithVer
         assert (none, answer.is_full, answer.room_in) == ([], False, None)
     await world.put(*(job() for _ in range(4)))
     assert len((await claimed(world))[0]) == 3
+
+
+async def test_what_is_left_to_newer_workers_gives_its_token_back(world: WithVerbs) -> None:
+    await rated(world, every=timedelta(minutes=10))
+    await world.put(*(job() for _ in range(8)))
+    (first, second, third), _ = await claimed(world)
+    await world.store.release([Release(*first, is_newer=True), Release(*second)], [])
+    (_,), answer = await claimed(world)
+    assert answer.is_full
+    # Of what was saved up since then, nobody knows.
+    await world.set_times(third.id, {"reserved_at": -601})
+    await world.store.release([Release(*third, is_newer=True)], [])
+    assert (await claimed(world))[0] == []
 
 
 async def test_a_queue_may_have_a_limit_and_a_rate(world: WithVerbs) -> None:

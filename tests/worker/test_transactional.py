@@ -267,7 +267,7 @@ async def test_who_waits_for_a_connection_does_not_use_up_the_jobs_time(database
 
 @pytest.mark.parametrize(
     ("request_", "when", "runs"),
-    [(b"COMMIT", "done", 1), (b"COMMIT", "before", 2), (rb"m25[._]settle", "before", 2)],
+    [(b"COMMIT", "done", 1), (b"COMMIT", "before", 2), (rb"m25[._]succeed", "before", 2)],
 )
 async def test_a_connection_that_is_lost_at_the_end_costs_no_attempt(
     request_: bytes,

@@ -116,6 +116,30 @@ class QueueState(NamedTuple):
     workers: int
 
 
+class WorkerState(NamedTuple):
+    """A worker that is there. Times are as in a `JobRow`."""
+
+    id: str
+    #: Of m25.
+    version: str
+    queues: Sequence[str]
+    started_at: str
+    #: For how many seconds nothing was heard of it.
+    silent_for: float
+
+
+class QueueRate(NamedTuple):
+    """What has ended on a queue lately."""
+
+    queue_name: str
+    #: How many attempts have ended, and how many of these have failed.
+    ended: int
+    failed: int
+    #: How many seconds they waited once they were due, and ran, on average.
+    waited: float
+    ran: float
+
+
 class Refusal(enum.Enum):
     """Why nothing was done about a job."""
 
@@ -163,6 +187,14 @@ class Operator(Protocol):
 
         A worker of which nothing was heard for `silence` is not counted.
         """
+        ...
+
+    async def workers(self, silence: timedelta) -> list[WorkerState]:
+        """The workers of which something was heard within `silence`, up to a thousand."""
+        ...
+
+    async def rates(self, within: timedelta, walk: int) -> list[QueueRate]:
+        """What has ended within this time, among the `walk` youngest attempts; by queue."""
         ...
 
     async def find(

@@ -15,8 +15,10 @@ from .operator import (
     JobFilter,
     Look,
     NewAttempt,
+    QueueRate,
     QueueState,
     Refusal,
+    WorkerState,
 )
 from .parameters import array, interval, plain_array, timestamp
 from .steps import NOTIFIES, Rows, Statement, Steps, milliseconds
@@ -31,6 +33,19 @@ def queues(most: int, silence: timedelta) -> Steps[list[QueueState]]:
     """See `Operator.queues`."""
     rows = yield Statement("queue_states", {"most": str(most), "silence": interval(silence)})
     return list(map(QueueState._make, rows))
+
+
+def workers(silence: timedelta) -> Steps[list[WorkerState]]:
+    """See `Operator.workers`."""
+    rows = yield Statement("workers", {"silence": interval(silence)})
+    return list(map(WorkerState._make, rows))
+
+
+def rates(within: timedelta, walk: int) -> Steps[list[QueueRate]]:
+    """See `Operator.rates`."""
+    parameters = {"within": interval(within), "walk": str(walk)}
+    rows = yield Statement("queue_rates", parameters)
+    return list(map(QueueRate._make, rows))
 
 
 def find(wanted: JobFilter, after: str | None, limit: int, walk: int) -> Steps[FoundJobs]:

@@ -15,7 +15,9 @@ from .operator import (
     JobFilter,
     NewAttempt,
     Operator,
+    QueueRate,
     QueueState,
+    WorkerState,
 )
 from .steps import Steps
 
@@ -32,6 +34,14 @@ class PostgresOperator(Operator):
     async def queues(self, most: int, silence: timedelta) -> list[QueueState]:
         states: list[QueueState] = await self._run(operator_steps.queues(most, silence))
         return states
+
+    async def workers(self, silence: timedelta) -> list[WorkerState]:
+        states: list[WorkerState] = await self._run(operator_steps.workers(silence))
+        return states
+
+    async def rates(self, within: timedelta, walk: int) -> list[QueueRate]:
+        rates: list[QueueRate] = await self._run(operator_steps.rates(within, walk))
+        return rates
 
     async def find(
         self,

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final, TypeAlias, cast
 
@@ -21,6 +21,11 @@ Prepare: TypeAlias = Callable[[M25], None]
 
 #: How a module and its function are written on the command line.
 SYNTAX: Final = "MODULE[:FUNCTION]"
+
+#: What a function may say of the client that is opened. All else is the command line's.
+OPTIONS: Final = frozenset(
+    ("around", "listeners", "max_waiting", "pool_size", "tracer", "transactional_connections")
+)
 
 
 class WrongModule(Exception):
@@ -49,9 +54,7 @@ def load(targets: Sequence[str], names: Sequence[str]) -> Work:
         WrongModule: one cannot be imported, or has no such function; two different queues have one
             name; or there is no queue at all, or none of a name that was asked for.
     """
-    # As `python -m` has it: modules are looked for where the command is run.
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path has texts
-        sys.path.insert(0, here)
+    _look_here()
     queues: dict[str, Queue[Any, Any, Any]] = {}
     prepare: list[Prepare] = []
     for target in targets:
@@ -74,6 +77,43 @@ def load(targets: Sequence[str], names: Sequence[str]) -> Work:
             " variable of the module"
         )
     return Work([queues[name] for name in names or queues], prepare)
+
+
+def load_opening(target: str | None) -> Callable[[], Mapping[str, Any]]:
+    """Import `MODULE:FUNCTION`; what is returned calls it, for arguments of `m25.open` by name.
+
+    Raises:
+        WrongModule: it cannot be imported; or, by what is returned, it raises, or returns something
+            else.
+    """
+    if target is None:
+        return dict
+    _look_here()
+    module_name, _, name = target.partition(":")
+    function: Any = getattr(_import(module_name), name, None)
+    if not callable(function):
+        raise WrongModule(f"--open {target}: MODULE:FUNCTION is wanted, and there is no such one")
+
+    def opening() -> Mapping[str, Any]:
+        try:
+            given: object = function()
+        except Exception as error:
+            raise WrongModule(f"--open {target} has raised:\n{traceback.format_exc()}") from error
+        options = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else None
+        if options is None or not OPTIONS.issuperset(options):
+            raise WrongModule(
+                f"--open {target} must return arguments of m25.open as a mapping, of these:"
+                f" {', '.join(sorted(OPTIONS))}; not {given!r:.80}"
+            )
+        return options
+
+    return opening
+
+
+def _look_here() -> None:
+    # As `python -m` has it: modules are looked for where the command is run.
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path has texts
+        sys.path.insert(0, here)
 
 
 def _import(name: str) -> ModuleType:

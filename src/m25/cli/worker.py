@@ -7,7 +7,8 @@ import importlib.util
 import logging
 import math
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 import psycopg
@@ -21,7 +22,7 @@ from . import _address
 from . import _supervised as supervised
 from . import _systemd as systemd
 from ._console import Console
-from ._modules import SYNTAX, Work, WrongModule, load
+from ._modules import SYNTAX, Work, WrongModule, load, load_opening
 
 # The exit codes, as --help lists them; 2 is argparse's own.
 DONE: Final = 0
@@ -81,6 +82,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--health", type=_host_and_port, metavar="[HOST]:PORT", help="answer /livez and /readyz"
     )
     parser.add_argument(
+        "--open",
+        metavar="MODULE:FUNCTION",
+        help="a function that returns arguments of m25.open by name: tracer, listeners, around",
+    )
+    parser.add_argument(
         "--grace",
         type=seconds,
         default=_GRACE,
@@ -101,6 +107,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
         conninfo = _address.read(options.addr)
         # The supervisor, too, looks at them: what is wrong with them is said once, and at once.
         work = load(options.modules, options.queue)
+        opening = load_opening(options.open)
+        # A supervisor opens no client: what the function starts is each worker's own.
+        opened: Mapping[str, Any] = opening() if options.processes == 1 else {}
     except (_address.WrongAddress, WrongModule) as error:
         console.error(str(error))
         return WRONG_USAGE
@@ -123,7 +132,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         )
         return DONE if is_well else FAILED
     try:
-        trio.run(_work, work, conninfo, options)
+        trio.run(_work, work, conninfo, options, opened)
     except BaseException as error:
         leaf = only_leaf(error) or error
         if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
@@ -140,6 +149,8 @@ def _arguments_of_one(options: argparse.Namespace) -> list[str]:
     arguments = ["worker", *options.modules, "--schema", options.schema]
     for name in options.queue:
         arguments += ["--queue", name]
+    if options.open is not None:
+        arguments += ["--open", options.open]
     return [*arguments, "--grace", str(options.grace)]
 
 
@@ -154,7 +165,9 @@ class _State:
     not_ready: str | None = "its queues are starting"
 
 
-async def _work(work: Work, conninfo: str, options: argparse.Namespace) -> None:
+async def _work(
+    work: Work, conninfo: str, options: argparse.Namespace, opened: Mapping[str, Any]
+) -> None:
     """Run the queues until a signal comes, or the supervisor has ended."""
     state = _State()
     async with trio.open_nursery() as nursery:
@@ -170,7 +183,9 @@ async def _work(work: Work, conninfo: str, options: argparse.Namespace) -> None:
             )
         else:
             nursery.start_soon(systemd.feed_watchdog)
-        async with open_client(conninfo, schema=options.schema, shutdown_grace=options.grace) as m:
+        async with open_client(
+            conninfo, schema=options.schema, shutdown_grace=options.grace, **opened
+        ) as m:
             work.add_to(m)
             # It may be asked to stop before its queues have started.
             with trio.CancelScope() as until_asked:

@@ -76,6 +76,17 @@ class Limits:
             clock = self._clocks.setdefault(queue.limiter, _Clock(interval, queue.rate_burst))
             clock.interval, clock.burst = interval, queue.rate_burst
 
+    def give_back(self, row: Row, now: int) -> None:
+        """A job under a rate was claimed and is left to newer workers: its token is there again,
+        but where that was so long ago that more may have been saved up since than may be.
+        """
+        declared = self._queues.declared(row.queue_name)
+        if declared is None or declared.limiter is None or row.reserved_at is None:
+            return
+        clock = self._clocks.get(declared.limiter)
+        if clock is not None and now - row.reserved_at < clock.interval:
+            clock.next_start_at -= clock.interval
+
     def set(self, limiter: str, size: int | None) -> bool:
         """Set a limit; return whether there is such a one."""
         self._set_to.pop(limiter, None)

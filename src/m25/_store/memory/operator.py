@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from statistics import mean
 from typing import Final
 
 from ..._lifecycle import FINAL, KEYLESS, LIVE, JobStatus
@@ -18,8 +19,10 @@ from ..operator import (
     Look,
     NewAttempt,
     Operator,
+    QueueRate,
     QueueState,
     Refusal,
+    WorkerState,
 )
 from ..operator_steps import source_of
 from .jsonb import as_jsonb_text, contains_jsonb
@@ -28,7 +31,7 @@ from .limits import Limits
 from .listeners import Listeners
 from .pruning import Pruning
 from .queues import Queues
-from .rows import LARGEST_INTEGER, MICROSECOND, UNIX_EPOCH, Row, seconds
+from .rows import LARGEST_INTEGER, MICROSECOND, SECOND, UNIX_EPOCH, Row, seconds
 from .table import Table
 from .way import Way
 from .workers import Workers
@@ -75,6 +78,20 @@ class MemoryOperator(Operator):
                 self._state(name, min(failed[name], most), most, since, now)
                 for name in sorted(names)
             ]
+
+    async def workers(self, silence: timedelta) -> list[WorkerState]:
+        async with self._way.call("workers") as now:
+            return self._workers.states(now, now - silence // MICROSECOND)
+
+    async def rates(self, within: timedelta, walk: int) -> list[QueueRate]:
+        async with self._way.call("rates") as now:
+            since = now - within // MICROSECOND
+            ended = defaultdict[str, list[Row]](list)
+            for id in sorted(self._table.rows)[-walk:]:
+                row = self._table.rows[id]
+                if row.started_at and row.finished_at and row.finished_at > since:
+                    ended[row.queue_name].append(row)
+            return [_rate(name, rows) for name, rows in sorted(ended.items())]
 
     async def find(
         self, wanted: JobFilter, *, after: str | None, limit: int, walk: int
@@ -237,6 +254,17 @@ class MemoryOperator(Operator):
         yield from self._table.chain(latest.id)
         if latest.has_children:
             yield from self._table.tree([latest.job_id], [])
+
+
+def _rate(queue_name: str, ended: Sequence[Row]) -> QueueRate:
+    begins_and_ends = [(row.run_at, row.started_at or 0, row.finished_at or 0) for row in ended]
+    return QueueRate(
+        queue_name,
+        len(ended),
+        sum(row.failure_reason is not None for row in ended),
+        mean(max(begin - due, 0) for due, begin, _ in begins_and_ends) / SECOND,
+        mean(end - begin for _, begin, end in begins_and_ends) / SECOND,
+    )
 
 
 def _ended_at(row: Row) -> int | None:

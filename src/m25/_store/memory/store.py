@@ -813,6 +813,7 @@ class MemoryStore(Store):
                     session_losses = min(row.session_losses or 0, LARGEST_INTEGER - 1) + 1
                 unknown_since: int | None = None
                 if release.is_newer:
+                    self._limits.give_back(row, now)
                     scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
                 in_time = row.started_at is not None and not release.is_newer

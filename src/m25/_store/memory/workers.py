@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..._lifecycle import LIVE
+from ..operator import WorkerState
 from ..protocol import Suspect, SweptQueue, Worker
 from .rows import MICROSECOND, SECOND, Row, seconds
 
@@ -19,11 +20,15 @@ class Workers:
         self._has_sessions: dict[str, bool] = {}
         #: When each was heard of, and which queues it serves.
         self._heard: dict[str, tuple[int, frozenset[str]]] = {}
+        #: As each has announced itself, and when it did so first.
+        self._announced: dict[str, tuple[Worker, int]] = {}
 
     def announce(self, worker: Worker, now: int) -> None:
         """A worker says that it is there."""
         self._has_sessions[worker.id[:_PREFIX]] = True
         self._heard[worker.id] = now, frozenset(queue.name for queue in worker.queues)
+        _, started_at = self._announced.get(worker.id, (worker, now))
+        self._announced[worker.id] = worker, started_at
 
     def dismiss(self, worker_id: str) -> None:
         """A worker says goodbye."""
@@ -40,6 +45,20 @@ class Workers:
         return sum(
             heard_at > since and queue_name in queues for heard_at, queues in self._heard.values()
         )
+
+    def states(self, now: int, since: int) -> list[WorkerState]:
+        """Those that were heard of after `since`, in the order in which they came."""
+        return [
+            WorkerState(
+                worker.id,
+                worker.version,
+                [queue.name for queue in worker.queues],
+                seconds(started_at),
+                (now - self._heard[worker.id][0]) / SECOND,
+            )
+            for worker, started_at in self._announced.values()
+            if worker.id in self._heard and self._heard[worker.id][0] > since
+        ]
 
     def end_sessions(self, worker_id: str) -> None:
         """A worker's process is gone, and so are its sessions."""

@@ -7,6 +7,8 @@
 -- What has something in its input that its worker does not know is left to newer ones: it is due again
 -- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
 -- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
+-- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
 with wanted as (
     select *
@@ -37,6 +39,8 @@ with wanted as (
 held as materialized (
     select
         job.id,
+        job.queue_name,
+        job.reserved_at,
         wanted.delay,
         wanted.setup_failed,
         wanted.cancel_reason,
@@ -97,6 +101,31 @@ released as (
         )
         and held.id = job.id
     returning job.id
+),
+unspent as (
+    select rate.name, rate.rate_interval, count(*) as number
+    from held
+    join {schema}.queue on queue.name = held.queue_name
+    join {schema}.limiter as rate on rate.name = queue.limiter
+    where held.is_newer
+        and not held.is_cancelled
+        -- By then more may have been saved up than a rate lets be.
+        -- rule: a token is not given back late
+        and held.reserved_at > now() - make_interval(secs => rate.rate_interval)
+    group by rate.name
+),
+given_back as (
+    update {schema}.limiter
+    -- rule: what is left to newer workers spends no token
+    set next_start_at = limiter.next_start_at
+            - make_interval(secs => unspent.number * unspent.rate_interval)
+    from unspent
+    where limiter.name = unspent.name
+        and limiter.name = any(array(
+            select name from {schema}.limiter
+            where name = any(array(select name from unspent))
+            for no key update skip locked
+        ))
 )
 select
     id::text,

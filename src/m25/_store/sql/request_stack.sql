@@ -8,9 +8,7 @@ update {schema}.job
 set stack_asked_at = clock_timestamp(), stack = null
 from bounded
 where id = %(id)s::uuid
-    and reserved_at is not null
-    and finished_at is null -- rule: a stack is asked of a live job alone
-    and cancelled_at is null
+    and status in ('reserved', 'executing') -- rule: a stack is asked of a live job alone
     and claim_token is not null
 returning
     extract(epoch from stack_asked_at)::text as asked_at,
