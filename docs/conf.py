@@ -54,14 +54,17 @@ def _mark_programs(
     lines[:] = marked
 
 
+#: The README's, and those of the pages.
+_LINK_TO_EXAMPLE: Final = re.compile(r"\[([^]]*)\]\((?:\.\./)?examples[^)]*\)")
+
+
 def _stay_in_the_site(_app: object, _page: str, text: list[str]) -> None:
-    """The README is a page of the site, by another name."""
-    text[0] = text[0].replace("](../README.md", "](overview.md")
+    """The README is a page of the site, by another name; of the examples it has only the names."""
+    text[0] = _LINK_TO_EXAMPLE.sub(r"\1", text[0].replace("](../README.md", "](overview.md"))
 
 
-def _without_folders(_app: object, _path: object, _page: str, text: list[str]) -> None:
-    """The README's links to examples lead to where the site has nothing."""
-    text[0] = re.sub(r"\[([^]]*)\]\(examples[^)]*\)", r"\1", text[0])
+def _include(app: Any, _path: object, page: str, text: list[str]) -> None:
+    _stay_in_the_site(app, page, text)
 
 
 def _miss_names(_app: object, env: Any) -> None:
@@ -77,7 +80,7 @@ def setup(app: Any) -> None:
     # After napoleon, which has made field lists of `Args` and `Raises`.
     app.connect("autodoc-process-docstring", _mark_programs, priority=900)
     app.connect("source-read", _stay_in_the_site)
-    app.connect("include-read", _without_folders)
+    app.connect("include-read", _include)
     app.connect("env-check-consistency", _miss_names)
     app.add_lexer("sql", PostgresLexer)
     # A diagram, which GitHub draws; here it is text.

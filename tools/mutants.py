@@ -100,6 +100,12 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "the same job from another trace is another job",
+        (Rule("a trace is no difference"),),
+        ("tests/instrumentation/test_opentelemetry.py",),
+    ),
+    Mutant(
+        1,
         "an enqueue from SQL cannot be repeated",
         (Rule("a call from SQL can be repeated"),),
         ("tests/sync/test_enqueue_in_sql.py",),

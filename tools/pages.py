@@ -90,7 +90,7 @@ m25 doctor
 
 ```text
 paused: queue 'emails' has been paused for 3 h (bounces), and its oldest job has been due for 2 h
-  → `await m.resume('emails')`, if it is to go on
+  → `m25 resume emails`, if it is to go on
 ```
 
 | option | what it does |

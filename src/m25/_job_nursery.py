@@ -99,6 +99,7 @@ class JobNursery:
         Raises:
             UsageError: another job of this nursery has the key; the `Job` has an id; the block was
                 left; or the job would run under the limit of the one that waits for it.
+            ValueError: the key is empty, or no text.
             StartRefused: the handler was cancelled, and goes on all the same.
             ValueRefused, UniqueKeyConflict, OutcomeUnknown, EnqueueQueryError, ClientClosed: as
                 `M25.enqueue` does. A job that holds a unique key is no child of anybody else.

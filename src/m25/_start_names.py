@@ -10,6 +10,7 @@ from ._base_queue import BaseQueue
 from ._children import NewOne
 from ._errors import UsageError, ValueRefused
 from ._store.protocol import NewJob
+from ._text import check_text
 
 
 class StartNames:
@@ -42,8 +43,10 @@ class StartNames:
 
         Raises:
             UsageError: another one has the key.
+            ValueError: the key is empty, or no text.
         """
         if key is not None:
+            check_text(key, "the key of a job that is started", ValueError)
             if key in self._keys:
                 raise UsageError(f"another job of this nursery has the key {key!r}")
             undone = self._undone.pop(key, None)

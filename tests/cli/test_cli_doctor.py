@@ -49,7 +49,7 @@ def test_it_says_what_is_wrong_and_what_to_do(run: Run, paused: str) -> None:
     assert (code, err) == (1, "")
     assert out == (
         "paused: queue 'emails' has been paused for 3 h (bounces), and its oldest job has been due"
-        " for 2 h\n  → `await m.resume('emails')`, if it is to go on\n"
+        " for 2 h\n  → `m25 resume emails`, if it is to go on\n"
     )
 
 

@@ -74,7 +74,7 @@ SICK = [
         "insert into m25.queue (name, default_job_timeout, paused_at, pause_reason)"
         " values ('slow', '1 min', now() - interval '3 hours', 'a flood'); "
         f"{JOB}, scheduled_at) values ('slow', '1', '1 min', 1, now() - interval '2 hours')",
-        ["queue 'slow' has been paused for 3 h (a flood)", "due for 2 h", "resume('slow')"],
+        ["queue 'slow' has been paused for 3 h (a flood)", "due for 2 h", "`m25 resume slow`"],
     ),
     Sick(
         "unserved",
@@ -131,7 +131,7 @@ SICK = [
         [
             "schedule 'hourly' should have ticked at",
             "h ago, and did not",
-            "pause_schedule('hourly')",
+            "`m25 schedules --pause hourly`",
         ],
     ),
     Sick(

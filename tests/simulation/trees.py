@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -20,6 +21,7 @@ import trio.testing
 import m25
 from m25._client import open_on
 from m25._lifecycle import FINAL
+from m25._running_job import current_attempt
 from m25._store.memory import MemoryStore
 from m25._store.protocol import JobRow
 
@@ -83,8 +85,11 @@ async def as_function(node: Node, ended: dict[str, str]) -> None:
     ended[node.name] = "succeeded"
 
 
-def node_queue() -> m25.Queue[Any, Any, Any]:
-    """The queue of a program's nodes: parents and children on one queue of few slots."""
+def node_queue(has_left: Callable[[], None] = lambda: None) -> m25.Queue[Any, Any, Any]:
+    """The queue of a program's nodes: parents and children on one queue of few slots.
+
+    `has_left` is called by a handler whose block has ended by itself.
+    """
 
     @m25.queue(
         "nodes",
@@ -99,12 +104,18 @@ def node_queue() -> m25.Queue[Any, Any, Any]:
     )
     async def run(node: Node) -> str:
         await trio.sleep(node.before)
-        async with m25.current_job().open_nursery() as nursery:
-            for each in node.below:
-                await nursery.start_job(queue, each, key=each.name)
-            await trio.sleep(node.within)
-            if node.raises:
-                raise Wrong(node.name)
+        try:
+            async with m25.current_job().open_nursery() as nursery:
+                for number, each in enumerate(node.below):
+                    key = None if number % 2 else each.name
+                    await nursery.start_job(queue, each, key=key)
+                await trio.sleep(node.within)
+                if node.raises:
+                    raise Wrong(node.name)
+        except Exception:
+            has_left()
+            raise
+        has_left()
         return node.name
 
     queue: m25.Queue[Any, Any, Any] = run
@@ -158,6 +169,22 @@ def orphans(rows: Sequence[JobRow]) -> list[str]:
     return found
 
 
+def look_below(store: MemoryStore, history: TreeHistory) -> None:
+    """See whether all that the calling job has started has ended, since its block was left."""
+    attempt = current_attempt.get()
+    is_cancelled = trio.current_effective_deadline() < trio.current_time()
+    held, _ = store._table.held([attempt.job])
+    if is_cancelled or not held:
+        return
+    live = [
+        row.id
+        for row in store.rows()
+        if row.parent_id == attempt.row.job_id and row.status not in _FINAL
+    ]
+    if live:
+        history.problems.append(f"18: {live} go on below {attempt.row.id}, which has left them")
+
+
 async def _keep_alive(
     store: MemoryStore, process: Process, history: TreeHistory, end: trio.Event
 ) -> None:
@@ -189,7 +216,7 @@ async def _keep_alive(
             with process.scope:
                 grace = timedelta(seconds=rng.choice((0.0, 1.0, 5.0)))
                 async with open_on(View(store, process), grace=grace, rng=rng) as m:  # type: ignore[arg-type]
-                    m.add_queue(node_queue())
+                    m.add_queue(node_queue(partial(look_below, store, history)))
                     with contextlib.suppress(m25.errors.QueueStartError):
                         await m.start(60)
                         await stop.wait()

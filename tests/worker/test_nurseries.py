@@ -322,12 +322,17 @@ async def test_children_are_known_by_their_keys_and_each_has_its_own(
             await nursery.start_job(double, 1, key="a")
             with pytest.raises(UsageError, match="has the key 'a'"):
                 await nursery.start_job(double, 1, key="a")
+            for no_text in ("", "\ud800", 1):
+                with pytest.raises(ValueError, match="key"):
+                    await nursery.start_job(double, 1, key=no_text)  # type: ignore[arg-type]
             with pytest.raises(UsageError, match="give start_job a key"):
                 await nursery.start_job(double, m25.Job(1, id=m25.current_job().id))
         with pytest.raises(UsageError, match="was left"):
             await nursery.start_job(double, 1)
         with pytest.raises(UsageError, match="named 'one'"):
             m25.current_job().open_nursery("one")
+        with pytest.raises(ValueError, match="a nursery's name"):
+            m25.current_job().open_nursery("")
 
     async with serving(top, double) as m:
         await m.call(top, None)

@@ -73,10 +73,18 @@ class Finding:
 
 
 class _Words(string.Formatter):
-    """Templates whose facts may be marked as seconds: `{age:s}`."""
+    """Templates whose facts may be marked: as seconds, `{age:s}`, or as an argument of a command,
+    `{queue:q}`.
+    """
 
     def format_field(self, value: Any, format_spec: str) -> Any:
-        return span(value) if format_spec == "s" else super().format_field(value, format_spec)
+        match format_spec:
+            case "s":
+                return span(value)
+            case "q":
+                return shlex.quote(value)
+            case _:
+                return super().format_field(value, format_spec)
 
 
 def span(seconds: float) -> str:

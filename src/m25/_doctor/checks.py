@@ -193,14 +193,14 @@ CHECKS: Final[Sequence[Check]] = (
     Check(
         "kept_for_ever",
         "{table} has about {rows:,} rows ({size}), and nothing deletes old ones",
-        "declare `keep=` for the queues (docs/retention.md), or call `m.prune`",
+        "declare `keep=` for the queues (docs/retention.md), or run `m25 prune` now and then",
     ),
     # The queues
     Check(
         "paused",
         "queue {queue!r} has been paused for {age:s} ({reason}), and its oldest job has been due"
         " for {due:s}",
-        "`await m.resume({queue!r})`, if it is to go on",
+        "`m25 resume {queue:q}`, if it is to go on",
     ),
     Check(
         "unserved",
@@ -249,7 +249,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(
         "schedule_overdue",
         "schedule {name!r} should have ticked at {tick}, {age:s} ago, and did not",
-        "start a process that declares it, or pause it: `await m.pause_schedule({name!r})`",
+        "start a process that declares it, or pause it: `m25 schedules --pause {name:q}`",
         look=looks.schedule_overdue,
     ),
 )
