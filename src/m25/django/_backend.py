@@ -38,7 +38,7 @@ class _Options:
     retry: Retry | RetryFunction | None = None
 
 
-class TaskBackend(BaseTaskBackend):  # type: ignore[misc]
+class TaskBackend(BaseTaskBackend):
     """Puts tasks on queues of m25, in the transaction of Django's connection, and reads results.
 
     Its `OPTIONS` are `DATABASE`, the name of Django's database that has m25's tables (`"default"`);
@@ -57,7 +57,7 @@ class TaskBackend(BaseTaskBackend):  # type: ignore[misc]
     supports_priority = True
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
-        super().__init__(alias, params)  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(alias, params)
         given = {name.lower(): value for name, value in self.options.items()}
         known = attrs.fields_dict(_Options)
         if unknown := [name.upper() for name in given if name not in known]:
