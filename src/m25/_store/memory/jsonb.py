@@ -94,8 +94,8 @@ def contains_jsonb(whole: str, part: str) -> bool:
 
 def _as_in_list(whole: object, part: object) -> object:
     """A part as it is compared: alone at the top, what is in a list need not be in one itself."""
-    is_element = isinstance(whole, list) and not isinstance(part, list | dict)
-    return [part] if is_element else part
+    is_alone = type(whole) is list and type(part) not in (list, dict)
+    return [part] if is_alone else part
 
 
 def _contains(whole: object, part: object) -> bool:
