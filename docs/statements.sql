@@ -1071,7 +1071,7 @@ order by claimed.priority, claimed.run_at, claimed.id;
 -- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
 -- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
 -- A claim that finds the limit reached looks at no job, however many are due. Unless others wait
--- already, it is its turn in a second: see settle_and_claim.sql.
+-- already, it is its turn in a second: see succeed_and_claim.sql.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
 with recursive level (priority) as (
@@ -4265,7 +4265,7 @@ with outcome as (
     select *
     from unnest(
         %(id)s::uuid[],
-        %(token)s::uuid[],
+        %(claim_token)s::uuid[],
         %(failure_reason)s::text[],
         %(output)s::jsonb[],
         %(error_data)s::jsonb[],
@@ -4408,330 +4408,6 @@ select
     ) as failure_notified
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id;
-
--- settle_and_claim
---
--- End attempts as settle.sql does, and claim due jobs of the same queue in their places: as many as end
--- here, but for what runs beyond a limit that was made smaller. A row tells of each that has ended, or
--- that was claimed.
--- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
--- one place to whoever takes it, and all who have the limit are told.
--- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
--- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
--- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
--- with the next that ends.
-with recursive level (priority) as (
-    (
-        select priority from m25.job
-        where queue_name = %(queue_name)s::text and status = 'pending'
-        order by priority limit 1
-    )
-    union all
-    select (
-        select job.priority from m25.job
-        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
-        order by job.priority limit 1
-    )
-    from level
-    where level.priority is not null
-),
-outcome as (
-    select *
-    from unnest(
-        %(id)s::uuid[],
-        %(token)s::uuid[],
-        %(failure_reason)s::text[],
-        %(output)s::jsonb[],
-        %(error_data)s::jsonb[],
-        %(crash_type)s::text[],
-        %(crash_message)s::text[],
-        %(crash_traceback)s::text[],
-        %(next_attempt_id)s::uuid[],
-        %(retry_after)s::interval[]
-    ) as o (
-        id, claim_token, failure_reason, output, error_data, crash_type, crash_message,
-        crash_traceback, next_attempt_id, retry_after
-    )
-),
-held as materialized (
-    select job.id
-    from m25.job
-    join outcome
-        on outcome.id = job.id
-        and outcome.claim_token = job.claim_token
-    where job.id = any(%(id)s::uuid[])
-        and job.status = 'executing'
-    order by job.id
-    for no key update of job skip locked
-),
-settled as (
-    update m25.job
-    set
-        finished_at = now(),
-        failure_reason = outcome.failure_reason,
-        output = outcome.output,
-        error_data = outcome.error_data,
-        crash_type = outcome.crash_type,
-        crash_message = outcome.crash_message,
-        crash_traceback = outcome.crash_traceback,
-        losses = least(job.losses, 2147483646)
-            + (outcome.failure_reason is not distinct from 'heartbeat_timeout')::int
-    from outcome
-    where job.id = any(array(select id from held))
-    and outcome.id = job.id
-    and outcome.claim_token = job.claim_token
-    returning
-        outcome.next_attempt_id,
-        outcome.retry_after,
-        job.cancel_requested_at,
-        job.error_data,
-        job.crash_type,
-        job.crash_message,
-        job.id, job.attempt, job.original_attempt_id, job.failure_reason,
-        job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
-        job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
-        job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
-),
-failed as (
-    select
-        *,
-        next_attempt_id is null
-            or cancel_requested_at is not null
-            as is_last,
-        %(allowed_losses)s::integer as allowed_losses
-    from settled
-    where failure_reason is not null
-),
-next_attempt as (
-    insert into m25.job (
-        id,
-        scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
-        input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
-        expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
-    )
-    select
-        next_attempt_id,
-        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
-            secs => greatest(
-                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
-            )::float8
-        ) end,
-        least(attempt, 2147483646) + 1,
-        coalesce(original_attempt_id, id),
-        id,
-        queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
-        losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
-    from failed
-    where not is_last and case
-        when failure_reason is null then false
-        when failure_reason = 'heartbeat_timeout'
-        then losses <= allowed_losses
-        else attempt::bigint - losses < max_attempts
-    end
-    on conflict (id) do nothing
-    returning previous_attempt_id
-),
-failure_told as (
-    insert into m25.job (queue_name, input, timeout, attempt, max_attempts)
-    select
-        source.on_failure,
-        jsonb_build_object(
-            'job_id', coalesce(failed.original_attempt_id, failed.id),
-            'queue', failed.queue_name,
-            'attempts', failed.attempt,
-            'reason', failed.failure_reason,
-            'error', coalesce(
-                failed.crash_type || coalesce(': ' || failed.crash_message, ''),
-                failed.error_data::text
-            ),
-            'input', failed.input
-        ),
-        coalesce(target.default_job_timeout, interval '5 minutes'),
-        1,
-        coalesce(target.default_max_attempts, 1)
-    from failed
-    join m25.queue as source on source.name = failed.queue_name
-    left join m25.queue as target on target.name = source.on_failure
-    where source.on_failure is not null
-        and (failed.is_last or not case
-            when failure_reason is null then false
-            when failure_reason = 'heartbeat_timeout'
-            then losses <= allowed_losses
-            else attempt::bigint - losses < max_attempts
-        end)
-    returning queue_name
-),
-size as materialized (
-    select coalesce(set_to, declared, 2147483647) as size
-    from m25.limiter
-    where name = %(limiter)s::text
-),
-taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
-    group by key
-),
-turn as (
-    update m25.limiter
-    set turn_at = null
-    where name = any(array(
-        select name from m25.limiter
-        where name = %(limiter)s::text and turn_at <= now()
-        for no key update skip locked
-    ))
-        and exists (select from settled)
-    returning name
-),
-free as materialized (
-    select
-        (select count(*) from settled)
-        - (select count(*) from turn)
-        - greatest(
-            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
-        )
-        as free
-),
-due as materialized (
-    select candidate.id
-    from level
-    cross join lateral (
-        select id from m25.job
-        where queue_name = %(queue_name)s::text
-            and status = 'pending'
-            and job.priority = level.priority
-            and run_at <= now()
-            and (
-                follows is null
-                or (
-                    (
-                        select true
-                        from m25.job as first
-                        where first.id = job.follows
-                            and first.finished_at is null
-                            and first.cancelled_at is null
-                        limit 1
-                    ) is null
-                    and (
-                        select true
-                        from m25.job as next
-                        where next.original_attempt_id = job.follows
-                            and next.finished_at is null
-                            and next.cancelled_at is null
-                        limit 1
-                    ) is null
-                )
-            )
-        order by run_at, id
-        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-        for no key update skip locked
-    ) as candidate
-    where level.priority is not null
-        and (
-            select paused_at from m25.queue where name = %(queue_name)s::text
-        ) is null
-    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-),
-claimed as (
-    update m25.job
-    set
-        reserved_at = now(),
-        claim_token = %(claim_token)s::uuid,
-        started_at = case when %(start)s::boolean then now() end,
-        deadline = case
-            when %(start)s::boolean
-            then now() + make_interval(
-                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
-            )
-        end,
-        lease_expires_at = now() + %(lease)s::interval,
-        has_begun = case when has_begun is not null then true end
-    where id = any(array(select id from due))
-    returning
-        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
-        case
-            when num_nonnulls(
-                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
-                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
-                    has_begun, unknown_since, session_losses
-                ) > 0
-                or losses <> 0
-            then array[
-                extract(epoch from created_at)::text,
-                extract(epoch from scheduled_at)::text,
-                original_attempt_id::text,
-                previous_attempt_id::text,
-                unique_key::text,
-                losses::text,
-                meta::text,
-                extract(epoch from expires_at)::text,
-                own_retry::text,
-                setup_failures::text,
-                progress::text,
-                parent_id::text,
-                has_children::text,
-                has_begun::text,
-                extract(epoch from unknown_since)::text,
-                session_losses::text
-            ]
-        end as rest
-)
-select
-    ended.ended_id,
-    ended.has_next_attempt,
-    ended.notified,
-    (
-        select count(pg_notify(channel, ''))
-        from m25.queue
-        where name = any(array(select queue_name from failure_told)) and channel is not null
-            and %(notifies)s::boolean
-    ) as failure_notified,
-    (
-        select count(pg_notify(channel, ''))
-        from m25.queue
-        where limiter = any(array(select name from turn)) and channel is not null
-            and %(notifies)s::boolean
-    ) as turn_notified,
-    exists (select from turn) as has_turned,
-    id::text,
-    input::text,
-    extract(epoch from timeout)::text as timeout,
-    attempt,
-    max_attempts,
-    extract(epoch from retry_delay)::text as retry_delay,
-    priority,
-    extract(epoch from run_at)::text as run_at,
-    (select extract(epoch from now())::text) as claimed_at,
-    rest
-from (
-    select
-        settled.id::text as ended_id,
-        next_attempt.previous_attempt_id is not null as has_next_attempt,
-        case
-            when next_attempt.previous_attempt_id is null
-            then case
-                when waiter is not null and %(notifies)s::boolean
-                then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
-            end
-        end as notified
-    from settled
-    left join next_attempt on next_attempt.previous_attempt_id = settled.id
-) as ended
-full join claimed on false
-order by claimed.priority, claimed.run_at, claimed.id;
 
 -- start
 --
@@ -4876,7 +4552,7 @@ from inserted;
 with outcome as (
     select *
     from unnest(
-        %(id)s::uuid[], %(claim_token)s::uuid[], %(output)s::jsonb[]
+        %(id)s::uuid[], %(token)s::uuid[], %(output)s::jsonb[]
     ) as o (id, claim_token, output)
 ),
 held as materialized (
@@ -4908,6 +4584,217 @@ select
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from succeeded;
+
+-- succeed_and_claim
+--
+-- End attempts that have succeeded as succeed.sql does, and claim due jobs of the same queue in their
+-- places: as many as end here, but for what runs beyond a limit that was made smaller. A row tells of
+-- each that has ended, or that was claimed.
+-- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
+-- one place to whoever takes it, and all who have the limit are told.
+-- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
+-- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
+-- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
+-- with the next that ends.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(token)s::uuid[], %(output)s::jsonb[]
+    ) as o (id, claim_token, output)
+),
+held as materialized (
+    select job.id
+    from m25.job
+    join outcome
+        on outcome.id = job.id
+        and outcome.claim_token = job.claim_token
+    where job.id = any(%(id)s::uuid[])
+        and job.status = 'executing'
+    order by job.id
+    for no key update of job skip locked
+),
+succeeded as (
+    update m25.job
+    set
+        finished_at = now(),
+        output = outcome.output
+    from outcome
+    where job.id = any(array(select id from held))
+    and outcome.id = job.id
+    and outcome.claim_token = job.claim_token
+    returning job.id, job.original_attempt_id, job.waiter
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+turn as (
+    update m25.limiter
+    set turn_at = null
+    where name = any(array(
+        select name from m25.limiter
+        where name = %(limiter)s::text and turn_at <= now()
+        for no key update skip locked
+    ))
+        and exists (select from succeeded)
+    returning name
+),
+free as materialized (
+    select
+        (select count(*) from succeeded)
+        - (select count(*) from turn)
+        - greatest(
+            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
+        )
+        as free
+),
+due as materialized (
+    select candidate.id
+    from level
+    cross join lateral (
+        select id from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
+        order by run_at, id
+        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+)
+select
+    ended.ended_id,
+    ended.notified,
+    exists (select from turn) as has_turned,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where limiter = any(array(select name from turn)) and channel is not null
+            and %(notifies)s::boolean
+    ) as turn_notified,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (
+    select
+        succeeded.id::text as ended_id,
+        case
+            when waiter is not null and %(notifies)s::boolean
+            then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
+        end as notified
+    from succeeded
+) as ended
+full join claimed on false
+order by claimed.priority, claimed.run_at, claimed.id;
 
 -- survey
 --

@@ -100,6 +100,12 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "the same job from another trace is another job",
+        (Rule("a trace is no difference"),),
+        ("tests/instrumentation/test_opentelemetry.py",),
+    ),
+    Mutant(
+        1,
         "an enqueue from SQL cannot be repeated",
         (Rule("a call from SQL can be repeated"),),
         ("tests/sync/test_enqueue_in_sql.py",),
@@ -359,7 +365,7 @@ MUTANTS = (
     Mutant(
         2,
         "a job is started after it has expired",
-        (Rule("what has expired is not started", "late: list[JobRow] = []"),),
+        (Rule("what has expired is not started", "rows, late = granted.rows, ()"),),
         ("tests/client/test_changes.py",),
     ),
     Mutant(

@@ -134,8 +134,8 @@ VERBS: Final[Mapping[str, Verb]] = {
         token=Token.NEW,
         time="as for `claim`, and fewer of its key run than its limit; else it is held up",
     ),
-    # What it ends, it ends as `settle` does.
-    "settle_and_claim": Verb(
+    # It ends others, as `settle` does.
+    "succeed_and_claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.EXECUTING)},
         token=Token.NEW,
         time="as for `claim`, and another job of its limit ends",

@@ -119,6 +119,47 @@ async def test_who_has_the_key_is_said_where_a_retry_is_refused(
         assert str(second.id) in changed.refused[0].reason
 
 
+@pytest.mark.parametrize("ends", ["failed", "cancelled"])
+async def test_a_job_is_retried_with_what_it_has_started(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    caplog.set_level("CRITICAL", "m25")
+    is_sound = False
+
+    @m25.queue("wheels")
+    async def wheels(number: int) -> int:
+        if number == 2 and not is_sound:
+            if ends == "failed":
+                raise ValueError(number)
+            await trio.sleep_forever()
+        return number
+
+    @m25.queue("cars")
+    async def cars(_: None) -> list[int | None]:
+        async with m25.current_job().open_nursery() as nursery:
+            found = [await nursery.start_job(wheels, number) for number in (1, 2)]
+        return [wheel.output for wheel in found]
+
+    async with m25.testing.open() as m:
+        m.add_queue(wheels)
+        m.add_queue(cars)
+        await m.start()
+        car = await m.enqueue(cars, None)
+        await trio.testing.wait_all_tasks_blocked()
+        if ends == "cancelled":
+            await m.cancel(car.id)
+        assert (await m.wait(cars, car.id)).status.value == ends
+        await m25.testing.drain(m)
+        (wheel,) = (await m.jobs(queue=wheels, status=ends)).jobs
+        (refused,) = (await m.retry(wheel.id)).refused
+        assert "another job has started it" in refused.reason
+        is_sound = True
+        assert (await m.retry(car.id)).done == 1
+        assert await m.result(cars, car.id) == [1, 2]
+        assert (await m.delete(car.id)).done == 1
+        assert (await m.counts()).total == 0
+
+
 async def test_jobs_are_cancelled_by_what_they_are_also_while_they_run(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,14 +45,16 @@ async def test_in_a_rolling_deploy_every_job_is_run_once_by_a_worker_that_knows_
     began = trio.current_time()
     async with (
         m25.open(dsn) as m,
-        worker(dsn, program="versions.py", environment=version("old")) as old,
+        worker(dsn, program="versions.py", environment=version("old"), patience=60) as old,
     ):
         newer = [await m.enqueue(NEW, New(number, "new")) for number in numbers]
         known = [await m.enqueue(OLD, Old(number)) for number in numbers]
         with trio.fail_after(30):
             assert {await m.result(OLD, each.id) for each in known} == {"old"}
         await old.until_printed("WARNING")
-        async with worker(dsn, program="versions.py", environment=version("new")) as new:
+        async with worker(
+            dsn, program="versions.py", environment=version("new"), patience=60
+        ) as new:
             # Both run for a while.
             await new.until_printed("ran ", patience=30)
             old.process.terminate()

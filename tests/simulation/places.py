@@ -81,11 +81,11 @@ class PlacesView(View):
         super().__init__(history.store, process)
         self._history = history
 
-    async def settle_and_claim(self, *args: Any, **kwargs: Any) -> Any:
-        await self._process.before("settle_and_claim")
-        passed = await self._store.settle_and_claim(*args, **kwargs)
+    async def succeed_and_claim(self, *args: Any, **kwargs: Any) -> Any:
+        await self._process.before("succeed_and_claim")
+        passed = await self._store.succeed_and_claim(*args, **kwargs)
         self._history.passed_on += len(passed.rows)
-        await self._process.after("settle_and_claim")
+        await self._process.after("succeed_and_claim")
         return passed
 
 

@@ -30,6 +30,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from m25 import pg
+from m25._lifecycle import JobStatus
+from m25._store.operator import JobFilter, NewAttempt
 from m25._store.protocol import (
     FOREVER,
     ClaimedJob,
@@ -97,6 +99,19 @@ class Again:
 class Cancel:
     job: int
     queue_name: str
+
+
+@attrs.frozen
+class RetryByHand:
+    job: int
+
+
+@attrs.frozen
+class Look:
+    """A look of an operator's, for jobs of these statuses, and at the queues."""
+
+    queue_name: str | None
+    statuses: list[str] | None
 
 
 @attrs.frozen
@@ -223,6 +238,12 @@ others: list[st.SearchStrategy[Any]] = [
     st.builds(Cancel, which, queue_names),
     st.builds(Again, which),
     st.builds(SettleAgain, which),
+    st.builds(RetryByHand, which),
+    st.builds(
+        Look,
+        st.none() | queue_names,
+        st.none() | st.lists(st.sampled_from([each.value for each in JobStatus]), min_size=1),
+    ),
     st.builds(Recover, queue_names, some),
     st.builds(Sweep, st.sampled_from([0.0, 30.0, 90.0, 150.0]), st.integers(0, 2)),
     # Half-way between the minutes at which things fall due.
@@ -281,6 +302,12 @@ class Side:
             case Cancel():
                 ids = _pick(list(self.numbers), [step.job])
                 return [await store.cancel(id, step.queue_name) is None for id in ids]
+            case RetryByHand():
+                return [
+                    await self.retry(id, fresh[0]) for id in _pick(list(self.numbers), [step.job])
+                ]
+            case Look():
+                return await self.look(JobFilter(step.queue_name, step.statuses))
             case Claim():
                 positions = self.positions[step.queue_name]
                 rows = await store.claim(
@@ -343,6 +370,27 @@ class Side:
                 return sorted(await store.redate(QUEUES, 100))
             case _:
                 raise AssertionError(step)
+
+    async def retry(self, id: str, next_id: str) -> object:
+        (answer,) = await self.world.store.operator.retry([NewAttempt(id, next_id)])
+        if answer.refusal is None:
+            self.number(next_id)
+        return answer.refusal, answer.other_id and self.numbers[answer.other_id]
+
+    async def look(self, wanted: JobFilter) -> object:
+        operator = self.world.store.operator
+        found = await operator.find(wanted, after=None, limit=100, walk=100)
+        counted = await operator.count(wanted, after=None, walk=100)
+        assert sum(counted.counts.values()) == len(found.jobs)
+        queues = await operator.queues(100, timedelta(minutes=1))
+        now = (await self.world.now()).timestamp()
+        return (
+            sorted(self.numbered(each.id for each in found.jobs)),
+            [
+                each._replace(due_since=each.due_since and str(_tens(float(each.due_since) - now)))
+                for each in queues
+            ],
+        )
 
     async def keep(self, claim: ClaimedJob, kind: str, name: str, **what: Any) -> Any:
         job_id = (await self.world.row(claim.id)).job_id

@@ -107,12 +107,12 @@ async def claim_limited(
     )
 
 
-async def settle_and_claim(world: WithVerbs, name: str) -> None:
+async def succeed_and_claim(world: WithVerbs, name: str) -> None:
     ended = await executing(world, make_id())
     queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10)
     await world.store.announce(Worker(make_id(), "1", [queue]))
-    await world.store.settle_and_claim(
-        [success(ended)], 3, name, limiter=name, token=token(), limit=10, lease=LEASE
+    await world.store.succeed_and_claim(
+        [success(ended)], name, limiter=name, token=token(), limit=10, lease=LEASE
     )
 
 
@@ -139,7 +139,7 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, _, name: claim_limited(world, name, start=True, from_key=""),
         lambda world, _, name: claim_limited(world, name, start=False, from_key=""),
     ],
-    "settle_and_claim": [lambda world, _, name: settle_and_claim(world, name)],
+    "succeed_and_claim": [lambda world, _, name: succeed_and_claim(world, name)],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
     "cancel": [lambda world, claim, name: world.store.cancel(claim.id, name)],
     "change": [
@@ -232,7 +232,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
         "claim",
         "claim_limited",
         "claim_by_key",
-        "settle_and_claim",
+        "succeed_and_claim",
         "cancel",
         "change",
         "request_cancel",
@@ -244,7 +244,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:
     timed = {verb for verb, rule in lifecycle.VERBS.items() if rule.time}
-    claims = {"claim", "claim_limited", "claim_by_key", "settle_and_claim"}
+    claims = {"claim", "claim_limited", "claim_by_key", "succeed_and_claim"}
     assert timed == {*claims, "sweep"}
     scheduled_at = await world.now() + timedelta(minutes=1)
     (id,) = await world.put(job("later", scheduled_at=scheduled_at))

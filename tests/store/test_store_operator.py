@@ -275,6 +275,7 @@ async def test_what_another_job_has_started_is_retried_and_deleted_with_it(
     assert await world.store.operator.find_below(child.id, 10) == []
     await world.settle(failure(child))
     assert await refusal_of(world, child.id) is Refusal.CHILD
+    assert await world.store.operator.delete([child.id]) == [Answer(child.id, Refusal.CHILD)]
     assert await world.store.operator.delete([parent.id, child.id]) == [
         Answer(parent.id, Refusal.LIVE),
         Answer(child.id, Refusal.CHILD),

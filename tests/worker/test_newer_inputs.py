@@ -58,7 +58,7 @@ async def test_an_old_worker_leaves_what_is_newer_to_a_new_one_and_does_what_it_
         newer = [await producer.enqueue(new, New(f"new {n}", "bob")) for n in range(30)]
         known = [await producer.enqueue(old, Old(f"old {n}")) for n in range(30)]
         # They come after all those that it does not know, and do not wait for them.
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             for each in known:
                 await producer.result(old, each.id)
         await trio.sleep(190)
@@ -78,7 +78,8 @@ async def test_an_old_worker_leaves_what_is_newer_to_a_new_one_and_does_what_it_
     assert {(row.status, row.attempt) for row in store.rows()} == {("succeeded", 1)}
     assert set(told(caplog)) == {"InputNewer"}
     said = lines(caplog, "InputNewer")
-    assert len(said) == 4
+    # The fourth is due when the time is up.
+    assert 3 <= len(said) <= 4
     assert 'input["cc"] is no part of Old: job' in said[0].getMessage()
     # In a minute each job was looked at every five seconds.
     assert said[1].m25_releases == pytest.approx(30 * 12, rel=0.2)
@@ -164,10 +165,11 @@ async def test_after_a_quarter_of_an_hour_the_attempt_fails_and_says_why(
         store.move_clock(timedelta(hours=1))
         await m.start()
         await trio.sleep(10)
-        store.move_clock(timedelta(minutes=14))
-        await trio.sleep(40)
-        assert [row.status for row in store.rows()] == ["pending"]
+        # All of it is within a minute of the worker's, in which one line is told.
+        store.move_clock(timedelta(minutes=14, seconds=15))
         await trio.sleep(20)
+        assert [row.status for row in store.rows()] == ["pending"]
+        await trio.sleep(25)
         # The next attempt waits for newer workers anew.
         assert [row.status for row in store.rows()] == ["failed", "pending"]
         record = store.rows()[0]
@@ -235,7 +237,7 @@ async def test_on_queues_of_every_kind(
         await m.start()
         for name in "abc":
             await m.enqueue(new, New(name))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await m.call(old, Old("ada"))
     async with m25.testing.open(store) as m:
         m.add_queue(new)

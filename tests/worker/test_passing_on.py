@@ -59,7 +59,7 @@ async def test_the_write_of_an_outcome_claims_the_next_job(
         await m25.testing.drain(m)
         assert trio.current_time() - began == pytest.approx(5, abs=0.5)
     assert running["most"] == 2
-    assert calls["settle_and_claim"] > 40
+    assert calls["succeed_and_claim"] > 40
     # Now and then it looks whether there is more room, and meanwhile one may end.
     assert calls["claim"] + calls["settle"] < 30
 
@@ -95,7 +95,7 @@ async def test_outcomes_and_claims_whose_answers_are_lost_cost_no_place(
 
     async def fail(call: str, when: Literal["before", "after"]) -> None:
         calls[call + when] += 1
-        if call == "settle_and_claim" and calls[call + when] % 3 == 0:
+        if call == "succeed_and_claim" and calls[call + when] % 3 == 0:
             raise connection_lost(call)
 
     running = Counter[str]()
@@ -108,7 +108,7 @@ async def test_outcomes_and_claims_whose_answers_are_lost_cost_no_place(
     assert {job.status for job in jobs} == {m25.JobStatus.SUCCEEDED}
     assert running["q"] == len(jobs) == 60
     assert running["most"] == 2
-    assert calls["settle_and_claimbefore"] > calls["settle_and_claimafter"] > 5
+    assert calls["succeed_and_claimbefore"] > calls["succeed_and_claimafter"] > 5
 
 
 async def test_what_was_claimed_for_a_process_that_stops_is_free_at_once(
@@ -117,7 +117,7 @@ async def test_what_was_claimed_for_a_process_that_stops_is_free_at_once(
     asked = trio.Event()
 
     async def delay(call: str, when: Literal["before", "after"]) -> None:
-        if call == "settle_and_claim" and when == "after":
+        if call == "succeed_and_claim" and when == "after":
             asked.set()
             await trio.sleep(0.5)
 

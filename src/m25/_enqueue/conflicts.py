@@ -53,8 +53,9 @@ def check_same(exists: Exists, new: NewJob, queue: BaseQueue[Any, Any, Any]) -> 
     if "scheduled_at" in differs and _is_later(exists.row.scheduled_at, new.scheduled_at):
         # A handler may have put the job off since.
         differs = tuple(name for name in differs if name != "scheduled_at")
+    # It may be enqueued again from elsewhere, or by somebody whom nobody traces.
+    # rule: a trace is no difference
     if "meta" in differs and _same_but_for_trace(exists.row.meta, new.meta):
-        # It is enqueued again from elsewhere, or by whom nobody traces.
         differs = tuple(name for name in differs if name != "meta")
     if differs:
         raise JobIdConflict(JobId(new.id), exists.row.queue_name, differs)

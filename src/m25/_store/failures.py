@@ -143,8 +143,8 @@ _WRITES_VALUES: Final = frozenset(
         "report",
         "send",
         "settle",
-        "settle_and_claim",
         "start_children",
+        "succeed_and_claim",
         "succeed",
         "tick",
     }

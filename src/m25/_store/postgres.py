@@ -648,10 +648,9 @@ class PostgresStore(Store):
             answers.append(await self.settle(others, allowed_losses))
         return {id: result for answer in answers for id, result in answer.items()}
 
-    async def settle_and_claim(
+    async def succeed_and_claim(
         self,
         outcomes: Sequence[Outcome],
-        allowed_losses: int,
         queue_name: str,
         *,
         limiter: str,
@@ -659,9 +658,8 @@ class PostgresStore(Store):
         limit: int,
         lease: timedelta,
     ) -> PassedOn:
-        steps = self._calls.settle_and_claim(
+        steps = self._calls.succeed_and_claim(
             outcomes,
-            allowed_losses,
             queue_name,
             limiter=limiter,
             token=token,

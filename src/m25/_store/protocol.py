@@ -987,10 +987,9 @@ class Store(Protocol):
         """
         ...
 
-    async def settle_and_claim(
+    async def succeed_and_claim(
         self,
         outcomes: Sequence[Outcome],
-        allowed_losses: int,
         queue_name: str,
         *,
         limiter: str,
@@ -998,9 +997,9 @@ class Store(Protocol):
         limit: int,
         lease: timedelta,
     ) -> PassedOn:
-        """End attempts of a queue as `settle` does, and start due jobs of the queue in their
-        places, in one transaction: no more than end, and up to `limit`, so that no more run under
-        the queue's limit than before. None of the outcomes has `children_of`.
+        """End attempts of a queue that have succeeded, as `settle` does, and start due jobs of the
+        queue in their places, in one transaction: no more than end, and up to `limit`, so that no
+        more run under the queue's limit than before. None of the outcomes has `children_of`.
 
         The limit has no key, and there is no rate. Where others have waited for a place for a
         second, one is left to them.

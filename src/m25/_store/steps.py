@@ -130,27 +130,24 @@ _GIVEN: Final = tuple(
 #: Of these, the ones that are not text.
 _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one is not None)
 
-#: What `settle` is told of an outcome.
-_OUTCOME_COLUMNS: Final = tuple(name for name in Outcome._fields if name != "children_of")
+#: What `settle` writes, by the names in the table.
+_OUTCOME_COLUMNS: Final = tuple(
+    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
+)
 
 
-def _settled(outcomes: Sequence[Outcome], allowed_losses: int) -> dict[str, str | None]:
-    """The parameters of a statement that ends attempts."""
-    columns = zip(*outcomes, strict=True)
-    # The last of an outcome's fields is not written: `children_of`.
-    written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
-    written["retry_after"] = array(
-        [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
-    )
-    return {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
-
-
-def _results(outcomes: Sequence[Outcome], rows: Rows) -> Steps[dict[str, WriteResult]]:
-    """What became of each outcome, by what the statement says of those that it has written."""
-    results = {
-        id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
-        for id, has_next_attempt, *_ in rows
+def _successes(outcomes: Sequence[Outcome]) -> dict[str, str | None]:
+    return {
+        "id": plain_array([one.id for one in outcomes]),
+        "token": plain_array([one.token for one in outcomes]),
+        "output": array([one.output for one in outcomes]),
     }
+
+
+def _all_results(
+    outcomes: Sequence[Outcome], results: dict[str, WriteResult]
+) -> Steps[dict[str, WriteResult]]:
+    """What became of each outcome, by what is known of those that were written."""
     if len(results) < len(outcomes):
         others = [ClaimedJob(one.id, one.token) for one in outcomes if one.id not in results]
         found = yield Statement("find_settled", _columns(others))
@@ -477,21 +474,32 @@ class Calls:
         if not outcomes:
             return {}
         if [one for one in outcomes if one.failure_reason is not None]:
-            rows = yield Statement("settle", _settled(outcomes, allowed_losses))
+            results = yield from self._settle(outcomes, allowed_losses)
         else:
-            parameters = {
-                "id": plain_array([one.id for one in outcomes]),
-                "claim_token": plain_array([one.token for one in outcomes]),
-                "output": array([one.output for one in outcomes]),
-            }
-            rows = yield Statement("succeed", {**parameters, **NOTIFIES})
-            rows = [(id, False) for id, _ in rows]
-        return (yield from _results(outcomes, rows))
+            rows = yield Statement("succeed", {**_successes(outcomes), **NOTIFIES})
+            results = dict.fromkeys([id for id, _ in rows], WriteResult.SETTLED)
+        return (yield from _all_results(outcomes, results))
 
-    def settle_and_claim(
+    def _settle(
+        self, outcomes: Sequence[Outcome], allowed_losses: int
+    ) -> Steps[dict[str, WriteResult]]:
+        columns = zip(*outcomes, strict=True)
+        # The last of an outcome's fields is not written: `children_of`.
+        written = dict(zip(_OUTCOME_COLUMNS, map(array, columns), strict=False))
+        written["retry_after"] = array(
+            [None if (one := each.retry_after) is None else _interval(one) for each in outcomes]
+        )
+        rows = yield Statement(
+            "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
+        )
+        return {
+            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
+            for id, has_next_attempt, _, _ in rows
+        }
+
+    def succeed_and_claim(
         self,
         outcomes: Sequence[Outcome],
-        allowed_losses: int,
         queue_name: str,
         *,
         limiter: str,
@@ -500,9 +508,10 @@ class Calls:
         lease: timedelta,
     ) -> Steps[PassedOn]:
         rows = yield Statement(
-            "settle_and_claim",
+            "succeed_and_claim",
             {
-                **_settled(outcomes, allowed_losses),
+                **_successes(outcomes),
+                **NOTIFIES,
                 "queue_name": queue_name,
                 "limiter": limiter,
                 "claim_token": token,
@@ -512,10 +521,11 @@ class Calls:
             },
         )
         # A row is of an attempt that has ended, or of a job that was claimed.
-        results = yield from _results(outcomes, [row for row in rows if row[0] is not None])
-        found = [row[6:] for row in rows if row[6] is not None]
+        ended = [row[0] for row in rows if row[0] is not None]
+        results = yield from _all_results(outcomes, dict.fromkeys(ended, WriteResult.SETTLED))
+        found = [row[4:] for row in rows if row[4] is not None]
         claimed = claimed_rows(found, queue_name, start=True)
-        return PassedOn(results, claimed, has_turned=any(row[5] for row in rows))
+        return PassedOn(results, claimed, has_turned=any(row[2] for row in rows))
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})

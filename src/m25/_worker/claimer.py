@@ -100,7 +100,7 @@ class Claimer:
             # After a stop it is left in doubt, and so released.
             if granted is not None and not self.stopping:
                 self._begin(granted, executors, starter)
-                ledger.asked()
+                self._asked()
                 self._answered()
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
             size = 0 if self.stopping or hint.is_paused else ledger.claim_size()
@@ -209,7 +209,7 @@ class Claimer:
             if not has_begun:
                 self._begin(Granted(token, rows, began), executors, starter)
         finally:
-            ledger.asked()
+            self._asked()
         self._answered()
         if limited is not None:
             has_more = limited.has_more or len(rows) == size
@@ -231,7 +231,9 @@ class Claimer:
         self._environment.must_end_by = trio.current_effective_deadline()
         events = self._runtime.events
         emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-        rows = self._without_expired(granted.rows, token)
+        # rule: what has expired is not started
+        rows, late = plan.without_expired(granted.rows)
+        self._expired += ((row, token) for row in late)
         # rule: what was being claimed when a setup failed waits like the rest
         if not at_once and self._setup_pause.left > 0:
             self._release_untried(rows, token)
@@ -263,14 +265,6 @@ class Claimer:
         else:
             executors.start_soon(self._start_in_turns, begun, executors)
 
-    def _without_expired(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
-        # rule: what has expired is not started
-        late = [row for row in rows if row.expires_at is not None and plan.has_expired(row)]
-        if not late:
-            return rows
-        self._expired += ((row, token) for row in late)
-        return [row for row in rows if row not in late]
-
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""
         ledger = self._ledger
@@ -291,6 +285,11 @@ class Claimer:
         # rule: a claim in doubt keeps no step
         while self._ledger.in_doubt == job.token:
             await self._certainty.park()
+
+    def _asked(self) -> None:
+        self._ledger.asked()
+        if self._limited is not None:
+            self._limited.asked.set()
 
     def _answered(self) -> None:
         self._ledger.answered()

@@ -1,7 +1,7 @@
 """Claims of a queue that has a limit or a rate: the database counts, over all processes.
 
-Under a limit without a key, the statement that writes the outcome of a job claims the next one in
-its place. So no place is empty until another claim is answered, and no lock is waited for that
+Under a limit without a key, the statement that writes a job's success claims the next one in its
+place. So no place is empty until another claim is answered, and no lock is waited for that
 whoever claims elsewhere has. Now and then the database leaves a place to others instead.
 """
 
@@ -18,6 +18,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
 from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
+from ..pg._wakeup import Wakeup
 from .ledger import Granted, Ledger
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
@@ -26,6 +27,14 @@ _FULL_INTERVAL: Final = 1.0
 #: How long this process leaves a place to others, in seconds. Where nobody has taken it by then,
 #: they had no job for it.
 _TURN: Final = 0.05
+#: How long outcomes wait for a claim that is under way, in seconds: once it is answered, their
+#: places can be passed on. Written before that, they would call for another claim.
+_LONGEST_WAIT: Final = 0.5
+
+
+def _has_just_succeeded(outcome: Outcome) -> bool:
+    """Whether nothing else is written with it: no next attempt, and nothing below it."""
+    return outcome.failure_reason is None and outcome.children_of is None
 
 
 class LimitedClaims:
@@ -47,6 +56,8 @@ class LimitedClaims:
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
         #: Whether the claimer begins jobs.
         self.is_open = False
+        #: Set when a claim is under way no more.
+        self.asked = Wakeup()
         #: When there may be room for jobs that the latest claim has left, by Trio's clock; infinity
         #: where it has left none.
         self.room_at = math.inf
@@ -75,6 +86,12 @@ class LimitedClaims:
             self.room_at = trio.current_time() + room_in
         return claimed
 
+    async def until_asked(self) -> None:
+        """Wait until no claim is under way, for a while."""
+        with trio.move_on_after(_LONGEST_WAIT):
+            while self.is_open and self._ledger.is_claiming:
+                await self.asked.wait()
+
     async def settle(self, outcomes: Sequence[Outcome]) -> dict[str, WriteResult]:
         """Write outcomes, and claim the next jobs in their places where that can be done.
 
@@ -83,8 +100,8 @@ class LimitedClaims:
             RowRefused: of one of the rows; nothing was written, and nothing claimed.
         """
         size = min(len(outcomes), self._ledger.claim_size())
-        if size and self._can_pass_on and all(one.children_of is None for one in outcomes):
-            passed = await self._settle_and_claim(outcomes, size)
+        if size and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
+            passed = await self._succeed_and_claim(outcomes, size)
             has_room = len(passed.rows) < len(outcomes) and not passed.has_turned
             results = passed.results
         else:
@@ -108,16 +125,15 @@ class LimitedClaims:
             and queue.handler.setup is None
         )
 
-    async def _settle_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
+    async def _succeed_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
         queue, ledger = self._queue, self._ledger
         token = self._runtime.new_token(named=False)  # rule: no limited lease is cut short
         asked_at = trio.current_time()
         ledger.ask(token, size)
         is_granted = False
         try:
-            passed = await self._runtime.store.settle_and_claim(
+            passed = await self._runtime.store.succeed_and_claim(
                 outcomes,
-                queue.allowed_losses,
                 queue.name,
                 limiter=self._limiter,
                 token=token,

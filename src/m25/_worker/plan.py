@@ -61,6 +61,12 @@ def has_waited_for_newer(row: JobRow) -> bool:
     return Decimal(row.reserved_at) - Decimal(row.unknown_since) >= LONGEST_UNKNOWN
 
 
+def without_expired(rows: Sequence[JobRow]) -> tuple[Sequence[JobRow], Sequence[JobRow]]:
+    """Of jobs that were just claimed, those that are to be started, and those that have expired."""
+    late = [row for row in rows if row.expires_at is not None and has_expired(row)]
+    return ([row for row in rows if row not in late] if late else rows), late
+
+
 class HasHeartbeats(Protocol):
     """What is known of an executor's heartbeats."""
 

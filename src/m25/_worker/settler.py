@@ -96,6 +96,8 @@ class Settler:
             self._retry_at = trio.current_time() + self._locks.failed()
 
     async def _write(self) -> None:
+        if self._limited is not None:
+            await self._limited.until_asked()
         hints, name = self._runtime.hints, self._queue.name
         owed, releases = self._ledger.next_outcomes(), self._ledger.next_releases()
         # What a handler noted last is there before others may have the job, or know its end.

@@ -684,10 +684,9 @@ class MemoryStore(Store):
         async with self._way.call("settle") as now:
             return self._settle_all(outcomes, allowed_losses, now)
 
-    async def settle_and_claim(
+    async def succeed_and_claim(
         self,
         outcomes: Sequence[Outcome],
-        allowed_losses: int,
         queue_name: str,
         *,
         limiter: str,
@@ -695,20 +694,18 @@ class MemoryStore(Store):
         limit: int,
         lease: timedelta,
     ) -> PassedOn:
-        async with self._way.call("settle_and_claim") as now:
-            # Looked for first, as the statement does: what these outcomes insert is not seen yet.
+        async with self._way.call("succeed_and_claim") as now:
+            # Looked for first, as the statement does: what follows these jobs is not due yet.
             is_paused = self._queues.pause_of(queue_name) is not None
             due = [] if is_paused else self._table.due(queue_name, now, limit)
             beyond = self._limits.beyond(limiter)
-            results = self._settle_all(outcomes, allowed_losses, now)
-            ended = sum(
-                result in (WriteResult.SETTLED, WriteResult.RETRIED) for result in results.values()
-            )
+            results = self._settle_all(outcomes, 0, now)
+            ended = list(results.values()).count(WriteResult.SETTLED)
             has_turned = ended > 0 and self._limits.has_turned(limiter, now)
             if has_turned:
                 self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
             rows = [self._table.rows[id] for _, _, id in due[: max(0, ended - has_turned - beyond)]]
-            claimed = self._claim("settle_and_claim", rows, now, token, lease, start=True)
+            claimed = self._claim("succeed_and_claim", rows, now, token, lease, start=True)
             return PassedOn(results, claimed, has_turned)
 
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:

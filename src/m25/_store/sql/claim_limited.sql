@@ -1,7 +1,7 @@
 -- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
 -- the limit is locked by this transaction. There always is a row: it says whether the limit is reached, also where no job is claimed.
 -- A claim that finds the limit reached looks at no job, however many are due. Unless others wait
--- already, it is its turn in a second: see settle_and_claim.sql.
+-- already, it is its turn in a second: see succeed_and_claim.sql.
 -- Safe under concurrency: all who claim under the limit hold its lock when they count, and this
 -- statement began after it was had. Who ends a job needs no lock: that only makes more room.
 with recursive {level},

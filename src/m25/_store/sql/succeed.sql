@@ -4,7 +4,7 @@
 with outcome as (
     select *
     from unnest(
-        %(id)s::uuid[], %(claim_token)s::uuid[], %(output)s::jsonb[]
+        %(id)s::uuid[], %(token)s::uuid[], %(output)s::jsonb[]
     ) as o (id, claim_token, output)
 ),
 {held_outcomes},

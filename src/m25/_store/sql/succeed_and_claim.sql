@@ -1,6 +1,6 @@
--- End attempts as settle.sql does, and claim due jobs of the same queue in their places: as many as end
--- here, but for what runs beyond a limit that was made smaller. A row tells of each that has ended, or
--- that was claimed.
+-- End attempts that have succeeded as succeed.sql does, and claim due jobs of the same queue in their
+-- places: as many as end here, but for what runs beyond a limit that was made smaller. A row tells of
+-- each that has ended, or that was claimed.
 -- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
 -- one place to whoever takes it, and all who have the limit are told.
 -- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
@@ -8,7 +8,22 @@
 -- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
 -- with the next that ends.
 with recursive {level},
-{settled},
+outcome as (
+    select *
+    from unnest(
+        %(id)s::uuid[], %(token)s::uuid[], %(output)s::jsonb[]
+    ) as o (id, claim_token, output)
+),
+{held_outcomes},
+succeeded as (
+    update {schema}.job
+    set
+        finished_at = now(),
+        output = outcome.output
+    from outcome
+    where {with_outcome}
+    returning job.id, job.original_attempt_id, job.waiter
+),
 {room},
 turn as (
     update {schema}.limiter
@@ -18,12 +33,12 @@ turn as (
         where name = %(limiter)s::text and turn_at <= now()
         for no key update skip locked -- rule: a turn keeps no result waiting
     ))
-        and exists (select from settled)
+        and exists (select from succeeded)
     returning name
 ),
 free as materialized (
     select
-        (select count(*) from settled) -- rule: no more begin than end
+        (select count(*) from succeeded) -- rule: no more begin than end
         - (select count(*) from turn) -- rule: each has a turn
         - greatest(
             coalesce((select number from taken where key = ''), 0) - (select size from size), 0
@@ -58,27 +73,20 @@ claimed as (
 )
 select
     ended.ended_id,
-    ended.has_next_attempt,
     ended.notified,
-    {failure_notified},
+    exists (select from turn) as has_turned,
     (
         select count(pg_notify(channel, ''))
         from {schema}.queue
         where limiter = any(array(select name from turn)) and channel is not null
             and %(notifies)s::boolean
     ) as turn_notified,
-    exists (select from turn) as has_turned,
     {claimed_row}
 from (
     select
-        settled.id::text as ended_id,
-        next_attempt.previous_attempt_id is not null as has_next_attempt,
-        case
-            when next_attempt.previous_attempt_id is null
-            then {end_notified}
-        end as notified
-    from settled
-    left join next_attempt on next_attempt.previous_attempt_id = settled.id
+        succeeded.id::text as ended_id,
+        {end_notified} as notified
+    from succeeded
 ) as ended
 full join claimed on false
 order by claimed.priority, claimed.run_at, claimed.id
