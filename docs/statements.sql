@@ -2150,7 +2150,9 @@ select
     (
         select extract(epoch from created_at)::text from m25.job where job.id = bound.id
     ) as bound_created_at,
-    job.*
+    job.id, job.job_id, job.queue_name, job.status, job.attempt, job.max_attempts, job.losses,
+    job.priority, job.created_at, job.run_at, job.started_at, job.ended_at,
+    job.failure_reason, job.error, job.input, job.unique_key, job.parent_id, job.is_to_cancel
 from (values (true)) as always (is_there)
 left join bound on true
 left join lateral (
@@ -4038,7 +4040,11 @@ followed as (
     update m25.job
     set retry_delay = job.retry_delay
     where id = any(array(select id from held))
-    returning job.*
+    returning job.id, job.attempt, job.original_attempt_id, job.failure_reason,
+    job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
+    job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
+    job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
+    job.has_begun, job.messages, job.nursery
 ),
 next_attempt as (
     insert into m25.job (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -53,7 +53,7 @@ class Screen:
         self._console.print(render(seen, datetime.now(UTC)))
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[Seen], None]]:
+    def live(self) -> Generator[Callable[[Seen], None]]:
         """A block in which what is seen takes the place of what was seen before."""
         # By itself rich would draw again and again, in a thread.
         with Live(console=self._console, screen=True, auto_refresh=False) as live:

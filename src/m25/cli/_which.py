@@ -68,7 +68,7 @@ def read(options: argparse.Namespace) -> JobFilter:
 
 def in_words(which: JobFilter) -> str:
     """The same for a person who is asked whether that is meant."""
-    said = [f"{name} {_word(which[name])}" for name in _NAMES if name in which]
+    said = [f"{name} {_word(value)}" for name in _NAMES if (value := which.get(name)) is not None]
     return f" ({', '.join(said)})" if said else ""
 
 
@@ -116,7 +116,7 @@ def _together(parts: list[Any]) -> Any:
 def _both(one: Any, other: Any) -> Any:
     if not isinstance(one, dict) or not isinstance(other, dict):
         raise ValueError("two --where say different things of one place in the input")
-    both: dict[str, Any] = {**one}
-    for key, value in other.items():
+    both = dict(cast("dict[str, Any]", one))
+    for key, value in cast("dict[str, Any]", other).items():
         both[key] = _both(both[key], value) if key in both else value
     return both

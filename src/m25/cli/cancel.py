@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
+from .._client import M25
+from .._job_filter import JobFilter
+from .._operations import ChangedJobs
 from . import _change
 from ._console import Console
 
@@ -30,9 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _change_by(by: str | None, reason: str | None) -> _change.Change:
-    return _change.Change(
-        "cancel",
-        "cancelled",
-        ("pending", "reserved", "executing"),
-        lambda m, ids, which: m.cancel(*ids, by=by, reason=reason, **which),
-    )
+    async def cancel(m: M25, ids: Sequence[str], which: JobFilter) -> ChangedJobs:
+        return await m.cancel(*ids, by=by, reason=reason, **which)
+
+    return _change.Change("cancel", "cancelled", ("pending", "reserved", "executing"), cancel)

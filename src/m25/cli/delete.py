@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Final
 
+from .._client import M25
+from .._job_filter import JobFilter
+from .._operations import ChangedJobs
 from . import _change
 from ._console import Console
+
+
+async def _delete(m: M25, ids: Sequence[str], which: JobFilter) -> ChangedJobs:
+    return await m.delete(*ids, **which)
+
 
 _CHANGE: Final = _change.Change(
     "delete",
     "deleted",
     ("succeeded", "failed", "cancelled"),
-    lambda m, ids, which: m.delete(*ids, **which),
+    _delete,
 )
 
 

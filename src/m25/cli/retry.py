@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Final
 
+from .._client import M25
+from .._job_filter import JobFilter
+from .._operations import ChangedJobs
 from . import _change
 from ._console import Console
 
-_CHANGE: Final = _change.Change(
-    "retry", "retried", ("failed",), lambda m, ids, which: m.retry(*ids, **which)
-)
+
+async def _retry(m: M25, ids: Sequence[str], which: JobFilter) -> ChangedJobs:
+    return await m.retry(*ids, **which)
+
+
+_CHANGE: Final = _change.Change("retry", "retried", ("failed",), _retry)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -21,11 +21,11 @@ import attrs
 
 try:
     from opentelemetry import context, trace
-except ImportError as missing:  # pragma: no cover - the extra is there where it is tested
+except ImportError as _missing:  # pragma: no cover - the extra is there where it is tested
     raise ImportError(
         "m25.instrumentation.opentelemetry needs OpenTelemetry's API:"
         " pip install 'm25[opentelemetry]'"
-    ) from missing
+    ) from _missing
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

@@ -26,10 +26,10 @@ try:
         Histogram,
         generate_latest,
     )
-except ImportError as missing:  # pragma: no cover - the extra is there where it is tested
+except ImportError as _missing:  # pragma: no cover - the extra is there where it is tested
     raise ImportError(
         "m25.instrumentation.prometheus needs prometheus_client: pip install 'm25[prometheus]'"
-    ) from missing
+    ) from _missing
 
 from .._errors import JobRecordFetchQueryError
 from .._events import AttemptFailed, Event, JobCancelOverran, JobStarted, JobSucceeded

@@ -86,13 +86,16 @@ def is_same_jsonb(one: str, other: str) -> bool:
 def contains_jsonb(whole: str, part: str) -> bool:
     """Whether one `jsonb` value contains another, as its operator `@>` has it."""
     try:
-        whole_value, part_value = _comparable(whole), _comparable(part)
-        # Alone at the top, what is in a list need not be in one itself.
-        if isinstance(whole_value, list) and not isinstance(part_value, list | dict):
-            part_value = [part_value]
-        return _contains(whole_value, part_value)
+        value = _comparable(whole)
+        return _contains(value, _as_in_list(value, _comparable(part)))
     except RecursionError:
         return False
+
+
+def _as_in_list(whole: object, part: object) -> object:
+    """A part as it is compared: alone at the top, what is in a list need not be in one itself."""
+    is_alone = type(whole) is list and type(part) not in (list, dict)
+    return [part] if is_alone else part
 
 
 def _contains(whole: object, part: object) -> bool:

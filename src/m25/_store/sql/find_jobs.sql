@@ -10,7 +10,9 @@ select
     (
         select extract(epoch from created_at)::text from {schema}.job where job.id = bound.id
     ) as bound_created_at,
-    job.*
+    job.id, job.job_id, job.queue_name, job.status, job.attempt, job.max_attempts, job.losses,
+    job.priority, job.created_at, job.run_at, job.started_at, job.ended_at,
+    job.failure_reason, job.error, job.input, job.unique_key, job.parent_id, job.is_to_cancel
 from (values (true)) as always (is_there)
 left join bound on true
 left join lateral (

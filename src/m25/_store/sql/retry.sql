@@ -54,7 +54,7 @@ followed as (
     update {schema}.job
     set retry_delay = job.retry_delay
     where id = any(array(select id from held))
-    returning job.*
+    returning {failed_columns}
 ),
 next_attempt as (
     insert into {schema}.job (
