@@ -79,7 +79,9 @@ async def test_payloads_are_not_logged_and_not_in_exceptions(
 
         async def undecoded() -> list[dict[str, Any]]:
             found = await rows(dsn, "select * from m25.job where status = 'failed'")
-            return found if len(found) >= 7 else []
+            # What has a field that is not known here is left to newer workers.
+            newer = await rows(dsn, "select id from m25.job where unknown_since is not null")
+            return found if len(found) == 6 and newer else []
 
         for row in await eventually(undecoded):
             said += [str(row["crash_message"]), str(row["crash_traceback"])]
