@@ -67,7 +67,6 @@ async def test_in_a_rolling_deploy_every_job_is_run_once_by_a_worker_that_knows_
     told = [line for line in old.printed if not line.startswith(("ran ", "ready"))]
     assert all("is left to newer workers" in line for line in told)
     assert 1 <= len(told) <= 1 + took / 60
-    assert new.printed[0] == "ready"
-    assert len(new.printed) == 41
+    assert [line for line in new.printed if not line.startswith("ran ")] == ["ready"]
     found = await rows(dsn, "select distinct status, attempt from m25.job")
     assert found == [{"status": "succeeded", "attempt": 1}]
