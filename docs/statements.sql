@@ -2538,43 +2538,43 @@ pending (name, number) as (
     where name is not null and number < 10000
 )
 select
-    pending.name as queue_name,
-    least(extract(epoch from now()) - extract(epoch from due.since), 1e9)::float8 as seconds,
+    known.name as queue_name,
+    least(extract(epoch from now()) - extract(epoch from oldest.run_at), 1e9)::float8 as seconds,
     (select count(*) from live) as workers
-from pending
+from pending as known
 cross join lateral (
     with recursive level (priority) as (
         (
             select priority from m25.job
-            where queue_name = pending.name and status = 'pending'
+            where queue_name = known.name and status = 'pending'
             order by priority limit 1
         )
         union all
         select (
             select job.priority from m25.job
-            where queue_name = pending.name and status = 'pending' and job.priority > level.priority
+            where queue_name = known.name and status = 'pending' and job.priority > level.priority
             order by job.priority limit 1
         )
         from level
         where level.priority is not null
     )
-    select min(first.run_at) as since
+    select min(first.run_at) as run_at
     from level
     cross join lateral (
         select run_at from m25.job
-        where queue_name = pending.name and status = 'pending' and job.priority = level.priority
+        where queue_name = known.name and status = 'pending' and job.priority = level.priority
         order by run_at
         limit 1
     ) as first
-) as due
-where pending.name is not null
-    and not exists (select from served where served.name = pending.name)
-    and due.since < now() - %(waiting)s::interval
+) as oldest
+where known.name is not null
+    and not exists (select from served where served.name = known.name)
+    and oldest.run_at < now() - %(waiting)s::interval
     -- With a limit it stays a probe for each queue: without, it would be joined, by a walk over all
     -- live rows.
     and (
         select true from m25.job
-        where queue_name = pending.name
+        where queue_name = known.name
             and reserved_at is not null
             and finished_at is null
             and cancelled_at is null

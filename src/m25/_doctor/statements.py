@@ -10,6 +10,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from .. import migrations, pg
+from .._store.statements import expand
 from .check import Facts, Patient
 
 _FILES: Final = resources.files("m25._doctor") / "sql"
@@ -50,4 +51,4 @@ async def execute(patient: Patient, statement: bytes, parameters: Mapping[str, A
 
 @cache
 def _read(name: str) -> str:
-    return (_FILES / f"{name}.sql").read_text(encoding="utf-8")
+    return expand((_FILES / f"{name}.sql").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from textwrap import wrap
@@ -60,9 +61,18 @@ def _labelled(name: str, statement: str) -> bytes:
 
 def expanded_statements() -> Mapping[str, str]:
     """Every statement, with its comments and its parts, and `{schema}` for the schema's name."""
+    return {name: expand(text) for name, text in _read(_FILES).items()}
+
+
+def expand(text: str) -> str:
+    """A statement with its parts, wherever it is from, and `{schema}` for the schema's name."""
+    return _expand(text, _parts())
+
+
+@cache
+def _parts() -> Mapping[str, str]:
     parts = {**_from_columns(), **_read(_FILES / "parts")}
-    parts = {name: _without_comments(text) for name, text in parts.items()}
-    return {name: _expand(text, parts) for name, text in _read(_FILES).items()}
+    return {name: _without_comments(text) for name, text in parts.items()}
 
 
 def _from_columns() -> dict[str, str]:

@@ -26,3 +26,7 @@ due as materialized (
     limit %(limit)s::bigint
 ),
 {claimed}
+select
+    {claimed_row}
+from claimed
+order by claimed.priority, claimed.run_at, claimed.id

@@ -15,32 +15,7 @@ free as materialized (
         ) as free
     from size
 ),
-due as materialized (
-    select candidate.id
-    from level
-    cross join lateral (
-        select id from {schema}.job
-        where queue_name = %(queue_name)s::text
-            and status = 'pending'
-            and job.priority = level.priority
-            and run_at <= now()
-            and {follows_none}
-        order by run_at, id
-        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-        for no key update skip locked
-    ) as candidate
-    where level.priority is not null
-        and {not_paused}
-    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-),
-claimed as (
-    update {schema}.job
-    set
-        {claim_columns}
-    where id = any(array(select id from due))
-    returning
-        {claimed_columns}
-),
+{claimed_in_room},
 {spent},
 waits as (
     update {schema}.limiter

@@ -8,22 +8,7 @@
 -- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
 -- with the next that ends.
 with recursive {level},
-outcome as (
-    select *
-    from unnest(
-        %(id)s::uuid[], %(token)s::uuid[], %(output)s::jsonb[]
-    ) as o (id, claim_token, output)
-),
-{held_outcomes},
-succeeded as (
-    update {schema}.job
-    set
-        finished_at = now(),
-        output = outcome.output
-    from outcome
-    where {with_outcome}
-    returning job.id, job.original_attempt_id, job.waiter
-),
+{succeeded},
 {room},
 turn as (
     update {schema}.limiter
@@ -45,32 +30,7 @@ free as materialized (
         ) -- rule: a smaller limit is come down to
         as free
 ),
-due as materialized (
-    select candidate.id
-    from level
-    cross join lateral (
-        select id from {schema}.job
-        where queue_name = %(queue_name)s::text
-            and status = 'pending'
-            and job.priority = level.priority
-            and run_at <= now()
-            and {follows_none}
-        order by run_at, id
-        limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-        for no key update skip locked
-    ) as candidate
-    where level.priority is not null
-        and {not_paused}
-    limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-),
-claimed as (
-    update {schema}.job
-    set
-        {claim_columns}
-    where id = any(array(select id from due))
-    returning
-        {claimed_columns}
-)
+{claimed_in_room}
 select
     ended.ended_id,
     ended.notified,

@@ -1,4 +1,4 @@
--- What claim.sql and claim_after.sql do with the rows that are due, and what they return of them.
+-- What a claim does with the rows that are due, and what it returns of them.
 -- Ids go through an array, so that the planner finds the rows by primary key whatever it believes
 -- about their number.
 claimed as (
@@ -9,7 +9,3 @@ claimed as (
     returning
         {claimed_columns}
 )
-select
-    {claimed_row}
-from claimed
-order by claimed.priority, claimed.run_at, claimed.id
