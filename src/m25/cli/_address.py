@@ -1,4 +1,4 @@
-"""The address of a database: from an option, or from the environment."""
+"""Where the jobs are: the address of a database, from an option or the environment; the schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from .. import pg
+from .. import migrations, pg
 
 HELP: Final = """\
 The database is that of --addr, a conninfo string or URL; else of DATABASE_URL, where that is set;
@@ -29,6 +29,24 @@ class WrongAddress(Exception):
 def add_option(parser: argparse._ActionsContainer) -> None:
     """Declare `--addr`."""
     parser.add_argument("--addr", metavar="ADDRESS", help="where the database is (see below)")
+
+
+def add_schema_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--schema`; a name that PostgreSQL cannot hold, or would cut off, is refused."""
+    parser.add_argument(
+        "--schema",
+        default="m25",
+        type=_schema_name,
+        metavar="NAME",
+        help="the schema that holds the job table (default: m25)",
+    )
+
+
+def _schema_name(name: str) -> str:
+    try:
+        return migrations.check_schema(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def read(given: str | None) -> str:

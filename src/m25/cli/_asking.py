@@ -13,7 +13,6 @@ from .._client import M25
 from .._errors import M25Error, UsageError
 from . import _address
 from ._console import Console
-from .migrate import schema_name
 
 # The exit codes, as --help lists them; 2 is argparse's own.
 DONE: Final = 0
@@ -42,13 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare where the database is, and `--json`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     _address.add_option(parser)
-    parser.add_argument(
-        "--schema",
-        default="m25",
-        type=schema_name,
-        metavar="NAME",
-        help="the schema that holds the job table (default: m25)",
-    )
+    _address.add_schema_option(parser)
 
 
 def run(options: argparse.Namespace, console: Console, ask: Ask) -> int:

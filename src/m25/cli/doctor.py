@@ -17,7 +17,6 @@ from .._doctor.checks import CHECKS
 from .._doctor.examination import Examination, examine
 from . import _address
 from ._console import Console
-from .migrate import schema_name
 
 # The exit codes, as --help lists them; 2 is argparse's own.
 HEALTHY: Final = 0
@@ -57,13 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "address", nargs="?", metavar="ADDRESS", help="where the database is (see below)"
     )
     _address.add_option(address)
-    parser.add_argument(
-        "--schema",
-        default="m25",
-        type=schema_name,
-        metavar="NAME",
-        help="the schema that holds the job table (default: m25)",
-    )
+    _address.add_schema_option(parser)
     parser.add_argument(
         "--check",
         action="append",

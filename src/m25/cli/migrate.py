@@ -48,13 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     _address.add_option(parser)
-    parser.add_argument(
-        "--schema",
-        default="m25",
-        type=schema_name,
-        metavar="NAME",
-        help="the schema that holds the job table (default: m25)",
-    )
+    _address.add_schema_option(parser)
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--apply", action="store_true", help="apply the migrations")
     way.add_argument(
@@ -112,15 +106,3 @@ async def _migrate(
         look = migrations.apply if applying else migrations.pending
         steps = await look(connection, schema)
         return steps, await migrations.read_version(connection, schema)
-
-
-def schema_name(name: str) -> str:
-    """Check a schema's name.
-
-    Raises:
-        argparse.ArgumentTypeError: PostgreSQL cannot hold the name, or would cut it off.
-    """
-    try:
-        return migrations.check_schema(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -16,7 +16,6 @@ from .._job import JobId
 from .._stack import JobStack
 from . import _address
 from ._console import Console
-from .migrate import schema_name
 from .worker import seconds
 
 # The exit codes, as --help lists them; 2 is argparse's own.
@@ -55,13 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("id", type=_job_id, metavar="ID", help="that of any attempt of the job")
     _address.add_option(parser)
-    parser.add_argument(
-        "--schema",
-        default="m25",
-        type=schema_name,
-        metavar="NAME",
-        help="the schema that holds the job table (default: m25)",
-    )
+    _address.add_schema_option(parser)
     parser.add_argument(
         "--timeout",
         type=seconds,

@@ -17,7 +17,6 @@ from .._errors import DatabaseError, M25Error
 from .._groups import only_leaf
 from . import _address
 from ._console import Console
-from .migrate import schema_name
 
 if TYPE_CHECKING:
     from ._top_screen import Seen
@@ -54,13 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     _address.add_option(parser)
-    parser.add_argument(
-        "--schema",
-        default="m25",
-        type=schema_name,
-        metavar="NAME",
-        help="the schema that holds the job table (default: m25)",
-    )
+    _address.add_schema_option(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
