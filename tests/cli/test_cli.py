@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from m25 import migrations, pg
-from m25.cli import main
+from support.commands import Run
 from support.databases import (
     ADDITION,
     AWKWARD_NAMES,
@@ -30,24 +30,6 @@ from support.databases import (
 
 #: Stands for a password in these tests; no output may hold it.
 SECRET = "sesame"
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; returns the exit code, and what it wrote on each stream."""
-    for variable in ("DATABASE_URL", "PGSERVICE", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"):
-        monkeypatch.delenv(variable, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = int(str(end.code))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:

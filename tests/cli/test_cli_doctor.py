@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from functools import partial
 
 import psycopg
 import pytest
 
 from m25._doctor.checks import CHECKS
-from m25.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
+from support.commands import Run
 
 PAUSED = (
     "insert into m25.queue (name, default_job_timeout, paused_at, pause_reason)"
@@ -22,19 +20,9 @@ PAUSED = (
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; returns the exit code, and what it wrote on each stream."""
-    for variable in ("DATABASE_URL", "PGSERVICE", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"):
-        monkeypatch.delenv(variable, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(["doctor", *arguments])
-        except SystemExit as end:
-            code = int(str(end.code))
-        return code, *capsys.readouterr()
-
-    return run
+def run(run: Run) -> Run:
+    """Run the doctor."""
+    return partial(run, "doctor")
 
 
 @pytest.fixture

@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 
 import psycopg
 import pytest
 
-from m25.cli import main
 from m25.cli._tables import printable, table
 from m25.cli._words import parse_duration, span
+from support.commands import Run
 
-Run = Callable[..., tuple[int, str, str]]
 UNKNOWN = "019a0000-0000-7000-8000-000000000009"
 
 #: Failed jobs, one of which has what no terminal should be sent, one that waits, and a tree.
@@ -36,22 +34,6 @@ values
 insert into m25.job (queue_name, input, timeout, attempt)
 values ('reports', '{"year": 2026}', '1 day', 1)
 """
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; returns the exit code, and what it wrote on each stream."""
-    for variable in ("DATABASE_URL", "PGSERVICE", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"):
-        monkeypatch.delenv(variable, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = int(str(end.code))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
