@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -28,6 +27,7 @@ from trio.lowlevel import (
     wait_readable,
 )
 
+from ._background import Background
 from ._wait import READ, connecting, make_look, until_ready
 
 T = TypeVar("T")
@@ -171,8 +171,15 @@ class Wire:
         """
         wait = _FIRST_CANCEL_WAIT
         while True:
-            with trio.CancelScope(shield=True, deadline=give_up_at), suppress(psycopg.Error):
-                await self.cancel(CLEAN_UP)
+            with trio.CancelScope(shield=True, deadline=give_up_at):
+                try:
+                    await self.cancel(CLEAN_UP)
+                except psycopg.Error as error:
+                    # The query may end by itself.
+                    _logger.warning(
+                        "an interrupted query cannot be cancelled",
+                        extra={"error": type(error).__name__},
+                    )
             await trio.sleep(wait)
             wait *= 2
 
@@ -185,7 +192,9 @@ class Wire:
         """
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
             try:
-                await self._end(steps)
+                async with Background() as nursery:
+                    nursery.start_soon(self.keep_cancelling, scope.deadline)
+                    await self._read_to_the_end(steps)
             except psycopg.Error as error:
                 _logger.warning(
                     "an interrupted query cannot be ended; its connection is closed",
@@ -198,24 +207,6 @@ class Wire:
         if scope.cancelled_caught or self.is_busy:
             _logger.warning("an interrupted query does not end; its connection is closed")
             self.finish()
-
-    async def _end(self, steps: PQGen[Any] | None) -> None:
-        # A request that overtakes the query finds nothing to cancel: so it is repeated.
-        wait = _FIRST_CANCEL_WAIT
-        while True:
-            try:
-                await self.cancel(CLEAN_UP)
-            except psycopg.Error as error:
-                # The query may end by itself.
-                _logger.warning(
-                    "an interrupted query cannot be cancelled",
-                    extra={"error": type(error).__name__},
-                )
-            # Steps that are cancelled while they wait can be run on from there.
-            with trio.move_on_after(wait):
-                await self._read_to_the_end(steps)
-                return
-            wait *= 2
 
     async def _read_to_the_end(self, steps: PQGen[Any] | None) -> None:
         if steps is not None:
