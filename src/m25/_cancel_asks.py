@@ -18,7 +18,7 @@ from ._errors import (
     NoJobRecordFound,
 )
 from ._job import JobId, JobStatus
-from ._lifecycle import LIVE
+from ._lifecycle import LIVE_VALUES
 from ._query import raise_query_error
 from ._record import decode_record
 from ._store.failures import StatementFailed
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: Who asks and why, in characters: it goes into log lines.
 _LONGEST_TEXT: Final = 1_000
-
-_LIVE: Final = frozenset(status.value for status in LIVE)
 
 
 class Ask(NamedTuple):
@@ -79,7 +77,7 @@ def ask_to_cancel(queue: BaseQueue[Any, Any, Any], id: JobId, *, running: bool) 
             raise NoJobRecordFound(id, queue.name)
         if latest.status == JobStatus.PENDING.value:
             row = yield Ask("cancel", latest.id, with_children=bool(latest.has_children))
-        elif latest.status not in _LIVE or not running:
+        elif latest.status not in LIVE_VALUES or not running:
             raise InvalidState(id, _status(latest, queue))
         elif refused is not None and _is_same_claim(refused, latest):
             # It was claimed all the while, and there was nobody to ask.

@@ -17,7 +17,7 @@ from ._completion import complete
 from ._enqueue.conflicts import enqueue_failed, key_conflict
 from ._enqueue.enqueuer import Enqueuer
 from ._job import JobId, JobStatus
-from ._lifecycle import FINAL
+from ._lifecycle import UNSUCCESSFUL_VALUES
 from ._lock_waits import lock_pauses
 from ._nursery_errors import StartRefused
 from ._running_job import Attempt
@@ -50,12 +50,10 @@ _LARGEST_CANCEL: Final = 1_000
 #: its parent's row.
 _LOCK_WAIT: Final = timedelta(milliseconds=50)
 
-_FAILED: Final = frozenset(status.value for status in FINAL if status is not JobStatus.SUCCEEDED)
-
 
 def has_come_to_nothing(row: JobRow) -> bool:
     """Whether a job has failed, or was cancelled, or is to be."""
-    return row.status in _FAILED or (
+    return row.status in UNSUCCESSFUL_VALUES or (
         row.status != JobStatus.SUCCEEDED.value and row.cancel_requested_at is not None
     )
 

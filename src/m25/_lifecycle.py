@@ -49,10 +49,14 @@ class FailureReason(enum.Enum):
 
 #: A claim looks after the job.
 LIVE: Final = frozenset({JobStatus.RESERVED, JobStatus.EXECUTING})
+#: The same, as a row has them.
+LIVE_VALUES: Final = frozenset(status.value for status in LIVE)
 #: Nothing leads out of these.
 FINAL: Final = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 #: The same, as a row has them.
 FINAL_VALUES: Final = frozenset(status.value for status in FINAL)
+#: Of these, the ones that are no success.
+UNSUCCESSFUL_VALUES: Final = FINAL_VALUES - {JobStatus.SUCCEEDED.value}
 #: With these a job gives its unique key up.
 KEYLESS: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 

@@ -13,7 +13,7 @@ import trio
 
 from ._errors import NoJobRecordFound
 from ._job import JobId
-from ._lifecycle import LIVE
+from ._lifecycle import LIVE_VALUES
 from ._lock_waits import LockWaits
 from ._runtime import Runtime
 from ._stack import JobStack, stack_from_json
@@ -25,8 +25,6 @@ _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 #: How long it may take to forget the request, in seconds.
 _CLEAN_UP: Final = 2.0
-
-_LIVE: Final = frozenset(status.value for status in LIVE)
 
 
 class StackCall:
@@ -71,7 +69,7 @@ class StackCall:
             await trio.sleep(backoff.failed())
             answer = await self._runtime.store.find_stack(str(self._id))
             self._status = "deleted" if answer is None else answer.status
-            if answer is None or answer.status not in _LIVE:
+            if answer is None or answer.status not in LIVE_VALUES:
                 raise NotRunning(self._id, self._status)
             if answer.stack is not None:
                 return stack_from_json(answer.stack, self._id, self._queue_name)

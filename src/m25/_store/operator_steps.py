@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from .._lifecycle import FINAL_VALUES, KEYLESS
+from .._lifecycle import FINAL_VALUES, UNSUCCESSFUL_VALUES
 from .operator import (
     Answer,
     CountedJobs,
@@ -25,8 +25,6 @@ from .steps import NOTIFIES, Rows, Statement, Steps, milliseconds
 
 #: Greater than all ids that are made: with this a walk downwards begins.
 _BEHIND_ALL: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
-_UNSUCCESSFUL: Final = {status.value for status in KEYLESS}
 
 
 def queues(most: int, silence: timedelta) -> Steps[list[QueueState]]:
@@ -97,7 +95,7 @@ def source_of(wanted: JobFilter) -> str:
     if wanted.statuses is None:
         return "all"
     statuses = set(wanted.statuses)
-    if statuses <= _UNSUCCESSFUL:
+    if statuses <= UNSUCCESSFUL_VALUES:
         return "unsuccessful"
     return "all" if statuses & FINAL_VALUES else "unended"
 
