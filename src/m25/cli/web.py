@@ -115,7 +115,7 @@ async def _serve(conninfo: str, options: argparse.Namespace, console: Console, t
             dashboard.stop()
 
         serve = partial(
-            hypercorn.trio.serve,
+            hypercorn.trio.serve,  # pyright: ignore[reportUnknownMemberType]
             dashboard,  # type: ignore[arg-type]
             _config(options.bind),
             shutdown_trigger=until_stop,

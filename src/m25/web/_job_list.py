@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import attrs
@@ -105,7 +105,7 @@ def _since(text: str) -> timedelta:
 def _where(text: str) -> Any:
     if text.startswith(("{", "[", '"')):
         try:
-            return cast("Any", json.loads(text))
+            return json.loads(text)
         except ValueError:
             raise WrongFilter("what the input contains begins like JSON, and is none") from None
     path = text if text.startswith(("input.", "input=")) else f"input.{text}"

@@ -64,14 +64,15 @@ class Templates:
         )
         for name in ("count", "span", "ago", "stamp", "pretty", "line"):
             self._environment.filters[name] = getattr(_words, name)
-        self._environment.globals.update(
-            parts=_PARTS,
-            reasons=_REASONS,
-            csrf_field=FIELD,
-            can_sign_in=access.is_possible,
-            target=target,
-            version=version("m25"),
-        )
+        #: What every template is given.
+        self._common: dict[str, Any] = {
+            "parts": _PARTS,
+            "reasons": _REASONS,
+            "csrf_field": FIELD,
+            "can_sign_in": access.is_possible,
+            "target": target,
+            "version": version("m25"),
+        }
 
     def page(
         self, request: Request, view: View, answer: Answer = _NOTHING, status: int = 200
@@ -92,8 +93,11 @@ class Templates:
         )
 
     def _values(self, request: Request, view: View, answer: Answer) -> Mapping[str, Any]:
-        shown = {} if answer.value is None else view.values(answer.value, self._watch.history)
+        shown: Mapping[str, Any] = {}
+        if answer.value is not None:
+            shown = view.values(answer.value, self._watch.history)
         return {
+            **self._common,
             **view.fixed,
             **shown,
             "answer": answer,
