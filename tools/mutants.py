@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +66,7 @@ class Rule(NamedTuple):
 
     def files(self, root: Path) -> list[Path]:
         """Where it is: one file, once, if all is right."""
-        paths = [path for pattern in SOURCES for path in sorted(root.glob(pattern))]
-        return [path for path in paths for _ in _comments(path.read_text(), self.name)]
+        return named_rules(root).get(self.name, [])
 
 
 class Text(NamedTuple):
@@ -86,19 +86,23 @@ class Text(NamedTuple):
         return [path] if self.before in path.read_text() else []
 
 
-def _comments(text: str, name: str) -> list[re.Match[str]]:
-    """The lines that a comment with this rule stands on: their indentation, and what they say."""
-    if f"rule: {name}\n" not in text:
-        # The pattern is tried at each line, which takes long where nothing is to be found.
-        return []
-    return list(
-        re.finditer(rf"^( *)(.*?) *(?:--|#) rule: {re.escape(name)}$\n", text, re.MULTILINE)
-    )
+@cache
+def named_rules(root: Path) -> dict[str, list[Path]]:
+    """Each rule that has a name, and the files in which it stands, as often as it stands there.
+
+    All are looked for at once: there are hundreds of them, and as many files.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in (path for pattern in SOURCES for path in sorted(root.glob(pattern))):
+        for name in re.findall(r"(?:--|#) rule: (.*)$", path.read_text(), re.MULTILINE):
+            found.setdefault(name, []).append(path)
+    return found
 
 
 def replace_rule(text: str, name: str, instead: str) -> str:
     """The text with something else in place of a rule."""
-    (comment,) = _comments(text, name)
+    comment = re.search(rf"^( *)(.*?) *(?:--|#) rule: {re.escape(name)}$\n", text, re.MULTILINE)
+    assert comment, f"{name!r} is not there"
     indent, said = comment.groups()
     before, after = text[: comment.start()], text[comment.end() :]
     if not said:
