@@ -2,9 +2,9 @@
 
     python -m support.chromium ADDRESS TOKEN DIRECTORY < pages.json
 
-The pages are a JSON object from names to paths. Each is looked at on a wide screen by day, and on a
-narrow one by night; the pictures are `NAME-light-1400.png` and `NAME-dark-400.png`. What was found is
-printed as JSON.
+The pages are a JSON object from names to paths. Each is looked at on a wide screen by day, and on
+a narrow one by night; the pictures are `NAME-light-1400.png` and `NAME-dark-400.png`. What was
+found is printed as JSON.
 """
 
 from __future__ import annotations
