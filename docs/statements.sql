@@ -196,11 +196,14 @@ order by attempt;
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
--- what its session makes of text and of arrays.
+-- what its session makes of text and of arrays, what the server says that it is, and whether Citus is
+-- there.
 select
     pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('client_encoding'),
-    pg_catalog.current_setting('array_nulls');
+    pg_catalog.current_setting('array_nulls'),
+    pg_catalog.version(),
+    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null;
 
 -- cancel
 --
@@ -2035,6 +2038,18 @@ join wanted
 where job.id = any(%(id)s::uuid[])
     and job.status in ('reserved', 'executing')
     and job.cancel_requested_at is not null;
+
+-- find_distributed
+--
+-- The tables of the schema that Citus has in its care: most statements here are refused on such. Asked
+-- only where the catalog of Citus is there.
+-- Safe under concurrency: reads only.
+select pg_catalog.format('%%I.%%I', nspname, relname) as "table"
+from pg_catalog.pg_dist_partition
+join pg_catalog.pg_class on pg_class.oid operator(pg_catalog.=) logicalrelid
+join pg_catalog.pg_namespace on pg_namespace.oid operator(pg_catalog.=) relnamespace
+where nspname operator(pg_catalog.=) %(schema)s::pg_catalog.text
+order by relname;
 
 -- find_existing
 --
