@@ -181,13 +181,24 @@ def _pruning(table: Table, jobs: int) -> Generator[_Pruning]:
 def _take_turns(
     turns: int, measure: Callable[[Table], float], few: Table, many: Table, pruning: _Pruning
 ) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = []
-    for _ in range(turns):
-        turn = {"few": measure(few), "many": measure(many)}
+    """What was measured in each turn; every second turn goes the other way round."""
+
+    def while_pruning() -> float:
         with pruning.going_on():
-            turn["pruning"] = measure(many)
-        found.append(turn)
+            return measure(many)
+
+    ways = {"few": lambda: measure(few), "many": lambda: measure(many), "pruning": while_pruning}
+    found: list[dict[str, float]] = []
+    for turn in range(turns):
+        order = list(ways) if turn % 2 == 0 else list(reversed(ways))
+        measured = {name: ways[name]() for name in order}
+        found.append({name: measured[name] for name in ways})
     return found
+
+
+def _ratios(turns: list[dict[str, float]]) -> dict[str, float]:
+    """The medians of what was measured ÷ on the table of few rows, in the same turn."""
+    return report.medians([{name: turn[name] / turn["few"] for name in turn} for turn in turns])
 
 
 def _rows_pruned(table: Table, pruning: _Pruning, seconds: float) -> float:
@@ -256,6 +267,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             pruned = _rows_pruned(many, pruning, sizes.seconds)
         archive = _archive(many, sizes.moved)
         claim, drain = report.medians(claims), report.medians(drains)
+        claim_ratios, drain_ratios = _ratios(claims), _ratios(drains)
         report.show(
             f"{sizes.kept + 2 * sizes.old:,} finished rows, of which {2 * sizes.old:,} are old"
             f" (medians of {sizes.turns_of_claims} turns with claims, {sizes.turns_of_drains} with"
@@ -263,9 +275,15 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             [
                 ("", "few rows", "with them", "while these are pruned"),
                 ("claim of one job, ms", *(f"{each:.2f}" for each in claim.values())),
-                ("÷ few rows", *(f"{each / claim['few']:.2f}" for each in claim.values())),
+                (
+                    "÷ few rows, in the same turn",
+                    *(f"{each:.2f}" for each in claim_ratios.values()),
+                ),
                 ("jobs/s of a worker", *(f"{each:,.0f}" for each in drain.values())),
-                ("÷ few rows", *(f"{each / drain['few']:.2f}" for each in drain.values())),
+                (
+                    "÷ few rows, in the same turn",
+                    *(f"{each:.2f}" for each in drain_ratios.values()),
+                ),
             ],
         )
         report.show(
@@ -290,7 +308,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_most(
                 "P12",
                 "a claim beside old rows that are pruned ÷ on a table of few rows",
-                claim["pruning"] / claim["few"],
+                claim_ratios["pruning"],
                 1.2,
             )
         ]
@@ -299,8 +317,8 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             dsn,
             {
                 "runs": {"claim_ms": claims, "jobs_a_second": drains},
-                "claim_ms": claim,
-                "jobs_a_second": drain,
+                "claim": claim_ratios,
+                "drain": drain_ratios,
                 "rows pruned a second": pruned,
                 **archive,
             },
