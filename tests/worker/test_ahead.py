@@ -224,7 +224,8 @@ async def test_a_job_that_was_claimed_ahead_can_be_cancelled(
         await m.enqueue_many(short, range(140))
         await world.until_begun(81)
         row = world.ahead()[-1]
-        await m.cancel_job(short, m25.JobId(row.id), running=True)
+        with trio.fail_after(0.25):
+            await m.cancel_job(short, m25.JobId(row.id), running=True, wait=True)
         await m25.testing.drain(m)
     assert world.statuses == {"succeeded": 139, "cancelled": 1}
     assert int(row.input) not in world.begun
