@@ -5,16 +5,18 @@ In that mode a completion that meets a transient error is lost, as its documents
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+
+if shutil.which("node") is None or shutil.which("npm") is None:
+    raise ModuleNotFoundError("there are no node and npm, which it runs on")
 
 NAME = "graphile-worker"
 _SOURCE = Path(__file__).with_name("graphile")
@@ -45,20 +47,15 @@ select id from graphile_worker.add_job('bench', json_build_object('to', 'ada@hom
 T = TypeVar("T")
 
 
-def is_here() -> bool:
-    """Whether there is what it runs on."""
-    return shutil.which("node") is not None and shutil.which("npm") is not None
-
-
-def run(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-    return asyncio.run(function(*arguments))
+def run(function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
 
 
 def _command(command: str, *arguments: object) -> list[str]:
     return ["node", str(_INSTALLED / "worker.mjs"), command, *map(str, arguments)]
 
 
-async def install(dsn: str) -> None:
+def install(dsn: str) -> None:
     _INSTALLED.mkdir(parents=True, exist_ok=True)
     for source in _SOURCE.iterdir():
         shutil.copy(source, _INSTALLED)
@@ -68,12 +65,12 @@ async def install(dsn: str) -> None:
     subprocess.run(_command("install", dsn), check=True)
 
 
-async def fill(dsn: str, jobs: int) -> None:
+def fill(dsn: str, jobs: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_ADD, [jobs])
 
 
-async def work(
+def work(
     dsn: str, concurrency: int, received: Callable[[float], None], done: Callable[[], bool]
 ) -> float:
     began = time.perf_counter()
@@ -98,8 +95,8 @@ async def work(
     return reading
 
 
-async def put(dsn: str, jobs: int, pause: Callable[[int], float]) -> None:
+def put(dsn: str, jobs: int, pause: Callable[[int], float]) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for number in range(jobs):
-            await asyncio.sleep(pause(number))
+            time.sleep(pause(number))
             connection.execute(_ADD_ONE, [time.monotonic()])

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-PEERS = ("m25", "graphile", "pgqueuer", "oban", "procrastinate")
+ALL = ("m25", "graphile", "pgqueuer", "oban", "procrastinate")
 
 
 def load(name: str) -> Any:
@@ -21,7 +21,7 @@ def load(name: str) -> Any:
 def drain(peer: Any, dsn: str, jobs: int, concurrency: int) -> float:
     """Seconds from when the worker begins until the database says that all have finished.
 
-    What a worker says that it took to begin, where it is a program that has to be read, is left out.
+    What a worker took to be read, where it is another program and says so, is left out.
     """
     left, ended = jobs, 0.0
 
