@@ -100,7 +100,7 @@ def _fill(table: Table, sizes: _Sizes) -> None:
     first = sizes.pending
     with psycopg.connect(table.dsn, autocommit=True) as connection:
         connection.execute(
-            _INSERT.format(schema=table.schema),  # type: ignore[arg-type]
+            _INSERT.format(schema=table.schema),
             {"jobs": sizes.old, "first": first},
         )
     table.insert(sizes.kept, first=first + 2 * sizes.old + 3, finished=True)
@@ -111,7 +111,7 @@ def _end_claimed(table: Table) -> None:
     """Else they are swept and run again, once their leases are over, on top of what is timed."""
     with psycopg.connect(table.dsn, autocommit=True) as connection:
         connection.execute(
-            f"update {table.schema}.job set finished_at = now() where reserved_at is not null"  # type: ignore[arg-type]
+            f"update {table.schema}.job set finished_at = now() where reserved_at is not null"
             " and finished_at is null and cancelled_at is null"
         )
 
@@ -120,7 +120,7 @@ def _old_jobs(table: Table) -> int:
     """How many are left: those that have failed at first, which an index has."""
     with psycopg.connect(table.dsn) as connection:
         (number,) = connection.execute(
-            f"select count(*) from {table.schema}.job"  # type: ignore[arg-type]
+            f"select count(*) from {table.schema}.job"
             " where status = 'failed' and queue_name = 'old'"
         ).fetchone() or (0,)
         assert isinstance(number, int)
@@ -222,7 +222,7 @@ def _cost_of_rows(table: Table, statement: str, rows: int) -> tuple[float, float
         connection.execute("checkpoint")
         done, written, began = 0, position(), time.perf_counter()
         while done < rows:
-            cursor = connection.execute(statement.format(schema=table.schema))  # type: ignore[arg-type]
+            cursor = connection.execute(statement.format(schema=table.schema))
             assert cursor.rowcount > 0, "too few rows"
             done += cursor.rowcount
         return done / (time.perf_counter() - began), (position() - written) / done
@@ -232,10 +232,10 @@ def _archive(table: Table, rows: int) -> dict[str, float]:
     """What deleting costs, and what moving does, and dropping what was moved."""
     deleted, wal_of_deleted = _cost_of_rows(table, _GONE, rows)
     with psycopg.connect(table.dsn, autocommit=True) as connection:
-        connection.execute(_ARCHIVE.format(schema=table.schema))  # type: ignore[arg-type]
+        connection.execute(_ARCHIVE.format(schema=table.schema))
         moved, wal_of_moved = _cost_of_rows(table, _MOVED.format(gone=_GONE), rows)
         began = time.perf_counter()
-        connection.execute(f"drop table {table.schema}.archived")  # type: ignore[arg-type]
+        connection.execute(f"drop table {table.schema}.archived")
         dropped = time.perf_counter() - began
     return {
         "deleted": deleted,
