@@ -613,6 +613,17 @@ MUTANTS = (
         ("tests/worker/test_newer_inputs.py",),
     ),
     Mutant(
+        8,
+        "what a claim has left out is looked for late where surveys take long",
+        (
+            Rule(
+                "what a claim has left out is looked for soon",
+                "return max(_SHORTEST_GAP, _GAP_PER_DURATION * took)",
+            ),
+        ),
+        ("tests/worker/test_locked_rows.py",),
+    ),
+    Mutant(
         23,
         "every newer input is told of",
         (Rule("newer inputs are told once a minute", "if True:"),),
