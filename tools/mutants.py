@@ -574,7 +574,7 @@ MUTANTS = (
     Mutant(
         23,
         "old workers look at what is newer all the time",
-        (Rule("what is newer is looked at every five seconds"),),
+        (Rule("what is newer is looked at every five seconds", "now()"),),
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
@@ -622,6 +622,24 @@ MUTANTS = (
             ),
         ),
         ("tests/worker/test_locked_rows.py",),
+    ),
+    Mutant(
+        23,
+        "all newer jobs of a queue are looked at together, however many",
+        (Rule("a hundred newer jobs are looked at together", "+ interval '0 seconds'"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer job is looked at after its time in the line is up",
+        (Rule("nothing stands in line for too long", "'infinity'::timestamptz"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer worker waits for the turns of what it knows",
+        (Rule("a newer worker asks for more of what it knows"),),
+        ("tests/worker/test_newer_inputs.py",),
     ),
     Mutant(
         23,

@@ -65,7 +65,7 @@ class Claimer:
         self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
-        self._newer = NewerInputs(queue.name, runtime.events)
+        self._newer = NewerInputs(queue.name, runtime)
         #: Who waits for a claim in doubt.
         self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
@@ -113,6 +113,8 @@ class Claimer:
             hint.due = hint.due and not size
             try:
                 await self._make_sure()
+                if self._newer.owes_recall:
+                    await self._newer.recall()
                 has_more = await self._claim(size, executors, starter) if size else False
             except StatementFailed as failure:
                 self.latest_failure = failure
@@ -337,6 +339,9 @@ class Claimer:
 
     def _take_result(self, executor: Executor) -> None:
         result, children_of = executor.result, executor.children_of
+        if executor.row.unknown_since is not None:
+            self._newer.ran(executor.row, result)
+            self._hint.due = self._hint.due or self._newer.owes_recall
         if isinstance(result, Outcome):
             owed = Owed(result, executor.row, self._queue.retry)
             self._ledger.owe(owed.with_children_of(children_of))

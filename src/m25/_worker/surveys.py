@@ -32,12 +32,12 @@ _SHORTEST_GAP: Final = 0.2
 #: the survey would compete come first.
 _LEAST_WAIT: Final = 0.02
 
-#: After a survey that took t, the next one that a hint asks for waits 20 t, so that surveys that take
-#: long take a twentieth of a connection's time.
+#: After a survey that took t, the next one that a hint asks for waits 20 t: where surveys are slow,
+#: that is a twentieth of a connection's time.
 _GAP_PER_DURATION: Final = 20.0
 
 #: But no longer than this, in seconds: a claim leaves out a job whose row somebody has just locked,
-#: and the next survey finds the job. Who waits for a job's end locks its row in this way for a moment.
+#: and the next survey finds the job. Whoever begins to wait for a job locks its row for a moment.
 _LONGEST_GAP: Final = 0.5
 
 #: Where surveys themselves take that long, the next one waits at least 2 t.

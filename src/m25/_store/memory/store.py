@@ -84,6 +84,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .newer import NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
@@ -91,7 +92,6 @@ from .rows import (
     DAY,
     LARGEST_INTEGER,
     MICROSECOND,
-    NEWER_EVERY,
     SECOND,
     UNIX_EPOCH,
     Row,
@@ -158,6 +158,7 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
             self._table,
@@ -811,8 +812,8 @@ class MemoryStore(Store):
                 unknown_since: int | None = None
                 if release.is_newer:
                     self._limits.give_back(row, now)
-                    scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
+                    scheduled_at = self._newer.next_look(row.queue_name, now, unknown_since)
                 in_time = row.started_at is not None and not release.is_newer
                 self._table.release(
                     "release",
@@ -939,6 +940,10 @@ class MemoryStore(Store):
             for row in rows:
                 self._table.redate(row, now)
             return [row.queue_name for row in rows]
+
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        async with self._way.call("recall_newer") as now:
+            return self._newer.recall(queue_name, limit, now)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         async with self._way.call("notify"):
