@@ -1514,6 +1514,12 @@ MUTANTS = (
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(
+        4,
+        "an attempt that was followed by another is counted as a job",
+        (Rule("a job is counted as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
         18,
         "a job is retried without that which started it",
         (Rule("what another has started is not retried"),),
