@@ -3,9 +3,9 @@
 Meanwhile nothing else of the program has a turn. What is measured is processor time, of every step
 of every task of m25's; the handlers do nothing.
 
-A machine that others keep busy makes the same work take several times as much processor time: it
-has to share their caches and cores. So after each step that is long enough to count, some other work
-is measured that is always the same, and the step is as much shorter as this work is at its best.
+On a machine that others keep busy the same work takes several times as much processor time: it has
+to share their caches and cores. So after each step that is long enough to count, some other work is
+measured that is always the same, and the step is as much shorter as this work is at its best.
 """
 
 from __future__ import annotations

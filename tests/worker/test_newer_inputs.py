@@ -96,7 +96,7 @@ async def test_however_many_jobs_are_newer_a_hundred_are_looked_at_in_five_secon
     class Runs(list[Any]):
         def append(self, value: Any) -> None:
             super().append(value)
-            if len(self) == 500:
+            if len(self) == 1500:
                 all_run.set()
 
     async def take_time(call: str, when: Literal["before", "after"]) -> None:
@@ -112,10 +112,10 @@ async def test_however_many_jobs_are_newer_a_hundred_are_looked_at_in_five_secon
     async with m25.testing.open(store) as first, m25.testing.open(store) as second:
         first.add_queue(old)
         await first.start()
-        await first.enqueue_many(new, [New(f"{n}", "bob") for n in range(500)])
+        await first.enqueue_many(new, [New(f"{n}", "bob") for n in range(1500)])
         # Each has to be looked at once.
         await trio.sleep(60)
-        assert releases[-1] < 500 + 60 / 5 * 100 + 100
+        assert releases[-1] < 1500 + 60 / 5 * 100 + 100
         for _ in range(3):
             releases.append(0)
             await trio.sleep(10)
@@ -129,8 +129,9 @@ async def test_however_many_jobs_are_newer_a_hundred_are_looked_at_in_five_secon
         # What it knows it has soon, though there is still an old worker that takes half of them.
         releases.append(0)
         await all_run.wait()
-        assert trio.current_time() - began < 30
-        assert releases[-1] < 10 * 500
+        # A hundred in five seconds would have taken longer.
+        assert trio.current_time() - began < 70
+        assert releases[-1] < 10 * 1500
 
 
 class Size(enum.Enum):

@@ -46,10 +46,12 @@ class NewerInputs:
         """Whether jobs are to be recalled."""
         return self._to_recall > 0
 
-    def ran(self, row: JobRow, result: Result) -> None:
+    def ran(self, row: JobRow, result: Result | None) -> None:
         """Note what became of a job that had been left to newer workers."""
-        is_cut_short = isinstance(result, Unfinished) and result is not Unfinished.COMMITTED
-        if is_cut_short or isinstance(result, LeftToNewer) or plan.has_waited_for_newer(row):
+        is_known = result is Unfinished.COMMITTED or not (
+            result is None or isinstance(result, Unfinished | LeftToNewer)
+        )
+        if not is_known or plan.has_waited_for_newer(row):
             return
         self._to_recall += _RECALLED  # rule: a newer worker asks for more of what it knows
 

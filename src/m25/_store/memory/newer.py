@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from .rows import SECOND, Row
@@ -11,7 +12,7 @@ from .table import Table
 _EVERY: Final = 5 * SECOND
 _TOGETHER: Final = 100
 #: No job waits in the line for longer than this, in microseconds.
-_LONGEST: Final = 15 * 60 * SECOND
+LONGEST: Final = 15 * 60 * SECOND
 
 
 class NewerLine:
@@ -20,14 +21,15 @@ class NewerLine:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def next_look(self, queue_name: str, now: int, unknown_since: int) -> int:
-        """When a job that goes to the end of its queue's line is looked at next."""
-        at = now - now % _EVERY + _EVERY
+    def next_looks(self, queue_name: str, now: int) -> Iterator[int]:
+        """When jobs are looked at next that go to the end of a queue's line, one after another."""
         times = [row.run_at for row in self._in_line(queue_name)]
-        last = max(times, default=at)
-        if last >= at:
-            at = last if times.count(last) < _TOGETHER else last + _EVERY
-        return min(at, unknown_since + _LONGEST)
+        first = now - now % _EVERY + _EVERY
+        last = max(times, default=first)
+        at, number = (last, times.count(last)) if last >= first else (first, 0)
+        while True:
+            yield at + number // _TOGETHER * _EVERY
+            number += 1
 
     def recall(self, queue_name: str, limit: int, now: int) -> int:
         """Make the first jobs of a queue's line due now; return how many there were."""

@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -84,7 +85,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
-from .newer import NewerLine
+from .newer import LONGEST, NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
@@ -782,6 +783,8 @@ class MemoryStore(Store):
             by_id = {release.id: release for release in releases}
             rows, locked = self._table.held(claims)
             cancelled: set[str] = set()
+            #: By queue, when what is left to newer workers is looked at next.
+            looks: dict[str, Iterator[int]] = {}
             for row in rows:
                 release = by_id[row.id]
                 if row.cancel_requested_at is not None or release.cancel_reason is not None:
@@ -813,7 +816,9 @@ class MemoryStore(Store):
                 if release.is_newer:
                     self._limits.give_back(row, now)
                     unknown_since = now if row.unknown_since is None else row.unknown_since
-                    scheduled_at = self._newer.next_look(row.queue_name, now, unknown_since)
+                    next_looks = self._newer.next_looks(row.queue_name, now)
+                    next_look = next(looks.setdefault(row.queue_name, next_looks))
+                    scheduled_at = min(next_look, unknown_since + LONGEST)
                 in_time = row.started_at is not None and not release.is_newer
                 self._table.release(
                     "release",
