@@ -819,7 +819,8 @@ class MemoryStore(Store):
                     next_looks = self._newer.next_looks(row.queue_name, now)
                     next_look = next(looks.setdefault(row.queue_name, next_looks))
                     scheduled_at = min(next_look, unknown_since + LONGEST)
-                in_time = row.started_at is not None and not release.is_newer
+                has_begun = not (release.is_newer or release.claimed_ahead)
+                in_time = row.started_at is not None and has_begun
                 self._table.release(
                     "release",
                     row,
