@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "prune": "delete the jobs of a queue that ended long ago",
     "schedules": "list schedules, and pause or resume one",
     "limits": "list how many jobs may run at once, and set it",
+    "web": "show queues, jobs and workers in the browser",
     "top": "show queues and workers as they are now, again and again",
     "stack": "print where the handler of a running job waits",
     "doctor": "look for what is wrong with a database, and say what to do",
