@@ -1,22 +1,49 @@
 """Take out each rule that keeps a promise, and show which test notices; long, since all are here.
 
-`python tools/mutants.py [NAME …]`. Each mutant is a copy of the project with one change; it has to
-make a test fail. The numbers are those of docs/guarantees.md.
+`python tools/mutants.py [PART …]`, where a part is one of a mutant's name or of its tests' names.
+Each mutant is the project with one change; it has to make a test fail. The numbers are those of
+docs/guarantees.md. As many are tried side by side as there are cores, each in a copy of the project
+of its own; one server is there for all of them.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
+import py_compile
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import trio
+
+from m25 import embedded
+
 ROOT = Path(__file__).parents[1]
 COPIED = ("src", "tests", "pyproject.toml", "schema.sql")
+
+#: How many mutants are tried at once.
+SIDE_BY_SIDE = os.cpu_count() or 1
+
+#: In seconds: the longest a test may take, and all that a mutant is shown to.
+TEST_TIMEOUT = 60
+TIMEOUT = 900
+
+#: What the server holds may be lost, and is in memory where the system has a place for that.
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "5",
+}
+MEMORY = Path("/dev/shm")
 
 #: Where rules are looked for.
 SOURCES = ("src/m25/**/*.sql", "src/m25/**/*.py")
@@ -39,8 +66,7 @@ class Rule(NamedTuple):
 
     def files(self, root: Path) -> list[Path]:
         """Where it is: one file, once, if all is right."""
-        paths = [path for pattern in SOURCES for path in sorted(root.glob(pattern))]
-        return [path for path in paths for _ in _comments(path.read_text(), self.name)]
+        return named_rules(root).get(self.name, [])
 
 
 class Text(NamedTuple):
@@ -60,19 +86,23 @@ class Text(NamedTuple):
         return [path] if self.before in path.read_text() else []
 
 
-def _comments(text: str, name: str) -> list[re.Match[str]]:
-    """The lines that a comment with this rule stands on: their indentation, and what they say."""
-    if f"rule: {name}\n" not in text:
-        # The pattern is tried at each line, which takes long where nothing is to be found.
-        return []
-    return list(
-        re.finditer(rf"^( *)(.*?) *(?:--|#) rule: {re.escape(name)}$\n", text, re.MULTILINE)
-    )
+@cache
+def named_rules(root: Path) -> dict[str, list[Path]]:
+    """Each rule that has a name, and the files in which it stands, as often as it stands there.
+
+    All are looked for at once: there are hundreds of them, and as many files.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in (path for pattern in SOURCES for path in sorted(root.glob(pattern))):
+        for name in re.findall(r"(?:--|#) rule: (.*)$", path.read_text(), re.MULTILINE):
+            found.setdefault(name, []).append(path)
+    return found
 
 
 def replace_rule(text: str, name: str, instead: str) -> str:
     """The text with something else in place of a rule."""
-    (comment,) = _comments(text, name)
+    comment = re.search(rf"^( *)(.*?) *(?:--|#) rule: {re.escape(name)}$\n", text, re.MULTILINE)
+    assert comment, f"{name!r} is not there"
     indent, said = comment.groups()
     before, after = text[: comment.start()], text[comment.end() :]
     if not said:
@@ -1509,6 +1539,12 @@ MUTANTS = (
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(
+        4,
+        "an attempt that was followed by another is counted as a job",
+        (Rule("a job is counted as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
         18,
         "a job is retried without that which started it",
         (Rule("what another has started is not retried"),),
@@ -1535,55 +1571,128 @@ MUTANTS = (
 )
 
 
-def mutate(directory: Path, mutant: Mutant) -> None:
-    """A copy of the project in which the rule is missing."""
+class Found(NamedTuple):
+    """What has become of a mutant."""
+
+    mutant: Mutant
+    #: The first test that failed, or did not end.
+    test: str | None
+    #: What the tests said where they could not be run.
+    trouble: str
+    seconds: float
+
+    def __str__(self) -> str:
+        said = self.test or ("COULD NOT BE TRIED" if self.trouble else "NOT NOTICED")
+        return f"{self.mutant.promise:2}  {self.mutant.name}: {said} ({self.seconds:.0f} s)"
+
+
+def copy_project(directory: Path) -> None:
+    """A copy to take rules out of; a mutant need compile no more than what it changes."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, directory / name)
+    # By their contents, since two changes within a second may leave a file's length as it was.
+    by_contents = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(directory / "src", quiet=1, invalidation_mode=by_contents)
+
+
+@contextmanager
+def taken_out(mutant: Mutant, project: Path) -> Iterator[None]:
+    """In this copy of the project the rule is missing, until the block is left."""
+    files = {path for change in mutant.changes for path in change.files(project)}
+    before = {path: path.read_text() for path in files}
     for change in mutant.changes:
-        change.apply(directory)
+        change.apply(project)
+    try:
+        yield
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
 
 
-def noticed_by(directory: Path, mutant: Mutant) -> str | None:
-    """The first test that fails, or does not end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-xv", "-p", "no:cacheprovider", *mutant.tests],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(directory / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    if found is None and "Timeout" in done.stdout + done.stderr:
+async def try_out(mutant: Mutant, project: Path, server: str) -> Found:
+    """Run the mutant's tests, until one fails."""
+    began = time.monotonic()
+    code, said = -1, f"the tests did not end within {TIMEOUT} seconds"
+    with taken_out(mutant, project), trio.move_on_after(TIMEOUT):
+        done = await trio.run_process(
+            [
+                *(sys.executable, "-m", "pytest", "-xv", "-p", "no:cacheprovider"),
+                *("--timeout", str(TEST_TIMEOUT), *mutant.tests),
+            ],
+            cwd=project,
+            env={
+                **os.environ,
+                "M25_TEST_DSN": server,
+                "PYTHONPATH": str(project / "src"),
+                "PYTHONDONTWRITEBYTECODE": "",
+            },
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        code, said = done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+    test = first_to_fail(said) if code == 1 else None
+    trouble = "" if test or code == 0 else said
+    return Found(mutant, test, trouble, time.monotonic() - began)
+
+
+def first_to_fail(said: str) -> str | None:
+    """The first test that failed, or did not end, by what pytest said."""
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+::\S+)", said, re.MULTILINE)
+    if not failed and "Timeout" in said:
         # It ends the program; the test is the last that began.
-        *_, found = re.finditer(r"^(\S+::\S+)", done.stdout, re.MULTILINE)
-    if done.returncode == 1 and found and found[1].partition("::")[1]:
-        return found[1]
-    if done.returncode == 0:
-        return None
-    raise SystemExit(f"{mutant.name!r}: the tests could not be run:\n{done.stdout}{done.stderr}")
+        failed = re.findall(r"^(\S+::\S+)", said, re.MULTILINE)[-1:]
+    return failed[0] if failed else None
+
+
+async def try_all(mutants: list[Mutant]) -> list[Found]:
+    """Try them side by side, and tell of each as soon as it is known."""
+    waiting = iter(mutants)
+    found = []
+
+    async def side(server: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="m25-mutants-") as directory:
+            project = Path(directory)
+            copy_project(project)
+            for mutant in waiting:
+                found.append(await try_out(mutant, project, server))
+                print(found[-1], flush=True)
+
+    async with embedded.postgres(settings=SETTINGS) as server, trio.open_nursery() as nursery:
+        for _ in range(SIDE_BY_SIDE):
+            nursery.start_soon(side, server)
+    return found
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or [""]
-    mutants = [each for each in MUTANTS if any(name in each.name for name in wanted)]
+    parts = sys.argv[1:] or [""]
+    mutants = [
+        each
+        for each in MUTANTS
+        if any(part in " ".join((each.name, *each.tests)) for part in parts)
+    ]
     for mutant in mutants:
         for change in mutant.changes:
             if len(change.files(ROOT)) != 1:
                 sys.exit(f"{mutant.name!r}: {change} is not there, or more than once")
-    survivors = 0
-    for mutant in mutants:
-        with tempfile.TemporaryDirectory(prefix="m25-mutant-") as directory:
-            mutate(Path(directory), mutant)
-            test = noticed_by(Path(directory), mutant)
-        survivors += test is None
-        print(f"{mutant.promise:2}  {mutant.name}: {test or 'NOT NOTICED'}", flush=True)
-    print(f"{survivors} not noticed")
-    return bool(survivors)
+    if MEMORY.is_dir():
+        tempfile.tempdir = os.environ["TMPDIR"] = str(MEMORY)
+    began = time.monotonic()
+    found = trio.run(try_all, mutants)
+    noticed = [each for each in found if each.test]
+    for each in found:
+        if each.trouble:
+            print(f"\n{each}:\n{each.trouble[-2000:]}")
+    for each in found:
+        if each not in noticed:
+            print(each)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{len(noticed)} of {len(found)} noticed, in {minutes:.0f} minutes")
+    return len(noticed) < len(found)
 
 
 if __name__ == "__main__":

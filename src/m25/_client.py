@@ -1106,6 +1106,8 @@ async def open(
         DatabaseUnavailable: the database cannot be reached, or refuses the connection.
         DatabaseNotMigrated: the schema is missing, or behind this m25.
         DatabaseTooNew: a newer m25 has migrated the schema, and this one cannot work with it.
+        UnsupportedServer: the server is no PostgreSQL, or is older than 13; or Citus has
+            distributed the tables.
         ValueError: an argument is out of range, or `schema` can be the name of none.
         TypeError: `around` holds what is no function of a job that returns an async context
             manager; or a listener or the tracer is none.

@@ -5,6 +5,7 @@
     ├─ ValueRefused      a value cannot be kept as JSON
     ├─ DatabaseError     the database failed; beside the call's own error, which it is as well
     ├─ MigrationError    its schema does not fit
+    ├─ UnsupportedServer it is no PostgreSQL, or is too old, or spreads the tables over several
     ├─ EnqueueError, JobRecordFetchError, JobCancelError      a call's own
     ├─ JobFailed, JobCancelled                                what a job that is waited for came to
     └─ JobRecordDecodeError                                   what a stored job's field holds
@@ -125,6 +126,12 @@ class DatabaseNotMigrated(MigrationError):
 
 class DatabaseTooNew(MigrationError):
     """A newer m25 has migrated the schema so that this one cannot use it; nothing was touched."""
+
+
+class UnsupportedServer(M25Error):
+    """The server is no PostgreSQL, or one that is too old; or Citus has spread m25's tables over
+    several. The message says what does not work there, and what to do.
+    """
 
 
 class NotInJob(UsageError):

@@ -983,6 +983,29 @@ class TicksPassedOver(ScheduleEvent):
 
 
 @attrs.frozen(kw_only=True)
+class TickWaits(ScheduleEvent):
+    """A tick of a schedule has been due for ten minutes, and the job before it has not ended.
+
+    With `overlap="queue"` or `"cancel"` it waits for that, however long it takes. It is told once
+    for each job that is waited for, by each process that has the schedule. The schedule stands
+    still for as long: see with `m25 stack` where the job's handler waits, or cancel the job. A job
+    that is retried again and again has not ended either.
+    """
+
+    level = logging.WARNING
+    logger = "m25.schedules"
+    message = (
+        "schedule %(schedule)r has no job yet for its tick %(tick)s:"
+        " job %(job_id)s of the tick before has not ended"
+    )
+
+    #: The tick, in UTC.
+    tick: str
+    #: The job of the tick before, which has not ended.
+    job_id: str
+
+
+@attrs.frozen(kw_only=True)
 class TickFailed(ScheduleEvent):
     """A tick of a schedule has no job, and never will have: its input could not be made.
 

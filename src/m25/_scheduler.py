@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import trio
 
 from ._errors import M25Error
-from ._events import ScheduleChanged, ScheduleReplaced, TickFailed, TicksPassedOver
+from ._events import ScheduleChanged, ScheduleReplaced, TickFailed, TicksPassedOver, TickWaits
 from ._ids import id_of_tick
 from ._job import JobId
 from ._queue import Queue
@@ -41,6 +41,8 @@ _RENEWED_AFTER: Final = timedelta(minutes=5)
 _GONE_AFTER: Final = timedelta(minutes=15)
 #: How long asking for the cancel of a job may hold up other schedules, in seconds.
 _CANCEL_TIMEOUT: Final = 1.0
+#: How late a tick may be for the job before it until that is told.
+_LATE: Final = timedelta(minutes=10)
 #: Why a tick is passed over.
 _LIVE: Final = "the job before is live"
 
@@ -104,6 +106,8 @@ class Scheduler:
         self._replaced: dict[str, int] = {}
         #: By name: the job whose cancel was asked for.
         self._cancelled: dict[str, str] = {}
+        #: By name: the job of which was told that a tick waits for it.
+        self._waited_for: dict[str, str] = {}
         #: One at a time looks what is due.
         self._turn = trio.Lock()
 
@@ -146,7 +150,7 @@ class Scheduler:
                 ]
                 if not tries:
                     return Looked(now, _next_tick(now, rows), bool(waiting), has_ticked)
-                left = await self._tick(tries)
+                left = await self._tick(tries, now)
                 waiting |= left
                 has_ticked = has_ticked or len(left) < len(tries)
 
@@ -203,7 +207,7 @@ class Scheduler:
         new = NewTick(schedule.name, row.revision, after, due.until, schedule.overlap, jobs)
         return _Try(schedule, row, due, new, failed)
 
-    async def _tick(self, tries: Sequence[_Try]) -> set[str]:
+    async def _tick(self, tries: Sequence[_Try], now: datetime) -> set[str]:
         """Claim ticks; return the names of the schedules that are to be looked at again soon."""
         queues = {one.schedule.queue.name for one in tries}
         try:
@@ -211,12 +215,13 @@ class Scheduler:
         except RowRefused as refused:
             if len(tries) > 1:
                 # One of them is the reason; each is tried alone.
-                return {name for one in tries for name in await self._tick([one])}
+                return {name for one in tries for name in await self._tick([one], now)}
             (one,) = tries
             if not one.tick.jobs:
                 raise
             failed = dict.fromkeys(one.due.ticks, refused) | dict(one.failed)
-            return await self._tick([one._replace(tick=one.tick._replace(jobs=()), failed=failed)])
+            without_jobs = one._replace(tick=one.tick._replace(jobs=()), failed=failed)
+            return await self._tick([without_jobs], now)
         by_name = {answer.name: answer for answer in answers}
         waiting: set[str] = set()
         for one in tries:
@@ -229,6 +234,7 @@ class Scheduler:
             else:
                 waiting.add(one.schedule.name)
                 await self._cancel_the_one_before(one)
+                self._tell_waiting(one, now)
         return waiting
 
     async def _cancel_the_one_before(self, one: _Try) -> None:
@@ -260,6 +266,15 @@ class Scheduler:
             self._tell_passed_over(schedule, first, due.until, _LIVE)
         for tick, error in one.failed.items():
             self._emit(TickFailed, schedule, tick=tick.isoformat(), error=error)
+
+    def _tell_waiting(self, one: _Try, now: datetime) -> None:
+        """Say once for each job that a tick waits long for it."""
+        name, job_id = one.schedule.name, one.row.last_job_id
+        first = one.due.ticks[0] if one.due.ticks else one.due.until
+        if job_id is None or self._waited_for.get(name) == job_id or now - first < _LATE:
+            return
+        self._waited_for[name] = job_id
+        self._emit(TickWaits, one.schedule, tick=first.isoformat(), job_id=job_id)
 
     def _tell_passed_over(
         self, schedule: Schedule[Any], first: datetime, last: datetime, reason: str

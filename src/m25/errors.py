@@ -44,6 +44,7 @@ from ._errors import (
     SetupTooSlow,
     SetupUnusable,
     UniqueKeyConflict,
+    UnsupportedServer,
     UsageError,
     ValueRefused,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "StepChanged",
     "UniqueJobConflict",
     "UniqueKeyConflict",
+    "UnsupportedServer",
     "UsageError",
     "ValueRefused",
     "WaitsShielded",

@@ -20,6 +20,7 @@ from m25._doctor.check import Finding
 from m25._doctor.checks import CHECKS
 from m25._doctor.examination import Examination, examine
 from m25._doctor.made import made_by_migrations
+from support.servers import CITUS, answering
 from support.waiting import eventually
 
 JOB = "insert into m25.job (queue_name, input, timeout, attempt"
@@ -147,10 +148,7 @@ SICK = [
     Sick("connections", OF_DATABASE.format("connection limit 1"), ["allows 1", "pool"]),
     Sick(
         "distributed",
-        # Nothing of Citus is here but what its catalog looks like.
-        "set allow_system_table_mods = on; "
-        "create table pg_catalog.pg_dist_partition (logicalrelid regclass); "
-        "insert into pg_catalog.pg_dist_partition values ('m25.job')",
+        CITUS,
         ["Citus has distributed m25.job", "undistribute_table('m25.job')"],
     ),
     Sick(
@@ -331,20 +329,16 @@ async def test_a_clock_that_is_wrong_is_found(dsn: str, off: float, said: str) -
     assert f"the clock of this machine is {said} the server's" in told(findings)
 
 
-@pytest.mark.parametrize(
-    ("version", "number", "said"),
-    [
-        ("PostgreSQL 12.22 on x86_64-pc-linux-gnu", 120_022, "PostgreSQL 12"),
-        ("CockroachDB CCL v25.1.2 (x86_64-pc-linux-gnu)", 130_000, "CockroachDB"),
-        ("PostgreSQL 15.2-YB-2025.1.0.0-b0 on x86_64", 150_002, "YugabyteDB"),
-    ],
-)
-def test_a_server_that_m25_does_not_work_with_is_named(
-    version: str, number: int, said: str
+async def test_a_server_that_is_no_postgresql_is_named_with_what_does_not_work_there(
+    dsn: str,
 ) -> None:
-    (facts,) = looks.judge_server(version, number)
-    assert facts["product"] == said
-    assert looks.judge_server("PostgreSQL 13.0 on x86_64", 130_000) == []
+    async with connected(dsn) as connection:
+        await connection.execute(answering("CockroachDB CCL v25.1.2 (x86_64-pc-linux-gnu)"))
+    (finding,) = await found(dsn, "server")
+    assert "this server is CockroachDB, on which m25 does not work" in finding.what
+    assert "no LISTEN and NOTIFY" in finding.what
+    # What lies in it is not looked at.
+    assert (await examination(dsn)).made == ["server"]
 
 
 async def test_of_a_schema_that_is_not_there_or_does_not_fit_it_is_said_and_no_more(

@@ -106,8 +106,8 @@ PRINTED = {
     ],
 }
 
-#: Those that are killed meanwhile: test_killed_examples.py.
-KILLED = {"trip.py"}
+#: Those that are killed meanwhile, or of whose servers one is: test_killed_examples.py.
+KILLED = {"growing.py", "trip.py"}
 
 #: Those that run until they are asked to end, and the line after which they are.
 SERVICES = {"service.py": "enqueued sky.jpg"}

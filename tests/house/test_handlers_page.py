@@ -15,6 +15,7 @@ PAGES = {
     for name in (
         "deploying.md",
         "fairness.md",
+        "growing.md",
         "handlers.md",
         "limits.md",
         "retention.md",

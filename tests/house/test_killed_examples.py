@@ -16,6 +16,18 @@ import trio
 ROOT = Path(__file__).parents[2]
 #: How long a run may go on that is not killed, in seconds.
 PATIENCE = 40.0
+#: The same where four servers are made and started on the way, on a machine that may be busy.
+PATIENCE_WITH_SERVERS = 270.0
+#: What examples/growing.py prints.
+GROWN = """\
+bob's server is killed
+ada has sent {mails}, at (\\d+)% of the pace before
+eve has sent {mails}, at (\\d+)% of the pace before
+bob waits: True
+ada: {mails} jobs, {mails} succeeded
+bob: {mails} jobs, {mails} succeeded
+eve: {mails} jobs, {mails} succeeded
+"""
 
 
 def waiting_program(folder: Path) -> Path:
@@ -89,3 +101,34 @@ async def test_the_program_of_the_page_on_waiting_goes_on(
     print(*printed, sep="\n")
     assert printed[-1] == "done: paid, says bob"
     assert 1 <= printed.count("asked about 4200 cents of ada") <= kills + 1
+
+
+def grown(mails: int) -> list[int]:
+    """Run three servers of which one is killed; return at which percentage of their pace before
+    the two others went on.
+    """
+    program = ROOT / "examples" / "growing.py"
+    done = subprocess.run(
+        [sys.executable, str(program), str(mails)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=PATIENCE_WITH_SERVERS,
+    )
+    told = re.fullmatch(GROWN.format(mails=mails), done.stdout)
+    assert told, done.stdout
+    return [int(percent) for percent in told.groups()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_other_servers_send_all_while_one_is_dead_and_that_one_loses_nothing() -> None:
+    grown(100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_other_servers_keep_their_pace_while_one_is_dead() -> None:
+    paces = grown(1000)
+    print(*paces)
+    assert min(paces) >= 95

@@ -213,6 +213,26 @@ async def test_a_tick_that_meets_the_job_before_does_as_overlap_says(
             assert (ended, most) == ([(n, "cancelled") for n in range(1, 9)], 1)
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+async def test_a_tick_that_waits_long_for_the_job_before_is_told_once(
+    overlap: Literal["skip", "queue"], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with m25.testing.open(MemoryStore(epoch=BEGIN)) as m:
+        m.add_queue(numbers)
+        m.add_schedule("s", numbers, "*/15 * * * *", input=1, overlap=overlap)
+        await m.start()
+        # So the job of a quarter past does not end, and the tick of half past waits for it.
+        await m.pause(numbers)
+        await m25.testing.advance(m, timedelta(minutes=39))
+        early = lines(caplog, "TickWaits")
+        await m25.testing.advance(m, timedelta(minutes=3))
+        told = [(event.m25_tick, event.m25_job_id) for event in lines(caplog, "TickWaits")]
+        (job,) = m25.testing.jobs(m, numbers)
+    assert early == []
+    expected = [("2026-01-01T12:30:00+00:00", str(job.id))]
+    assert told == ([] if overlap == "skip" else expected)
+
+
 async def test_an_input_that_cannot_be_made_is_told_and_stops_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

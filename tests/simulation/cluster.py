@@ -319,12 +319,14 @@ async def live(history: History, process: Process, until: trio.Event) -> None:
             except m25.errors.QueueStartError:
                 return
             await until.wait()
-        check_nothing_is_left(history, process)
+            stopped_at = trio.current_time()
+        check_nothing_is_left(history, process, stopped_at)
 
 
-def check_nothing_is_left(history: History, process: Process) -> None:
+def check_nothing_is_left(history: History, process: Process, stopped_at: float) -> None:
     """After an orderly stop, and no fault on the way, no row is this process's."""
-    if process.faulty or process.frozen_until > trio.current_time():
+    # Frozen, it may have had no more time for its clean-up than for one last call.
+    if process.faulty or process.frozen_until > stopped_at:
         return
     left = [
         row.id

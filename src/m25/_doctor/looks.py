@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
+import attrs
 import trio
 from psycopg import sql
 
 from .. import migrations
 from .._schedule_errors import InvalidSchedule
+from .._servers import find_misfit
 from .._store.statements import load_statements
 from .._ticks import find_zone, interval_ticks, next_ticks
 from . import statements
 from .check import Facts, Patient, option_of
 from .made import Made, made_by_migrations
 
-#: The oldest server that m25 works with.
-_OLDEST_SERVER: Final = 130_000
 #: How long a notification may take to arrive, in seconds.
 _NOTIFY_TIMEOUT: Final = 5.0
 #: By how many seconds clocks may differ before it is told.
@@ -32,33 +32,12 @@ _SILENCE: Final = timedelta(minutes=2)
 #: How late a tick may be.
 _LATE: Final = timedelta(minutes=5)
 
-#: By what the version of a server that only speaks as PostgreSQL does has in it: its name, and what
-#: is different there.
-_OTHERS: Final = {
-    "CockroachDB": ("CockroachDB", "it has no LISTEN, and other locks and triggers"),
-    "Yugabyte": ("YugabyteDB", "it has no LISTEN, and other locks"),
-    "-YB-": ("YugabyteDB", "it has no LISTEN, and other locks"),
-    "Greenplum": ("Greenplum", "it locks whole tables for updates"),
-    "Redshift": ("Redshift", "it locks whole tables"),
-    "Materialize": ("Materialize", "its transactions either read or write"),
-}
-
 
 async def server(patient: Patient) -> Sequence[Facts]:
     """Whether it is a PostgreSQL, and new enough."""
     (said,) = await statements.execute(patient, b"select version()", {})
-    return judge_server(said["version"], patient.connection.info.server_version)
-
-
-def judge_server(version: str, number: int) -> Sequence[Facts]:
-    """The same of what it says of itself."""
-    for part, (product, reason) in _OTHERS.items():
-        if part in version:
-            return [{"product": product, "reason": reason}]
-    if number < _OLDEST_SERVER:
-        product = f"PostgreSQL {number // 10_000}"
-        return [{"product": product, "reason": "it lacks what its statements need"}]
-    return []
+    misfit = find_misfit(said["version"], patient.connection.info.server_version)
+    return [] if misfit is None else [attrs.asdict(misfit)]
 
 
 async def schema(patient: Patient) -> Sequence[Facts]:
@@ -123,7 +102,12 @@ async def distributed(patient: Patient) -> Sequence[Facts]:
     """Which tables Citus has in its care."""
     catalog = b"select to_regclass('pg_catalog.pg_dist_partition') is not null as is_there"
     (citus,) = await statements.execute(patient, catalog, {})
-    return await statements.run(patient, "distributed") if citus["is_there"] else []
+    if not citus["is_there"]:
+        return []
+    parameters = {"schema": patient.schema}
+    return await statements.execute(
+        patient, load_statements(patient.schema)["find_distributed"], parameters
+    )
 
 
 async def clock(patient: Patient) -> Sequence[Facts]:

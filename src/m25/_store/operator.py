@@ -29,6 +29,11 @@ class JobFilter(NamedTuple):
     #: What its input contains, as JSON: see `@>` of `jsonb`.
     where: str | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked of a job but its queue and how it stands."""
+        return self.since is None and self.ended_before is None and self.where is None
+
 
 class FoundJob(NamedTuple):
     """A job in a list: its latest attempt. Times are as in a `JobRow`."""

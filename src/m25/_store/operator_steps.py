@@ -59,7 +59,8 @@ def find(wanted: JobFilter, after: str | None, limit: int, walk: int) -> Steps[F
 
 def count(wanted: JobFilter, after: str | None, walk: int) -> Steps[CountedJobs]:
     """See `Operator.count`."""
-    rows = yield Statement("count_jobs", _walk(wanted, after, walk))
+    statement = "count_by_status" if wanted.is_plain else "count_jobs"
+    rows = yield Statement(statement, _walk(wanted, after, walk))
     counts = {status: number for _, _, status, number in rows if status is not None}
     return CountedJobs(counts, _look(rows))
 

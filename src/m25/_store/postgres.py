@@ -13,12 +13,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
+import psycopg
 import trio
 from psycopg import pq
 from psycopg.rows import tuple_row
@@ -27,6 +28,7 @@ from .. import migrations, pg
 from .._completion import complete
 from .._errors import UsageError
 from .._keep import Keep
+from .._servers import check_server
 from ..pg._one_trip import run_together
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
@@ -104,6 +106,8 @@ Answer = TypeVar("Answer")
 _WORK_CONNECTIONS: Final = 3
 #: How long these calls wait for one of them, in seconds.
 _WORK_TIMEOUT: Final = 10.0
+#: How long it may take to ask a server on which nothing works what it is, in seconds.
+_TO_ASK: Final = 3.0
 
 
 class StoreConnection(pg.AsyncConnection[Any]):
@@ -372,14 +376,38 @@ class PostgresStore(Store):
     # The calls
 
     async def check_version(self) -> None:
+        try:
+            await self._check_version()
+        except StatementFailed:
+            # Another kind of server refuses even what makes a connection fit for the store.
+            await self._check_server()
+            raise
+
+    async def _check_server(self) -> None:
+        """Refuse a server that is no PostgreSQL, if it can be asked for that."""
+        with suppress(psycopg.Error, OSError, pg.PoolTimeout):
+            async with (
+                pool_beside(self._pool, max_size=1, timeout=_TO_ASK) as pool,
+                pool.connection() as connection,
+            ):
+                await migrations.check_server(connection)
+
+    async def _check_version(self) -> None:
         with Sorting("check_version"):
             async with self._pool.connection() as connection:
                 version = await migrations.read_version(connection, self._schema)
+                number = connection.info.server_version
                 backend = await self._run(self._calls.backend(), connection)
+                distributed = (
+                    await self._run(self._calls.find_distributed(self._schema), connection)
+                    if backend.has_citus
+                    else []
+                )
                 # Another than the one that greeted us: there is a pooler in between. Where that
                 # hands each transaction to any of its connections, a statement that was prepared is
                 # missing there, or is another's.
                 self._is_direct = backend.pid == connection.info.backend_pid
+        check_server(backend.version, number, distributed)
         # On a client's own pool they are as they should be.
         if backend.client_encoding != "UTF8":
             raise UsageError(

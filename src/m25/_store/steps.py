@@ -173,11 +173,14 @@ def session_name(claim: ClaimedJob) -> str:
 
 
 class Backend(NamedTuple):
-    """The server's process that answers."""
+    """The server's process that answers, and its server."""
 
     pid: int
     client_encoding: str
     array_nulls: str
+    #: What the server says that it is.
+    version: str
+    has_citus: bool
 
 
 class Calls:
@@ -199,9 +202,14 @@ class Calls:
         return plain_array(map(self.channel, queue_names))
 
     def backend(self) -> Steps[Backend]:
-        """Who answers, and what its session makes of text and of arrays."""
+        """Who answers, what its session makes of text and of arrays, and what its server is."""
         (row,) = yield Statement("backend", {})
         return Backend._make(row)
+
+    def find_distributed(self, schema: str) -> Steps[list[str]]:
+        """Which tables of the schema Citus has in its care."""
+        rows = yield Statement("find_distributed", {"schema": schema})
+        return [table for (table,) in rows]
 
     def enqueue(
         self,

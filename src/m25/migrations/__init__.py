@@ -27,7 +27,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from .. import pg
+from .. import _servers, pg
 from .._errors import DatabaseNotMigrated, DatabaseTooNew, MigrationError
 from .._text import check_text
 
@@ -196,9 +196,23 @@ async def pending(connection: pg.AsyncConnection[Any], schema: str) -> tuple[Mig
     """The migrations that this database still needs; nothing is changed.
 
     Raises:
+        UnsupportedServer: it is no PostgreSQL, or one that is too old.
         DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that.
     """
+    await check_server(connection)
     return pending_since(await read_version(connection, schema), schema)
+
+
+async def check_server(connection: pg.AsyncConnection[Any]) -> None:
+    """Refuse to work with a server that is no PostgreSQL.
+
+    Raises:
+        UnsupportedServer: it is none, or one that is too old.
+    """
+    cursor = pg.AsyncCursor(connection, row_factory=tuple_row)
+    row = await (await cursor.execute("select version()")).fetchone()
+    assert row is not None
+    _servers.check_server(row[0], connection.info.server_version)
 
 
 def script(steps: Sequence[Migration], schema: str) -> str:
@@ -216,6 +230,7 @@ async def apply(connection: pg.AsyncConnection[Any], schema: str) -> tuple[Migra
     and then find nothing to do.
 
     Raises:
+        UnsupportedServer: it is no PostgreSQL, or one that is too old; nothing was changed.
         DatabaseTooNew: a newer m25 has migrated it, and this one cannot work with that; nothing
             was changed.
         MigrationError: the database refused a step, or a table was in use for longer than
@@ -223,9 +238,11 @@ async def apply(connection: pg.AsyncConnection[Any], schema: str) -> tuple[Migra
     """
     step: Migration | None = None
     try:
+        # Before the lock: others may not have such.
+        await check_server(connection)
         async with connection.transaction():
             await connection.execute(_take_lock(schema).encode())
-            steps = await pending(connection, schema)
+            steps = pending_since(await read_version(connection, schema), schema)
             for step in steps:
                 await connection.execute(step.statements(schema).encode())
     except psycopg.errors.LockNotAvailable as error:

@@ -14,7 +14,7 @@ def pool_beside(
     min_size: int = 0,
     max_size: int,
     timeout: float,
-    configure: Callable[[C], Awaitable[None]],
+    configure: Callable[[C], Awaitable[None]] | None = None,
     reset: Callable[[C], Awaitable[None]] | None = None,
 ) -> Pool[C]:
     """A pool of its own, whose connections are opened as those of `pool`: at its address, of its

@@ -1,28 +1,6 @@
--- A part of a walk over jobs by id, downwards: those that are found in it, and the `bound`, its last row,
--- if there are more rows. By what `source` says it is a walk over the whole table, or over what has
--- failed or was cancelled; or, of what has not ended, which an index has by other columns, it is all.
+-- A part of a walk over jobs by id, downwards, as far as bound.sql says: those that are found in it.
 -- Of each union all branches but one are never begun, since nothing else than parameters closes them.
-bound as materialized (
-    (
-        select id
-        from {schema}.job
-        where id < %(after)s::uuid and %(source)s::text = 'all'
-        order by id desc
-        offset %(walk)s::bigint
-        limit 1
-    )
-    union all
-    (
-        select id
-        from {schema}.job
-        where status in ('failed', 'cancelled')
-            and id < %(after)s::uuid
-            and %(source)s::text = 'unsuccessful'
-        order by id desc
-        offset %(walk)s::bigint
-        limit 1
-    )
-),
+{bound},
 found as (
     select id, status
     from {schema}.job
