@@ -25,7 +25,7 @@ SIDE_BY_SIDE = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project as it lies here, with dependency groups."""
     groups_of = nox.project.dependency_groups(PYPROJECT, *groups)
-    session.install("-e", ".[binary,cli,embedded]", *groups_of, env=KEEP_BYTECODE)
+    session.install("-e", ".[binary,cli,embedded,web]", *groups_of, env=KEEP_BYTECODE)
 
 
 def run_tests(session: nox.Session) -> None:
@@ -83,7 +83,7 @@ def types(session: nox.Session) -> None:
     """Check the types: ours, and how complete they are for those who use them."""
     # Not editable: what is verified is what is installed.
     session.install(
-        ".[binary,cli,embedded]", *nox.project.dependency_groups(PYPROJECT, "types", "test")
+        ".[binary,cli,embedded,web]", *nox.project.dependency_groups(PYPROJECT, "types", "test")
     )
     session.install("nox")
     session.run("mypy")
@@ -119,7 +119,7 @@ def pages(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into `build/docs`; with `-- --external`, ask for the links that lead out."""
     install(session, "docs")
-    session.install("-e", ".[opentelemetry,prometheus]")
+    session.install("-e", ".[opentelemetry,prometheus,web]")
     warnings = ("-W", "--keep-going")
     session.run("sphinx-build", *warnings, "-b", "html", "docs", "build/docs")
     if "--external" in session.posargs:

@@ -253,10 +253,12 @@ def main(*, quick: bool = False, keep: bool = False) -> list[report.Verdict]:
             print(
                 f"\n{worker / 1000:,.1f} thousand instructions of a worker's process to drain one"
             )
-        report.write("cost", dsn, {"phases": figures, "instructions": worker})
+        wal = figures["claim"]["WAL"] + figures["settle, succeeded"]["WAL"]
+        verdicts = [report.at_most("P4", "WAL of claim and success, B a job", wal, 700)]
+        report.write("cost", dsn, {"phases": figures, "instructions": worker}, verdicts)
     if keep:
         KEPT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return []
+    return verdicts
 
 
 if __name__ == "__main__":

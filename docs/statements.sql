@@ -3926,7 +3926,8 @@ with wanted as (
         %(awaits)s::text[],
         %(messages)s::integer[],
         %(is_newer)s::boolean[],
-        %(session_lost)s::boolean[]
+        %(session_lost)s::boolean[],
+        %(claimed_ahead)s::boolean[]
     ) as w (
         id,
         claim_token,
@@ -3937,7 +3938,8 @@ with wanted as (
         awaits,
         messages,
         is_newer,
-        session_lost
+        session_lost,
+        claimed_ahead
     )
 ),
 held as materialized (
@@ -3952,6 +3954,7 @@ held as materialized (
         wanted.awaits,
         wanted.is_newer,
         wanted.session_lost,
+        wanted.claimed_ahead,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages
             as has_message,
@@ -3995,6 +3998,7 @@ released as (
         expires_at = case
             when job.started_at is null
                 or held.is_newer
+                or held.claimed_ahead
             then job.expires_at
         end,
         unknown_since = case

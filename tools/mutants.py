@@ -395,7 +395,7 @@ MUTANTS = (
     Mutant(
         2,
         "a job is started after it has expired",
-        (Rule("what has expired is not started", "rows, late = granted.rows, ()"),),
+        (Rule("what has expired is not started", "late: Sequence[JobRow] = ()"),),
         ("tests/client/test_changes.py",),
     ),
     Mutant(
@@ -672,6 +672,12 @@ MUTANTS = (
         "claims do not count what is running",
         (Rule("a claim counts what runs", "running=more,"),),
         ("tests/worker/test_ledger.py",),
+    ),
+    Mutant(
+        6,
+        "what was claimed ahead begins where there is no slot",
+        (Rule("what was claimed ahead waits for a slot", "return self.ahead.take(most, now)"),),
+        ("tests/worker/test_ahead.py",),
     ),
     Mutant(
         7,
@@ -1196,13 +1202,56 @@ MUTANTS = (
     Mutant(
         10,
         "a job sees what another handler has set in its context",
-        (
-            Rule(
-                "what a handler sets is not there in the next job's context",
-                "while left: await self._run(left.popleft())",
-            ),
-        ),
+        (Rule("what a handler sets is not there in the next job's context"),),
         ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "so much is claimed ahead as one claim may bring",
+        (Rule("no more is claimed ahead than is run soon", "wanted = self._most"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        10,
+        "what was claimed ahead is kept from others while jobs are slow",
+        (Rule("what does not begin soon is given back", "found: list[AheadJob] = []"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        9,
+        "a stop leaves to its lease what was claimed ahead",
+        (Rule("a stop gives back what was claimed ahead"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        14,
+        "a job that was claimed ahead runs though its cancel was asked for",
+        (Rule("what was claimed ahead is cancelled, too"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        3,
+        "a job that may start only once is claimed ahead of its slot",
+        (Rule("a job that may start only once is not claimed ahead", "may_claim = True"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        8,
+        "what was lost before is claimed ahead once more",
+        (Rule("no job is lost twice without having begun", "self._jobs.extend(jobs)"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        8,
+        "what was lost before is given back and claimed ahead, over and over",
+        (Rule("what was lost before is claimed for slots alone"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        2,
+        "a job that was claimed ahead and given back does not expire",
+        (Rule("what was claimed ahead expires as ever"),),
+        ("tests/store/test_store_holding.py",),
     ),
     Mutant(
         10,

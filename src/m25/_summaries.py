@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import attrs
 
+from ._errors import JobRecordFetchJsonDecodeError
 from ._job import JobId
 from ._lifecycle import JobStatus
+from ._progress import Progress, read_report
 from ._store.operator import FoundJob, Look
 from ._store.protocol import JobRow, StepRow
 from ._timestamps import duration_from_text, timestamp_from_text
@@ -137,6 +139,8 @@ class JobDetails:
     #: Who cancelled it, or asked for that, and why, in their words.
     cancelled_by: str | None
     cancel_reason: str | None
+    #: What its handler has reported last, if it has.
+    progress: Progress | None
     #: In order.
     attempts: Sequence[AttemptDetails]
     #: In the order in which they were done.
@@ -186,6 +190,7 @@ def details_of(
         expires_at=_optional(latest.expires_at),
         cancelled_by=latest.cancelled_by,
         cancel_reason=latest.cancel_reason,
+        progress=_progress(latest),
         attempts=[_attempt(row) for row in attempts],
         steps=[
             StepDetails(
@@ -253,6 +258,13 @@ def _duration(text: str) -> timedelta:
         return duration_from_text(text)
     except (ValueError, OverflowError):
         return timedelta.min if text.startswith("-") else timedelta.max
+
+
+def _progress(row: JobRow) -> Progress | None:
+    try:
+        return read_report(row)
+    except JobRecordFetchJsonDecodeError:
+        return None
 
 
 def _attempt(row: JobRow) -> AttemptDetails:

@@ -184,6 +184,16 @@ async def test_what_has_begun_does_not_expire_once_it_is_released(world: WithVer
     assert (await world.row(reserved.id)).expires_at is not None
 
 
+async def test_what_was_claimed_ahead_and_has_not_begun_expires_as_ever(world: WithVerbs) -> None:
+    soon = await world.now() + timedelta(minutes=1)
+    await world.put(job()._replace(expires_at=soon))
+    claim = await world.claim_one()
+    await world.store.release([Release(*claim, claimed_ahead=True)], [])
+    row = await world.row(claim.id)
+    assert (row.status, row.started_at) == ("pending", None)
+    assert float(row.expires_at or 0) == pytest.approx(soon.timestamp(), abs=0.001)
+
+
 async def test_a_release_can_end_a_job_as_cancelled_and_says_why(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one(start=False)
@@ -419,7 +429,7 @@ async def test_nobody_is_told_of_what_is_retried_cancelled_or_of_a_queue_that_as
 
 def test_a_release_is_a_claim_that_says_more() -> None:
     claim = ClaimedJob(make_id(), make_id())
-    assert Release(*claim) == (*claim, None, False, None, None, None, False, False)
+    assert Release(*claim) == (*claim, None, False, None, None, None, False, False, False)
 
 
 # Notifications that the database does not take

@@ -267,6 +267,9 @@ class Release(NamedTuple):
     #: Whether it is since the session of its handler's transaction was lost: it is counted on the
     #: row how often in a row.
     session_lost: bool = False
+    #: Whether it was claimed ahead of a slot, and has not begun: then it expires as if it had not
+    #: been claimed.
+    claimed_ahead: bool = False
 
 
 class Locked(NamedTuple):

@@ -639,6 +639,7 @@ class Calls:
             **_aside_columns([release.set_aside for release in releases]),
             "is_newer": plain_array(_boolean(release.is_newer) for release in releases),
             "session_lost": plain_array(_boolean(release.session_lost) for release in releases),
+            "claimed_ahead": plain_array(_boolean(release.claimed_ahead) for release in releases),
             "channels": self.channels(notify),
         }
         rows = yield Statement("release", {**parameters, **NOTIFIES})

@@ -34,6 +34,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
+from .ahead import ahead_of
 from .cancels import Cancels
 from .claimer import Claimer
 from .environment import Environment
@@ -62,7 +63,9 @@ class Manager:
         self._environment = environment
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
-        self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
+        self._ledger = Ledger(
+            queue.max_concurrency, Slots(runtime.waiting, self._slots_changed), ahead_of(queue)
+        )
         limiter = queue.lock_name
         limited = (
             None

@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--where",
         action="append",
         default=[],
-        type=_parse_where,
+        type=parse_where,
         metavar="PATH=VALUE",
         help="whose input has this (see below); may be repeated",
     )
@@ -84,7 +84,7 @@ def _word(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
-def _parse_where(text: str) -> Any:
+def parse_where(text: str) -> Any:
     """A part of an input, such as `{"address": {"city": "Rome"}}`.
 
     Raises:

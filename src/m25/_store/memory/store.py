@@ -835,7 +835,8 @@ class MemoryStore(Store):
                     self._limits.give_back(row, now)
                     scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
-                in_time = row.started_at is not None and not release.is_newer
+                has_begun = not (release.is_newer or release.claimed_ahead)
+                in_time = row.started_at is not None and has_begun
                 self._table.release(
                     "release",
                     row,

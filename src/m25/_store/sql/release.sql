@@ -22,7 +22,8 @@ with wanted as (
         %(awaits)s::text[],
         %(messages)s::integer[],
         %(is_newer)s::boolean[],
-        %(session_lost)s::boolean[]
+        %(session_lost)s::boolean[],
+        %(claimed_ahead)s::boolean[]
     ) as w (
         id,
         claim_token,
@@ -33,7 +34,8 @@ with wanted as (
         awaits,
         messages,
         is_newer,
-        session_lost
+        session_lost,
+        claimed_ahead
     )
 ),
 held as materialized (
@@ -48,6 +50,7 @@ held as materialized (
         wanted.awaits,
         wanted.is_newer,
         wanted.session_lost,
+        wanted.claimed_ahead,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages -- rule: no message is slept through
             as has_message,
@@ -79,6 +82,7 @@ released as (
         expires_at = case
             when job.started_at is null -- rule: what has begun does not expire
                 or held.is_newer -- rule: what is left to newer workers has not begun
+                or held.claimed_ahead -- rule: what was claimed ahead expires as ever
             then job.expires_at
         end,
         unknown_since = case
