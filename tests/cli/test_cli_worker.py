@@ -186,6 +186,26 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
             await eventually(is_gone, PATIENCE)
 
 
+async def test_processes_begin_anew_when_their_program_changes_also_after_it_was_broken(
+    dsn: str, module: str, tmp_path: Path
+) -> None:
+    program = tmp_path / f"{module}.py"
+    async with command(dsn, module, "--reload", "--grace", "1") as process, m25.open(dsn) as m:
+        with trio.fail_after(PATIENCE):
+            assert await m.call(pids, 0) > 0
+        program.write_text("1 / 0")
+
+        async def is_gone() -> bool:
+            return not await m.workers()
+
+        await eventually(is_gone, PATIENCE)
+        program.write_text(MODULE.replace("return os.getpid()", "return -1"))
+        with trio.fail_after(PATIENCE):
+            assert await m.call(pids, 0) == -1
+        process.terminate()
+        assert await ends(process) == 0
+
+
 async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(
     dsn: str, module: str
 ) -> None:

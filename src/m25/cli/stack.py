@@ -16,12 +16,8 @@ from .._job import JobId
 from .._stack import JobStack
 from . import _address
 from ._console import Console
+from ._exits import DONE, FAILED
 from .worker import seconds
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
 
 #: How long the answer may take, in seconds.
 _TIMEOUT: Final = 15.0
@@ -67,11 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Ask, print the answer, and return the exit code."""
-    try:
-        conninfo = _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+    conninfo = _address.read(options.addr)
     try:
         stack = trio.run(_ask, conninfo, options.schema, options.id, options.timeout)
     except BaseException as error:
