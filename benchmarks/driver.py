@@ -72,8 +72,8 @@ def emails(number: int) -> Email:
 # Queues; each calls `ran` whenever its handler is called.
 
 
-def plain(ran: Callable[[], None]) -> m25.Queue[Any, Any, Any]:
-    @m25.queue(QUEUE, max_concurrency=MAX_CONCURRENCY)
+def plain(ran: Callable[[], None], slots: int = MAX_CONCURRENCY) -> m25.Queue[Any, Any, Any]:
+    @m25.queue(QUEUE, max_concurrency=slots)
     async def handler(email: Email) -> int:
         ran()
         return email.number
@@ -130,6 +130,11 @@ async def _drain(dsn: str, queue: m25.Queue[Any, Any, Any], countdown: Countdown
 async def drain(dsn: str, jobs: int) -> Any:
     countdown = Countdown(jobs)
     return await _drain(dsn, plain(countdown.count), countdown)
+
+
+async def drain_20_at_once(dsn: str, jobs: int) -> Any:
+    countdown = Countdown(jobs)
+    return await _drain(dsn, plain(countdown.count, slots=20), countdown)
 
 
 async def drain_with_setup(dsn: str, jobs: int) -> Any:
@@ -232,6 +237,7 @@ async def send(dsn: str, jobs: int) -> None:
 
 COMMANDS: tuple[Callable[[str, int], Awaitable[Any]], ...] = (
     drain,
+    drain_20_at_once,
     drain_with_setup,
     drain_failing_once,
     enqueue,

@@ -192,6 +192,12 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
                 )
             ),
             report.at_least(
+                "P8",
+                "one enqueue after another ÷ pgbench, a plain insert",
+                rates["enqueue_1"] / rates["pgbench_1"],
+                0.7,
+            ),
+            report.at_least(
                 "S6",
                 f"{TASKS} tasks ÷ pgbench, 10 connections",
                 rates["enqueue_100"] / rates["pgbench_10"],

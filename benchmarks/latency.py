@@ -1,27 +1,40 @@
-"""S8: from `enqueue` to the handler, an idle worker in another process."""
+"""P7, S8: from `enqueue` to the handler, an idle worker in another process, beside bare psycopg.
+
+The bare ones are two processes with plain connections, which make the same statements one after the
+other: a job has come once its claim is committed. What they take is the server's, the kernel's and
+psycopg's.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
 import time
+from datetime import timedelta
+from uuid import uuid4
 
 import trio
 
 import m25
+from m25._ids import IdSource
+from m25._store.protocol import NewJob, Outcome
 
 from . import databases, report
+from .results import CALLS, connect, pause, run
+
+QUEUE = "latency"
 
 
-@m25.queue("latency")
+@m25.queue(QUEUE)
 async def stamped(enqueued_at: float) -> float:
     # One clock for all processes of a machine.
     return time.monotonic() - enqueued_at
 
 
 async def work(dsn: str) -> None:
-    """The worker process: runs jobs until it is asked to end."""
+    """m25's worker: runs jobs until it is asked to end."""
     async with m25.open(dsn) as m:
         m.add_queue(stamped)
         await m.start()
@@ -29,52 +42,108 @@ async def work(dsn: str) -> None:
         await m25.until_signal()
 
 
-async def ask(dsn: str, jobs: int) -> list[float]:
-    """Enqueue jobs one by one, and return how long each was on its way, in seconds."""
+async def ask(dsn: str, jobs: int) -> None:
+    """m25's client: enqueues jobs one by one, and waits for the last."""
     async with m25.open(dsn) as m:
-        ids: list[m25.JobId] = []
         for number in range(jobs):
-            # Idle again before the next, and not in step with anything.
-            await trio.sleep(0.02 + 0.001 * (number % 17))
-            ids.append((await m.enqueue(stamped, time.monotonic())).id)
-        latencies: list[float] = []
-        for id in ids:
-            record = await m.get_job(stamped, id)
-            while record.output is None:
-                await trio.sleep(0.01)
-                record = await m.get_job(stamped, id)
-            latencies.append(record.output)
-        return latencies
+            await trio.sleep(pause(number))
+            last = await m.enqueue(stamped, time.monotonic())
+        await m.wait(stamped, last.id)
 
 
-def measure(dsn: str, jobs: int) -> dict[str, float]:
+def bare_work(dsn: str) -> None:
+    """The bare worker."""
+    with connect(dsn) as listening, connect(dsn) as connection:
+        listening.execute(f'listen "{CALLS.channel(QUEUE)}"')
+        print("ready", flush=True)
+        for _ in listening.notifies():
+            token = str(uuid4())
+            lease = timedelta(seconds=30)
+            for row in run(
+                connection,
+                CALLS.claim(
+                    QUEUE, token=token, limit=10, lease=lease, start=True, after=(), on_rows=None
+                ),
+            ):
+                output = str(time.monotonic() - json.loads(row.input))
+                outcome = Outcome(row.id, token, None, output, None, None, None, None, None)
+                run(connection, CALLS.settle([outcome], 3))
+
+
+def bare_ask(dsn: str, jobs: int) -> None:
+    """The bare client."""
+    make_id = IdSource()
+    with connect(dsn) as connection:
+        for number in range(jobs):
+            time.sleep(pause(number))
+            job = NewJob(
+                id=make_id(),
+                queue_name=QUEUE,
+                scheduled_at=None,
+                input=str(time.monotonic()),
+                timeout=timedelta(minutes=5),
+                max_attempts=1,
+                retry_delay=timedelta(0),
+                unique_key=None,
+                priority=0,
+                meta=None,
+            )
+            run(connection, CALLS.enqueue([job], [QUEUE]))
+    while databases.count(dsn, "succeeded") < jobs:
+        time.sleep(0.01)
+
+
+def measure(dsn: str, whose: str, jobs: int) -> dict[str, float]:
     """Start a worker, and return the percentiles in milliseconds."""
-    databases.fill(dsn, "latency", 0)
-    command = [sys.executable, "-m", "benchmarks.latency", dsn]
+    databases.fill(dsn, QUEUE, 0)
+    command = [sys.executable, "-m", "benchmarks.latency", whose, dsn]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         try:
             assert worker.stdout.readline() == b"ready\n"
-            latencies = trio.run(ask, dsn, jobs)
+            if whose == "m25":
+                trio.run(ask, dsn, jobs)
+            else:
+                bare_ask(dsn, jobs)
         finally:
             worker.terminate()
-    cuts = statistics.quantiles(latencies[len(latencies) // 10 :], n=100)
+    with connect(dsn) as connection:
+        found = connection.execute("select output::float8 from m25.job order by created_at, id")
+        latencies: list[float] = [latency for (latency,) in found]
+    assert len(latencies) == jobs
+    # The first ones warm up.
+    cuts = statistics.quantiles(latencies[jobs // 10 :], n=100)
     return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
 
 
 def main(*, quick: bool = False) -> list[report.Verdict]:
-    jobs, runs = (100, 1) if quick else (500, 3)
+    jobs, runs = (150, 3) if quick else (500, 5)
+    found: list[dict[str, dict[str, float]]] = []
     with databases.server() as dsn:
-        found = [measure(dsn, jobs) for _ in range(runs)]
-        medians = report.medians(found)
+        for number in range(runs):
+            # In turns, each first as often as the other.
+            sides = ("m25", "bare") if number % 2 else ("bare", "m25")
+            found.append({whose: measure(dsn, whose, jobs) for whose in sides})
+        ratio = statistics.median(each["m25"]["p50"] / each["bare"]["p50"] for each in found)
+        medians = {side: report.medians([each[side] for each in found]) for side in ("m25", "bare")}
         report.show(
-            f"S8: from enqueue to handler, idle worker, ms (median of {runs})",
-            [("", "p50", "p99"), ("m25", f"{medians['p50']:.2f}", f"{medians['p99']:.2f}")],
+            f"from enqueue to handler, idle worker, ms (median of {runs})",
+            [
+                ("", "p50", "p99"),
+                *(
+                    (side, f"{figures['p50']:.2f}", f"{figures['p99']:.2f}")
+                    for side, figures in medians.items()
+                ),
+            ],
         )
-        report.write("latency", dsn, {"runs": found, "medians": medians})
-    # Its goals are beside the peers.
-    return []
+        # Those of S8 are beside the peers.
+        verdicts = [report.at_most("P7", "enqueue to handler, p50 ÷ bare psycopg", ratio, 1.15)]
+        report.write("latency", dsn, {"runs": found, "medians": medians}, verdicts)
+    return verdicts
 
 
 if __name__ == "__main__":
-    trio.run(work, sys.argv[1])
+    if sys.argv[1] == "m25":
+        trio.run(work, sys.argv[2])
+    else:
+        bare_work(sys.argv[2])

@@ -1,4 +1,6 @@
-"""P11: this checkout beside another revision: `python -m benchmarks pairs --against REVISION`.
+"""P3 to P6, and P11: this checkout beside another revision.
+
+    python -m benchmarks pairs --against REVISION
 
 Both do the same work on one server, in turns: each in processes of its own (`driver.py`, with the
 revision's own `src`), in databases that its own migrations made. A pair is one run of each, one
@@ -28,6 +30,7 @@ SETTINGS = {**databases.SETTINGS, "autovacuum": "off", "checkpoint_timeout": "1d
 
 SCENARIOS = (
     Scenario("drain", "drain", 1, ("succeeded",), "enqueue_many"),
+    Scenario("drain, 20 at once", "drain_20_at_once", 1, ("succeeded",), "enqueue_many"),
     Scenario("drain, with setup=", "drain_with_setup", 0.25, ("succeeded",), "enqueue_many"),
     Scenario(
         "drain, each fails once",
@@ -41,6 +44,13 @@ SCENARIOS = (
     Scenario("enqueue_many", "enqueue_many", 1, ("pending",)),
 )
 LATENCY = "enqueue to handler"
+
+#: What is wanted of a drain beside the build of 2026-11-26: row, scenario, figure, judge, goal.
+WANTED = (
+    ("P3", "drain", "rate", report.at_least, 2.0),
+    ("P5", "drain", "processor time", report.at_most, 0.5),
+    ("P6", "drain, 20 at once", "rate", report.at_least, 2.5),
+)
 
 
 @attrs.frozen
@@ -176,6 +186,15 @@ def main(
             "comparisons": [attrs.asdict(each) for each in comparisons],
         }
         verdicts = [each.verdict for each in comparisons if each.verdict is not None]
-        report.write("pairs", dsn, figures, verdicts)
-    # The table has them already.
-    return []
+        found = {(each.scenario, each.name): each for each in comparisons}
+        wal = statistics.median(found["drain", "WAL"].this)
+        wanted = [
+            *(
+                judge(row, f"{scenario}: {name} ÷ {names[1]}", found[scenario, name].judged, goal)
+                for row, scenario, name, judge, goal in WANTED
+            ),
+            report.at_most("P4", "drain: WAL, B a job", wal, 700),
+        ]
+        report.write("pairs", dsn, figures, [*wanted, *verdicts])
+    # The table has the others already.
+    return wanted

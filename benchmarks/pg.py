@@ -224,6 +224,9 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
                 "S1", "1 connection ÷ psycopg on asyncio", one["asyncio"]["ours_by_rate"], 0.9
             ),
             report.at_least(
+                "P9", "1 connection ÷ psycopg on asyncio", one["asyncio"]["ours_by_rate"], 1.0
+            ),
+            report.at_least(
                 "S2", "10 connections ÷ psycopg in threads", ten["threads"]["ours_by_rate"], 3
             ),
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pygments.lexers.special import TextLexer
 from pygments.lexers.sql import PostgresLexer
 from sphinx.util import logging
 
@@ -15,7 +14,13 @@ project = "m25"
 author = "The m25 authors"
 copyright = author  # noqa: A001 - Sphinx's name for it
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib.mermaid",
+    "sphinxcontrib_trio",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "m25"
@@ -24,6 +29,8 @@ html_copy_source = False
 #: Headings are linked to by what GitHub makes of them, and so the pages' links lead there, too.
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
+#: GitHub draws them, and so does the site.
+myst_fence_as_directive = ["mermaid"]
 
 #: In docstrings `one` is code, as in these pages.
 default_role = "code"
@@ -83,5 +90,3 @@ def setup(app: Any) -> None:
     app.connect("include-read", _include)
     app.connect("env-check-consistency", _miss_names)
     app.add_lexer("sql", PostgresLexer)
-    # A diagram, which GitHub draws; here it is text.
-    app.add_lexer("mermaid", TextLexer)

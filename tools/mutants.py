@@ -395,7 +395,7 @@ MUTANTS = (
     Mutant(
         2,
         "a job is started after it has expired",
-        (Rule("what has expired is not started", "rows, late = granted.rows, ()"),),
+        (Rule("what has expired is not started", "late: Sequence[JobRow] = ()"),),
         ("tests/client/test_changes.py",),
     ),
     Mutant(
@@ -604,7 +604,7 @@ MUTANTS = (
     Mutant(
         23,
         "old workers look at what is newer all the time",
-        (Rule("what is newer is looked at every five seconds"),),
+        (Rule("what is newer is looked at every five seconds", "now()"),),
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
@@ -643,6 +643,35 @@ MUTANTS = (
         ("tests/worker/test_newer_inputs.py",),
     ),
     Mutant(
+        8,
+        "what a claim has left out is looked for late where surveys take long",
+        (
+            Rule(
+                "what a claim has left out is looked for soon",
+                "return max(_SHORTEST_GAP, _GAP_PER_DURATION * took)",
+            ),
+        ),
+        ("tests/worker/test_locked_rows.py",),
+    ),
+    Mutant(
+        23,
+        "all newer jobs of a queue are looked at together, however many",
+        (Rule("a hundred newer jobs are looked at together", "+ interval '0 seconds'"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer job is looked at after its time in the line is up",
+        (Rule("nothing stands in line for too long", "'infinity'::timestamptz"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer worker waits for the turns of what it knows",
+        (Rule("a newer worker asks for more of what it knows"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
         23,
         "every newer input is told of",
         (Rule("newer inputs are told once a minute", "if True:"),),
@@ -672,6 +701,12 @@ MUTANTS = (
         "claims do not count what is running",
         (Rule("a claim counts what runs", "running=more,"),),
         ("tests/worker/test_ledger.py",),
+    ),
+    Mutant(
+        6,
+        "what was claimed ahead begins where there is no slot",
+        (Rule("what was claimed ahead waits for a slot", "return self.ahead.take(most, now)"),),
+        ("tests/worker/test_ahead.py",),
     ),
     Mutant(
         7,
@@ -1196,13 +1231,56 @@ MUTANTS = (
     Mutant(
         10,
         "a job sees what another handler has set in its context",
-        (
-            Rule(
-                "what a handler sets is not there in the next job's context",
-                "while left: await self._run(left.popleft())",
-            ),
-        ),
+        (Rule("what a handler sets is not there in the next job's context"),),
         ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "so much is claimed ahead as one claim may bring",
+        (Rule("no more is claimed ahead than is run soon", "wanted = self._most"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        10,
+        "what was claimed ahead is kept from others while jobs are slow",
+        (Rule("what does not begin soon is given back", "found: list[AheadJob] = []"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        9,
+        "a stop leaves to its lease what was claimed ahead",
+        (Rule("a stop gives back what was claimed ahead"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        14,
+        "a job that was claimed ahead runs though its cancel was asked for",
+        (Rule("what was claimed ahead is cancelled, too"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        3,
+        "a job that may start only once is claimed ahead of its slot",
+        (Rule("a job that may start only once is not claimed ahead", "may_claim = True"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        8,
+        "what was lost before is claimed ahead once more",
+        (Rule("no job is lost twice without having begun", "self._jobs.extend(jobs)"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        8,
+        "what was lost before is given back and claimed ahead, over and over",
+        (Rule("what was lost before is claimed for slots alone"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        2,
+        "a job that was claimed ahead and given back does not expire",
+        (Rule("what was claimed ahead expires as ever"),),
+        ("tests/store/test_store_holding.py",),
     ),
     Mutant(
         10,
@@ -1351,6 +1429,30 @@ MUTANTS = (
             ),
         ),
         ("tests/store/test_store_limits.py",),
+    ),
+    *(
+        Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
+        for name, rule, instead in (
+            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            (
+                "what is put without a lane never has one",
+                "what has no lane is given one",
+                "where id = any(array(select id from new)) and false",
+            ),
+            ("what waits in a lane is claimed too early", "in a lane, too, a job is due", ""),
+            (
+                "what runs of a key does not count",
+                "the fewer of a key run, the sooner it comes",
+                "",
+            ),
+            (
+                "what a key has had does not count",
+                "the less a key has had of late, the sooner it comes",
+                "",
+            ),
+            ("weights do not count", "a key has as much as its weight says", "),"),
+            ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
+        )
     ),
     Mutant(
         20,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ import m25
 from m25 import migrations, pg
 
 NAME = "m25"
+VERSION = version("m25")
 KEEPS = "every row, with its result"
 RESET = "truncate m25.job"
 FINISHED = "select count(*) from m25.job where status = 'succeeded'"

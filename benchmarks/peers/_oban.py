@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import uvloop
@@ -13,6 +14,7 @@ from oban.job import Job
 from oban.schema import install as install_schema
 
 NAME = "Oban"
+VERSION = version("oban")
 KEEPS = "every row, for a day"
 RESET = "truncate oban_jobs"
 FINISHED = "select count(*) from oban_jobs where state = 'completed'"

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import asyncpg
@@ -17,6 +18,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 NAME = "PgQueuer"
+VERSION = version("pgqueuer")
 KEEPS = "a line in a log; the row is deleted"
 RESET = "truncate pgqueuer, pgqueuer_log"
 FINISHED = "select count(*) from pgqueuer_log where status = 'successful'"

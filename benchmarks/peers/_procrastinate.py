@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import procrastinate
 import uvloop
 
 NAME = "Procrastinate"
+VERSION = version("procrastinate")
 KEEPS = "every row, and its events"
 RESET = "truncate procrastinate_jobs cascade"
 FINISHED = "select count(*) from procrastinate_jobs where status = 'succeeded'"

@@ -66,6 +66,7 @@ _WHY: Final = {
     Refusal.SUCCEEDED: "it has succeeded; enqueue it anew to have it run again",
     Refusal.CHILD: "another job has started it, with which it goes: that one is to be named",
     Refusal.KEY_HELD: "another job has its key by now",
+    Refusal.ORIGINALS: "a worker of the original m25 runs it, which cannot be asked to cancel it",
     Refusal.LOCKED: "another transaction has locked it, or has just changed it; try again",
 }
 
@@ -262,14 +263,19 @@ class Operations:
         before = await store.latest(ids)
         jobs = {row.job_id for row in before.values() if row.status not in FINAL_VALUES}
         backoff = lock_pauses(self._runtime.rng)
+        is_unfinished = False
         for _ in range(_TRIES):
             done = await store.cancel_descendants((), sorted(jobs), by=by, reason=reason)
             self._emit_cancelled(done.reached, by, reason)
-            if not done.is_unfinished:
+            is_unfinished = done.is_unfinished
+            if not is_unfinished:
                 break
             await trio.sleep(backoff.failed())
         after = await store.latest(ids)
-        answers = [Answer(id, _why_not_cancelled(before.get(id), after.get(id))) for id in ids]
+        answers = [
+            Answer(id, _why_not_cancelled(before.get(id), after.get(id), is_unfinished))
+            for id in ids
+        ]
         asked = {
             row.id
             for answer in answers
@@ -309,16 +315,26 @@ class Operations:
             raise_query_error(failure)
 
 
-def _why_not_cancelled(before: JobRow | None, after: JobRow | None) -> Refusal | None:
-    """Why a job is not cancelled, by how it stood before and after, if it is not."""
+def _why_not_cancelled(
+    before: JobRow | None, after: JobRow | None, is_unfinished: bool
+) -> Refusal | None:
+    """Why a job is not cancelled, by how it stood before and after, if it is not.
+
+    `is_unfinished` is that some rows could not be locked.
+    """
     if before is None or after is None:
         return Refusal.UNKNOWN
     if before.status in FINAL_VALUES:
         return Refusal.ENDED
     if after.status == JobStatus.CANCELLED.value or after.cancel_requested_at is not None:
         return None
-    # A job of a worker of the original's cannot be asked for.
-    return Refusal.ENDED if after.status in FINAL_VALUES else Refusal.LOCKED
+    if after.status in FINAL_VALUES:
+        return Refusal.ENDED
+    # Nothing was locked, one claim has held it all the while, and still nobody could be asked.
+    claim = (before.id, before.reserved_at)
+    if not is_unfinished and before.reserved_at and claim == (after.id, after.reserved_at):
+        return Refusal.ORIGINALS
+    return Refusal.LOCKED
 
 
 class _Result:

@@ -161,7 +161,7 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
             except httpx.TransportError:
                 return False
 
-        await eventually(is_ready, PATIENCE)
+        await eventually(is_ready, PATIENCE, every=0.1)
         assert (await http.get("/livez")).text == "ok\n"
         assert (await http.get("/")).status_code == 404
         with trio.fail_after(PATIENCE):
@@ -172,8 +172,8 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
         async def is_not_ready() -> bool:
             return (await http.get("/readyz")).status_code == 503
 
-        await eventually(is_not_ready, PATIENCE)
-        await eventually(is_ready, PATIENCE)
+        await eventually(is_not_ready, PATIENCE, every=0.1)
+        await eventually(is_ready, PATIENCE, every=0.1)
         answers = {await m.call(pids, 0) for _ in range(3)}
         assert first not in answers
         process.kill()
@@ -184,6 +184,26 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
                 return not is_there(pid)
 
             await eventually(is_gone, PATIENCE)
+
+
+async def test_processes_begin_anew_when_their_program_changes_also_after_it_was_broken(
+    dsn: str, module: str, tmp_path: Path
+) -> None:
+    program = tmp_path / f"{module}.py"
+    async with command(dsn, module, "--reload", "--grace", "1") as process, m25.open(dsn) as m:
+        with trio.fail_after(PATIENCE):
+            assert await m.call(pids, 0) > 0
+        program.write_text("1 / 0")
+
+        async def is_gone() -> bool:
+            return not await m.workers()
+
+        await eventually(is_gone, PATIENCE)
+        program.write_text(MODULE.replace("return os.getpid()", "return -1"))
+        with trio.fail_after(PATIENCE):
+            assert await m.call(pids, 0) == -1
+        process.terminate()
+        assert await ends(process) == 0
 
 
 async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(

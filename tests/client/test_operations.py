@@ -11,7 +11,9 @@ import trio.testing
 import m25
 from m25 import JobStatus, errors
 from m25.testing import MemoryStore
+from support import original
 from support.told import told
+from support.waiting import rows
 
 BROKEN = {"mails"}
 
@@ -195,6 +197,18 @@ async def test_jobs_are_cancelled_by_what_they_are_also_while_they_run(
         store.lock(str(locked.id))
         (refused,) = (await m.cancel(locked.id)).refused
         assert "try again" in refused.reason
+
+
+async def test_jobs_that_a_worker_of_the_originals_runs_are_not_cancelled_and_it_is_said_why(
+    dsn: str,
+) -> None:
+    async with m25.open(dsn) as m:
+        await m.enqueue_many(mails, ["a", "b"])
+        await rows(dsn, original.RESERVE, queue="mails", limit=1)
+        changed = await m.cancel(queue=mails)
+        assert changed.done == 1
+        (refused,) = changed.refused
+        assert "a worker of the original m25 runs it" in refused.reason
 
 
 async def test_what_has_ended_is_deleted_by_what_it_is(

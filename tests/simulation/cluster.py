@@ -30,7 +30,8 @@ from support.claims import claim_token
 from support.failing import connection_lost
 
 from .checker import Asked, End, Run, lock_violations, violations, wait_violations
-from .limits import MOST_JOBS, MOST_WORKERS, Limits
+from .hurry import SLOTS, in_slow_motion, is_hurried
+from .limits import MOST_JOBS, MOST_JOBS_AT_LEISURE, MOST_WORKERS, Limits
 
 #: How long, in simulated seconds, everything may take once the faults have ended.
 PATIENCE = 3_000.0
@@ -88,6 +89,8 @@ class Process:
     frozen_until: float = 0.0
     running: int = 0
     most_running: int = 0
+    #: How many jobs it has claimed for which it cannot have had slots.
+    claimed_ahead: int = 0
     #: Of its claims.
     tokens: set[str] = attrs.field(factory=set)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -136,6 +139,8 @@ class View:
             for id in unbegun.intersection(row.id for row in rows) - seen:
                 table[id].has_begun = False
             raise connection_lost("claim", "connection lost at the commit")
+        # What is claimed beyond the slots has nobody to begin it yet.
+        process.claimed_ahead += max(0, len(rows) - SLOTS)
         await process.after("claim")
         return rows
 
@@ -194,6 +199,8 @@ class History:
     ends: list[End] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)
     faults: dict[str, int] = attrs.field(factory=dict)
+    #: How many jobs were claimed for which there were no slots.
+    claimed_ahead: int = 0
 
     def tokens(self) -> dict[str, str | None]:
         """By row, the token of its latest claim."""
@@ -262,7 +269,7 @@ def queues(history: History, process: Process) -> list[m25.Queue[Any, Any, Any]]
         return str(run.number)
 
     options: dict[str, Any] = {
-        "max_concurrency": 3,
+        "max_concurrency": SLOTS,
         "default_job_timeout": 20,
         "poll_interval": 2,
         "heartbeat_interval": LEASE / 3,
@@ -399,8 +406,10 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
     view = View(history.store, process)
     async with open_on(view, grace=timedelta(0), rng=process.rng) as m:
         *both, _ = queues(history, process)
-        for number in range(min(rng.randint(4, MOST_JOBS), process.limits.jobs)):
-            await trio.sleep(rng.uniform(0, 2))
+        hurried = is_hurried(history.seed)
+        least, most = (30, MOST_JOBS) if hurried else (4, MOST_JOBS_AT_LEISURE)
+        for number in range(min(rng.randint(least, most), process.limits.jobs)):
+            await trio.sleep(rng.uniform(0, 0.02 if hurried else 2))
             attempts = rng.randint(1, 3)
             order = Order(
                 number,
@@ -425,7 +434,7 @@ async def enqueue_some(history: History, process: Process, make_id: Callable[[],
                     (None, None, history.store.now() + timedelta(seconds=rng.uniform(-1, 6)))
                 ),
             )
-            queue = rng.choice(both)
+            queue = both[0] if hurried and number % 3 else rng.choice(both)
             assert job.id is not None
             for _ in range(20):
                 try:
@@ -622,8 +631,9 @@ async def _history(seed: int, limits: Limits) -> History:
             end.set()
         nursery.cancel_scope.cancel()
     for process in processes:
+        history.claimed_ahead += process.claimed_ahead
         # Each of its three queues may run that many.
-        if process.most_running > 9:
+        if process.most_running > 3 * SLOTS:
             history.problems.append(f"6: {process.name} ran {process.most_running} at once")
     history.problems += violations(
         history.store.rows(),
@@ -670,5 +680,5 @@ def _seeded_scheduler(seed: int) -> Any:
 
 def simulate(seed: int, limits: Limits = Limits()) -> History:  # noqa: B008 - frozen
     """Run the history of this seed, within these limits."""
-    with _seeded_scheduler(seed):
+    with _seeded_scheduler(seed), in_slow_motion(is_hurried(seed)):
         return trio.run(_history, seed, limits, clock=trio.testing.MockClock(autojump_threshold=0))

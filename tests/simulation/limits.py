@@ -11,7 +11,9 @@ FAULTS: Final = (
     *("kill", "freeze", "stop", "error-before", "error-after", "uncommitted", "delay"),
     *("no-resource", "lock", "cancel", "unheard"),
 )
-MOST_JOBS: Final = 16
+MOST_JOBS: Final = 60
+#: Of a history without a hurry.
+MOST_JOBS_AT_LEISURE: Final = 16
 MOST_WORKERS: Final = 3
 
 

@@ -23,7 +23,7 @@ _SHRUNK = 3
 
 def history(seed: int) -> tuple[int, list[str], dict[str, int]]:
     found = simulate(seed)
-    return seed, found.problems, found.faults
+    return seed, found.problems, {**found.faults, "claimed ahead": found.claimed_ahead}
 
 
 def run_one(seed: int, limits: Limits) -> int:

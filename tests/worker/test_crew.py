@@ -45,6 +45,35 @@ async def test_a_job_that_waits_holds_up_no_other(autojump_clock: trio.testing.M
     assert ended_at == {number: number if number % 3 else 0 for number in range(100)}
 
 
+async def test_a_job_that_follows_needs_no_task_of_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    tasks = dict[int, trio.lowlevel.Task]()
+
+    async def job(number: int) -> int | None:
+        tasks[number] = trio.lowlevel.current_task()
+        await trio.sleep(number % 10)
+        return number + 10 if number < 50 else None
+
+    async with trio.open_nursery() as nursery:
+        Crew(range(3), job, nursery, "some jobs").start()
+    assert sorted(tasks) == sorted(number for number in range(53) if number % 10 < 3)
+    assert len(set(tasks.values())) == 3
+
+
+async def test_jobs_that_follow_each_other_for_ever_leave_others_their_turns() -> None:
+    is_over = False
+
+    async def job(number: int) -> int | None:
+        return None if is_over else number + 1
+
+    async with trio.open_nursery() as nursery:
+        Crew([0, 0], job, nursery, "some jobs").start()
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        is_over = True
+
+
 async def test_jobs_that_wait_begin_together() -> None:
     seen = 0
     all_are_there = trio.Event()

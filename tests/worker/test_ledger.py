@@ -10,6 +10,7 @@ import pytest
 
 from m25._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from m25._waiting_limit import WaitingLimit
+from m25._worker.ahead import Ahead
 from m25._worker.executor import Executor
 from m25._worker.ledger import Ledger, Owed
 from m25._worker.slots import Slots
@@ -17,7 +18,7 @@ from m25._worker.slots import Slots
 
 def of_ten() -> Ledger:
     """A ledger of ten slots."""
-    return Ledger(10, Slots(WaitingLimit(5), lambda: None))
+    return Ledger(10, Slots(WaitingLimit(5), lambda: None), Ahead(0))
 
 
 #: Tokens of claims.

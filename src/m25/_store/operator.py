@@ -160,6 +160,8 @@ class Refusal(enum.Enum):
     CHILD = "child"
     #: Another job has its key.
     KEY_HELD = "key held"
+    #: A worker of the original m25 has claimed it, which knows of no requests to cancel.
+    ORIGINALS = "originals"
     #: Somebody has locked one of its rows, or has just changed it: it is to be asked again.
     LOCKED = "locked"
 

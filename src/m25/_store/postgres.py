@@ -47,6 +47,8 @@ from .protocol import (
     Due,
     Enqueued,
     Exists,
+    FairClaim,
+    FairlyClaimed,
     Fenced,
     Held,
     Hinted,
@@ -643,6 +645,28 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
+    async def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> FairlyClaimed:
+        steps = self._calls.claim_fairly(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            fair=fair,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))
 
@@ -801,6 +825,9 @@ class PostgresStore(Store):
 
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
+
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        return await self._run(self._calls.recall_newer(queue_name, limit), pool=self._work_pool)
 
     async def pause(
         self, queue_name: str, reason: str | None, default_job_timeout: timedelta

@@ -54,6 +54,7 @@ class Cancels:
             is_any, self._hint.to_cancel_any = self._hint.to_cancel_any, False
             if is_any:
                 hinted |= {job.id for job in self._ledger.running}
+                hinted |= self._ledger.ahead.ids
             try:
                 await self._cancel(hinted)
             except StatementFailed as failure:
@@ -65,6 +66,11 @@ class Cancels:
 
     async def _cancel(self, hinted: set[str]) -> None:
         """Cancel those of the hinted jobs that run here and whose cancel was asked for."""
+        # A job that was claimed ahead has nothing to cancel: it is released, which ends it if that
+        # was asked for.
+        if ahead := self._ledger.ahead.remove(hinted):
+            self._ledger.give_back(ahead)  # rule: what was claimed ahead is cancelled, too
+            self._settler.wakeup.set()
         running = self._ledger.running
         here = {job for job in running if job.id in hinted}
         if self._ledger.in_doubt is not None:

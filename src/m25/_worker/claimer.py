@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import trio
 
-from .._events import JobExpired, JobReleased, JobSetAside, JobSnoozed, JobStarted, JobSucceeded
+from .._events import JobExpired, JobReleased, JobStarted, JobSucceeded
 from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import Claimed, ClaimedJob, JobRow, Outcome, Release, SetAside
-from .._timestamps import duration_to_text, timestamp_from_text
+from .._store.protocol import Claimed, ClaimedJob, JobRow, Release
 from . import plan
-from .crew import Crew
+from .ahead import AheadJob
+from .crew import start_crews
 from .doubt import confirm
-from .endings import InDoubt, LeftToNewer, Snoozed, Unfinished
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
 from .lease import Lease
-from .ledger import Granted, Ledger, Owed
+from .ledger import Granted, Ledger
 from .limited import LimitedClaims
 from .newer import NewerInputs
 from .outcomes import emit_cancelled, facts_of
+from .results import Results
 from .scan_cursor import ScanCursor
 from .settler import Settler
 from .setup_pause import SetupPause
 from .starter import Starter
-
-#: So many jobs are started in one turn of Trio's loop: if each had a task of its own, to make these
-#: would take less than a millisecond.
-_STARTED_AT_ONCE: Final = 100
 
 
 class Claimer:
@@ -65,10 +61,25 @@ class Claimer:
         self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
-        self._newer = NewerInputs(queue.name, runtime.events)
+        self._newer = NewerInputs(queue.name, runtime)
+        self._results = Results(
+            queue,
+            runtime,
+            ledger,
+            environment,
+            self._setup_pause,
+            self._newer,
+        )
+        #: Of the present run: the nursery of the executors, and what starts them after their setup.
+        self._nursery: trio.Nursery
+        self._starter: Starter
         #: Who waits for a claim in doubt.
         self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
+        #: Whether somebody listens to what most jobs tell, as of the latest claim.
+        self._emits_all = False
+        #: Whether the latest claim has left jobs that are due, it seems.
+        self._has_more = False
         #: Whether a claim was ever answered.
         self.has_started = False
         #: Why the latest claim failed, if it did.
@@ -78,9 +89,12 @@ class Claimer:
         self, executors: trio.Nursery, starter: Starter, task_status: trio.TaskStatus[None]
     ) -> None:
         """Claim until `stopping`; the claimer has started once a claim was answered."""
+        self._nursery, self._starter = executors, starter
         try:
-            await self._run(executors, starter, task_status)
+            await self._run(task_status)
         finally:
+            # rule: a stop gives back what was claimed ahead
+            self._give_back(self._ledger.ahead.clear())
             if self._limited is not None:
                 self._limited.is_open = False
 
@@ -90,20 +104,21 @@ class Claimer:
         if self._limited is not None:
             self._limited.is_open = False
 
-    async def _run(
-        self, executors: trio.Nursery, starter: Starter, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         ledger, hint = self._ledger, self._hint
         tries = self._runtime.tries()
         while not self.stopping or (ledger.in_doubt is not None and ledger.running):
             granted = ledger.take_granted()
             # After a stop it is left in doubt, and so released.
             if granted is not None and not self.stopping:
-                self._begin(granted, executors, starter)
+                self._begin_granted(granted)
                 self._asked()
                 self._answered()
+            self._give_back(ledger.ahead.late(trio.current_time()))
+            self._fill_slots()
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
-            size = 0 if self.stopping or hint.is_paused else ledger.claim_size()
+            slots = 0 if self.stopping or hint.is_paused else ledger.claim_size()
+            size = self._claim_size(slots)
             if not ((hint.due and size) or ledger.in_doubt) or ledger.is_claiming:
                 await self._wait()
                 continue
@@ -113,24 +128,35 @@ class Claimer:
             hint.due = hint.due and not size
             try:
                 await self._make_sure()
-                has_more = await self._claim(size, executors, starter) if size else False
+                if self._newer.owes_recall:
+                    await self._newer.recall()
+                self._has_more = await self._claim(slots, size) if size else False
             except StatementFailed as failure:
                 self.latest_failure = failure
                 hint.due = True
                 await self._pause(tries.failed(failure))
             else:
                 tries.worked()
-                hint.due = hint.due or has_more
+                hint.due = hint.due or self._has_more
                 if not self.has_started:
                     self.has_started = True
                     task_status.started()
                 if self._limited is not None:
                     self._limited.is_open = not self.stopping
 
+    def _claim_size(self, slots: int) -> int:
+        """How many jobs to claim, where so many slots are free."""
+        if self.stopping or self._hint.is_paused or not self._has_more:
+            return slots
+        return min(slots + self._ledger.ahead.room(trio.current_time()), plan.LARGEST_CLAIM)
+
     async def _wait(self) -> None:
-        """Wait until there may be something to claim, or a slot, or the queue is to stop."""
+        """Wait until there may be something to claim or to give back, or a slot, or the queue is to
+        stop.
+        """
         if self._limited is None:
-            await self._hint.wakeup.wait()
+            with trio.move_on_at(self._ledger.ahead.late_at):
+                await self._hint.wakeup.wait()
             return
         with trio.move_on_at(self._limited.room_at) as scope:
             await self._hint.wakeup.wait()
@@ -154,8 +180,10 @@ class Claimer:
             self._ledger.answered()
             self._hint.rewind = True
 
-    async def _claim(self, size: int, executors: trio.Nursery, starter: Starter) -> bool:
-        """Claim jobs, and begin them; return whether there may be more that are due."""
+    async def _claim(self, slots: int, size: int) -> bool:
+        """Claim up to `size` jobs, and begin so many as there are slots; return whether there may
+        be more that are due.
+        """
         queue, ledger, at_once = self._queue, self._ledger, self._at_once
         # A worker whose sessions are cut off runs its handlers on. Where these must have ended
         # before anyone else starts the job, the lease alone says when.
@@ -175,6 +203,8 @@ class Claimer:
             and queue.allowed_losses > 0
             and not (queue.exclusive or queue.transactional or self._limited is not None)
             and self.has_started
+            # What is claimed ahead waits for the commit: meanwhile there are others to begin.
+            and size <= slots
         )
         has_begun = False
 
@@ -183,14 +213,14 @@ class Claimer:
             # Where more jobs may be due and slots are left, these jobs begin after the commit, so
             # that the next claim is sent before their handlers take the processor.
             if len(rows) < size or not ledger.claim_size(len(rows)):
-                self._begin(Granted(token, rows, began), executors, starter)
+                self._begin_granted(Granted(token, rows, began))
                 has_begun = True
 
         if self._hint.rewind:
             self._hint.rewind = False
             self._cursor.rewind()
         after = self._cursor.next(began)
-        ledger.ask(token, size)
+        ledger.ask(token, slots)
         limited: Claimed | None = None
         try:
             if self._limited is not None:
@@ -206,11 +236,15 @@ class Claimer:
                     after=after,
                     on_rows=begin_early if early else None,
                 )
-            if not has_begun:
-                self._begin(Granted(token, rows, began), executors, starter)
+            ledger.ahead.met(rows)
+            if size > slots:
+                self._keep_ahead(token, rows)
+            elif not has_begun:
+                self._begin_granted(Granted(token, rows, began))
         finally:
             self._asked()
         self._answered()
+        self._fill_slots()
         if limited is not None:
             has_more = limited.has_more or len(rows) == size
             if not (has_more or limited.is_full):
@@ -223,47 +257,104 @@ class Claimer:
         # A claim that was filled may have left due jobs.
         return len(rows) == size
 
-    def _begin(self, granted: Granted, executors: trio.Nursery, starter: Starter) -> None:
-        """Begin jobs that a claim has brought."""
-        queue, token, at_once = self._queue, granted.token, self._at_once
-        now = trio.current_time()
+    def _look_around(self) -> None:
+        """Note what is the same for all jobs of a claim, since to look takes longer than a job."""
         # Not once for all: while queues start there is another deadline.
         self._environment.must_end_by = trio.current_effective_deadline()
         events = self._runtime.events
-        emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
-        # rule: what has expired is not started
-        rows, late = plan.without_expired(granted.rows)
-        self._expired += ((row, token) for row in late)
+        self._emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
+
+    def _begin_granted(self, granted: Granted) -> None:
+        """Begin jobs that a claim has brought, as many as they are."""
+        self._look_around()
+        rows, token = self._in_time(granted.rows, granted.token), granted.token
         # rule: what was being claimed when a setup failed waits like the rest
-        if not at_once and self._setup_pause.left > 0:
+        if not self._at_once and self._setup_pause.left > 0:
             self._release_untried(rows, token)
             return
-        jobs = [ClaimedJob(row.id, token) for row in rows]
-        self._runtime.loop_watch.began(jobs, queue.name)
+        self._start(self._begin([(row, token) for row in rows], granted.asked_at))
+
+    def _keep_ahead(self, token: str, rows: Sequence[JobRow]) -> None:
+        """Keep jobs that a claim has brought until there are slots for them."""
+        self._look_around()
+        now = trio.current_time()
+        jobs = [AheadJob(row, token, now) for row in self._in_time(rows, token)]
+        self._give_back(self._ledger.ahead.put(jobs))
+
+    def _fill_slots(self) -> None:
+        """Begin jobs that were claimed ahead, as many as there are slots."""
+        self._start(self._begin_ahead(plan.LARGEST_CLAIM))
+
+    def _begin_ahead(self, most: int) -> Sequence[Executor]:
+        if self.stopping or not self._ledger.ahead:
+            return ()
+        now = trio.current_time()
+        jobs = self._ledger.next_ahead(most, now)
+        return self._begin([(row, token) for row, token, _ in jobs], now)
+
+    def _give_back(self, jobs: Sequence[AheadJob]) -> None:
+        """Release jobs that were claimed ahead, and do not begin here."""
+        if jobs:
+            self._ledger.give_back(jobs)
+            self._settler.wakeup.set()
+
+    def _in_time(self, rows: Sequence[JobRow], token: str) -> Sequence[JobRow]:
+        """Those of a claim's jobs that have not expired."""
+        # rule: what has expired is not started
+        rows, late = plan.without_expired(rows)
+        self._expired += ((row, token) for row in late)
+        return rows
+
+    def _begin(self, jobs: Sequence[tuple[JobRow, str]], asked_at: float) -> Sequence[Executor]:
+        """Executors for jobs, each with the token of its claim, which was sent at that time. From
+        now on they count as running.
+        """
+        queue, at_once, now = self._queue, self._at_once, trio.current_time()
         begun = [
             Executor(
                 queue=queue,
                 row=row,
-                job=job,
+                job=ClaimedJob(row.id, token),
                 runtime=self._runtime,
                 environment=self._environment,
                 deadline=now + float(row.timeout) if at_once else math.inf,
-                start=starter.start,
+                start=self._starter.start,
                 noted=self._ledger.note_progress,
                 slots=self._ledger.slots,
                 claimed=self._until_claimed,
                 started=at_once,
-                lease=Lease(queue, granted.asked_at, started=at_once) if queue.exclusive else None,
-                emits_all=emits_all,
+                lease=Lease(queue, asked_at, started=at_once) if queue.exclusive else None,
+                emits_all=self._emits_all,
             )
-            for row, job in zip(rows, jobs, strict=True)
+            for row, token in jobs
         ]
+        self._runtime.loop_watch.began([executor.job for executor in begun], queue.name)
         for executor in begun:
             self._ledger.begin(executor)
-        if len(begun) <= _STARTED_AT_ONCE:
-            self._start(begun, executors)
-        else:
-            executors.start_soon(self._start_in_turns, begun, executors)
+        return begun
+
+    def _start(self, begun: Sequence[Executor]) -> None:
+        if begun:
+            name = f"jobs of queue {self._queue.name!r}"
+            start_crews(begun, self._execute, self._nursery, name)
+
+    async def _execute(self, executor: Executor) -> Executor | None:
+        """Run a job; return one that was claimed ahead, and has its slot now."""
+        try:
+            await executor.run()
+        finally:
+            self._ledger.end(executor)
+            if self._limited is not None:
+                self._limited.ended(executor.row)
+            self._runtime.loop_watch.ended(executor.job)
+            if executor.misses:
+                self._heartbeats.executor_ended(executor)
+            self._results.take(executor, is_stopping=self.stopping)
+            self._hint.due = self._hint.due or self._newer.owes_recall
+            self._settler.wakeup.set()
+            self._hint.wakeup.set()
+        following = self._begin_ahead(1)
+        return following[0] if following else None
 
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""
@@ -307,80 +398,6 @@ class Claimer:
             self._settler.wakeup.set()
         if self._hint.to_cancel:
             self._hint.cancels.set()
-
-    def _start(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
-        Crew(begun, self._execute, nursery, f"jobs of queue {self._queue.name!r}").start()
-
-    async def _start_in_turns(self, begun: Sequence[Executor], nursery: trio.Nursery) -> None:
-        """Start jobs that have begun, some at a time: others have turns in between."""
-        left = begun
-        try:
-            while left:
-                begun, left = left[:_STARTED_AT_ONCE], left[_STARTED_AT_ONCE:]
-                self._start(begun, nursery)
-                await trio.lowlevel.checkpoint()
-        finally:
-            # Cancelled as well, each of them comes to its own end.
-            self._start(left, nursery)
-
-    async def _execute(self, executor: Executor) -> None:
-        try:
-            await executor.run()
-        finally:
-            self._ledger.end(executor)
-            self._runtime.loop_watch.ended(executor.job)
-            if executor.misses:
-                self._heartbeats.executor_ended(executor)
-            self._take_result(executor)
-            self._settler.wakeup.set()
-            self._hint.wakeup.set()
-
-    def _take_result(self, executor: Executor) -> None:
-        result, children_of = executor.result, executor.children_of
-        if isinstance(result, Outcome):
-            owed = Owed(result, executor.row, self._queue.retry)
-            self._ledger.owe(owed.with_children_of(children_of))
-            if executor.setup_failed:
-                self._setup_pause.failed()
-            else:
-                self._setup_pause.worked()
-        elif isinstance(result, SetAside):
-            aside = Release(*executor.job, set_aside=result, children_of=children_of)
-            self._ledger.owe_release(aside)
-            self._setup_pause.worked()
-            until = timestamp_from_text(result.until).isoformat()
-            self._runtime.events.emit(
-                JobSetAside(until=until, awaits=result.awaits, **executor.facts)
-            )
-        elif isinstance(result, Snoozed):
-            delay = duration_to_text(result.delay)
-            self._ledger.owe_release(Release(*executor.job, delay=delay, children_of=children_of))
-            self._setup_pause.worked()
-            seconds = result.delay.total_seconds()
-            self._runtime.events.emit(JobSnoozed(seconds=seconds, **executor.facts))
-        elif isinstance(result, LeftToNewer):
-            # rule: what is newer is left to newer workers
-            self._ledger.owe_release(self._newer.release(executor, result))
-        elif isinstance(result, InDoubt):
-            # rule: a commit in doubt is released
-            self._ledger.owe_release(Release(*executor.job, session_lost=True))
-            self._ledger.commits_in_doubt[executor.job] = result
-        elif result is Unfinished.COMMITTED:
-            if self._queue.limit is not None and self._queue.limiter_name is not None:
-                self._runtime.hints.room(self._queue.limiter_name)
-        elif result is not Unfinished.FENCED:
-            lost = result is Unfinished.LOST_CONNECTION
-            release = Release(*executor.job, setup_failed=executor.setup_failed, session_lost=lost)
-            # rule: what is cut short is released
-            self._ledger.owe_release(release._replace(children_of=children_of))
-            if executor.setup_failed:
-                self._setup_pause.failed()
-            elif result is Unfinished.CUT_SHORT:
-                why_cut_short = self._environment.why_cut_short
-                reason = "its queue is stopping" if self.stopping else why_cut_short
-                self._runtime.events.emit(JobReleased(reason=reason, **executor.facts))
-            elif result in (Unfinished.TOO_LATE, Unfinished.LOST_CONNECTION):
-                self._runtime.events.emit(JobReleased(reason=result.value, **executor.facts))
 
     def _release_untried(self, rows: Sequence[JobRow], token: str) -> None:
         for row in rows:

@@ -28,6 +28,7 @@ from .._progress import ProgressNotes
 from .._retry import Retry
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
 from . import plan
+from .ahead import Ahead, AheadJob
 from .slots import Slots
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class Granted(NamedTuple):
 class Ledger:
     """One for each manager; it outlasts the manager's restarts."""
 
-    def __init__(self, max_concurrency: int, slots: Slots) -> None:
+    def __init__(self, max_concurrency: int, slots: Slots, ahead: Ahead) -> None:
         self._max_concurrency = max_concurrency
         #: Which of those that run have given their slot back.
         self.slots = slots
+        #: The jobs that are claimed, and have no slot yet.
+        self.ahead = ahead
         #: How many jobs the claim that is under way may bring.
         self._claiming = 0
         #: By token as well as id: a job that was released may be claimed again, by another token,
@@ -115,7 +118,7 @@ class Ledger:
         )
 
     def ask(self, token: str, size: int) -> None:
-        """A claim is about to be sent."""
+        """A claim is about to be sent, for so many slots."""
         assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
         self.in_doubt = token
         self._claiming = size
@@ -152,6 +155,23 @@ class Ledger:
         jobs = [*self.running, *(owed.job for owed in self._held_back)]
         return [job for job in jobs if job.token == self.in_doubt]
 
+    # Jobs that are claimed ahead
+
+    def next_ahead(self, most: int, now: float) -> list[AheadJob]:
+        """The jobs that are to begin now, of those that were claimed ahead: as many as there are
+        slots free, and up to so many.
+        """
+        if not self.ahead:
+            return []
+        # rule: what was claimed ahead waits for a slot
+        return self.ahead.take(min(most, self.claim_size() - self._claiming), now)
+
+    def give_back(self, jobs: Iterable[AheadJob]) -> None:
+        """These, which are not ahead any more, are to be released: they have not begun."""
+        for row, token, _ in jobs:
+            children_of = row.job_id if row.has_children else None
+            self.owe_release(Release(row.id, token, children_of=children_of, claimed_ahead=True))
+
     # Running jobs
 
     def begin(self, executor: Executor) -> None:
@@ -161,6 +181,7 @@ class Ledger:
     def end(self, executor: Executor) -> None:
         """A job runs no more."""
         del self.running[executor.job]
+        self.ahead.ended()
         self.slots.end(executor)
         self.grant()
 

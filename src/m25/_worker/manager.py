@@ -34,6 +34,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
+from .ahead import ahead_of
 from .cancels import Cancels
 from .claimer import Claimer
 from .environment import Environment
@@ -61,9 +62,11 @@ class Manager:
         self.queue = queue
         self._environment = environment
         self._runtime = runtime
-        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
-        self._ledger = Ledger(queue.max_concurrency, Slots(runtime.waiting, self._slots_changed))
-        limiter = queue.limiter_name
+        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
+        self._ledger = Ledger(
+            queue.max_concurrency, Slots(runtime.waiting, self._slots_changed), ahead_of(queue)
+        )
+        limiter = queue.lock_name
         limited = (
             None
             if limiter is None

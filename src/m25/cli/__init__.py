@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol, cast
 
 from ._console import Console
+from ._exits import WRONG_USAGE, WrongUsage
 
 #: Every subcommand, and what it does.
 COMMANDS: Final = {
@@ -36,11 +37,15 @@ COMMANDS: Final = {
     "top": "show queues and workers as they are now, again and again",
     "stack": "print where the handler of a running job waits",
     "doctor": "look for what is wrong with a database, and say what to do",
+    "completion": "print what lets a shell complete the arguments of m25",
     "demo": "run real jobs on real files, and check what became of them",
 }
 
 #: The beginning of an address, whose rest may hold a password.
 _PASSWORD: Final = re.compile(r"(pass\w*\s*=|://).*", re.IGNORECASE | re.DOTALL)
+
+#: A shell sets it where it asks for completions.
+_COMPLETING: Final = "_ARGCOMPLETE"
 
 #: The exit code of a program that Ctrl-C ended, as shells have it.
 _INTERRUPTED: Final = 130
@@ -64,11 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are wrong (2), or ask for help or the version (0).
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if _COMPLETING in os.environ:
+        _complete(os.environ.get("COMP_LINE", ""))
     options = _parser(arguments).parse_args(arguments)
     console = Console()
     try:
         code = _load(options.command).run(options, console)
         sys.stdout.flush()
+    except WrongUsage as error:
+        console.error(str(error))
+        return WRONG_USAGE
     except KeyboardInterrupt:
         console.error("interrupted")
         return _INTERRUPTED
@@ -92,6 +102,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name in arguments:
             _load(name).configure(subparser)
     return parser
+
+
+def _complete(line: str) -> None:
+    """Answer a shell that wants to know how its line may go on, and end; see `m25 completion`."""
+    import argcomplete
+
+    argcomplete.autocomplete(_parser(line.split()))
 
 
 def _load(name: str) -> Command:

@@ -11,6 +11,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .. import migrations, pg
+from ._exits import WrongUsage
 
 HELP: Final = """\
 The database is that of --addr, a conninfo string or URL; else of DATABASE_URL, where that is set;
@@ -22,7 +23,7 @@ or in ~/.pgpass than given to --addr, where other users of the machine can see i
 _SHOWN: Final = ("user", "host", "hostaddr", "port", "dbname")
 
 
-class WrongAddress(Exception):
+class WrongAddress(WrongUsage):
     """The address cannot be read; the message does not repeat it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import trio
 
@@ -13,11 +13,7 @@ from .._client import M25
 from .._errors import M25Error, UsageError
 from . import _address
 from ._console import Console
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-NOT_DONE: Final = 1
-WRONG_USAGE: Final = 2
+from ._exits import FAILED, WRONG_USAGE
 
 #: What a command does with a client; it returns the exit code.
 Ask: TypeAlias = Callable[[M25], Awaitable[int]]
@@ -46,11 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console, ask: Ask) -> int:
     """Open a client, do what the command does, and return the exit code."""
-    try:
-        conninfo = _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+    conninfo = _address.read(options.addr)
 
     async def open_and_ask() -> int:
         async with _client.open(conninfo, schema=options.schema, pool_size=1) as m:
@@ -63,4 +55,4 @@ def run(options: argparse.Namespace, console: Console, ask: Ask) -> int:
         return WRONG_USAGE
     except M25Error as error:
         console.error(f"{error} ({_address.describe(conninfo)})")
-        return NOT_DONE
+        return FAILED

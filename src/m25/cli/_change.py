@@ -11,8 +11,9 @@ from .._client import M25
 from .._job_filter import JobFilter
 from .._operations import ChangedJobs
 from . import _asking, _which
-from ._confirm import NotConfirmed, add_options, confirm
+from ._confirm import add_options, confirm
 from ._console import Console
+from ._exits import DONE, FAILED, WrongUsage
 from ._tables import as_json
 
 #: How many of the refused are named to a person.
@@ -50,11 +51,10 @@ def run(options: argparse.Namespace, console: Console, change: Change) -> int:
     """Change jobs, and return the exit code."""
     which = _which.read(options)
     if bool(options.ids) == bool(which):
-        console.error(
+        raise WrongUsage(
             f"name the jobs to {change.verb} by their ids, or say what they are: by --queue,"
             " --status, --since, --ended-before or --where; one of the two"
         )
-        return _asking.WRONG_USAGE
     return _asking.run(options, console, partial(_run, options, console, change, which))
 
 
@@ -66,16 +66,12 @@ async def _run(
         jobs = f"{jobs_in_words(number)}{_which.in_words(which)}"
         if options.dry_run:
             _say(options, console, {"jobs": number}, f"would {change.verb} {jobs}")
-            return _asking.DONE
-        try:
-            if not confirm(f"{change.verb} {jobs}?", options, console):
-                return _asking.NOT_DONE
-        except NotConfirmed as error:
-            console.error(str(error))
-            return _asking.WRONG_USAGE
+            return DONE
+        if not confirm(f"{change.verb} {jobs}?", options, console):
+            return FAILED
     changed = await change.call(m, options.ids, which)
     _tell(options, console, change, changed)
-    return _asking.NOT_DONE if changed.refusals else _asking.DONE
+    return FAILED if changed.refusals else DONE
 
 
 async def _count(

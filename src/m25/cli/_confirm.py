@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from ._console import Console
+from ._exits import WrongUsage
 
 
-class NotConfirmed(Exception):
+class NotConfirmed(WrongUsage):
     """Nobody has said that it is meant; the message says what to do."""
 
 

@@ -15,6 +15,7 @@ import attrs
 
 from .._client import M25
 from .._queue import Queue
+from ._exits import WrongUsage
 
 #: What a module may do to the client before its queues are started: add schedules, for one.
 Prepare: TypeAlias = Callable[[M25], None]
@@ -28,7 +29,7 @@ OPTIONS: Final = frozenset(
 )
 
 
-class WrongModule(Exception):
+class WrongModule(WrongUsage):
     """A module cannot be imported, or has nothing to run; the message says what to do."""
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -22,6 +23,7 @@ from .._signals import SIGNALS
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
 from . import _systemd as systemd
+from ._reload import watch
 from ._supervised import READY
 
 _logger: Final = logging.getLogger("m25.worker")
@@ -56,9 +58,11 @@ class _Member:
 async def supervise(
     arguments: Sequence[str],
     conninfo: str,
+    *,
     count: int,
     health_address: tuple[str, int] | None,
     grace: float,
+    watched: Path | None,
 ) -> bool:
     """Keep `count` processes running until a signal; return whether all stopped by themselves.
 
@@ -69,6 +73,8 @@ async def supervise(
         conninfo: what each has as DATABASE_URL.
         health_address: where `/livez` and `/readyz` are answered.
         grace: how long handlers have to finish, in seconds.
+        watched: the directory whose Python files are the program, if all processes are to begin
+            anew when one of these has changed.
     """
     supervisor = Supervisor(arguments, conninfo, count, grace)
     with trio.open_signal_receiver(*SIGNALS) as signals:
@@ -78,6 +84,8 @@ async def supervise(
 
                 health = Health(live=supervisor.why_not_live, ready=supervisor.why_not_ready)
                 await nursery.start(serve, health, *health_address)
+            if watched is not None:
+                nursery.start_soon(watch, watched, supervisor.begin_anew)
             nursery.start_soon(supervisor.run, nursery.cancel_scope)
             nursery.start_soon(systemd.feed_watchdog)
             async for number in signals:
@@ -100,6 +108,8 @@ class Supervisor:
         self.members = [_Member(number) for number in range(1, count + 1)]
         self._grace = grace
         self.stopping = trio.Event()
+        #: Set once the program of the processes that run now has changed.
+        self._outdated = trio.Event()
         self._is_told = False
         #: Whether none had to be killed.
         self.is_well = True
@@ -108,6 +118,11 @@ class Supervisor:
         """Let all processes stop."""
         self.stopping.set()
         systemd.notify("STOPPING=1")
+
+    def begin_anew(self) -> None:
+        """Let all processes stop, and start them again: their program has changed."""
+        self._outdated.set()
+        self._outdated = trio.Event()
 
     def why_not_live(self) -> str | None:
         """Which process stands still, if one does."""
@@ -135,9 +150,13 @@ class Supervisor:
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             began = trio.current_time()
-            pid, code = await self._run(member)
+            outdated = self._outdated
+            pid, code = await self._run(member, outdated)
             if self.stopping.is_set():
                 return
+            if outdated.is_set():
+                backoff.worked()
+                continue
             if trio.current_time() - began > RAN_WELL:
                 backoff.worked()
             pause = backoff.failed()
@@ -146,11 +165,14 @@ class Supervisor:
                 *(member.number, pid, code, pause),
             )
             with trio.move_on_after(pause):
-                await self.stopping.wait()
+                await _first_of(self.stopping, outdated)
+            if self.stopping.is_set():
                 return
 
-    async def _run(self, member: _Member) -> tuple[int, int]:
-        """Run one process until it ends; return its pid and its exit code."""
+    async def _run(self, member: _Member, outdated: trio.Event) -> tuple[int, int]:
+        """Run one process until it ends, or its program is outdated; return its pid and its exit
+        code.
+        """
         member.heard(is_ready=False)
         hear, say = os.pipe()
         async with trio.lowlevel.FdStream(hear) as pulse:
@@ -167,7 +189,7 @@ class Supervisor:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._hear, member, pulse)
-                    nursery.start_soon(self._stop_when_asked, process)
+                    nursery.start_soon(self._stop_when_asked, process, outdated)
                     await process.wait()
                     nursery.cancel_scope.cancel()
             finally:
@@ -189,11 +211,24 @@ class Supervisor:
                 self._is_told = True
                 systemd.notify("READY=1")
 
-    async def _stop_when_asked(self, process: trio.Process) -> None:
-        await self.stopping.wait()
+    async def _stop_when_asked(self, process: trio.Process, outdated: trio.Event) -> None:
+        await _first_of(self.stopping, outdated)
         assert process.stdin is not None
         await process.stdin.aclose()
         await trio.sleep(self._grace + _TO_STOP)
         _logger.error("pid %d has not stopped in time, and is killed", process.pid)
-        self.is_well = False
+        # The exit code is of the stop that was asked for: whoever edits a program sees the log.
+        self.is_well = self.is_well and not self.stopping.is_set()
         process.kill()
+
+
+async def _first_of(*events: trio.Event) -> None:
+    """Wait until one of these is set."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(wait, event)

@@ -17,11 +17,7 @@ from .._doctor.checks import CHECKS
 from .._doctor.examination import Examination, examine
 from . import _address
 from ._console import Console
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-HEALTHY: Final = 0
-FINDINGS: Final = 1
-WRONG_USAGE: Final = 2
+from ._exits import DONE, FAILED
 
 _WIDTH: Final = 100
 
@@ -77,17 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Look, print what was found, and return the exit code."""
-    try:
-        conninfo = _address.read(options.address or options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+    conninfo = _address.read(options.address or options.addr)
     target = _address.describe(conninfo)
     try:
         examination = trio.run(_examine, conninfo, options.schema, options.check, options.tolerance)
     except (psycopg.Error, OSError) as error:
         console.error(f"{target} cannot be used: {error}".rstrip())
-        return FINDINGS
+        return FAILED
     if options.json:
         console.data(_as_json(examination, target, options.schema))
     else:
@@ -97,7 +89,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 f"role {examination.half_blind} does not see what sessions of other roles do, nor"
                 " which of them are in the way: `grant pg_monitor` to it"
             )
-    return FINDINGS if examination.findings else HEALTHY
+    return FAILED if examination.findings else DONE
 
 
 async def _examine(

@@ -10,6 +10,7 @@ from .._client import M25
 from .._summaries import JobPage, JobSummary
 from . import _asking, _which
 from ._console import Console
+from ._exits import DONE
 from ._tables import as_json, table
 from ._words import ago, stamp
 
@@ -59,11 +60,11 @@ async def _list(options: argparse.Namespace, console: Console, m: M25) -> int:
     )
     if options.json:
         console.data(as_json(page))
-        return _asking.DONE
+        return DONE
     if page.jobs:
         console.data(table(_COLUMNS, [_row(job) for job in page.jobs]))
     _say_how_far(page, console)
-    return _asking.DONE
+    return DONE
 
 
 def _row(job: JobSummary) -> list[object]:

@@ -11,6 +11,7 @@ from .._client import M25
 from .._operator import QueueRecord
 from . import _asking
 from ._console import Console
+from ._exits import DONE, WrongUsage
 from ._tables import as_json, table
 
 _COLUMNS: Final = ("limit", "at once", "running", "waiting", "queues")
@@ -33,8 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """List or set them, and return the exit code."""
     is_set = options.set is not None or options.reset
     if is_set != (options.limit is not None):
-        console.error("to set a limit, give its name with --set N or --reset")
-        return _asking.WRONG_USAGE
+        raise WrongUsage("to set a limit, give its name with --set N or --reset")
     return _asking.run(options, console, partial(_run, options, console))
 
 
@@ -49,7 +49,7 @@ async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
         console.data(table(_COLUMNS, rows))
     else:
         console.say("no worker has run a queue with a limit")
-    return _asking.DONE
+    return DONE
 
 
 def _limits(queues: list[QueueRecord]) -> list[dict[str, Any]]:

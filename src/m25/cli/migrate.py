@@ -13,11 +13,9 @@ from .. import migrations, pg
 from .._errors import M25Error
 from . import _address
 from ._console import Console
+from ._exits import DONE, FAILED
 
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
+#: The exit code of --check where migrations are pending.
 PENDING: Final = 3
 
 _DESCRIPTION: Final = """\
@@ -62,11 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print, apply or check, and return the exit code."""
     console.silent = options.silent
-    try:
-        conninfo = _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+    conninfo = _address.read(options.addr)
     target = _address.describe(conninfo)
     place = f"schema {options.schema!r} at {target}"
     try:

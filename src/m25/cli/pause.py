@@ -8,6 +8,7 @@ from functools import partial
 from .._client import M25
 from . import _asking
 from ._console import Console
+from ._exits import DONE
 from ._tables import as_json
 
 
@@ -33,4 +34,4 @@ async def _pause(options: argparse.Namespace, console: Console, m: M25) -> int:
         console.data(as_json({"queue": options.queue, "paused": True}))
     else:
         console.data(f"queue {options.queue!r} is paused\n")
-    return _asking.DONE
+    return DONE

@@ -10,8 +10,9 @@ from .._client import M25
 from .._keep import Keep
 from . import _asking
 from ._change import jobs_in_words
-from ._confirm import NotConfirmed, add_options, confirm
+from ._confirm import add_options, confirm
 from ._console import Console
+from ._exits import DONE, FAILED, WrongUsage
 from ._tables import as_json
 from ._words import parse_duration
 
@@ -45,8 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Prune it, and return the exit code."""
     kept = {name: age for name in _STATUSES if (age := getattr(options, name)) is not None}
     if not kept:
-        console.error("say how long jobs are kept: by --succeeded, --failed or --cancelled")
-        return _asking.WRONG_USAGE
+        raise WrongUsage("say how long jobs are kept: by --succeeded, --failed or --cancelled")
     return _asking.run(options, console, partial(_prune, options, console, Keep(**kept)))
 
 
@@ -55,18 +55,14 @@ async def _prune(options: argparse.Namespace, console: Console, keep: Keep, m: M
         number = await _count(options, m)
         words = f"would delete {jobs_in_words(number)} of queue {options.queue!r}, or a few less"
         console.data(as_json({"jobs": number}) if options.json else f"{words}\n")
-        return _asking.DONE
-    try:
-        if not confirm(f"prune queue {options.queue!r}?", options, console):
-            return _asking.NOT_DONE
-    except NotConfirmed as error:
-        console.error(str(error))
-        return _asking.WRONG_USAGE
+        return DONE
+    if not confirm(f"prune queue {options.queue!r}?", options, console):
+        return FAILED
     pruned = await m.prune(options.queue, keep)
     console.data(
         as_json({"jobs": pruned}) if options.json else f"deleted {jobs_in_words(pruned)}\n"
     )
-    return _asking.DONE
+    return DONE
 
 
 async def _count(options: argparse.Namespace, m: M25) -> int:

@@ -10,6 +10,7 @@ from .._client import M25
 from .._operator import MOST_COUNTED, QueueRecord
 from . import _asking
 from ._console import Console
+from ._exits import DONE
 from ._tables import as_json, table
 from ._words import ago
 
@@ -50,7 +51,7 @@ async def _list(options: argparse.Namespace, console: Console, m: M25) -> int:
         console.data(table(_COLUMNS, [_row(queue) for queue in queues]))
     else:
         console.say("no queue has any job, and no worker has run one")
-    return _asking.DONE
+    return DONE
 
 
 def _row(queue: QueueRecord) -> list[object]:

@@ -8,6 +8,7 @@ from functools import partial
 from .._client import M25
 from . import _asking
 from ._console import Console
+from ._exits import DONE
 from ._tables import as_json
 
 
@@ -30,4 +31,4 @@ async def _resume(options: argparse.Namespace, console: Console, m: M25) -> int:
         console.data(as_json({"queue": options.queue, "paused": False}))
     else:
         console.data(f"queue {options.queue!r} is not paused\n")
-    return _asking.DONE
+    return DONE

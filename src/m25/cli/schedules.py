@@ -11,6 +11,7 @@ from .._schedule_calls import ScheduleRecord
 from .._schedule_errors import NoScheduleFound
 from . import _asking
 from ._console import Console
+from ._exits import DONE, FAILED
 from ._tables import as_json, table
 from ._words import ago, span
 
@@ -42,7 +43,7 @@ async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
             await m.resume_schedule(options.resume)
     except NoScheduleFound as error:
         console.error(str(error))
-        return _asking.NOT_DONE
+        return FAILED
     schedules = await m.schedules()
     if options.json:
         console.data(as_json(schedules))
@@ -50,7 +51,7 @@ async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
         console.data(table(_COLUMNS, [_row(schedule) for schedule in schedules]))
     else:
         console.say("no schedule was ever declared")
-    return _asking.DONE
+    return DONE
 
 
 def _row(schedule: ScheduleRecord) -> list[object]:

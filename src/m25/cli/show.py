@@ -13,6 +13,7 @@ from .._job import JobId
 from .._summaries import AttemptDetails, JobDetails, JobSummary, StepDetails
 from . import _asking
 from ._console import Console
+from ._exits import DONE, FAILED
 from ._tables import as_json, fields_of, printable, read_json, table
 from ._words import span, stamp
 from .jobs import status_of
@@ -39,12 +40,12 @@ async def _show(options: argparse.Namespace, console: Console, m: M25) -> int:
     details = await m.job_details(options.id)
     if details is None:
         console.error(f"there is no job {options.id}")
-        return _asking.NOT_DONE
+        return FAILED
     if options.json:
         console.data(as_json(_as_values(details)))
     else:
         console.data("".join(f"{line}\n" for line in _lines(details)))
-    return _asking.DONE
+    return DONE
 
 
 def _as_values(details: JobDetails) -> dict[str, Any]:

@@ -17,14 +17,10 @@ from .._errors import DatabaseError, M25Error
 from .._groups import only_leaf
 from . import _address
 from ._console import Console
+from ._exits import DONE, FAILED, WrongUsage
 
 if TYPE_CHECKING:
     from ._top_screen import Seen
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
 
 #: Between two statements, in seconds: what somebody watches must cost next to nothing.
 _PAUSE: Final = 1.0
@@ -59,13 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Show until Ctrl-C, and return the exit code."""
     if importlib.util.find_spec("rich") is None:
-        console.error("top needs rich: pip install 'm25[cli]'")
-        return WRONG_USAGE
-    try:
-        conninfo = _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+        raise WrongUsage("top needs rich: pip install 'm25[cli]'")
+    conninfo = _address.read(options.addr)
     target = _address.describe(conninfo)
     try:
         trio.run(_show, conninfo, options.schema, target)

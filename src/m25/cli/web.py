@@ -17,14 +17,10 @@ from .._groups import only_leaf
 from .._signals import until_signal
 from . import _address
 from ._console import Console
+from ._exits import DONE, FAILED, WrongUsage
 
 if TYPE_CHECKING:
     from hypercorn import Config
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
 
 #: Where the token is, if it is not given.
 TOKEN: Final = "M25_WEB_TOKEN"  # noqa: S105 - a name
@@ -89,21 +85,15 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit code."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        console.error(f"web needs {', '.join(missing)}: pip install 'm25[web]'")
-        return WRONG_USAGE
-    try:
-        conninfo = _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return WRONG_USAGE
+        raise WrongUsage(f"web needs {', '.join(missing)}: pip install 'm25[web]'")
+    conninfo = _address.read(options.addr)
     target = _address.describe(conninfo)
     try:
         trio.run(_serve, conninfo, options, console, target)
     except BaseException as error:
         leaf = only_leaf(error) or error
         if isinstance(leaf, UsageError):
-            console.error(str(leaf))
-            return WRONG_USAGE
+            raise WrongUsage(str(leaf)) from error
         if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
             console.error(f"{leaf} ({target})")
             return FAILED

@@ -8,6 +8,8 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -22,12 +24,9 @@ from . import _address
 from . import _supervised as supervised
 from . import _systemd as systemd
 from ._console import Console
-from ._modules import SYNTAX, Work, WrongModule, load, load_opening
-
-# The exit codes, as --help lists them; 2 is argparse's own.
-DONE: Final = 0
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
+from ._exits import DONE, FAILED, WrongUsage
+from ._modules import SYNTAX, Work, load, load_opening
+from ._reload import can_reload
 
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
@@ -39,7 +38,8 @@ running handlers have --grace seconds to finish. A function that is named, as {S
 given the client before the queues start: def prepare(m): m.add_schedule(...)
 
 With --processes, as many run under a supervisor, which starts one again that has ended. If the
-supervisor is killed, they stop as they do at SIGTERM."""
+supervisor is killed, they stop as they do at SIGTERM. With --reload it also stops them, and starts
+them anew, when the program has changed."""
 
 _EPILOG: Final = f"""\
 {_address.HELP}
@@ -60,6 +60,7 @@ examples:
   m25 worker shop.jobs
   m25 worker shop.jobs:prepare reports.jobs --queue emails --queue reports
   m25 worker shop.jobs --processes 4 --health :8080 --grace 30
+  m25 worker shop.jobs --reload --grace 1
 """
 
 
@@ -79,6 +80,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--processes", type=_count, default=1, metavar="N", help="how many (default: 1)"
     )
     parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="for development: begin anew when a Python file below this directory changes",
+    )
+    parser.add_argument(
         "--health", type=_host_and_port, metavar="[HOST]:PORT", help="answer /livez and /readyz"
     )
     parser.add_argument(
@@ -94,43 +100,45 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"how long running handlers have to finish at a stop (default: {_GRACE:g})",
     )
     _address.add_option(parser)
-    parser.add_argument(
-        "--schema", default="m25", metavar="NAME", help="of the job table (default: m25)"
-    )
+    _address.add_schema_option(parser)
     # The pipe on which a supervisor listens to one of its processes, whose stdin ends with it.
     parser.add_argument("--supervised", type=int, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run the queues, and return the exit code."""
-    try:
-        conninfo = _address.read(options.addr)
-        # The supervisor, too, looks at them: what is wrong with them is said once, and at once.
-        work = load(options.modules, options.queue)
-        opening = load_opening(options.open)
-        # A supervisor opens no client: what the function starts is each worker's own.
-        opened: Mapping[str, Any] = opening() if options.processes == 1 else {}
-    except (_address.WrongAddress, WrongModule) as error:
-        console.error(str(error))
-        return WRONG_USAGE
+    is_supervisor = options.processes > 1 or options.reload
+    conninfo = _address.read(options.addr)
+    # The supervisor, too, looks at them: what is wrong with them is said once, and at once.
+    work = load(options.modules, options.queue)
+    opening = load_opening(options.open)
+    # A supervisor opens no client: what the function starts is each worker's own.
+    opened: Mapping[str, Any] = {} if is_supervisor else opening()
     if not logging.root.handlers:
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
         )
     if options.health is not None and not _can_answer():
-        console.error("--health needs h11: pip install 'm25[cli]'")
-        return WRONG_USAGE
-    if options.processes > 1:
+        raise WrongUsage("--health needs h11: pip install 'm25[cli]'")
+    if options.reload and not can_reload():
+        raise WrongUsage("--reload needs watchfiles: pip install 'm25[reload]'")
+    if is_supervisor:
         if os.name != "posix":
-            console.error("--processes needs a POSIX system; start several workers instead")
-            return WRONG_USAGE
+            raise WrongUsage(
+                "--processes and --reload need a POSIX system; start several workers instead"
+            )
         from ._supervise import supervise
 
-        arguments = _arguments_of_one(options)
-        is_well = trio.run(
-            supervise, arguments, conninfo, options.processes, options.health, options.grace
+        supervisor = partial(
+            supervise,
+            _arguments_of_one(options),
+            conninfo,
+            count=options.processes,
+            health_address=options.health,
+            grace=options.grace,
+            watched=Path.cwd() if options.reload else None,
         )
-        return DONE if is_well else FAILED
+        return DONE if trio.run(supervisor) else FAILED
     try:
         trio.run(_work, work, conninfo, options, opened)
     except BaseException as error:

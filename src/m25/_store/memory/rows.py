@@ -13,15 +13,13 @@ from typing import Any, Final, TypeAlias
 
 from ..._lifecycle import JobStatus, derive_status, is_dead
 from ..columns import COLUMNS, COMPARED, GIVEN, HIDDEN, INHERITED
+from ..jsonb import as_jsonb, is_same_jsonb
 from ..protocol import JobRow, NewJob, SweptQueue
-from .jsonb import as_jsonb, is_same_jsonb
 
 UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
-#: What is left to newer workers is looked at so often.
-NEWER_EVERY: Final = 5 * SECOND
 #: As far as a deadline or a retry may be put off.
 _LONGEST: Final = 365_250 * DAY
 #: What is held up is scheduled for later than this, 8000-01-01: until 9000-01-01.
@@ -91,6 +89,7 @@ class Row:
     stack: str | None
     nursery: str | None
     unknown_since: int | None
+    lane: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})

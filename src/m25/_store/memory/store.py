@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from ..._errors import UsageError
 from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
+from ..jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from ..operator import Operator
 from ..protocol import (
     FOREVER,
@@ -35,6 +37,8 @@ from ..protocol import (
     Due,
     Enqueued,
     Exists,
+    FairClaim,
+    FairlyClaimed,
     Fenced,
     Held,
     Hinted,
@@ -79,11 +83,12 @@ from ..protocol import (
 )
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
-from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .keys import Keys
+from .lanes import Lanes
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .newer import LONGEST, NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
@@ -91,7 +96,6 @@ from .rows import (
     DAY,
     LARGEST_INTEGER,
     MICROSECOND,
-    NEWER_EVERY,
     SECOND,
     UNIX_EPOCH,
     Row,
@@ -158,6 +162,8 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self._lanes = Lanes(self._table, self._queues, self._limits)
+        self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
             self._table,
@@ -573,6 +579,24 @@ class MemoryStore(Store):
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
             return Claimed(claimed, *chosen[1:])
 
+    async def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> FairlyClaimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return FairlyClaimed([], is_full=False, has_more=False, next_lane=None, walked=None)
+            chosen = self._lanes.choose(queue_name, limiter, limit, fair, now)
+            claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
+            return FairlyClaimed(claimed, *chosen[1:])
+
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         async with self._way.call("take_pruning") as now:
             return self._pruning.take(queue_name, gap, now)
@@ -781,6 +805,8 @@ class MemoryStore(Store):
             by_id = {release.id: release for release in releases}
             rows, locked = self._table.held(claims)
             cancelled: set[str] = set()
+            #: By queue, when what is left to newer workers is looked at next.
+            looks: dict[str, Iterator[int]] = {}
             for row in rows:
                 release = by_id[row.id]
                 if row.cancel_requested_at is not None or release.cancel_reason is not None:
@@ -811,9 +837,12 @@ class MemoryStore(Store):
                 unknown_since: int | None = None
                 if release.is_newer:
                     self._limits.give_back(row, now)
-                    scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
-                in_time = row.started_at is not None and not release.is_newer
+                    next_looks = self._newer.next_looks(row.queue_name, now)
+                    next_look = next(looks.setdefault(row.queue_name, next_looks))
+                    scheduled_at = min(next_look, unknown_since + LONGEST)
+                has_begun = not (release.is_newer or release.claimed_ahead)
+                in_time = row.started_at is not None and has_begun
                 self._table.release(
                     "release",
                     row,
@@ -939,6 +968,10 @@ class MemoryStore(Store):
             for row in rows:
                 self._table.redate(row, now)
             return [row.queue_name for row in rows]
+
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        async with self._way.call("recall_newer") as now:
+            return self._newer.recall(queue_name, limit, now)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         async with self._way.call("notify"):

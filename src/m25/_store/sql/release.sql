@@ -4,9 +4,8 @@
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
--- What has something in its input that its worker does not know is left to newer ones: it is due again
--- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
--- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- What has something in its input that its worker does not know is left to newer ones, and goes to the end
+-- of the line of such jobs, whichever process has released it.
 -- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
 -- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
@@ -22,7 +21,8 @@ with wanted as (
         %(awaits)s::text[],
         %(messages)s::integer[],
         %(is_newer)s::boolean[],
-        %(session_lost)s::boolean[]
+        %(session_lost)s::boolean[],
+        %(claimed_ahead)s::boolean[]
     ) as w (
         id,
         claim_token,
@@ -33,7 +33,8 @@ with wanted as (
         awaits,
         messages,
         is_newer,
-        session_lost
+        session_lost,
+        claimed_ahead
     )
 ),
 held as materialized (
@@ -48,6 +49,7 @@ held as materialized (
         wanted.awaits,
         wanted.is_newer,
         wanted.session_lost,
+        wanted.claimed_ahead,
         wanted.awaits is not null
             and coalesce(job.messages, 0) <> wanted.messages -- rule: no message is slept through
             as has_message,
@@ -64,14 +66,21 @@ held as materialized (
     for no key update of job skip locked
 ),
 {cancelled},
+{newer_line},
 released as (
     update {schema}.job
     set
         scheduled_at = case
             when held.has_message then now()
-            -- rule: what is newer is looked at every five seconds
             when held.is_newer
-                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
+                then (
+                    select least(
+                        next_look.at,
+                        coalesce(job.unknown_since, now()) + interval '15 minutes' -- rule: nothing stands in line for too long
+                    )
+                    from next_look
+                    where next_look.id = held.id
+                )
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
@@ -79,6 +88,7 @@ released as (
         expires_at = case
             when job.started_at is null -- rule: what has begun does not expire
                 or held.is_newer -- rule: what is left to newer workers has not begun
+                or held.claimed_ahead -- rule: what was claimed ahead expires as ever
             then job.expires_at
         end,
         unknown_since = case

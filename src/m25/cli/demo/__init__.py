@@ -25,6 +25,7 @@ import trio
 from ..._errors import M25Error
 from .. import _address
 from .._console import Console
+from .._exits import FAILED, WrongUsage
 from . import files
 
 _EPILOG: Final = """\
@@ -62,15 +63,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Run the demo, and return the exit code."""
     if sys.platform == "win32":
         console.error("the demo kills a process by SIGKILL, which Windows does not have")
-        return 1
+        return FAILED
     if not options.dir.is_dir():
-        console.error(f"{options.dir} is not a folder")
-        return 2
-    try:
-        address = None if options.addr is None else _address.read(options.addr)
-    except _address.WrongAddress as error:
-        console.error(str(error))
-        return 2
+        raise WrongUsage(f"{options.dir} is not a folder")
+    address = None if options.addr is None else _address.read(options.addr)
     # Imported only here: the workers import this package, too, and need none of it.
     from .play import play_unless_interrupted
 
@@ -82,7 +78,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             raise
         for message in dict.fromkeys(map(str, errors)):
             console.error(message)
-        return 1
+        return FAILED
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,36 @@
+"""For development: the processes of a worker begin anew when a Python file has changed."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+_logger: Final = logging.getLogger("m25.worker")
+
+#: How long changes are collected before they are told, in milliseconds: an editor writes a file in
+#: several steps, and a checkout writes many files.
+_DEBOUNCE: Final = 400
+
+
+def can_reload() -> bool:
+    """Whether there is what watches files."""
+    return importlib.util.find_spec("watchfiles") is not None
+
+
+async def watch(directory: Path, changed: Callable[[], None]) -> None:
+    """Call `changed` whenever Python files below a directory have changed, until cancelled.
+
+    watchfiles waits for changes in a thread of its own, which ends with this call.
+    """
+    from watchfiles import PythonFilter, awatch
+
+    files = awatch(directory, watch_filter=PythonFilter(), debounce=_DEBOUNCE)
+    async with aclosing(files):
+        async for changes in files:
+            names = sorted({str(Path(path).relative_to(directory)) for _, path in changes})
+            _logger.info("changed: %s; all processes begin anew", ", ".join(names))
+            changed()
