@@ -344,6 +344,8 @@ class Claimer:
             await executor.run()
         finally:
             self._ledger.end(executor)
+            if self._limited is not None:
+                self._limited.ended(executor.row)
             self._runtime.loop_watch.ended(executor.job)
             if executor.misses:
                 self._heartbeats.executor_ended(executor)
