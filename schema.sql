@@ -391,6 +391,8 @@ CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, prio
 
 CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
 
+CREATE INDEX job_newer_idx ON m25.job USING btree (queue_name, scheduled_at) WHERE ((unknown_since IS NOT NULL) AND (was_due_at IS NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
+
 CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
 
 CREATE INDEX job_parent_id_idx ON m25.job USING btree (parent_id) WHERE (parent_id IS NOT NULL);
@@ -422,3 +424,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');

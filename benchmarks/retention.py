@@ -100,18 +100,27 @@ def _fill(table: Table, sizes: _Sizes) -> None:
     first = sizes.pending
     with psycopg.connect(table.dsn, autocommit=True) as connection:
         connection.execute(
-            _INSERT.format(schema=table.schema),  # type: ignore[arg-type]
+            _INSERT.format(schema=table.schema),
             {"jobs": sizes.old, "first": first},
         )
     table.insert(sizes.kept, first=first + 2 * sizes.old + 3, finished=True)
     table.settle()
 
 
+def _end_claimed(table: Table) -> None:
+    """Else they are swept and run again, once their leases are over, on top of what is timed."""
+    with psycopg.connect(table.dsn, autocommit=True) as connection:
+        connection.execute(
+            f"update {table.schema}.job set finished_at = now() where reserved_at is not null"
+            " and finished_at is null and cancelled_at is null"
+        )
+
+
 def _old_jobs(table: Table) -> int:
     """How many are left: those that have failed at first, which an index has."""
     with psycopg.connect(table.dsn) as connection:
         (number,) = connection.execute(
-            f"select count(*) from {table.schema}.job"  # type: ignore[arg-type]
+            f"select count(*) from {table.schema}.job"
             " where status = 'failed' and queue_name = 'old'"
         ).fetchone() or (0,)
         assert isinstance(number, int)
@@ -172,13 +181,24 @@ def _pruning(table: Table, jobs: int) -> Generator[_Pruning]:
 def _take_turns(
     turns: int, measure: Callable[[Table], float], few: Table, many: Table, pruning: _Pruning
 ) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = []
-    for _ in range(turns):
-        turn = {"few": measure(few), "many": measure(many)}
+    """What was measured in each turn; every second turn goes the other way round."""
+
+    def while_pruning() -> float:
         with pruning.going_on():
-            turn["pruning"] = measure(many)
-        found.append(turn)
+            return measure(many)
+
+    ways = {"few": lambda: measure(few), "many": lambda: measure(many), "pruning": while_pruning}
+    found: list[dict[str, float]] = []
+    for turn in range(turns):
+        order = list(ways) if turn % 2 == 0 else list(reversed(ways))
+        measured = {name: ways[name]() for name in order}
+        found.append({name: measured[name] for name in ways})
     return found
+
+
+def _ratios(turns: list[dict[str, float]]) -> dict[str, float]:
+    """The medians of what was measured ÷ on the table of few rows, in the same turn."""
+    return report.medians([{name: turn[name] / turn["few"] for name in turn} for turn in turns])
 
 
 def _rows_pruned(table: Table, pruning: _Pruning, seconds: float) -> float:
@@ -202,7 +222,7 @@ def _cost_of_rows(table: Table, statement: str, rows: int) -> tuple[float, float
         connection.execute("checkpoint")
         done, written, began = 0, position(), time.perf_counter()
         while done < rows:
-            cursor = connection.execute(statement.format(schema=table.schema))  # type: ignore[arg-type]
+            cursor = connection.execute(statement.format(schema=table.schema))
             assert cursor.rowcount > 0, "too few rows"
             done += cursor.rowcount
         return done / (time.perf_counter() - began), (position() - written) / done
@@ -212,10 +232,10 @@ def _archive(table: Table, rows: int) -> dict[str, float]:
     """What deleting costs, and what moving does, and dropping what was moved."""
     deleted, wal_of_deleted = _cost_of_rows(table, _GONE, rows)
     with psycopg.connect(table.dsn, autocommit=True) as connection:
-        connection.execute(_ARCHIVE.format(schema=table.schema))  # type: ignore[arg-type]
+        connection.execute(_ARCHIVE.format(schema=table.schema))
         moved, wal_of_moved = _cost_of_rows(table, _MOVED.format(gone=_GONE), rows)
         began = time.perf_counter()
-        connection.execute(f"drop table {table.schema}.archived")  # type: ignore[arg-type]
+        connection.execute(f"drop table {table.schema}.archived")
         dropped = time.perf_counter() - began
     return {
         "deleted": deleted,
@@ -239,12 +259,15 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             claims = _take_turns(
                 sizes.turns_of_claims, lambda table: table.cost_of_a_claim(sizes.claims), *tables
             )
+            _end_claimed(few)
+            _end_claimed(many)
             drains = _take_turns(
                 sizes.turns_of_drains, lambda table: table.rate(sizes.drained), *tables
             )
             pruned = _rows_pruned(many, pruning, sizes.seconds)
         archive = _archive(many, sizes.moved)
         claim, drain = report.medians(claims), report.medians(drains)
+        claim_ratios, drain_ratios = _ratios(claims), _ratios(drains)
         report.show(
             f"{sizes.kept + 2 * sizes.old:,} finished rows, of which {2 * sizes.old:,} are old"
             f" (medians of {sizes.turns_of_claims} turns with claims, {sizes.turns_of_drains} with"
@@ -252,9 +275,15 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             [
                 ("", "few rows", "with them", "while these are pruned"),
                 ("claim of one job, ms", *(f"{each:.2f}" for each in claim.values())),
-                ("÷ few rows", *(f"{each / claim['few']:.2f}" for each in claim.values())),
+                (
+                    "÷ few rows, in the same turn",
+                    *(f"{each:.2f}" for each in claim_ratios.values()),
+                ),
                 ("jobs/s of a worker", *(f"{each:,.0f}" for each in drain.values())),
-                ("÷ few rows", *(f"{each / drain['few']:.2f}" for each in drain.values())),
+                (
+                    "÷ few rows, in the same turn",
+                    *(f"{each:.2f}" for each in drain_ratios.values()),
+                ),
             ],
         )
         report.show(
@@ -279,7 +308,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_most(
                 "P12",
                 "a claim beside old rows that are pruned ÷ on a table of few rows",
-                claim["pruning"] / claim["few"],
+                claim_ratios["pruning"],
                 1.2,
             )
         ]
@@ -288,8 +317,8 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             dsn,
             {
                 "runs": {"claim_ms": claims, "jobs_a_second": drains},
-                "claim_ms": claim,
-                "jobs_a_second": drain,
+                "claim": claim_ratios,
+                "drain": drain_ratios,
                 "rows pruned a second": pruned,
                 **archive,
             },

@@ -424,6 +424,8 @@ set
         then %(scheduled_at)s::timestamptz
         else scheduled_at
     end,
+    -- Newer workers are waited for from the new time on.
+    unknown_since = case when not %(reschedule)s::boolean then unknown_since end,
     priority = coalesce(%(priority)s::smallint, priority)
 from bounded
 where id = %(id)s::uuid
@@ -3389,6 +3391,31 @@ cross join lateral (
 ) as oldest
 order by known.name;
 
+-- recall_newer
+--
+-- Have jobs looked at now that were left to newer workers, those first that would be looked at first.
+-- Safe under concurrency: the rows are locked, and were pending when they were; what somebody else has
+-- locked is left out. They only come sooner: whoever claims them looks at them like any other.
+with newer as materialized (
+    select id from m25.job
+    where queue_name = %(queue_name)s::text
+        and unknown_since is not null
+            and was_due_at is null
+            and reserved_at is null
+            and cancelled_at is null
+        and scheduled_at > now()
+    order by scheduled_at
+    limit %(limit)s::bigint
+    for no key update skip locked
+),
+recalled as (
+    update m25.job
+    set scheduled_at = now()
+    where id = any(array(select id from newer))
+    returning id
+)
+select count(*)::text from recalled;
+
 -- receive
 --
 -- Receive messages for handlers that wait for them: for each the oldest of its name that nobody has
@@ -3587,9 +3614,8 @@ returning queue_name;
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
--- What has something in its input that its worker does not know is left to newer ones: it is due again
--- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
--- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- What has something in its input that its worker does not know is left to newer ones, and goes to the end
+-- of the line of such jobs, whichever process has released it.
 -- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
 -- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
@@ -3662,14 +3688,76 @@ cancelled as (
     returning job.id, job.queue_name, job.attempt, job.max_attempts, job.original_attempt_id,
         job.waiter
 ),
+newer as materialized (
+    select
+        held.id,
+        held.queue_name,
+        row_number() over (partition by held.queue_name order by held.id) - 1 as number
+    from held
+    where held.is_newer
+),
+line as materialized (
+    select
+        queue.queue_name,
+        greatest(last.at, next.at) as at,
+        case when last.at >= next.at then last.length else 0 end as length
+    from (select distinct queue_name from newer) as queue
+    cross join (
+        select
+            to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
+            as at
+    ) as next
+    left join lateral (
+        select
+            latest.at,
+            (
+                select count(*)
+                from (
+                    select from m25.job
+                    where job.queue_name = queue.queue_name
+                        and scheduled_at = latest.at
+                        and unknown_since is not null
+                            and was_due_at is null
+                            and reserved_at is null
+                            and cancelled_at is null
+                    limit 100
+                ) as place
+            ) as length
+        from (
+            select scheduled_at as at from m25.job
+            where job.queue_name = queue.queue_name
+                and unknown_since is not null
+                    and was_due_at is null
+                    and reserved_at is null
+                    and cancelled_at is null
+            order by scheduled_at desc
+            limit 1
+        ) as latest
+    ) as last on true
+),
+next_look as materialized (
+    select
+        newer.id,
+        line.at
+            + interval '5 seconds' * floor((line.length + newer.number) / 100.0)
+            as at
+    from newer
+    join line on line.queue_name = newer.queue_name
+),
 released as (
     update m25.job
     set
         scheduled_at = case
             when held.has_message then now()
-
             when held.is_newer
-                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
+                then (
+                    select least(
+                        next_look.at,
+                        coalesce(job.unknown_since, now()) + interval '15 minutes'
+                    )
+                    from next_look
+                    where next_look.id = held.id
+                )
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,

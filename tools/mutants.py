@@ -604,7 +604,7 @@ MUTANTS = (
     Mutant(
         23,
         "old workers look at what is newer all the time",
-        (Rule("what is newer is looked at every five seconds"),),
+        (Rule("what is newer is looked at every five seconds", "now()"),),
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
@@ -640,6 +640,35 @@ MUTANTS = (
         23,
         "newer workers are waited for for ever",
         (Rule("newer workers are not waited for for ever"),),
+        ("tests/worker/test_newer_inputs.py",),
+    ),
+    Mutant(
+        8,
+        "what a claim has left out is looked for late where surveys take long",
+        (
+            Rule(
+                "what a claim has left out is looked for soon",
+                "return max(_SHORTEST_GAP, _GAP_PER_DURATION * took)",
+            ),
+        ),
+        ("tests/worker/test_locked_rows.py",),
+    ),
+    Mutant(
+        23,
+        "all newer jobs of a queue are looked at together, however many",
+        (Rule("a hundred newer jobs are looked at together", "+ interval '0 seconds'"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer job is looked at after its time in the line is up",
+        (Rule("nothing stands in line for too long", "'infinity'::timestamptz"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        23,
+        "a newer worker waits for the turns of what it knows",
+        (Rule("a newer worker asks for more of what it knows"),),
         ("tests/worker/test_newer_inputs.py",),
     ),
     Mutant(

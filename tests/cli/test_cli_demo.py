@@ -94,10 +94,9 @@ async def test_the_demo_ends_with_a_table_in_which_every_count_is_right(
         assert schemas.fetchall() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_ends_at_once_and_leaves_no_process(
     sources: Path, number: signal.Signals
 ) -> None:

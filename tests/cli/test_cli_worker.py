@@ -161,7 +161,7 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
             except httpx.TransportError:
                 return False
 
-        await eventually(is_ready, PATIENCE)
+        await eventually(is_ready, PATIENCE, every=0.1)
         assert (await http.get("/livez")).text == "ok\n"
         assert (await http.get("/")).status_code == 404
         with trio.fail_after(PATIENCE):
@@ -172,8 +172,8 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
         async def is_not_ready() -> bool:
             return (await http.get("/readyz")).status_code == 503
 
-        await eventually(is_not_ready, PATIENCE)
-        await eventually(is_ready, PATIENCE)
+        await eventually(is_not_ready, PATIENCE, every=0.1)
+        await eventually(is_ready, PATIENCE, every=0.1)
         answers = {await m.call(pids, 0) for _ in range(3)}
         assert first not in answers
         process.kill()

@@ -92,7 +92,7 @@ def test_a_database_of_latin_1_takes_what_that_has_and_refuses_the_rest(
     assert trio.run(run, dsn, "è") == "è"
 
 
-@pytest.mark.parametrize("schema", ["a%(x)s", "%%(x)s", "a%b", "%s", "a{b}", 'q"q', "ü" * 31])
+@pytest.mark.parametrize("schema", ['a%(x)s %%(x)s a%b %s a{b} q"q', "ü" * 31])
 async def test_a_schema_of_any_name_works(empty_dsn: str, schema: str) -> None:
     async with await m25.pg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection:
         await migrations.apply(connection, schema)

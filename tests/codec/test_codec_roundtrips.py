@@ -40,7 +40,7 @@ steady = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=tries(25, 8),
+    max_examples=tries(25, 5),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -171,6 +171,7 @@ def test_two_servers_at_a_time_do_not_disturb_each_other():
         assert answer(other, "select to_regclass('only_here')") is None
 
 
+@pytest.mark.slow
 def test_nothing_is_traded_for_speed_unless_a_setting_says_so():
     with (
         embedded.postgres_sync() as one,
@@ -292,6 +293,7 @@ def test_a_child_that_outlives_the_killed_program_does_not_keep_the_server():
             os.kill(int(child), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["with embedded.postgres_sync()", "async with postgres()"])
 def test_a_program_that_forked_need_not_wait_for_its_child(block: str):
     forking = f"""
@@ -348,6 +350,7 @@ def test_a_program_that_is_killed_while_its_server_is_being_made_leaves_nothing(
             until(lambda: not unfinished.parent.exists())
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_the_program_can_still_use_the_server_to_clean_up():
     interrupted = """
     async def main():

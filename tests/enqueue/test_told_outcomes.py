@@ -29,7 +29,7 @@ from support.thorough import thorough, tries
 from support.waiting import eventually, rows
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", str(tries(40, 15))))
+CASES = int(os.environ.get("M25_SWEEP_CASES", str(tries(40, 5))))
 
 pytestmark = thorough
 

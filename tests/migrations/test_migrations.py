@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 import m25
 from m25 import migrations
 from support.databases import (
+    AWKWARD_NAME,
     AWKWARD_NAMES,
     WAITING,
     apply,
@@ -174,7 +175,7 @@ async def test_a_database_newer_than_this_m25_is_refused_and_not_touched(dsn: st
 # Printed
 
 
-@pytest.mark.parametrize("schema", ["m25", *AWKWARD_NAMES])
+@pytest.mark.parametrize("schema", ["m25", AWKWARD_NAME])
 async def test_the_printed_sql_makes_what_apply_makes(
     empty_dsn: str, dsn: str, schema: str
 ) -> None:

@@ -25,7 +25,10 @@ from support.cancelling import cancelled_at, cancelled_within
 from support.thorough import thorough, tries
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
-CASES = int(os.environ.get("M25_SWEEP_CASES", tries(20, 4)))
+CASES = int(os.environ.get("M25_SWEEP_CASES", tries(20, 1)))
+
+#: From one checkpoint that is tried to the next; each call begins at another.
+STRIDE = tries(1, 10)
 
 
 class Server:
@@ -147,11 +150,11 @@ async def sweep_all(dsn: str, witness: Server, *, autocommit: bool) -> int:
         if call.__name__.startswith("two_phases") and not await witness.has_two_phases():
             continue
         sweep = Sweep(dsn, witness, autocommit=autocommit)
-        checkpoint = 0
+        checkpoint = random.randrange(STRIDE)
         try:
             while not await sweep.cancel(call, lambda run, n=checkpoint: cancelled_at(n, run)):
                 # Those of a long call are alike.
-                checkpoint += tries(1, 4) if checkpoint < 40 else random.randrange(1, 50)
+                checkpoint += STRIDE if checkpoint < 40 else random.randrange(1, 50)
             for _ in range(CASES):
                 moment = random.uniform(0, 0.004)
                 await sweep.cancel(call, lambda run, s=moment: cancelled_within(s, run))
@@ -175,7 +178,7 @@ async def test_a_call_cancelled_anywhere_leaves_a_usable_or_closed_connection(
     for autocommit in (True, False):
         cases += await sweep_all(empty_dsn, witness, autocommit=autocommit)
     print(f"{cases} cases")
-    assert cases > tries(2000, 300)
+    assert cases > tries(2000, 200)
 
 
 async def test_connecting_cancelled_anywhere_leaves_no_connection(
@@ -263,22 +266,25 @@ async def test_a_pool_cancelled_anywhere_loses_no_connection(
         names = [name for name in vars(Pooled) if not name.startswith("_")]
         for name in names:
             run = getattr(pooled, name)
-            checkpoint = 0
-            was_too_quick = False
-            while not was_too_quick or checkpoint < CASES:
-                how, n = (cancelled_within, random.uniform(0, 0.004))
-                if not was_too_quick:
-                    how, n = (cancelled_at, checkpoint)
+
+            async def is_too_quick(how: Any, n: float, name: str = name, run: Any = run) -> bool:
+                nonlocal cases
                 with trio.fail_after(10):
-                    was_too_quick = await how(n, run) or was_too_quick
+                    was_too_quick: bool = await how(n, run)
                     # Whoever comes next has what there is.
                     async with pool.connection() as c, pool.connection() as d:
                         for each in (c, d):
                             assert await (await each.execute("select 1")).fetchone() == (1,)
                 stats = pool.stats()
-                assert (stats.size, stats.waiting) == (2, 0), f"{name} {checkpoint}: {stats}"
+                assert (stats.size, stats.waiting) == (2, 0), f"{name} {n}: {stats}"
                 assert stats.idle == 2
-                checkpoint += 1
                 cases += 1
+                return was_too_quick
+
+            checkpoint = random.randrange(STRIDE)
+            while not await is_too_quick(cancelled_at, checkpoint):
+                checkpoint += STRIDE
+            for _ in range(CASES):
+                await is_too_quick(cancelled_within, random.uniform(0, 0.004))
     print(f"{cases} cases")
     assert await witness.has_no_connections()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -218,20 +219,19 @@ async def test_an_error_of_who_is_given_the_rows_harms_no_one_else(
     await is_as_usable_as_before(connection)
 
 
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("left_early", [False, True])
 @pytest.mark.parametrize("run", WAYS, ids=lambda run: run.__name__)
 async def test_after_a_stream_everything_goes_on_as_before(
-    connection: Connection, run: Way, left_early: bool, size: int
+    connection: Connection, run: Way
 ) -> None:
-    if size > 1 and not psycopg.capabilities.has_stream_chunked():
-        pytest.skip("libpq before 17 has no chunks")
-    await PREPARED.run(connection, {"code": "ok"})
-    async with aclosing(
-        connection.cursor().stream("select generate_series(1, 5)", size=size)
-    ) as rows:
-        async for _ in rows:
-            if left_early:
-                break
-    await run(connection, "ok")
-    await is_as_usable_as_before(connection)
+    # libpq before 17 has no chunks.
+    sizes = [1, 2] if psycopg.capabilities.has_stream_chunked() else [1]
+    for size, left_early in product(sizes, [False, True]):
+        await PREPARED.run(connection, {"code": "ok"})
+        async with aclosing(
+            connection.cursor().stream("select generate_series(1, 5)", size=size)
+        ) as rows:
+            async for _ in rows:
+                if left_early:
+                    break
+        await run(connection, "ok")
+        await is_as_usable_as_before(connection)

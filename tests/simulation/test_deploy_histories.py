@@ -8,8 +8,8 @@ from .deploys import NEW, OLD, simulate_deploy
 
 
 def test_in_a_simulated_cluster_no_job_fails_by_a_rolling_deploy() -> None:
-    histories = [simulate_deploy(seed) for seed in range(3)]
-    assert [history.problems for history in histories] == [[], [], []]
+    histories = [simulate_deploy(seed) for seed in range(2)]
+    assert [history.problems for history in histories] == [[], []]
     # Each has had its faults, jobs that were left to newer workers, and workers of both versions.
     assert all(history.faults.total() and history.left > 5 for history in histories)
     assert all(history.runs[OLD] and history.runs[NEW] for history in histories)
@@ -17,5 +17,5 @@ def test_in_a_simulated_cluster_no_job_fails_by_a_rolling_deploy() -> None:
 
 @pytest.mark.long
 def test_in_many_simulated_clusters_no_job_fails_by_a_rolling_deploy() -> None:
-    broken = {seed: found for seed in range(3, 200) if (found := simulate_deploy(seed).problems)}
+    broken = {seed: found for seed in range(2, 200) if (found := simulate_deploy(seed).problems)}
     assert broken == {}

@@ -269,7 +269,8 @@ class PostgresWorld(WithVerbs):
                 finished_at = finished_at - %(by)s,
                 deadline = deadline - %(by)s,
                 latest_heartbeat_at = latest_heartbeat_at - %(by)s,
-                lease_expires_at = lease_expires_at - %(by)s
+                lease_expires_at = lease_expires_at - %(by)s,
+                unknown_since = unknown_since - %(by)s
             """,
             by=timedelta(seconds=seconds),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TypeVar
@@ -222,14 +223,63 @@ async def test_what_is_left_to_newer_workers_comes_back_with_all_others_of_its_k
     assert before - 0.001 <= float(first.unknown_since or 0) <= now + 0.001
 
 
+async def test_what_is_left_to_newer_workers_stands_in_a_line_of_which_a_hundred_are_due_together(
+    world: WithVerbs,
+) -> None:
+    ids = await world.put(*(job() for _ in range(230)))
+    for number in (50, 120, 60):
+        claims = await world.claim(limit=number)
+        await world.store.release([Release(*claim, is_newer=True) for claim in claims], [])
+    dues = sorted([float(row.scheduled_at or 0) for row in await world.rows(ids)])
+    places = Counter(dues)
+    # They may have been released before such a moment, and after it.
+    assert list(places.values()) in ([100, 100, 30], *([n, 100, 100, 30 - n] for n in range(30)))
+
+
+async def test_jobs_that_were_left_to_newer_workers_are_recalled_from_the_beginning_of_their_line(
+    world: WithVerbs,
+) -> None:
+    ids = await world.put(*(job() for _ in range(150)))
+    claims = await world.claim(limit=150)
+    await world.store.release([Release(*claim, is_newer=True) for claim in claims], [])
+    assert await world.claim() == []
+    assert await world.store.recall_newer("another", 500) == 0
+    first = max(float(row.scheduled_at or 0) for row in await world.rows(ids))
+    assert await world.store.recall_newer("q", 60) == 60
+    recalled = await world.claim(limit=500)
+    assert len(recalled) == 60
+    left = [row.scheduled_at for row in await world.rows(ids) if row.status == "pending"]
+    assert len(left) == 90
+    assert max(float(at or 0) for at in left) == first
+    assert await world.store.recall_newer("q", 500) == 90
+    assert await world.store.recall_newer("q", 500) == 0
+    assert len(await world.claim(limit=500)) == 90
+
+
+async def test_nothing_stands_in_line_for_longer_than_newer_workers_are_waited_for(
+    world: WithVerbs,
+) -> None:
+    (id,) = await world.put(job())
+    claim = await world.claim_one()
+    await world.store.release([Release(*claim, is_newer=True)], [])
+    await world.pass_time(15 * 60 - 1)
+    since = float((await world.row(id)).unknown_since or 0)
+    again = await world.claim_one()
+    await world.store.release([Release(*again, is_newer=True)], [])
+    assert float((await world.row(id)).scheduled_at or 0) == pytest.approx(
+        since + 15 * 60, abs=1e-3
+    )
+
+
 async def test_how_long_newer_workers_are_waited_for_is_counted_from_the_first_time(
     world: WithVerbs,
 ) -> None:
     (id,) = await world.put(job())
     claim = await world.claim_one()
     await world.store.release([Release(*claim, is_newer=True)], [])
-    first = (await world.row(id)).unknown_since
     await world.pass_time(6)
+    first = (await world.row(id)).unknown_since
+    assert float(first or 0) == pytest.approx((await world.now()).timestamp() - 6, abs=3)
     (row,) = await world.store.claim("q", token=claim.token, limit=1, lease=LEASE, start=True)
     assert row.unknown_since == first
     await world.store.release([Release(*claim, is_newer=True)], [])

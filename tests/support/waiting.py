@@ -16,12 +16,17 @@ T = TypeVar("T")
 PATIENCE = 15.0
 
 
-async def eventually(look: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
-    """Look again and again until there is something true to see, and return it."""
+async def eventually(
+    look: Callable[[], Awaitable[T]], patience: float = PATIENCE, *, every: float = 0.01
+) -> T:
+    """Look again and again until there is something true to see, and return it.
+
+    Where a look costs much, look more seldom: `every` so many seconds.
+    """
     with trio.fail_after(patience):
         # What is waited for happens in other processes, too: there is no event for it.
         while not (seen := await look()):  # noqa: ASYNC110
-            await trio.sleep(0.01)
+            await trio.sleep(every)
         return seen
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -306,6 +306,37 @@ async def test_of_a_claim_in_doubt_the_row_that_is_locked_costs_its_job_alone(
         assert by_id[id].status == "succeeded"
         assert float(by_id[id].finished_at or 0) - zero < 4.5 - began
     assert by_id[ids[0]].status == ("succeeded" if lock_lasts < 1 else "failed")
+
+
+@pytest.mark.parametrize("answers_take", [0.0, 0.2])
+async def test_what_is_locked_while_it_is_looked_for_begins_within_a_second_after_that(
+    autojump_clock: trio.testing.MockClock, answers_take: float
+) -> None:
+    async def be_slow(call: str, when: Literal["before", "after"]) -> None:
+        if call == "survey" and when == "before":
+            await trio.sleep(answers_take)
+
+    began: dict[int, float] = {}
+
+    @m25.queue("passed over")
+    async def passed_over(number: int) -> None:
+        began[number] = trio.current_time()
+
+    store = MemoryStore(fault=be_slow)
+    async with open_on(store, grace=GRACE) as m:
+        m.add_queue(passed_over)
+        await m.start()
+        await trio.sleep(60)
+        for number in range(10):
+            enqueued = await m.enqueue_many(passed_over, [number, 10 + number])
+            # As somebody does who asks for it just then.
+            store.lock(str(enqueued.ids[0]))
+            await trio.sleep(0.01)
+            store.unlock(str(enqueued.ids[0]))
+            unlocked_at = trio.current_time()
+            await trio.sleep(1)
+            assert began[number] - unlocked_at < 1
+            await trio.sleep(random.Random(number).uniform(0, 10))
 
 
 async def test_strangers_who_lock_rows_at_random_cost_those_jobs_alone(dsn: str) -> None:

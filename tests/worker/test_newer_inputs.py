@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,10 +46,12 @@ def emails(kind: Any, runs: list[Any] | None = None, **options: Any) -> m25.Queu
 async def test_an_old_worker_leaves_what_is_newer_to_a_new_one_and_does_what_it_knows(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls = Counter[str]()
+    calls, rng = Counter[str](), random.Random(25)
 
     async def count(call: str, when: Literal["before", "after"]) -> None:
         calls[call] += when == "before"
+        # Without it, the worker whose clock is a nanosecond ahead would always be first.
+        await trio.sleep(rng.uniform(0, 0.01))
 
     store, by_old, by_new = m25.testing.MemoryStore(fault=count), list[Any](), list[Any]()
     old, new = emails(Old, by_old), emails(New, by_new)
@@ -83,6 +86,52 @@ async def test_an_old_worker_leaves_what_is_newer_to_a_new_one_and_does_what_it_
     assert 'input["cc"] is no part of Old: job' in said[0].getMessage()
     # In a minute each job was looked at every five seconds.
     assert said[1].m25_releases == pytest.approx(30 * 12, rel=0.2)
+
+
+async def test_however_many_jobs_are_newer_a_hundred_are_looked_at_in_five_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    releases, all_run, rng = [0], trio.Event(), random.Random(25)
+
+    class Runs(list[Any]):
+        def append(self, value: Any) -> None:
+            super().append(value)
+            if len(self) == 1500:
+                all_run.set()
+
+    async def take_time(call: str, when: Literal["before", "after"]) -> None:
+        await trio.sleep(rng.uniform(0, 0.01))
+
+    class Store(m25.testing.MemoryStore):
+        async def release(self, releases_: Any, notify: Any) -> Any:
+            releases[-1] += len(releases_)
+            return await super().release(releases_, notify)
+
+    store = Store(fault=take_time)
+    old, new = emails(Old, max_concurrency=50), emails(New, Runs(), max_concurrency=50)
+    async with m25.testing.open(store) as first, m25.testing.open(store) as second:
+        first.add_queue(old)
+        await first.start()
+        await first.enqueue_many(new, [New(f"{n}", "bob") for n in range(1500)])
+        # Each has to be looked at once.
+        await trio.sleep(60)
+        assert releases[-1] < 1500 + 60 / 5 * 100 + 100
+        for _ in range(3):
+            releases.append(0)
+            await trio.sleep(10)
+        assert max(releases[1:]) <= 300
+        assert min(releases[1:]) >= 100
+        second.add_queue(new)
+        await second.start()
+        began, known = trio.current_time(), await second.enqueue(old, Old("known to all"))
+        with trio.fail_after(5):
+            await second.result(old, known.id)
+        # What it knows it has soon, though there is still an old worker that takes half of them.
+        releases.append(0)
+        await all_run.wait()
+        # A hundred in five seconds would have taken longer.
+        assert trio.current_time() - began < 70
+        assert releases[-1] < 10 * 1500
 
 
 class Size(enum.Enum):

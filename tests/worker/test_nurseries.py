@@ -143,6 +143,38 @@ async def test_a_cancel_reaches_everything_below_and_the_top_ends_last(
         assert ended[-1] == 3
 
 
+async def test_a_cancel_that_reaches_the_children_first_is_their_parents_end_all_the_same(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @m25.queue("sleep")
+    async def sleep(seconds: int) -> None:
+        await trio.sleep(seconds)
+
+    @m25.queue("top")
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            await nursery.start_job(sleep, 1000)
+
+    looks_late: set[str] = set()
+    look = MemoryStore.find_cancel_requests
+
+    async def look_late(store: MemoryStore, jobs: Any) -> Any:
+        if late := looks_late & {job.id for job in jobs}:
+            looks_late.difference_update(late)
+            await trio.sleep(1)
+        return await look(store, jobs)
+
+    monkeypatch.setattr(MemoryStore, "find_cancel_requests", look_late)
+    async with serving(top, sleep) as m:
+        parent = await m.enqueue(top, None)
+        await trio.sleep(10)
+        looks_late.add(str(parent.id))
+        await m.cancel_job(top, parent.id, running=True, wait=True)
+        assert not looks_late
+        found = (*m25.testing.jobs(m, top), *m25.testing.jobs(m, sleep))
+        assert [job.status.value for job in found] == ["cancelled"] * 2
+
+
 async def test_a_deadline_reaches_everything_below(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

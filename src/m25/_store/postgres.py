@@ -802,6 +802,9 @@ class PostgresStore(Store):
     async def redate(self, queue_names: Sequence[str], limit: int) -> list[str]:
         return await self._run(self._calls.redate(queue_names, limit), pool=self._work_pool)
 
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        return await self._run(self._calls.recall_newer(queue_name, limit), pool=self._work_pool)
+
     async def pause(
         self, queue_name: str, reason: str | None, default_job_timeout: timedelta
     ) -> None:

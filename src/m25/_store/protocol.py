@@ -1169,6 +1169,12 @@ class Store(Protocol):
         """
         ...
 
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        """Make up to `limit` jobs of a queue due now that were left to newer workers; return how
+        many there were. What somebody has locked is left as it is.
+        """
+        ...
+
     async def notify(self, queue_names: Sequence[str]) -> None:
         """Tell the workers of these queues, in whatever process, that there may be work."""
         ...

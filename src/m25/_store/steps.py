@@ -673,6 +673,11 @@ class Calls:
         rows = yield Statement("redate", parameters)
         return [name for (name,) in rows]
 
+    def recall_newer(self, queue_name: str, limit: int) -> Steps[int]:
+        parameters = {"queue_name": queue_name, "limit": str(limit)}
+        ((recalled,),) = yield Statement("recall_newer", parameters)
+        return int(recalled)
+
     def notify(self, queue_names: Sequence[str]) -> Steps[None]:
         yield Statement("notify", {"channels": self.channels(queue_names)})
 

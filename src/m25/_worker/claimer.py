@@ -61,13 +61,14 @@ class Claimer:
         self._setup_pause = SetupPause(runtime.rng)
         #: Of the latest claim, the jobs that came too late to be started.
         self._expired: list[tuple[JobRow, str]] = []
+        self._newer = NewerInputs(queue.name, runtime)
         self._results = Results(
             queue,
             runtime,
             ledger,
             environment,
             self._setup_pause,
-            NewerInputs(queue.name, runtime.events),
+            self._newer,
         )
         #: Of the present run: the nursery of the executors, and what starts them after their setup.
         self._nursery: trio.Nursery
@@ -125,6 +126,8 @@ class Claimer:
             hint.due = hint.due and not size
             try:
                 await self._make_sure()
+                if self._newer.owes_recall:
+                    await self._newer.recall()
                 self._has_more = await self._claim(slots, size) if size else False
             except StatementFailed as failure:
                 self.latest_failure = failure
@@ -338,6 +341,7 @@ class Claimer:
             if executor.misses:
                 self._heartbeats.executor_ended(executor)
             self._results.take(executor, is_stopping=self.stopping)
+            self._hint.due = self._hint.due or self._newer.owes_recall
             self._settler.wakeup.set()
             self._hint.wakeup.set()
         following = self._begin_ahead(1)

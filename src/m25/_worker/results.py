@@ -34,6 +34,8 @@ class Results:
         """Have the result of a job written."""
         result, children_of = executor.result, executor.children_of
         ledger, events = self.ledger, self.runtime.events
+        if executor.row.unknown_since is not None:
+            self.newer.ran(executor.row, result)
         if isinstance(result, Outcome):
             owed = Owed(result, executor.row, self.queue.retry)
             ledger.owe(owed.with_children_of(children_of))

@@ -32,8 +32,16 @@ _SHORTEST_GAP: Final = 0.2
 #: the survey would compete come first.
 _LEAST_WAIT: Final = 0.02
 
-#: After a survey that took t, the next one that a hint asks for waits at least 20 t.
+#: After a survey that took t, the next one that a hint asks for waits 20 t: where surveys are slow,
+#: that is a twentieth of a connection's time.
 _GAP_PER_DURATION: Final = 20.0
+
+#: But no longer than this, in seconds: a claim leaves out a job whose row somebody has just locked,
+#: and the next survey finds the job. Whoever begins to wait for a job locks its row for a moment.
+_LONGEST_GAP: Final = 0.5
+
+#: Where surveys themselves take that long, the next one waits at least 2 t.
+_LEAST_GAP_PER_DURATION: Final = 2.0
 
 #: How often to look whether a paused queue is still paused, in seconds: where no notification
 #: comes, it is resumed within so long.
@@ -80,8 +88,10 @@ class Surveys:
         while trio.current_time() < self._survey_at:
             with trio.move_on_at(self._survey_at):
                 await self._runtime.hints.survey.wait()
-                gap = max(_SHORTEST_GAP, _GAP_PER_DURATION * self._survey_took)
-                soon = max(self._surveyed_at + gap, trio.current_time() + _LEAST_WAIT)
+                soon = max(
+                    self._surveyed_at + _gap_after(self._survey_took),
+                    trio.current_time() + _LEAST_WAIT,
+                )
                 self._survey_at = min(self._survey_at, soon)
 
     async def _survey(self) -> None:
@@ -130,3 +140,10 @@ class Surveys:
         finally:
             for name, jobs in total.items():
                 self._runtime.events.emit(JobsRedated(queue=name, jobs=jobs))
+
+
+def _gap_after(took: float) -> float:
+    """How long the next survey that a hint asks for waits, after one that took so many seconds."""
+    longest = max(_LONGEST_GAP, _LEAST_GAP_PER_DURATION * took)
+    # rule: what a claim has left out is looked for soon
+    return max(_SHORTEST_GAP, min(_GAP_PER_DURATION * took, longest))

@@ -1,4 +1,4 @@
-"""A worker whose handlers write down what they have begun with: `unique.py DSN GRACE`."""
+"""A worker whose handlers write down what they begin with, and their end: `unique.py DSN GRACE`."""
 
 import random
 import sys
@@ -30,8 +30,11 @@ async def connected() -> AsyncIterator[pg.AsyncConnection]:
 )
 async def work(given: dict[str, int], *, shared: pg.AsyncConnection) -> None:
     ((key, number),) = given.items()
-    await shared.execute("insert into started (key, number) values (%s, %s)", [key, number])
+    attempt = str(m25.current_job().id)
+    begun = "insert into started (attempt, key, number) values (%s, %s, %s)"
+    await shared.execute(begun, [attempt, key, number])
     await trio.sleep(random.choice((0, 0.002, 0.05)))
+    await shared.execute("insert into ended (attempt) values (%s)", [attempt])
     if random.random() < 0.05:
         raise OSError
 

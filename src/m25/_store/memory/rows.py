@@ -20,8 +20,6 @@ UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
-#: What is left to newer workers is looked at so often.
-NEWER_EVERY: Final = 5 * SECOND
 #: As far as a deadline or a retry may be put off.
 _LONGEST: Final = 365_250 * DAY
 #: What is held up is scheduled for later than this, 8000-01-01: until 9000-01-01.

@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Iterator,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -84,6 +85,7 @@ from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
+from .newer import LONGEST, NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
@@ -91,7 +93,6 @@ from .rows import (
     DAY,
     LARGEST_INTEGER,
     MICROSECOND,
-    NEWER_EVERY,
     SECOND,
     UNIX_EPOCH,
     Row,
@@ -158,6 +159,7 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
             self._table,
@@ -781,6 +783,8 @@ class MemoryStore(Store):
             by_id = {release.id: release for release in releases}
             rows, locked = self._table.held(claims)
             cancelled: set[str] = set()
+            #: By queue, when what is left to newer workers is looked at next.
+            looks: dict[str, Iterator[int]] = {}
             for row in rows:
                 release = by_id[row.id]
                 if row.cancel_requested_at is not None or release.cancel_reason is not None:
@@ -811,8 +815,10 @@ class MemoryStore(Store):
                 unknown_since: int | None = None
                 if release.is_newer:
                     self._limits.give_back(row, now)
-                    scheduled_at = now - now % NEWER_EVERY + NEWER_EVERY
                     unknown_since = now if row.unknown_since is None else row.unknown_since
+                    next_looks = self._newer.next_looks(row.queue_name, now)
+                    next_look = next(looks.setdefault(row.queue_name, next_looks))
+                    scheduled_at = min(next_look, unknown_since + LONGEST)
                 has_begun = not (release.is_newer or release.claimed_ahead)
                 in_time = row.started_at is not None and has_begun
                 self._table.release(
@@ -940,6 +946,10 @@ class MemoryStore(Store):
             for row in rows:
                 self._table.redate(row, now)
             return [row.queue_name for row in rows]
+
+    async def recall_newer(self, queue_name: str, limit: int) -> int:
+        async with self._way.call("recall_newer") as now:
+            return self._newer.recall(queue_name, limit, now)
 
     async def notify(self, queue_names: Sequence[str]) -> None:
         async with self._way.call("notify"):

@@ -119,6 +119,7 @@ class Table:
         del pending[bisect_left(pending, row.key)]
         if change.reschedule:
             row.scheduled_at = since_epoch(change.scheduled_at)
+            row.unknown_since = None
         if change.priority is not None:
             row.priority = change.priority
         insort(pending, row.key)
@@ -136,6 +137,13 @@ class Table:
         del pending[bisect_left(pending, row.key)]
         row.scheduled_at = now if row.scheduled_at is None else min(row.scheduled_at, now)
         row.awaits = None
+        insort(pending, row.key)
+
+    def reschedule(self, row: Row, at: int) -> None:
+        """Make a pending row due at another time."""
+        pending = self._pending[row.queue_name]
+        del pending[bisect_left(pending, row.key)]
+        row.scheduled_at = at
         insort(pending, row.key)
 
     def hold_up(self, row: Row, key: str, at: int) -> None:

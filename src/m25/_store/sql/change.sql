@@ -9,6 +9,8 @@ set
         then %(scheduled_at)s::timestamptz
         else scheduled_at
     end,
+    -- Newer workers are waited for from the new time on.
+    unknown_since = case when not %(reschedule)s::boolean then unknown_since end,
     priority = coalesce(%(priority)s::smallint, priority)
 from bounded
 where id = %(id)s::uuid

@@ -4,9 +4,8 @@
 -- row that is live under the caller's own claim token is written. Whether a cancel was asked for is
 -- read from the row once it is locked; so is the number of messages that were sent to the job: where it
 -- is set aside until one comes, and more have come than its handler has seen, it is due at once.
--- What has something in its input that its worker does not know is left to newer ones: it is due again
--- at the next of the moments that lie five seconds apart by the clock. So all such jobs come together,
--- whichever process has released them, and a queue's old workers look at them so often and no more.
+-- What has something in its input that its worker does not know is left to newer ones, and goes to the end
+-- of the line of such jobs, whichever process has released it.
 -- Under a rate it gives its token back, unless somebody has the rate locked just now, who may be a
 -- stranger: then it is spent, so that no release waits.
 -- `channels` are notified in the same commit.
@@ -67,14 +66,21 @@ held as materialized (
     for no key update of job skip locked
 ),
 {cancelled},
+{newer_line},
 released as (
     update {schema}.job
     set
         scheduled_at = case
             when held.has_message then now()
-            -- rule: what is newer is looked at every five seconds
             when held.is_newer
-                then to_timestamp(5 * (floor(extract(epoch from now()) / 5) + 1))
+                then (
+                    select least(
+                        next_look.at,
+                        coalesce(job.unknown_since, now()) + interval '15 minutes' -- rule: nothing stands in line for too long
+                    )
+                    from next_look
+                    where next_look.id = held.id
+                )
             else coalesce(to_timestamp(held.until), now() + held.delay, job.scheduled_at)
         end,
         awaits = case when not held.has_message then held.awaits end,
