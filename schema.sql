@@ -252,7 +252,8 @@ END) STORED NOT NULL,
     session_losses integer,
     unknown_since timestamp with time zone,
     stack_asked_at timestamp with time zone,
-    stack text
+    stack text,
+    lane text
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -298,7 +299,8 @@ CREATE TABLE m25.queue (
     limiter text,
     limit_path text[],
     pruned_at timestamp with time zone,
-    default_retry_delay interval
+    default_retry_delay interval,
+    lane_path text[]
 );
 
 CREATE TABLE m25.schedule (
@@ -389,6 +391,8 @@ CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at,
 
 CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, priority, was_due_at, id) WHERE ((was_due_at IS NOT NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
 
+CREATE INDEX job_lane_idx ON m25.job USING btree (queue_name, lane, priority, run_at, id) WHERE ((lane IS NOT NULL) AND (status = 'pending'::text));
+
 CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_at IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
 
 CREATE INDEX job_newer_idx ON m25.job USING btree (queue_name, scheduled_at) WHERE ((unknown_since IS NOT NULL) AND (was_due_at IS NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
@@ -424,4 +428,5 @@ insert into "m25".version (version, works_from) values ('2026-11-28T06:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T07:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -19,11 +19,11 @@ with session as (
 declared as (
     insert into m25.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path
+        limiter, limit_path, lane_path
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[]
+        limiter, limit_path::text[], lane_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -32,10 +32,11 @@ declared as (
         %(on_failure)s::text[],
         %(channel)s::text[],
         %(limiter)s::text[],
-        %(limit_path)s::text[]
+        %(limit_path)s::text[],
+        %(lane_path)s::text[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path
+        limiter, limit_path, lane_path
     )
     order by name
     on conflict (name) do update
@@ -47,6 +48,7 @@ declared as (
         channel = excluded.channel,
         limiter = excluded.limiter,
         limit_path = excluded.limit_path,
+        lane_path = excluded.lane_path,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -55,7 +57,8 @@ declared as (
             queue.on_failure,
             queue.channel,
             queue.limiter,
-            queue.limit_path
+            queue.limit_path,
+            queue.lane_path
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -64,7 +67,8 @@ declared as (
             excluded.on_failure,
             excluded.channel,
             excluded.limiter,
-            excluded.limit_path
+            excluded.limit_path,
+            excluded.lane_path
         )
     returning name
 ),
@@ -188,7 +192,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -270,6 +275,7 @@ returning
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
+    lane,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -475,6 +481,7 @@ returning
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
+    lane,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -1057,6 +1064,312 @@ select
         from rate
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_fairly
+--
+-- Claim as claim_limited.sql does, but fairly between keys. The jobs of each key wait in a lane, by
+-- priority and age; the key is what the queue's path leads to in a job's input, up to 200 characters of it.
+-- From each lane come its first jobs: the sooner, the fewer jobs of its key run, and the fewer of them have
+-- ended at this worker of late, which it says by `used`. A key with a weight of 3 may have three times as much.
+-- Of keys that have had as much, the job that is older comes first, so that none waits for ever.
+-- What is dear about a claim are the lanes that it looks at, `lanes` of them from `from_lane` on: never how
+-- many jobs wait in them.
+-- A job that was inserted without a lane, as plain SQL does it, is released, or has been scheduled for later,
+-- is given one: of all that is pending, `walk` jobs are looked at for that, from a position on, in
+-- turn. There always is a row: it says where the next claim goes on, and whether it would find more.
+-- Safe under concurrency: as claim_limited.sql is. Rows that others have locked are left out; what was
+-- claimed or cancelled since this began is no more pending once it is locked, and left out, too.
+with recursive size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            case
+                when size.size < 2147483647
+
+                then size.size - coalesce((select number from taken where key = ''), 0)
+            end,
+            (select number from tokens)
+        ) as free
+    from size
+),
+path as materialized (
+    select lane_path from m25.queue where name = %(queue_name)s::text
+),
+walked as materialized (
+    select id, priority, run_at, lane is null and run_at <= now() as is_new
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and status = 'pending'
+        and (priority, run_at, id)
+            > (%(priority)s::smallint, %(run_at)s::timestamptz, %(id)s::uuid)
+    order by priority, run_at, id
+    limit %(walk)s::bigint
+),
+last as materialized (
+    select priority, run_at, id
+    from walked
+    order by priority, run_at, id
+    offset %(walk)s::bigint - 1
+    limit 1
+),
+new as materialized (
+    select id
+    from m25.job
+    where id = any(array(select id from walked where is_new))
+        and status = 'pending'
+    order by id
+    for no key update skip locked
+),
+laned as (
+    update m25.job
+    set lane = left(coalesce(input #>> (select lane_path from path), ''), 200)
+    where id = any(array(select id from new))
+    returning id
+),
+lane (lane, number) as (
+    (
+        select lane, 1 from m25.job
+        where queue_name = %(queue_name)s::text
+            and lane is not null
+            and status = 'pending'
+            and lane >= %(from_lane)s::text
+        order by lane limit 1
+    )
+    union all
+    select (
+        select job.lane from m25.job
+        where queue_name = %(queue_name)s::text
+            and job.lane is not null
+            and status = 'pending'
+            and job.lane > lane.lane
+        order by job.lane limit 1
+    ), number + 1
+    from lane
+    where lane.lane is not null and number <= %(lanes)s::bigint
+),
+looked_at as materialized (
+    select lane from lane where lane is not null and number <= %(lanes)s::bigint
+),
+running as materialized (
+    select lane, count(*) as number
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+    group by lane
+),
+used as materialized (
+    select * from unnest(%(key)s::text[], %(used)s::float8[]) as u (key, number)
+),
+weight as materialized (
+    select * from unnest(%(weighted)s::text[], %(weight)s::float8[]) as w (key, weight)
+),
+part as materialized (
+    select least(
+        %(limit)s::bigint, 2 * %(limit)s::bigint / greatest(count(*), 1) + 1
+    ) as each
+    from looked_at
+),
+candidate as materialized (
+    select
+        waiting.id,
+        waiting.run_at,
+        looked_at.lane,
+        row_number() over (
+            partition by looked_at.lane order by waiting.priority, waiting.run_at, waiting.id
+        ) as rank
+    from looked_at
+    cross join lateral (
+        select id, priority, run_at
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and job.lane = looked_at.lane
+            and status = 'pending'
+            and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
+        order by priority, run_at, id
+        limit (select each + 1 from part)
+    ) as waiting
+    where (
+        select paused_at from m25.queue where name = %(queue_name)s::text
+    ) is null
+),
+chosen as materialized (
+    select candidate.id
+    from candidate
+    left join running on running.lane = candidate.lane
+    left join used on used.key = candidate.lane
+    left join weight on weight.key = candidate.lane
+    where candidate.rank <= (select each from part)
+    order by
+        (
+            candidate.rank
+            + coalesce(running.number, 0)
+            + coalesce(used.number, 0)
+        ) / coalesce(weight.weight, 1),
+        candidate.run_at,
+        candidate.id
+    limit greatest((select free from free), 0)
+),
+due as materialized (
+    select id
+    from m25.job
+    where id = any(array(select id from chosen))
+        and status = 'pending'
+    order by id
+    for no key update skip locked
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
+)
+select
+    (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as is_full,
+    exists (select from laned)
+        or (
+            (select count(*) from chosen) < %(limit)s::bigint
+            and exists (select from candidate where rank > (select each from part))
+        ) as has_more,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
+    (select lane from lane where number > %(lanes)s::bigint) as next_lane,
+    (select priority from last) as last_priority,
+    (select run_at::text from last) as last_run_at,
+    (select id::text from last) as last_id,
     id::text,
     input::text,
     extract(epoch from timeout)::text as timeout,
@@ -1820,22 +2133,23 @@ wanted as (
         %(expires_at)s::timestamptz[],
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
-        %(parent_id)s::uuid[]
+        %(parent_id)s::uuid[],
+        %(lane)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
     select
         1,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -1862,7 +2176,7 @@ with bounded as materialized (
 insert into m25.job (
     attempt,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
 )
 select
     1,
@@ -1879,7 +2193,8 @@ select
     %(expires_at)s::timestamptz,
     %(own_retry)s::boolean,
     %(waiter)s::text,
-    %(parent_id)s::uuid
+    %(parent_id)s::uuid,
+    %(lane)s::text
 from bounded
 on conflict do nothing
 returning
@@ -1910,13 +2225,14 @@ with wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
+        %(lane)s::text[],
         %(key)s::text[],
         %(holding)s::text[],
         %(within)s::interval[],
         %(follows)s::uuid[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
         key,
         holding,
         within,
@@ -1929,14 +2245,14 @@ inserted as (
         has_begun,
         follows,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
     select
         1,
         false,
         follows,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     from wanted
     order by id
     on conflict do nothing
@@ -2116,7 +2432,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2131,12 +2448,13 @@ from unnest(
     %(expires_at)s::timestamptz[],
     %(own_retry)s::boolean[],
     %(waiter)s::text[],
-    %(parent_id)s::uuid[]
+    %(parent_id)s::uuid[],
+    %(lane)s::text[]
 ) with ordinality as wanted (
     wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
     wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
     wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-    wanted_parent_id,
+    wanted_parent_id, wanted_lane,
     position
 )
 join m25.job on job.id = wanted_id
@@ -2458,7 +2776,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from taker
 left join lateral (
     select
@@ -2469,7 +2788,7 @@ left join lateral (
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
         waiter, parent_id, has_children, has_begun, follows, unknown_since,
-        session_losses
+        session_losses, lane
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -2771,7 +3090,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -2956,7 +3276,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3785,6 +4106,7 @@ released as (
         started_at = null,
         deadline = null,
         latest_heartbeat_at = null,
+        lane = null,
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
@@ -3888,6 +4210,7 @@ released as (
         started_at = null,
         deadline = null,
         latest_heartbeat_at = null,
+        lane = null,
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
@@ -3951,13 +4274,14 @@ with wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
+        %(lane)s::text[],
         %(twin_id)s::uuid[],
         %(moves)s::boolean[]
     ) as w (
         wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
         wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
         wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-        wanted_parent_id,
+        wanted_parent_id, wanted_lane,
         twin_id,
         moves
     )
@@ -3990,7 +4314,8 @@ set
     end,
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
-    was_due_at = null
+    was_due_at = null,
+    lane = wanted_lane
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
@@ -4037,6 +4362,7 @@ returning
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
+    lane,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -4138,6 +4464,7 @@ returning
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
+    lane,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -4705,12 +5032,13 @@ wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
+        %(lane)s::text[],
         %(parent_attempt_id)s::uuid[],
         %(parent_token)s::uuid[],
         %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id,
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
         parent_attempt_id,
         parent_token,
         nursery
@@ -4744,7 +5072,7 @@ inserted as (
         attempt,
         nursery,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
     select
         1,
@@ -4752,7 +5080,7 @@ inserted as (
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
-        wanted.parent_id
+        wanted.parent_id, wanted.lane
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
@@ -5281,6 +5609,7 @@ released as (
         started_at = null,
         deadline = null,
         latest_heartbeat_at = null,
+        lane = null,
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
@@ -5419,23 +5748,24 @@ wanted_job as (
         %(expires_at)s::timestamptz[],
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
-        %(parent_id)s::uuid[]
+        %(parent_id)s::uuid[],
+        %(lane)s::text[]
     ) as w (
         schedule_name,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     )
     select
         1,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
     from wanted_job
     where schedule_name in (select name from ticked where not is_live)
     order by id
@@ -5539,7 +5869,8 @@ select
     has_begun,
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
-    session_losses
+    session_losses,
+    lane
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

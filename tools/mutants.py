@@ -1430,6 +1430,30 @@ MUTANTS = (
         ),
         ("tests/store/test_store_limits.py",),
     ),
+    *(
+        Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
+        for name, rule, instead in (
+            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            (
+                "what is put without a lane never has one",
+                "what has no lane is given one",
+                "where id = any(array(select id from new)) and false",
+            ),
+            ("what waits in a lane is claimed too early", "in a lane, too, a job is due", ""),
+            (
+                "what runs of a key does not count",
+                "the fewer of a key run, the sooner it comes",
+                "",
+            ),
+            (
+                "what a key has had does not count",
+                "the less a key has had of late, the sooner it comes",
+                "",
+            ),
+            ("weights do not count", "a key has as much as its weight says", "),"),
+            ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
+        )
+    ),
     Mutant(
         20,
         "more begin than the rate",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UsageError,
         ValueRefused,
     )
+    from ._fair import Fair
     from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
     from ._job import FailedJob, FailureReason, Job, JobId, JobRecord, JobStatus
     from ._job_filter import JobFilter
@@ -91,6 +92,7 @@ else:
             "._job_filter": ("JobFilter",),
             "._job_nursery": ("JobNursery",),
             "._keep": ("Keep",),
+            "._fair": ("Fair",),
             "._limits": ("Limit", "Rate"),
             "._operations": ("ChangedJobs", "RefusedJob"),
             "._operator": ("QueueRecord",),
@@ -129,6 +131,7 @@ __all__ = [
     "EnqueuedMany",
     "FailedJob",
     "FailureReason",
+    "Fair",
     "GiveUp",
     "InvalidState",
     "Job",

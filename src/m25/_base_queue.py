@@ -14,6 +14,7 @@ from ._job import Error, Input, Output_co
 
 if TYPE_CHECKING:
     from ._codec import Codec
+    from ._fair import Fair
     from ._retry import Retry
 
 
@@ -45,6 +46,7 @@ class BaseQueue(Generic[Input, Output_co, Error]):
     size_limit: int
     retry: Retry | None
     unknown_fields: UnknownFields
+    fair_by: Fair | None
     input_type: Any
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)

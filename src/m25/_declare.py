@@ -11,6 +11,7 @@ from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._duration import Duration
 from ._errors import InvalidQueue
+from ._fair import Fair, as_fair, check_fair
 from ._job import Error, Input, Output_co
 from ._queue_checks import (
     check_duration,
@@ -53,6 +54,7 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
     retry: Retry | None
     size_limit: int
     unknown_fields: UnknownFields
+    fair_by: Fair | None
     #: How often a job that is waited for is looked for, where nothing says that it has ended.
     poll_interval: timedelta = timedelta(seconds=5)
     #: Where it is declared: the file and the line.
@@ -87,6 +89,7 @@ def declare(
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
+    fair_by: Fair | str | None = ...,
 ) -> DeclaredQueue[Input, Output, Never]: ...
 @overload
 def declare(
@@ -99,6 +102,7 @@ def declare(
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
+    fair_by: Fair | str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 @overload
 def declare(
@@ -111,6 +115,7 @@ def declare(
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
+    fair_by: Fair | str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2]: ...
 @overload
 def declare(
@@ -123,6 +128,7 @@ def declare(
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
+    fair_by: Fair | str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2 | E3]: ...
 @overload
 def declare(
@@ -135,6 +141,7 @@ def declare(
     retry: Retry | RetryFunction | None = ...,
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
+    fair_by: Fair | str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 def declare(
     name: str,
@@ -146,6 +153,7 @@ def declare(
     retry: Retry | RetryFunction | None = None,
     size_limit: int = _DEFAULT_SIZE_LIMIT,
     unknown_fields: UnknownFields = "release",
+    fair_by: Fair | str | None = None,
 ) -> DeclaredQueue[Any, Any, Any]:
     """Declare a queue without its handler: all that who enqueues needs to know.
 
@@ -166,6 +174,7 @@ def declare(
         unknown_fields: what workers do with a job in whose input something is not known, as `Queue`
             has it. With "ignore", fields that are not known are left out of outputs and errors as
             well, where these are read.
+        fair_by: between which keys its workers are fair, as `Queue` has it.
 
     Raises:
         InvalidQueue: an option is out of range, or a type cannot be kept as JSON; it says where the
@@ -181,6 +190,8 @@ def declare(
         check_retry("retry", rule)
         _CHECK_SIZE("size_limit", size_limit)
         check_unknown_fields("unknown_fields", unknown_fields)
+        fair = as_fair(fair_by)
+        check_fair("fair_by", fair)
     except InvalidQueue as error:
         raise InvalidQueue(f"queue {name!r:.80}: {error} (at {place})") from error.__cause__
     return DeclaredQueue(
@@ -192,5 +203,6 @@ def declare(
         retry=cast("Retry | None", rule),
         size_limit=size_limit,
         unknown_fields=unknown_fields,
+        fair_by=cast("Fair | None", fair),
         place=place,
     )

@@ -12,6 +12,7 @@ from ._base_queue import UnknownFields
 from ._declare import DeclaredQueue
 from ._duration import Duration
 from ._errors import InvalidQueue
+from ._fair import Fair
 from ._job import Error, FailedJob, Input, Output
 from ._keep import Keep
 from ._limits import Limit, Rate
@@ -44,6 +45,7 @@ class QueueOptions(TypedDict, total=False):
     limit: Limit | None
     keep: Keep | None
     rate: Rate | None
+    fair_by: Fair | str | None
     transactional: bool
     unknown_fields: UnknownFields
     input_to_json: Callable[[Any], Any]
@@ -80,6 +82,7 @@ _DECLARED: Final[Sequence[str]] = (
     "retry",
     "size_limit",
     "unknown_fields",
+    "fair_by",
     "input_to_json",
     "input_decoder",
     "output_to_json",
@@ -114,6 +117,7 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
             retry=declared.retry,
             size_limit=declared.size_limit,
             unknown_fields=declared.unknown_fields,
+            fair_by=declared.fair_by,
             **self.options,  # type: ignore[misc]  # none of these is among them
         )
         returned = hints_of(handler, names_around(handler)).get("return")

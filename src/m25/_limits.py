@@ -55,10 +55,19 @@ def _check_key(_: Limit, __: attrs.Attribute[str | None], value: object) -> None
             "the key of a limit must be a path into the input's JSON, such as 'customer' or"
             " 'customer.id', not a function: it is read where the jobs are counted, in the database"
         )
-    for part in check_text(value, "the key of a limit", InvalidQueue).split("."):
+    check_path(value, "the key of a limit")
+
+
+def check_path(value: object, name: str) -> None:
+    """Check a path into the JSON of inputs.
+
+    Raises:
+        InvalidQueue: it is none.
+    """
+    for part in check_text(value, name, InvalidQueue).split("."):
         if not 0 < len(part) <= _LONGEST:
             raise InvalidQueue(
-                f"the key of a limit must be names with dots in between, of up to {_LONGEST}"
+                f"{name} must be names with dots in between, of up to {_LONGEST}"
                 f" characters each, such as 'customer.id'; not {value!r:.80}"
             )
 
@@ -170,6 +179,19 @@ def limiter_name(queue_name: str, limit: Limit | None, rate: Rate | None) -> str
             f" that of the limit, and {rate.name!r} that of the rate"
         )
     return limit.name or queue_name
+
+
+def check_fair_limit(queue: Queue[Any, Any, Any]) -> None:
+    """Check that a queue that is fair between keys has no limit for each.
+
+    Raises:
+        InvalidQueue: it has both.
+    """
+    if queue.fair_by is not None and queue.limit is not None and queue.limit.key is not None:
+        raise InvalidQueue(
+            "a queue with fair_by can have a limit for all of its jobs, and none for each key:"
+            " leave out either fair_by or the key of the limit"
+        )
 
 
 def check_alike(queue: Queue[Any, Any, Any], other: Queue[Any, Any, Any]) -> None:

@@ -28,10 +28,11 @@ import attrs
 from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
+from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
 from ._keep import Keep, check_keep
-from ._limits import Limit, Rate, check_limit, check_rate, limiter_name
+from ._limits import Limit, Rate, check_fair_limit, check_limit, check_rate, limiter_name
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -317,6 +318,11 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     keep: Keep | None = attrs.field(default=None, kw_only=True, validator=_check(check_keep))
     #: How many of its jobs begin in a time, in all processes together.
     rate: Rate | None = attrs.field(default=None, kw_only=True, validator=_check(check_rate))
+    #: Between which keys it is fair: a `Fair`, or the path of its key alone. Whatever waits of one
+    #: key, the jobs of others take their turns.
+    fair_by: Fair | None = attrs.field(
+        default=None, kw_only=True, converter=as_fair, validator=_check(check_fair)
+    )
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
@@ -379,6 +385,7 @@ class Queue(BaseQueue[Input, Output_co, Error]):
             if self.limit is not None:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
+            check_fair_limit(self)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):
@@ -414,6 +421,13 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     def limiter_name(self) -> str | None:
         """The name of its limit, or its rate, if it has one: its own has the queue's."""
         return limiter_name(self.name, self.limit, self.rate)
+
+    @property
+    def lock_name(self) -> str | None:
+        """The name of the row that its claims lock, so that one comes after the other: that of its
+        limit or its rate, and of a fair queue without any its own; `None` of all other queues.
+        """
+        return self.limiter_name or (None if self.fair_by is None else self.name)
 
     @property
     def lease(self) -> timedelta:

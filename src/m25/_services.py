@@ -125,7 +125,7 @@ class Services:
         read = [
             queue
             for queue in self._queues
-            if queue.on_failure is not None or queue.limiter_name is not None
+            if queue.on_failure is not None or queue.lock_name is not None
         ]
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:

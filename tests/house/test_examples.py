@@ -37,6 +37,7 @@ PRINTED = {
         "payments: (1,)",
     ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
+    "fairness.py": ["bob's photos are done while ada's wait: True", "photos done: 205"],
     "handlers.py": [
         "opened once",
         "for ada: forecasts",

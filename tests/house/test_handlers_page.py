@@ -14,6 +14,7 @@ PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
     for name in (
         "deploying.md",
+        "fairness.md",
         "growing.md",
         "handlers.md",
         "limits.md",

@@ -1,5 +1,5 @@
-"""A cluster whose jobs run under limits, with faults at every call: two queues share one, and
-another has one for each key.
+"""A cluster whose jobs run under limits, with faults at every call: two queues share one, another
+has one for each key, and a fourth is fair between keys.
 
 Whatever happens to a process, its handlers have ended before others begin in their places.
 """
@@ -28,7 +28,9 @@ from .limits import Limits
 SHARED = m25.Limit(2, name="gpu")
 BY_KEY = m25.Limit(1, key="key")
 #: By queue, how many jobs there are.
-JOBS = {"images": 14, "films": 8, "orders": 12}
+JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16}
+#: Of the fair queue, how many jobs are put first, all of one key; then come those of others.
+FIRST = 12
 
 
 @attrs.frozen
@@ -55,6 +57,8 @@ class Places:
     store: MemoryStore
     #: How many handlers run, by what is limited.
     running: Counter[str] = attrs.field(factory=Counter)
+    #: Of the fair queue, the keys of jobs as they began.
+    turns: list[str] = attrs.field(factory=list)
     #: How many jobs have begun in a place that was passed on.
     passed_on: int = 0
     faults: Counter[str] = attrs.field(factory=Counter)
@@ -100,6 +104,10 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         with history.one(work.key, BY_KEY.size):
             await trio.sleep(work.takes)
 
+    async def in_turn(work: Work) -> None:
+        history.turns.append(work.key)
+        await trio.sleep(work.takes)
+
     options: dict[str, Any] = {
         "max_concurrency": 3,
         "poll_interval": 2,
@@ -113,6 +121,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         m25.Queue("images", handler_function=share, limit=SHARED, **options),
         m25.Queue("films", handler_function=share, limit=SHARED, **options),
         m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
+        m25.Queue("letters", handler_function=in_turn, fair_by="key", **options),
     ]
 
 
@@ -131,8 +140,9 @@ async def _history(seed: int) -> Places:
     end = trio.Event()
     async with open_on(history.store, grace=timedelta(0)) as m, trio.open_nursery() as nursery:
         for queue in queues(history):
-            for _ in range(JOBS[queue.name]):
-                work = Work(rng.choice("abc"), rng.choice((0, 0.1, 0.5, 2, 6)))
+            for number in range(JOBS[queue.name]):
+                key = "a" if queue.fair_by is not None and number < FIRST else rng.choice("abc")
+                work = Work(key, rng.choice((0, 0.1, 0.5, 2, 6)))
                 await m.enqueue(queue, work)
         for process in workers:
             nursery.start_soon(keep_alive, history, process, end, _live)
@@ -148,6 +158,8 @@ async def _history(seed: int) -> Places:
         for row in history.store._table.rows.values()
         if row.status not in FINAL
     ]
+    if all(key == "a" for key in history.turns[: FIRST - 3]):
+        history.problems.append(f"24: all keys but one were starved: {history.turns}")
     return history
 
 

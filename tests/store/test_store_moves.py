@@ -16,6 +16,7 @@ from m25._store.protocol import (
     Change,
     ClaimedJob,
     DeclaredQueue,
+    FairClaim,
     NewMessage,
     Release,
     Sent,
@@ -107,6 +108,22 @@ async def claim_limited(
     )
 
 
+async def claim_fairly(world: WithVerbs, name: str, *, start: bool) -> None:
+    queue = DeclaredQueue(name, LEASE, limiter=name, lane_path=["key"])
+    await world.store.announce(Worker(make_id(), "1", [queue]))
+    # The first gives jobs their lanes.
+    for _ in range(2):
+        await world.store.claim_fairly(
+            name,
+            limiter=name,
+            token=token(),
+            limit=10,
+            lease=LEASE,
+            start=start,
+            fair=FairClaim({}, {}, "", None),
+        )
+
+
 async def succeed_and_claim(world: WithVerbs, name: str) -> None:
     ended = await executing(world, make_id())
     queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10)
@@ -138,6 +155,10 @@ VERBS: Mapping[str, list[Act]] = {
     "claim_by_key": [
         lambda world, _, name: claim_limited(world, name, start=True, from_key=""),
         lambda world, _, name: claim_limited(world, name, start=False, from_key=""),
+    ],
+    "claim_fairly": [
+        lambda world, _, name: claim_fairly(world, name, start=True),
+        lambda world, _, name: claim_fairly(world, name, start=False),
     ],
     "succeed_and_claim": [lambda world, _, name: succeed_and_claim(world, name)],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
@@ -232,6 +253,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
         "claim",
         "claim_limited",
         "claim_by_key",
+        "claim_fairly",
         "succeed_and_claim",
         "cancel",
         "change",
@@ -244,7 +266,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:
     timed = {verb for verb, rule in lifecycle.VERBS.items() if rule.time}
-    claims = {"claim", "claim_limited", "claim_by_key", "succeed_and_claim"}
+    claims = {"claim", "claim_limited", "claim_by_key", "claim_fairly", "succeed_and_claim"}
     assert timed == {*claims, "sweep"}
     scheduled_at = await world.now() + timedelta(minutes=1)
     (id,) = await world.put(job("later", scheduled_at=scheduled_at))

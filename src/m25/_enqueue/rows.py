@@ -13,6 +13,7 @@ import attrs
 
 from .._job import Error, Input, Job, JobRecord, Output
 from .._record import META, decode_record, new_record
+from .._store.lanes import key_of
 from .._store.protocol import (
     AnyJob,
     Enqueued,
@@ -63,10 +64,16 @@ def make_job(
     own_retry, retry_delay = options.has_own_retry, options.retry_delay
     if retry_delay is None:
         retry_delay = timedelta(0) if own_retry else queue.default_retry_delay
+    text = queue.input_codec.encode(value, "input")
+    lane: str | None = None
+    # What is for later has its lane once it is due: lanes of jobs that are not would be looked at
+    # by every claim.
+    if queue.fair_by is not None and options.scheduled_at is None:
+        lane = key_of(text, queue.fair_by.path)
     new = NewJob(
         id=make_id() if id is None else id,
         queue_name=queue.name,
-        input=queue.input_codec.encode(value, "input"),
+        input=text,
         scheduled_at=options.scheduled_at,
         timeout=queue.default_job_timeout if options.timeout is None else options.timeout,
         max_attempts=(
@@ -80,6 +87,7 @@ def make_job(
         # Null costs a row nothing.
         own_retry=own_retry or None,
         waiter=waiter,
+        lane=lane,
     )
     if (unique := options.unique) is None:
         return new

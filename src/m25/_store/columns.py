@@ -34,7 +34,7 @@ class Column(NamedTuple):
     #: A claim says what is in it. In what a claim returns others are null, whatever they hold: for
     #: them the job's life has only begun.
     claimed: InClaim | None = None
-    #: It is about the present claim, and null once the job is released.
+    #: It is about the present claim, or was before it, and null once the job is released.
     of_claim: bool = False
     #: What is in it where a job is inserted and nothing was given.
     default: object = None
@@ -106,6 +106,7 @@ class JobRow(NamedTuple):
     follows: Annotated[str | None, Column("uuid")]
     unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
     session_losses: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
+    lane: Annotated[str | None, Column("text", given=True, of_claim=True, internal=True)]
     # fmt: on
 
     @property
@@ -137,8 +138,9 @@ HIDDEN: Final[Mapping[str, Column]] = {
 OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
 GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
 #: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
-#: is not a part of it, nor is whether its numbers are its own or its queue's.
-COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry"))
+#: is not a part of it, nor is whether its numbers are its own or its queue's, nor its lane, which
+#: follows from its input.
+COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry", "lane"))
 INHERITED: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.inherited)
 #: Of what is claimed, what comes for every job, and what comes only for jobs that have any of it.
 ALWAYS_CLAIMED: Final = tuple(n for n, column in COLUMNS.items() if column.claimed == "always")

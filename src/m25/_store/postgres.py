@@ -47,6 +47,8 @@ from .protocol import (
     Due,
     Enqueued,
     Exists,
+    FairClaim,
+    FairlyClaimed,
     Fenced,
     Held,
     Hinted,
@@ -640,6 +642,28 @@ class PostgresStore(Store):
             lease=lease,
             start=start,
             from_key=from_key,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
+    async def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> FairlyClaimed:
+        steps = self._calls.claim_fairly(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            fair=fair,
         )
         return await self._run(steps, pool=self._work_pool)
 

@@ -12,7 +12,7 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -44,6 +44,8 @@ class NewJob(NamedTuple):
     #: The channel of whoever waits for the job from the beginning.
     waiter: str | None = None
     parent_id: str | None = None
+    #: The key of a job that is due at once, where its queue is fair between keys.
+    lane: str | None = None
 
 
 class UniqueJob(NamedTuple):
@@ -141,6 +143,44 @@ class Claimed(NamedTuple):
     #: The key from which the next claim goes on, where this one did not come to all of them.
     last_key: str | None = None
     #: In how many seconds the next job may begin by the rate, if none may now.
+    room_in: float | None = None
+
+
+class Walked(NamedTuple):
+    """How far a queue's pending jobs were looked at for those that have no lane."""
+
+    priority: int
+    #: As the database writes it.
+    run_at: str
+    id: str
+
+
+class FairClaim(NamedTuple):
+    """What a claim is told that is to be fair between keys."""
+
+    #: By key, how many jobs of it have ended here of late; a key that is not here had none.
+    used: Mapping[str, float]
+    #: By key, how much of the workers it has; a key that is not here has 1.
+    weights: Mapping[str, float]
+    #: From which lane on it looks; "" is the first.
+    from_lane: str
+    #: Behind which job it looks for jobs that have no lane; `None` is from the first on.
+    after: Walked | None
+
+
+class FairlyClaimed(NamedTuple):
+    """What a claim that is fair between keys has brought."""
+
+    rows: list[JobRow]
+    #: Jobs may wait until the limit has room for them, or the rate a token.
+    is_full: bool
+    #: There is more in the lanes that were looked at, or was given a lane just now.
+    has_more: bool
+    #: From which lane the next claim goes on; `None` where this one came to the last.
+    next_lane: str | None
+    #: The last job that was looked at for its lane; `None` where it was the last of all.
+    walked: Walked | None
+    #: As of a `Claimed`.
     room_in: float | None = None
 
 
@@ -468,6 +508,8 @@ class DeclaredQueue:
     rate_burst: int | None = None
     #: How long after a failed attempt the next may run, of jobs that do not say.
     default_retry_delay: timedelta = timedelta(0)
+    #: Where in their inputs the key is between whose values the queue is fair.
+    lane_path: Sequence[str] | None = None
 
 
 @attrs.frozen
@@ -945,6 +987,26 @@ class Store(Protocol):
         With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
         held up: they are due again once there is room for them, and keep their places. Those that
         are held up already are looked at from this key on; "" is the first.
+        """
+        ...
+
+    async def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> FairlyClaimed:
+        """Claim as `claim_limited` does without a key, but of a queue that is fair between keys.
+
+        A key's next job comes the sooner, the fewer of it run, have ended here of late, or are
+        claimed before it, measured by its weight; of keys that are alike in that, the older job.
+        Within a key the order is that of priority and age. Some lanes are looked at; and some
+        pending jobs, which are given their lanes if they are due and have none.
         """
         ...
 

@@ -24,6 +24,7 @@ from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
+from .lanes import FEWEST_LANES, WALK
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
@@ -33,6 +34,8 @@ from .protocol import (
     Due,
     Enqueued,
     Exists,
+    FairClaim,
+    FairlyClaimed,
     Fenced,
     Held,
     JobRow,
@@ -52,6 +55,7 @@ from .protocol import (
     Swept,
     SweptQueue,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -88,6 +92,9 @@ NOTIFIES: Final = {"notifies": "true"}
 
 #: How many due jobs a claim by key looks at, at least: some of them may be of keys that are full.
 _SHORTEST_WALK: Final = 50
+
+#: What all pending jobs are behind.
+_FIRST: Final = Walked(-(2**15), "-infinity", "00000000-0000-0000-0000-000000000000")
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 TRIES: Final = 5
@@ -434,6 +441,50 @@ class Calls:
         jobs = claimed_rows(found, queue_name, start=start)
         return Claimed(jobs, is_full, has_more, last_key, room_in)
 
+    def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> Steps[FairlyClaimed]:
+        after = _FIRST if fair.after is None else fair.after
+        parameters = {
+            "queue_name": queue_name,
+            "limiter": limiter,
+            "claim_token": token,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
+            "key": array(fair.used),
+            "used": plain_array(fair.used.values()),
+            "weighted": array(fair.weights),
+            "weight": plain_array(fair.weights.values()),
+            "from_lane": fair.from_lane,
+            "lanes": str(max(limit, FEWEST_LANES)),
+            "walk": str(WALK),
+            "priority": str(after.priority),
+            "run_at": after.run_at,
+            "id": after.id,
+        }
+        lock = Statement("lock_limit", {"limiter": limiter})
+        rows = yield Statement("claim_fairly", parameters, after=lock)
+        is_full, has_more, room_in, next_lane, *walked = rows[0][:7]
+        # Where nothing was claimed there is one row, and no job in it.
+        found = [row[7:] for row in rows if row[7] is not None]
+        return FairlyClaimed(
+            claimed_rows(found, queue_name, start=start),
+            is_full,
+            has_more,
+            next_lane,
+            None if walked[2] is None else Walked(*walked),
+            room_in,
+        )
+
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}
         rows = yield Statement("set_limit", {**parameters, **NOTIFIES})
@@ -648,6 +699,9 @@ class Calls:
             ),
             "limit_path": array(
                 None if queue.limit_path is None else array(queue.limit_path) for queue in queues
+            ),
+            "lane_path": array(
+                None if queue.lane_path is None else array(queue.lane_path) for queue in queues
             ),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }

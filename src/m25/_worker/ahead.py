@@ -156,7 +156,7 @@ def ahead_of(queue: Queue[Any, Any, Any]) -> Ahead:
         queue.allowed_losses > 0
         and queue.handler.setup is None
         and queue.runs == "trio"
-        and queue.limiter_name is None
+        and queue.lock_name is None
         and not (queue.exclusive or queue.transactional)
     )
     return Ahead(queue.lease.total_seconds() if may_claim else 0)

@@ -44,12 +44,13 @@ class Announcer:
                     queue.default_job_timeout,
                     queue.default_max_attempts,
                     queue.on_failure_name,
-                    queue.limiter_name,
+                    queue.lock_name,
                     None if queue.limit is None else queue.limit.size,
                     None if queue.limit is None else queue.limit.path,
                     None if queue.rate is None else queue.rate.interval,
                     None if queue.rate is None else queue.rate.burst,
                     queue.default_retry_delay,
+                    None if queue.fair_by is None else queue.fair_by.path,
                 )
                 for queue in queues
             ],

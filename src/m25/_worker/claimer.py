@@ -76,6 +76,8 @@ class Claimer:
         #: Who waits for a claim in doubt.
         self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
+        #: Whether somebody listens to what most jobs tell, as of the latest claim.
+        self._emits_all = False
         #: Whether the latest claim has left jobs that are due, it seems.
         self._has_more = False
         #: Whether a claim was ever answered.
@@ -255,8 +257,16 @@ class Claimer:
         # A claim that was filled may have left due jobs.
         return len(rows) == size
 
+    def _look_around(self) -> None:
+        """Note what is the same for all jobs of a claim, since to look takes longer than a job."""
+        # Not once for all: while queues start there is another deadline.
+        self._environment.must_end_by = trio.current_effective_deadline()
+        events = self._runtime.events
+        self._emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
+
     def _begin_granted(self, granted: Granted) -> None:
         """Begin jobs that a claim has brought, as many as they are."""
+        self._look_around()
         rows, token = self._in_time(granted.rows, granted.token), granted.token
         # rule: what was being claimed when a setup failed waits like the rest
         if not self._at_once and self._setup_pause.left > 0:
@@ -266,6 +276,7 @@ class Claimer:
 
     def _keep_ahead(self, token: str, rows: Sequence[JobRow]) -> None:
         """Keep jobs that a claim has brought until there are slots for them."""
+        self._look_around()
         now = trio.current_time()
         jobs = [AheadJob(row, token, now) for row in self._in_time(rows, token)]
         self._give_back(self._ledger.ahead.put(jobs))
@@ -299,10 +310,6 @@ class Claimer:
         now on they count as running.
         """
         queue, at_once, now = self._queue, self._at_once, trio.current_time()
-        # Not once for all: while queues start there is another deadline.
-        self._environment.must_end_by = trio.current_effective_deadline()
-        events = self._runtime.events
-        emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
         begun = [
             Executor(
                 queue=queue,
@@ -317,7 +324,7 @@ class Claimer:
                 claimed=self._until_claimed,
                 started=at_once,
                 lease=Lease(queue, asked_at, started=at_once) if queue.exclusive else None,
-                emits_all=emits_all,
+                emits_all=self._emits_all,
             )
             for row, token in jobs
         ]
@@ -337,6 +344,8 @@ class Claimer:
             await executor.run()
         finally:
             self._ledger.end(executor)
+            if self._limited is not None:
+                self._limited.ended(executor.row)
             self._runtime.loop_watch.ended(executor.job)
             if executor.misses:
                 self._heartbeats.executor_ended(executor)

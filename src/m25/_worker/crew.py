@@ -73,12 +73,12 @@ class Crew(Generic[Job]):
         try:
             ran = 0
             while left:
-                # rule: what a handler sets is not there in the next job's context
-                if not _is_same(copy_context(), before):
-                    break
                 following = await self._run(left.popleft())
                 if following is not None:
                     left.append(following)
+                # rule: what a handler sets is not there in the next job's context
+                if left and not _is_same(copy_context(), before):
+                    break
                 ran += 1
                 if left and ran % _RUN_IN_A_TURN == 0:
                     await trio.lowlevel.checkpoint()

@@ -439,7 +439,8 @@ class Executor(_State):
         if raised is None:
             return self._finished(output)
         request = request_of(raised)
-        if being_cancelled() and not self._is_declared(raised):
+        # In this order: to look whether it is cancelled is to go through all scopes around it.
+        if not self._is_declared(raised) and being_cancelled():
             # The handler turned its cancellation into another exception. The attempt was cut short
             # by us, and is not counted. Only a declared error is an outcome all the same.
             self._emit_raised_while_cancelled(raised)
@@ -473,13 +474,14 @@ class Executor(_State):
         return True
 
     async def _start(self) -> bool:
-        sent = trio.current_time()
+        lease = self.lease
+        sent = math.inf if lease is None else trio.current_time()
         started = await self.start(self.job)
         if isinstance(started, NotOurs):
             return False
         self.started = True
-        if self.lease is not None:
-            self.lease.started(sent)
+        if lease is not None:
+            lease.started(sent)
         self._started = started
         self._running_job = None
         self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
@@ -494,8 +496,9 @@ class Executor(_State):
 
     def _finished(self, output: Any) -> Outcome:
         """The outcome of a handler that returned; perhaps too late, if it blocked Trio's loop."""
-        returned_at = trio.current_time()
-        if self._has_returned:
+        if not self._has_returned:
+            returned_at = trio.current_time()
+        else:
             output, returned_at = self._output, self._returned_at
             is_late = self._scope.cancel_called and self.cancel_reason is None
             if is_late and returned_at <= self.deadline:

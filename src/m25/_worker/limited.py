@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import trio
@@ -17,8 +18,9 @@ from .._hints import QueueHint
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
-from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
+from .._store.protocol import Claimed, JobRow, Outcome, PassedOn, WriteResult
 from ..pg._wakeup import Wakeup
+from .fair import Turns
 from .ledger import Granted, Ledger
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
@@ -38,7 +40,10 @@ def _has_just_succeeded(outcome: Outcome) -> bool:
 
 
 class LimitedClaims:
-    """One for each manager whose queue has a limit; it remembers from which key to go on."""
+    """One for each manager whose queue has a limit or a rate, or is fair between keys.
+
+    It remembers from which key to go on.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class LimitedClaims:
         self._hint = hint
         self._ledger = ledger
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
+        self._turns = None if queue.fair_by is None else Turns(queue.fair_by)
         #: Whether the claimer begins jobs.
         self.is_open = False
         #: Set when a claim is under way no more.
@@ -69,22 +75,46 @@ class LimitedClaims:
             StatementFailed: the database did not answer; the claim may have been committed.
         """
         queue = self._queue
-        claimed = await self._runtime.store.claim_limited(
-            queue.name,
-            limiter=self._limiter,
-            token=token,
-            limit=size,
-            lease=queue.lease if start else min(queue.lease, queue.reserved_timeout),
-            start=start,
-            from_key=self._from_key,
-        )
-        if self._from_key is not None:
-            self._from_key = claimed.last_key or ""
+        lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
+        if self._turns is not None:
+            claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
+        else:
+            claimed = await self._runtime.store.claim_limited(
+                queue.name,
+                limiter=self._limiter,
+                token=token,
+                limit=size,
+                lease=lease,
+                start=start,
+                from_key=self._from_key,
+            )
+            if self._from_key is not None:
+                self._from_key = claimed.last_key or ""
         self.room_at = math.inf
         if claimed.is_full:
             room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
             self.room_at = trio.current_time() + room_in
         return claimed
+
+    async def _claim_fairly(
+        self, turns: Turns, token: str, size: int, lease: timedelta, *, start: bool
+    ) -> Claimed:
+        claimed = await self._runtime.store.claim_fairly(
+            self._queue.name,
+            limiter=self._limiter,
+            token=token,
+            limit=size,
+            lease=lease,
+            start=start,
+            fair=turns.next(),
+        )
+        has_more = turns.claimed(claimed)
+        return Claimed(claimed.rows, claimed.is_full, has_more, room_in=claimed.room_in)
+
+    def ended(self, row: JobRow) -> None:
+        """A job runs here no more."""
+        if self._turns is not None:
+            self._turns.ended(row)
 
     async def until_asked(self) -> None:
         """Wait until no claim is under way, for a while."""
@@ -122,6 +152,8 @@ class LimitedClaims:
             # What is counted by a key, or takes a token, is claimed under the limit's lock.
             and queue.limit.key is None
             and queue.rate is None
+            # What is passed on goes to the oldest job, whatever its key.
+            and self._turns is None
             and queue.handler.setup is None
         )
 

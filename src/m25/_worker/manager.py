@@ -62,11 +62,11 @@ class Manager:
         self.queue = queue
         self._environment = environment
         self._runtime = runtime
-        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.limiter_name)
+        self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
         self._ledger = Ledger(
             queue.max_concurrency, Slots(runtime.waiting, self._slots_changed), ahead_of(queue)
         )
-        limiter = queue.limiter_name
+        limiter = queue.lock_name
         limited = (
             None
             if limiter is None

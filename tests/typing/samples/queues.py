@@ -62,7 +62,7 @@ async def with_one(email: Email) -> Receipt | None:
     raise Full
 
 
-@m25.queue("two", errors=(Full, Gone))
+@m25.queue("two", errors=(Full, Gone), fair_by="to")
 async def with_two(email: Email) -> list[Receipt]:
     raise Full
 

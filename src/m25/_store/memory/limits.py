@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import attrs
 
+from ..lanes import key_of
 from ..protocol import DeclaredQueue
-from .jsonb import as_jsonb_text
 from .queues import Queues
 from .rows import MICROSECOND, SECOND, Row
 from .table import Table
@@ -113,6 +112,17 @@ class Limits:
             self._turns.setdefault(limiter, now + SECOND)
         return Chosen(rows, is_full, has_more=False, room_in=room_in)
 
+    def free(self, limiter: str, limit: int, now: int) -> int:
+        """How many of `limit` may begin now, of all keys together."""
+        clock = self._clocks.get(limiter)
+        tokens = _ANY if clock is None else clock.tokens(now)
+        return min(limit, self._most(limiter) - self._taken(limiter)[""], tokens)
+
+    def spend(self, limiter: str, number: int, now: int) -> float | None:
+        """So many begin; return in how many seconds the next may, if none may now."""
+        clock = self._clocks.get(limiter)
+        return None if clock is None else self._spend(clock, number, clock.tokens(now), now)
+
     def has_turned(self, limiter: str, now: int) -> bool:
         """Whether a place is to be left to others; then that is done, and they wait anew."""
         if self._turns.get(limiter, now + 1) > now:
@@ -137,7 +147,7 @@ class Limits:
         path = () if declared is None else declared.limit_path or ()
         walk = max(2 * limit, _SHORTEST_WALK)
         walked = [self._table.rows[id] for _, _, id in self._table.due(queue_name, now, walk)]
-        found = [(row.priority, row.run_at, row.id, key_of(row, path)) for row in walked]
+        found = [(row.priority, row.run_at, row.id, key_of(row.input, path)) for row in walked]
         held_up = self._table.held_up(queue_name)
         keys = sorted(key for key in held_up if key >= from_key)
         found += [
@@ -180,7 +190,7 @@ class Limits:
 
     def _taken(self, limiter: str) -> Counter[str]:
         return Counter(
-            key_of(row, queue.limit_path or ())
+            key_of(row.input, queue.limit_path or ())
             for queue in self._queues.under(limiter)
             for row in self._table.live(queue.name)
         )
@@ -188,25 +198,3 @@ class Limits:
 
 def _place(row: Row) -> tuple[int, int, str]:
     return row.priority, row.was_due_at or 0, row.id
-
-
-def key_of(row: Row, path: Sequence[str]) -> str:
-    """What a path leads to in a job's input, as `#>>` has it; nothing is empty."""
-    if not path:
-        return ""
-    value: Any = json.loads(row.input)
-    for name in path:
-        value = _within(value, name)
-    if value is None:
-        return ""
-    return (value if isinstance(value, str) else as_jsonb_text(json.dumps(value)))[:200]
-
-
-def _within(value: Any, name: str) -> Any:
-    if isinstance(value, dict):
-        return cast("dict[str, Any]", value).get(name)
-    if isinstance(value, list) and name.lstrip("-").isdecimal():
-        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        at = int(name)
-        return items[at] if -len(items) <= at < len(items) else None
-    return None

@@ -10,6 +10,7 @@ from typing import Final
 
 from ..._lifecycle import FINAL, KEYLESS, LIVE, JobStatus
 from ..columns import INHERITED
+from ..jsonb import as_jsonb_text, contains_jsonb
 from ..operator import (
     Answer,
     CountedJobs,
@@ -25,7 +26,6 @@ from ..operator import (
     WorkerState,
 )
 from ..operator_steps import source_of
-from .jsonb import as_jsonb_text, contains_jsonb
 from .keys import Keys
 from .limits import Limits
 from .listeners import Listeners

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 
 from ..._lifecycle import JobStatus, derive_status, is_dead
 from ..columns import COLUMNS, COMPARED, GIVEN, HIDDEN, INHERITED
+from ..jsonb import as_jsonb, is_same_jsonb
 from ..protocol import JobRow, NewJob, SweptQueue
-from .jsonb import as_jsonb, is_same_jsonb
 
 UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -89,6 +89,7 @@ class Row:
     stack: str | None
     nursery: str | None
     unknown_since: int | None
+    lane: str | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from ..jsonb import optional_jsonb
 from ..protocol import Kept, NewReceive, NewStep, NoMessage, StepRow
-from .jsonb import optional_jsonb
 from .messages import Messages
 from .rows import MICROSECOND, SECOND, microseconds, seconds, within_bounds
 

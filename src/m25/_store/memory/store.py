@@ -22,6 +22,7 @@ from ..._errors import UsageError
 from ..._keep import Keep
 from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
 from ..failures import Sorting
+from ..jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from ..operator import Operator
 from ..protocol import (
     FOREVER,
@@ -36,6 +37,8 @@ from ..protocol import (
     Due,
     Enqueued,
     Exists,
+    FairClaim,
+    FairlyClaimed,
     Fenced,
     Held,
     Hinted,
@@ -80,8 +83,8 @@ from ..protocol import (
 )
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
-from .jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from .keys import Keys
+from .lanes import Lanes
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
@@ -159,6 +162,7 @@ class MemoryStore(Store):
         self._workers = Workers()
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
+        self._lanes = Lanes(self._table, self._queues, self._limits)
         self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
@@ -574,6 +578,24 @@ class MemoryStore(Store):
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
             return Claimed(claimed, *chosen[1:])
+
+    async def claim_fairly(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        fair: FairClaim,
+    ) -> FairlyClaimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return FairlyClaimed([], is_full=False, has_more=False, next_lane=None, walked=None)
+            chosen = self._lanes.choose(queue_name, limiter, limit, fair, now)
+            claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
+            return FairlyClaimed(claimed, *chosen[1:])
 
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         async with self._way.call("take_pruning") as now:

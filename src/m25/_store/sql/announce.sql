@@ -12,11 +12,11 @@ with session as (
 declared as (
     insert into {schema}.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path
+        limiter, limit_path, lane_path
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[]
+        limiter, limit_path::text[], lane_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -25,10 +25,11 @@ declared as (
         %(on_failure)s::text[],
         %(channel)s::text[],
         %(limiter)s::text[],
-        %(limit_path)s::text[]
+        %(limit_path)s::text[],
+        %(lane_path)s::text[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path
+        limiter, limit_path, lane_path
     )
     order by name
     on conflict (name) do update
@@ -40,6 +41,7 @@ declared as (
         channel = excluded.channel,
         limiter = excluded.limiter,
         limit_path = excluded.limit_path,
+        lane_path = excluded.lane_path,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -48,7 +50,8 @@ declared as (
             queue.on_failure,
             queue.channel,
             queue.limiter,
-            queue.limit_path
+            queue.limit_path,
+            queue.lane_path
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -57,7 +60,8 @@ declared as (
             excluded.on_failure,
             excluded.channel,
             excluded.limiter,
-            excluded.limit_path
+            excluded.limit_path,
+            excluded.lane_path
         )
     returning name
 ),

@@ -44,7 +44,8 @@ set
     end,
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
-    was_due_at = null
+    was_due_at = null,
+    lane = wanted_lane
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
