@@ -103,6 +103,7 @@ async def test_fifty_that_run_and_a_thousand_that_wait_outlive_a_server_stopped_
     assert len(said) <= 4 + OUTAGE / 10
 
 
+@pytest.mark.slow
 async def test_when_the_standby_takes_over_nothing_that_was_acknowledged_is_lost() -> None:
     busy = Busy()
     acknowledged: list[m25.JobId] = []
@@ -189,6 +190,7 @@ def fill(path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 async def test_results_wait_while_the_disk_is_full(caplog: pytest.LogCaptureFixture) -> None:
     begun, released, done = trio.Event(), trio.Event(), trio.Event()
     #: Each takes a good deal of the disk.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import Final
 
 import attrs
-import trio
 
-from .._client import open as open_client
-from .._errors import InvalidJob, M25Error
-from .._groups import only_leaf
+from .._client import M25
+from .._errors import InvalidJob
 from .._job import JobId
 from .._stack import JobStack
-from . import _address
+from . import _address, _asking
 from ._console import Console
-from ._exits import DONE, FAILED
+from ._exits import DONE
 from .worker import seconds
 
 #: How long the answer may take, in seconds.
@@ -49,8 +48,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     parser.add_argument("id", type=_job_id, metavar="ID", help="that of any attempt of the job")
-    _address.add_option(parser)
-    _address.add_schema_option(parser)
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -58,27 +55,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"how long the worker may take to answer (default: {_TIMEOUT:g})",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _asking.add_options(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Ask, print the answer, and return the exit code."""
-    conninfo = _address.read(options.addr)
-    try:
-        stack = trio.run(_ask, conninfo, options.schema, options.id, options.timeout)
-    except BaseException as error:
-        leaf = only_leaf(error) or error
-        if isinstance(leaf, M25Error):
-            console.error(f"{leaf} ({_address.describe(conninfo)})")
-            return FAILED
-        raise
+    return _asking.run(options, console, partial(_print, options, console))
+
+
+async def _print(options: argparse.Namespace, console: Console, m: M25) -> int:
+    stack = await m.stack(None, options.id, timeout=options.timeout)
     console.data(f"{_as_json(stack) if options.json else stack}\n")
     return DONE
-
-
-async def _ask(conninfo: str, schema: str, id: JobId, timeout: float) -> JobStack:
-    async with open_client(conninfo, schema=schema) as m:
-        return await m.stack(None, id, timeout=timeout)
 
 
 def _as_json(stack: JobStack) -> str:
