@@ -71,6 +71,16 @@ def psycopg_suite(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the dashboard with a real Chromium, and make the pictures of docs/web.md anew."""
+    install(session, "test", "browser")
+    session.run(
+        *("pytest", "-m", "", "tests/web/test_in_chromium.py", *session.posargs),
+        env={**KEEP_BYTECODE, "M25_TEST_PICTURES": "docs/screens"},
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Look for mistakes and for what is not formatted."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))

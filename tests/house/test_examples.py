@@ -93,6 +93,7 @@ PRINTED = {
         "weekly: 30 7 * * MON (paused)",
         "by hand: report of ",
     ],
+    "dashboard.py": ["ready", "stopped"],
     "service.py": ["ready", "enqueued sea.jpg", "enqueued sky.jpg", "stopped"],
     "transaction.py": ["rolled back: no such order", "jobs: [(12,)]"],
     "uniqueness.py": [
@@ -110,7 +111,7 @@ PRINTED = {
 KILLED = {"growing.py", "trip.py"}
 
 #: Those that run until they are asked to end, and the line after which they are.
-SERVICES = {"service.py": "enqueued sky.jpg"}
+SERVICES = {"dashboard.py": "ready", "service.py": "enqueued sky.jpg"}
 
 
 def test_every_example_is_tested() -> None:

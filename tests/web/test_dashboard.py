@@ -238,6 +238,22 @@ async def test_a_private_one_shows_nothing_before_one_has_signed_in(m: m25.M25) 
         web.app(m, private=True)
 
 
+async def test_it_answers_to_its_own_names_alone(m: m25.M25) -> None:
+    app = web.app(m, token=TOKEN, hosts=["dashboard", "[::1]"])
+    async with Browser(app) as browser:
+        for address, status in (
+            ("/", 200),
+            ("http://DASHBOARD:8025/", 200),
+            ("http://[::1]:8025/", 200),
+            ("http://evil.example/", 421),
+            ("http://dashboard.evil.example:8025/", 421),
+            ("http://evil.example/live/", 421),
+        ):
+            assert (await browser.get(address)).status_code == status
+        answer = await browser.post("http://evil.example/sign-in", data={"token": TOKEN})
+        assert answer.status_code == 421
+
+
 async def test_what_is_done_from_the_pages_is_done(m: m25.M25, browser: Browser) -> None:
     async with shop(m) as ids:
         await browser.sign_in()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -60,6 +61,13 @@ async def test_it_serves_until_it_is_asked_to_stop_and_then_ends_what_is_open(ds
     for secret in (TOKEN, str(password)):
         assert secret not in page.text
         assert secret.encode() not in said
+
+
+def test_the_program_of_the_page_is_that_of_the_example() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "web.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert program in (root / "examples" / "dashboard.py").read_text(encoding="utf-8")
 
 
 def test_what_is_wrong_is_said(

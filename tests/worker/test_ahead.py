@@ -17,7 +17,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25._store.protocol import JobRow
-from m25._worker.ahead import Ahead, AheadJob
+from m25._worker.ahead import Ahead, AheadJob, ahead_of
 
 #: Of these queues.
 SLOTS = 2
@@ -299,3 +299,17 @@ def test_what_was_lost_before_is_not_kept_and_claims_are_for_slots_until_it_is_t
     assert ahead.room(10.1) == 0
     ahead.met([jobs[0].row])
     assert ahead.room(10.1) == 50
+
+
+@attrs.frozen
+class Order:
+    customer: str
+
+
+async def deliver(order: Order) -> None:
+    raise NotImplementedError(order)
+
+
+def test_a_queue_that_is_fair_claims_nothing_ahead() -> None:
+    assert after(1_000, ahead_of(m25.queue("orders")(deliver))) == 50
+    assert after(1_000, ahead_of(m25.queue("orders", fair_by="customer")(deliver))) == 0

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Where the token is, if it is not given.
 TOKEN: Final = "M25_WEB_TOKEN"  # noqa: S105 - a name
+#: Addresses that no other machine reaches.
+_THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
 _NEEDED: Final = ("hypercorn", "itsdangerous", "jinja2", "starlette")
 
 _DESCRIPTION: Final = f"""\
@@ -37,6 +39,9 @@ _EPILOG: Final = f"""\
 Whoever reaches the address sees inputs, outputs and errors of all jobs, unless --private is given:
 then one has to sign in first. There is no TLS: for other machines, let a proxy in front of it have
 that.
+
+Where it listens on this machine alone, it answers to localhost and 127.0.0.1, and to names that are
+given by --host; elsewhere to all names, unless some are given.
 
 exit codes:
   0  it was ended by Ctrl-C or SIGTERM
@@ -65,6 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--private", action="store_true", help="show nothing to those who have not signed in"
+    )
+    parser.add_argument(
+        "--host",
+        action="append",
+        metavar="NAME",
+        help="a name by which browsers reach it, as through a proxy; may be repeated (see below)",
     )
     _address.add_option(parser)
     _address.add_schema_option(parser)
@@ -97,7 +108,9 @@ async def _serve(conninfo: str, options: argparse.Namespace, console: Console, t
 
     token = options.token or os.environ.get(TOKEN) or None
     async with open_client(conninfo, schema=options.schema, pool_size=4) as m:
-        dashboard = web.app(m, token=token, private=options.private, target=target)
+        dashboard = web.app(
+            m, token=token, private=options.private, hosts=_hosts(options), target=target
+        )
 
         async def until_stop() -> None:
             await until_signal()
@@ -113,6 +126,14 @@ async def _serve(conninfo: str, options: argparse.Namespace, console: Console, t
         async with trio.open_nursery() as nursery:
             for url in await nursery.start(serve):
                 console.say(f"the dashboard is at {url}; Ctrl-C ends it")
+
+
+def _hosts(options: argparse.Namespace) -> list[str] | None:
+    """The names that it answers to; `None` is all."""
+    host = options.bind.rpartition(":")[0]
+    if host in _THIS_MACHINE:
+        return [*_THIS_MACHINE, *(options.host or ())]
+    return None if options.host is None else [host, *options.host]
 
 
 def _config(bind: str) -> Config:

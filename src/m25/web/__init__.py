@@ -9,7 +9,7 @@ From top to bottom: `_dashboard` (the app, and which address is whose) · `_acti
 done) · `_live` (a stream that keeps a page up to date) · `_templates` (from values to HTML) ·
 `_views` (what each page shows) · `_watch` (asks the database, for all streams together) ·
 `_history` and `_chart` (lines over time) · `_questions` (what is asked) · `_job_list` (which jobs a
-page lists) · `_access` (who may do something) · `_headers` and `_words`.
+page lists) · `_access` (who may do something) · `_hosts`, `_headers` and `_words`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from .._client import M25
 from . import _actions, _views
 from ._access import FIELD, Access, is_from_here
 from ._headers import Headers
+from ._hosts import Hosts
 from ._live import LiveResponse
 from ._templates import Templates, base_of
 from ._views import View
@@ -47,7 +48,14 @@ _ACTIONS: Final = (
 )
 
 
-def app(m: M25, *, token: str | None = None, private: bool = False, target: str = "") -> Dashboard:
+def app(
+    m: M25,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    hosts: Sequence[str] | None = None,
+    target: str = "",
+) -> Dashboard:
     """Make a dashboard of a client's jobs: an ASGI app, for a server that runs on Trio.
 
     It may be mounted under a path of another app. It needs a client that is open, and no queues:
@@ -60,18 +68,28 @@ def app(m: M25, *, token: str | None = None, private: bool = False, target: str 
             is read-only.
         private: show nothing to those who have not signed in. Without it whoever reaches the app
             sees all inputs, outputs and errors.
+        hosts: the names in addresses that it answers to, without ports; `None` is all. A dashboard
+            that is not private, and is reached without a sign-in of your own, should name them:
+            else a page of anybody's could read it through the browser of somebody who reaches it.
         target: what the pages say of where the jobs are.
 
     Raises:
         UsageError: the token is too short, or `private` is without one.
     """
-    return Dashboard(m, token, private, target)
+    return Dashboard(m, token, private, hosts, target)
 
 
 class Dashboard:
     """An ASGI app; see `app`."""
 
-    def __init__(self, m: M25, token: str | None, private: bool, target: str) -> None:
+    def __init__(
+        self,
+        m: M25,
+        token: str | None,
+        private: bool,
+        hosts: Sequence[str] | None,
+        target: str,
+    ) -> None:
         self._access = Access(token, private)
         self._watch = Watch(m)
         self._templates = Templates(self._access, self._watch, target)
@@ -93,7 +111,10 @@ class Dashboard:
                 Route("/sign-out", self._sign_out, methods=["POST"]),
                 Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
             ],
-            middleware=[Middleware(Headers)],
+            middleware=[
+                Middleware(Headers),
+                *([] if hosts is None else [Middleware(Hosts, names=hosts)]),
+            ],
             exception_handlers={HTTPException: self._say_why_not},
         )
 

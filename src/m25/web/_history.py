@@ -11,10 +11,10 @@ import attrs
 from ._questions import Overview
 
 #: For how long it is remembered, in seconds.
-LENGTH: Final = 600.0
+_LENGTH: Final = 600.0
 #: No two samples are closer than this.
 _STEP: Final = 1.5
-_MOST: Final = int(LENGTH / _STEP) + 1
+_MOST: Final = int(_LENGTH / _STEP) + 1
 
 
 @attrs.frozen
@@ -53,4 +53,4 @@ class History:
 
     def of(self, queue: str, now: float) -> Sequence[Sample]:
         """The samples of a queue, the oldest first."""
-        return [each for each in self._samples.get(queue, ()) if now - each.at <= LENGTH]
+        return [each for each in self._samples.get(queue, ()) if now - each.at <= _LENGTH]

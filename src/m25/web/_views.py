@@ -20,10 +20,12 @@ from .._lifecycle import FINAL, JobStatus
 from .._operator import QueueRecord
 from .._summaries import JobDetails, JobSummary
 from ._chart import Chart, chart
-from ._history import LENGTH, History
+from ._history import History
 from ._job_list import JobList
 from ._questions import AskJob, AskJobs, AskOverview, AskSchedules, AskWorkers, Overview, Question
 
+#: How long the lines of charts are at least, in seconds.
+_SHORTEST: Final = 60.0
 #: How far children are moved to the right at most: a phone is narrow.
 _DEEPEST: Final = 8
 
@@ -59,6 +61,8 @@ class ChildRow(NamedTuple):
 class QueueCharts(NamedTuple):
     """A queue over the last minutes."""
 
+    #: How many seconds the lines are long.
+    length: float
     depth: Chart
     rate: Chart
     latency: Chart
@@ -185,12 +189,15 @@ def tree(root: JobId, children: Sequence[JobSummary]) -> Iterator[ChildRow]:
 def _charts(name: str, history: History) -> QueueCharts:
     now = trio.current_time()
     samples = history.of(name, now)
+    # All that is known, so that a line is seen soon.
+    length = max(now - samples[0].at, _SHORTEST) if samples else _SHORTEST
 
     def draw(values: Iterable[float | None]) -> Chart:
         points = [(each.at, value) for each, value in zip(samples, values, strict=True)]
-        return chart(points, LENGTH, now)
+        return chart(points, length, now)
 
     return QueueCharts(
+        length=length,
         depth=draw(each.depth for each in samples),
         rate=draw(each.ended for each in samples),
         latency=draw(each.latency for each in samples),

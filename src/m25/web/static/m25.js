@@ -4,6 +4,7 @@
 function say(isLive) {
   const state = document.getElementById("live-state");
   if (state) {
+    state.classList.toggle("on", isLive);
     state.classList.toggle("lost", !isLive);
     state.querySelector(".word").textContent = isLive ? "Live" : "Not connected";
   }
