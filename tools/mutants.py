@@ -1646,6 +1646,42 @@ MUTANTS = (
         (Rule("a job is deleted with that which started it", "where true"),),
         ("tests/store/test_store_operator.py",),
     ),
+    Mutant(
+        25,
+        "a form of another session is taken",
+        (Rule("a form repeats its session's text", "return csrf is not None"),),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
+        25,
+        "a form of another site is taken",
+        (Rule("what another site sends is refused", "if False:"),),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
+        25,
+        "a private dashboard is shown to all",
+        (Rule("what is private is shown to those who have signed in", "return True"),),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
+        25,
+        "the dashboard answers to any name",
+        (Rule("the dashboard answers to its own names", "if False:"),),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
+        25,
+        "the dashboard asks without a pause",
+        (Rule("a question is followed by a pause"),),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
+        25,
+        "a stream outlasts its server",
+        (Rule("a stream ends when the server stops"),),
+        ("tests/web/test_dashboard.py",),
+    ),
 )
 
 

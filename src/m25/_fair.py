@@ -19,7 +19,8 @@ def _check_key(_: Fair, __: attrs.Attribute[str], value: object) -> None:
 def _check_weights(_: Fair, __: attrs.Attribute[Mapping[str, float]], value: object) -> None:
     if not isinstance(value, Mapping):
         raise InvalidQueue(f"the weights of fair_by must be a mapping, not {value!r:.80}")
-    for key, weight in value.items():
+    given: Mapping[object, object] = value  # pyright: ignore[reportUnknownVariableType]
+    for key, weight in given.items():
         check_text(key, "a key among the weights of fair_by", InvalidQueue)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise InvalidQueue(f"the weight of {key!r:.80} must be a number, not {weight!r:.80}")

@@ -125,10 +125,10 @@ async def test_within_a_key_priority_and_age_say_what_comes_first(world: WithVer
 
 async def test_of_keys_that_have_had_as_much_the_older_job_comes_first(world: WithVerbs) -> None:
     await declare(world)
-    # By name the others would.
-    await world.put(of("zoe"))
-    await world.pass_time(1)
+    # By name, and by id, the others would.
     await world.put(*(of(f"{n:02}") for n in range(20)))
+    an_hour_ago = await world.now() - timedelta(hours=1)
+    await world.put(of("zoe")._replace(scheduled_at=an_hour_ago))
     assert await Claimer(world).customers(1) == ["zoe"]
 
 

@@ -24,7 +24,7 @@ class Order:
 class Ends:
     """When handlers have ended, by whose job it was."""
 
-    times: dict[str, list[float]] = attrs.field(factory=dict)
+    times: dict[str, list[float]] = attrs.Factory(dict[str, list[float]])
     #: Set once ten of bob's have.
     ten: trio.Event = attrs.field(factory=trio.Event)
 

@@ -9,6 +9,7 @@ import trio
 
 import m25
 from support.processes import worker
+from support.thorough import thorough, tries
 from support.waiting import PATIENCE, rows
 
 
@@ -43,7 +44,8 @@ async def test_ctrl_c_by_trios_own_means_hands_jobs_back_at_once(
     assert (await unfinished(dsn))[-1] == ("pending", 1 if queue is sleeps else 2)
 
 
-@pytest.mark.parametrize("checkpoints", range(0, 60, 4))
+@thorough
+@pytest.mark.parametrize("checkpoints", range(0, 60, tries(4, 10)))
 async def test_cancelled_at_any_moment_a_client_leaves_no_row_claimed(
     dsn: str, checkpoints: int
 ) -> None:

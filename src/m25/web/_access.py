@@ -83,12 +83,15 @@ class Access:
 
     def may_look(self, request: Request) -> bool:
         """Whether a request may see what there is."""
+        # rule: what is private is shown to those who have signed in
         return not self._private or self.csrf_of(request) is not None
 
     def may_act(self, request: Request, repeated: str) -> bool:
         """Whether a request that is to change something comes from a form of its session's."""
+        if not is_from_here(request):  # rule: what another site sends is refused
+            return False
         csrf = self.csrf_of(request)
-        return csrf is not None and is_from_here(request) and _same(csrf, repeated)
+        return csrf is not None and _same(csrf, repeated)  # rule: a form repeats its session's text
 
     def is_token(self, given: str) -> bool:
         """Whether it is the token."""

@@ -34,7 +34,7 @@ class Hosts:
         """Answer."""
         if scope["type"] == "http":
             name = _PORT.sub("", Headers(scope=scope).get("Host", "")).lower()
-            if name not in self._names:
+            if name not in self._names:  # rule: the dashboard answers to its own names
                 words = "The dashboard does not answer to this name: see --host of m25 web.\n"
                 await PlainTextResponse(words, 421)(scope, receive, send)
                 return

@@ -58,6 +58,7 @@ class LiveResponse(Response):
         with self._watch.following(self._question):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._until_gone, receive, nursery.cancel_scope)
+                # rule: a stream ends when the server stops
                 nursery.start_soon(self._until_stop, nursery.cancel_scope)
                 nursery.start_soon(self._watch.ask_for_all)
                 nursery.start_soon(self._send, send)

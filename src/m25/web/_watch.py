@@ -106,6 +106,7 @@ class Watch:
                     continue
                 answer = await self._ask(question)
                 took = trio.current_time() - answer.asked_at
+                # rule: a question is followed by a pause
                 await trio.sleep(max(question.statements / STATEMENTS_A_SECOND, _REST * took))
 
     def _next(self) -> tuple[Question | None, float]:
