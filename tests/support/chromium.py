@@ -71,8 +71,27 @@ def look(address: str, token: str, directory: Path, pages: dict[str, str]) -> di
                 page.screenshot(path=directory / f"{where}.png")
             page.close()
         found["keys"] = by_keyboard(browser, address, token, pages["job"])
+        found["typed"] = while_it_changes(browser, address, token, pages["queue"])
         browser.close()
     return found
+
+
+def while_it_changes(browser: Any, address: str, token: str, path: str) -> str:
+    """Begin to say why a queue is paused; what has been typed, once the page has changed twice."""
+    page = browser.new_page()
+    page.goto(f"{address}/sign-in")
+    page.fill("input[name=token]", token)
+    page.click("main button")
+    page.wait_for_selector("text=Sign out")
+    page.goto(f"{address}{path}")
+    page.click("text=Pause…")
+    page.fill("input[name=reason]", "the relay")
+    for _ in range(2):
+        drawn = page.inner_html(".charts")
+        page.wait_for_function(
+            "drawn => document.querySelector('.charts').innerHTML !== drawn", arg=drawn
+        )
+    return str(page.input_value("input[name=reason]"))
 
 
 def by_keyboard(browser: Any, address: str, token: str, path: str) -> list[str]:
