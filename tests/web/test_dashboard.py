@@ -83,6 +83,17 @@ async def test_where_there_is_nothing_a_page_says_what_to_do(browser: Browser) -
     assert "no such job" in nobody.text
 
 
+async def test_a_command_to_copy_holds_a_name_and_no_more_than_that(
+    m: m25.M25, browser: Browser
+) -> None:
+    @m25.queue("mails; reboot")
+    async def queue(text: str) -> None: ...
+
+    await m.enqueue(queue, "hello")
+    page = (await browser.get("/queue?name=mails%3B+reboot")).text
+    assert "m25 worker MODULE --queue &#39;mails; reboot&#39;" in page
+
+
 async def test_pages_of_jobs_follow_each_other(m: m25.M25, browser: Browser) -> None:
     await m.enqueue_many(mails, [f"{number}@example.org" for number in range(120)])
     seen: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -64,6 +65,8 @@ class Templates:
         )
         for name in ("count", "span", "ago", "stamp", "pretty", "line"):
             self._environment.filters[name] = getattr(_words, name)
+        # What is shown as a command may be copied into a shell.
+        self._environment.filters["quoted"] = shlex.quote
         #: What every template is given.
         self._common: dict[str, Any] = {
             "parts": _PARTS,
