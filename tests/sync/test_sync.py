@@ -159,6 +159,76 @@ def test_an_error_of_the_database_is_m25s_own_whichever_library_it_came_by(user:
     user.rollback()
 
 
+def test_an_error_before_the_first_statement_is_m25s_own_too(user: Producer) -> None:
+    record = m25.sync.enqueue(user.connection, emails, Email("ada"))
+    # Each of these begins with a savepoint, which is refused where the user's statement has failed.
+    for call, kind in {
+        lambda: m25.sync.enqueue_many(
+            user.connection, emails, [Email("eve")]
+        ): m25.errors.EnqueueQueryError,
+        lambda: m25.sync.enqueue(
+            user.connection, emails, m25.Job(Email("eve"), unique=m25.Unique("eve"))
+        ): m25.errors.EnqueueQueryError,
+        lambda: m25.sync.cancel(user.connection, emails, record.id): m25.errors.JobCancelQueryError,
+    }.items():
+        with pytest.raises(Exception, match="nonsense"):
+            user.execute("nonsense")
+        with pytest.raises(kind, match="InFailedSqlTransaction"):
+            call()
+        user.rollback()
+
+
+def test_what_the_users_own_iterable_raises_is_the_users(dsn: str) -> None:
+    def failing() -> Iterator[Email]:
+        yield Email("ada")
+        raise psycopg.OperationalError("the user's own")
+
+    with psycopg.connect(dsn) as connection:
+        with pytest.raises(psycopg.OperationalError, match="the user's own"):
+            m25.sync.enqueue_many(connection, emails, failing())
+    assert jobs(dsn) == []
+
+
+def test_a_lost_connection_is_told_by_each_call(dsn: str) -> None:
+    connection = psycopg.connect(dsn)
+    connection.close()
+    some_id = "01a20000-0000-7000-8000-000000000000"
+    with pytest.raises(m25.errors.EnqueueQueryError, match="closed"):
+        m25.sync.enqueue_many(connection, emails, [Email("ada")])
+    with pytest.raises(m25.errors.JobRecordFetchQueryError, match="closed"):
+        m25.sync.result(connection, emails, some_id)
+    with pytest.raises(m25.errors.JobCancelQueryError, match="closed"):
+        m25.sync.cancel(connection, emails, some_id)
+
+
+def test_an_encoding_in_which_a_text_cannot_pass_is_named(dsn: str) -> None:
+    with psycopg.connect(dsn, client_encoding="LATIN1") as connection:
+        m25.sync.enqueue(connection, emails, Email("Zoë"))
+        with pytest.raises(m25.errors.EnqueueQueryError, match="UnicodeEncodeError: 'latin-1'"):
+            m25.sync.enqueue(connection, emails, Email("日本"))
+    with psycopg.connect(dsn, client_encoding="SQL_ASCII") as connection:
+        with pytest.raises(m25.UsageError, match="client_encoding=UTF8"):
+            m25.sync.enqueue(connection, emails, Email("ada"))
+    assert jobs(dsn) == [("Zoë", "pending")]
+
+
+def test_a_connection_that_streams_its_results_is_one_to_enqueue_by(dsn: str) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+    with engine.connect().execution_options(yield_per=2) as connection:
+        names = connection.execute(sqlalchemy.text("values ('ada'), ('bob'), ('eve')"))
+        for (name,) in names:
+            m25.sync.enqueue(connection, emails, m25.Job(Email(name), unique_key=name))
+        with pytest.raises(m25.UniqueKeyConflict):
+            again = m25.Job(Email("ada"), unique_key="ada")
+            m25.sync.enqueue_many(connection, emails, [Email("dan"), again])
+        m25.sync.enqueue_many(connection, emails, [Email("fay")])
+        assert connection.get_execution_options()["yield_per"] == 2, "it streams as before"
+        connection.commit()
+    engine.dispose()
+    assert [to for to, _ in jobs(dsn)] == ["ada", "bob", "eve", "fay"]
+
+
 def test_a_connection_that_commits_each_statement_does_so_here(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         m25.sync.enqueue(connection, emails, Email("ada"))
@@ -166,9 +236,13 @@ def test_a_connection_that_commits_each_statement_does_so_here(dsn: str) -> None
     sqlalchemy = pytest.importorskip("sqlalchemy")
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        m25.sync.enqueue_many(connection, emails, [Email("dan")])
+        m25.sync.enqueue_many(connection, emails, [m25.Job(Email("dan"), unique_key="dan")])
+        with pytest.raises(m25.UniqueKeyConflict):
+            again = m25.Job(Email("dan"), unique_key="dan")
+            m25.sync.enqueue_many(connection, emails, [Email("fay"), again])
+        m25.sync.enqueue_many(connection, emails, [Email("gil")])
     engine.dispose()
-    assert [to for to, _ in jobs(dsn)] == ["ada", "bob", "eve", "dan"]
+    assert [to for to, _ in jobs(dsn)] == ["ada", "bob", "eve", "dan", "gil"]
 
 
 async def test_a_program_under_asyncio_waits_for_a_result_in_a_thread(dsn: str) -> None:
@@ -207,10 +281,13 @@ def test_an_async_session_of_sqlalchemy_runs_the_calls(dsn: str) -> None:
             assert jobs(dsn) == []
             await session.run_sync(enqueue)
             await session.commit()
+        committing = engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with sqlalchemy.AsyncSession(committing) as session:
+            await session.run_sync(m25.sync.enqueue_many, emails, [Email("fay")])
         await engine.dispose()
 
     asyncio.run(program())
-    assert jobs(dsn) == [("ada", "pending"), ("dan", "pending")]
+    assert [to for to, _ in jobs(dsn)] == ["ada", "dan", "fay"]
 
 
 def test_other_connections_are_refused_by_name() -> None:

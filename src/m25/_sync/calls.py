@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -70,7 +70,8 @@ def enqueue(
         EnqueueQueryError: the database failed. Where the connection was lost, and commits each
             statement by itself, the job may exist.
         TypeError: the connection is none of these.
-        UsageError: there is another driver than psycopg beneath it.
+        UsageError: there is another driver than psycopg beneath it; or its `client_encoding` is
+            `SQL_ASCII`.
     """
     check_is_queue(queue)
     database = database_of(connection, schema)
@@ -202,7 +203,9 @@ def result(
     check_is_queue(queue)
     id = as_job_id(id)
     database = database_of(connection, schema)
-    if database.has_transaction:
+    with _query_errors():
+        has_transaction = database.has_transaction
+    if has_transaction:
         raise UsageError(
             "m25.sync.result waits for a job, and a transaction is open on its connection: a job"
             " that was enqueued in it runs after the commit; commit first, or roll back"
@@ -213,8 +216,8 @@ def result(
         ends_at = time.monotonic() + seconds
     backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
     while True:
-        with database.looking() as looking:
-            row = _asked(looking, Calls(schema).latest([str(id)])).get(str(id))
+        with _query_errors(), database.looking() as looking:
+            row = looking.run(Calls(schema).latest([str(id)])).get(str(id))
         if row is None or row.queue_name != queue.name or row.status in _FINAL:
             return output_of(_record(row, queue, id))
         pause = backoff.failed()
@@ -299,8 +302,14 @@ def _cancel_descendants(
 
 
 def _asked(database: Database, steps: Steps[T]) -> T:
-    try:
+    with _query_errors():
         return database.run(steps)
+
+
+@contextmanager
+def _query_errors() -> Generator[None]:
+    try:
+        yield
     except StatementFailed as failure:
         raise_query_error(failure)
 

@@ -12,8 +12,8 @@ import functools
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar, cast
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -25,6 +25,11 @@ from .._store.statements import load_statements
 from .._store.steps import Rows, Steps
 
 T = TypeVar("T")
+
+_NO_TRANSACTION: Final = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+
+#: With these options SQLAlchemy has a cursor declared for each statement, which can read alone.
+_NOT_STREAMED: Final = {"stream_results": False, "yield_per": None}
 
 
 @functools.lru_cache(16)
@@ -47,12 +52,8 @@ class Database(ABC):
         try:
             statement = next(steps)
             while True:
-                try:
+                with _sorted_errors(statement.name):
                     rows = self._execute(self._sql[statement.name], statement.parameters)
-                except Exception as error:
-                    if (cause := _driver_error(error)) is None:
-                        raise
-                    raise sort_error(statement.name, cause) from cause
                 statement = steps.send(rows)
         except StopIteration as done:
             return cast("T", done.value)
@@ -62,11 +63,26 @@ class Database(ABC):
     def has_transaction(self) -> bool:
         """Whether a transaction of the caller's is open."""
 
-    @abstractmethod
-    def atomic(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def atomic(self) -> Generator[None]:
         """A block of which all is done, or nothing: a savepoint, or a transaction where statements
         are committed one by one.
+
+        What the caller raises within it is the caller's own, also where psycopg has raised it.
+
+        Raises:
+            StatementFailed: the block could not be begun, or not ended.
         """
+        with ExitStack() as stack:
+            with _sorted_errors("begin"):
+                stack.enter_context(self._block())
+            yield
+            with _sorted_errors("commit"):
+                stack.close()
+
+    @abstractmethod
+    def _block(self) -> AbstractContextManager[object]:
+        """The library's own block for `atomic`."""
 
     @abstractmethod
     def looking(self) -> AbstractContextManager[Database]:
@@ -83,9 +99,10 @@ class _Psycopg(Database):
 
     @property
     def has_transaction(self) -> bool:
-        return self._connection.info.transaction_status is not TransactionStatus.IDLE
+        # That of a closed connection is unknown: the statement that follows says what is wrong.
+        return self._connection.info.transaction_status not in _NO_TRANSACTION
 
-    def atomic(self) -> AbstractContextManager[object]:
+    def _block(self) -> AbstractContextManager[object]:
         if not self._connection.autocommit and not self.has_transaction:
             # psycopg's block would be the transaction, and commit it. It is the caller's to end.
             self._connection.execute("select")
@@ -100,6 +117,7 @@ class _Psycopg(Database):
                 self._connection.rollback()
 
     def _execute(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
+        _check_encoding(self._connection)
         # Whatever cursors and rows the caller's connection makes.
         cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
         cursor.execute(sql.encode(), parameters)
@@ -127,13 +145,11 @@ class _Sqlalchemy(Database):
         bound = getattr(self._session.get_bind(), "in_transaction", lambda: False)
         return bool(self._session.in_transaction() or bound())
 
-    def atomic(self) -> AbstractContextManager[object]:
+    def _block(self) -> AbstractContextManager[object]:
         connection = self._connection
-        driver = connection.connection.driver_connection
-        if driver.autocommit:
-            # SQLAlchemy's isolation level AUTOCOMMIT: a savepoint would be refused.
-            return cast("AbstractContextManager[object]", driver.transaction())
-        return cast("AbstractContextManager[object]", connection.begin_nested())
+        if connection.connection.driver_connection.autocommit:
+            return _transaction(connection)
+        return _savepoint(connection)
 
     @contextmanager
     def looking(self) -> Generator[Database]:
@@ -149,12 +165,49 @@ class _Sqlalchemy(Database):
             with _Sqlalchemy(bind, self._schema).looking() as database:
                 yield database
             return
-        with bind.connect() as connection:
+        with ExitStack() as stack:
+            with _sorted_errors("connect"):
+                connection = stack.enter_context(bind.connect())
             yield _Sqlalchemy(connection, self._schema)
 
     def _execute(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
-        result = self._connection.exec_driver_sql(sql, dict(parameters))
+        connection = self._connection
+        _check_encoding(connection.connection.driver_connection)
+        result = connection.exec_driver_sql(sql, dict(parameters), execution_options=_NOT_STREAMED)
         return [tuple(row) for row in result]
+
+
+@contextmanager
+def _transaction(connection: Any) -> Generator[None]:
+    """A transaction in SQLAlchemy's isolation level AUTOCOMMIT, which knows of none: it refuses a
+    savepoint. The driver's own block would do, but for an `AsyncSession` that is asyncio's.
+    """
+
+    def execute(sql: str) -> None:
+        connection.exec_driver_sql(sql, execution_options=_NOT_STREAMED)
+
+    execute("begin")
+    try:
+        yield
+    except BaseException:
+        # A connection that was lost has nothing to roll back, and the first error says so.
+        if not connection.invalidated:
+            execute("rollback")
+        raise
+    execute("commit")
+
+
+@contextmanager
+def _savepoint(connection: Any) -> Generator[None]:
+    """SQLAlchemy's savepoint, also on a connection that streams its results."""
+    options = connection.get_execution_options()
+    changed = {name: options[name] for name in _NOT_STREAMED if name in options}
+    connection.execution_options(**dict.fromkeys(changed, None))
+    try:
+        with connection.begin_nested():
+            yield
+    finally:
+        connection.execution_options(**changed)
 
 
 class _Django(Database):
@@ -164,9 +217,11 @@ class _Django(Database):
 
     @property
     def has_transaction(self) -> bool:
-        return bool(self._connection.in_atomic_block or not self._connection.get_autocommit())
+        # To ask is to connect.
+        with _sorted_errors("connect"):
+            return bool(self._connection.in_atomic_block or not self._connection.get_autocommit())
 
-    def atomic(self) -> AbstractContextManager[object]:
+    def _block(self) -> AbstractContextManager[object]:
         transaction = sys.modules["django.db.transaction"]
         return cast(
             "AbstractContextManager[object]", transaction.atomic(using=self._connection.alias)
@@ -227,9 +282,33 @@ def _check_driver(library: str, is_psycopg: bool) -> None:
         )
 
 
-def _driver_error(error: Exception) -> psycopg.Error | None:
+def _check_encoding(connection: Any) -> None:
+    if connection.info.parameter_status("client_encoding") == "SQL_ASCII":
+        raise UsageError(
+            "the connection has the client_encoding SQL_ASCII, with which psycopg reads texts as"
+            " bytes: connect with client_encoding=UTF8"
+        )
+
+
+@contextmanager
+def _sorted_errors(statement: str) -> Generator[None]:
+    """A block in which the libraries are called.
+
+    Raises:
+        StatementFailed: the database failed, or the driver.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (cause := _driver_error(error)) is None:
+            raise
+        raise sort_error(statement, cause) from cause
+
+
+def _driver_error(error: Exception) -> psycopg.Error | UnicodeEncodeError | None:
     """What psycopg has raised, by itself or within an error of the other library's."""
     for each in (error, getattr(error, "orig", None), error.__cause__):
-        if isinstance(each, psycopg.Error):
+        # The second is of a character that the encoding of the connection does not have.
+        if isinstance(each, (psycopg.Error, UnicodeEncodeError)):
             return each
     return None
