@@ -47,7 +47,7 @@ class Mail:
 class Sent:
     """What has been sent for a tenant, and when, by Trio's clock."""
 
-    at: list[float] = attrs.Factory(list)
+    at: list[float] = attrs.Factory(list[float])
     news: trio.Condition = attrs.Factory(trio.Condition)
 
     async def reaches(self, number: int) -> None:

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -1745,7 +1745,7 @@ def copy_project(directory: Path) -> None:
 
 
 @contextmanager
-def taken_out(mutant: Mutant, project: Path) -> Iterator[None]:
+def taken_out(mutant: Mutant, project: Path) -> Generator[None]:
     """In this copy of the project the rule is missing, until the block is left."""
     files = {path for change in mutant.changes for path in change.files(project)}
     before = {path: path.read_text() for path in files}
@@ -1797,7 +1797,7 @@ def first_to_fail(said: str) -> str | None:
 async def try_all(mutants: list[Mutant]) -> list[Found]:
     """Try them side by side, and tell of each as soon as it is known."""
     waiting = iter(mutants)
-    found = []
+    found: list[Found] = []
 
     async def side(server: str) -> None:
         with tempfile.TemporaryDirectory(prefix="m25-mutants-") as directory:

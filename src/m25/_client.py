@@ -820,7 +820,9 @@ class M25:
         except StatementFailed as failure:
             raise_query_error(failure)
 
-    async def pause(self, queue: Queue[Any, Any, Any] | str, *, reason: str | None = None) -> None:
+    async def pause(
+        self, queue: BaseQueue[Any, Any, Any] | str, *, reason: str | None = None
+    ) -> None:
         """Pause a queue, in all processes and for as long as it takes: until `resume`.
 
         From when this returns, no job of it begins, nowhere: a claim that is sent later brings
@@ -840,7 +842,7 @@ class M25:
         self._check_usable("pause")
         await self._operator.pause(queue, reason)
 
-    async def resume(self, queue: Queue[Any, Any, Any] | str) -> None:
+    async def resume(self, queue: BaseQueue[Any, Any, Any] | str) -> None:
         """Resume a queue that was paused: its jobs begin again, at once where NOTIFY works, and
         within a second elsewhere. One that is not paused is left as it is.
 
@@ -850,7 +852,7 @@ class M25:
         self._check_usable("resume")
         await self._operator.resume(queue)
 
-    async def set_limit(self, limit: Queue[Any, Any, Any] | str, size: int | None) -> None:
+    async def set_limit(self, limit: BaseQueue[Any, Any, Any] | str, size: int | None) -> None:
         """Set how many jobs may run at once under a limit, in all processes, from now on.
 
         It goes before what the queues declare, and outlasts the processes. Where it is less than
@@ -883,7 +885,7 @@ class M25:
         self._check_usable("queues")
         return await self._operator.queues()
 
-    async def prune(self, queue: Queue[Any, Any, Any] | str, keep: Keep | None = None) -> int:
+    async def prune(self, queue: BaseQueue[Any, Any, Any] | str, keep: Keep | None = None) -> int:
         """Delete the jobs of a queue that have been kept for their time; return how many.
 
         Each goes with all its attempts and all that it has started, steps and messages too; what

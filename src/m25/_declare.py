@@ -203,6 +203,6 @@ def declare(
         retry=cast("Retry | None", rule),
         size_limit=size_limit,
         unknown_fields=unknown_fields,
-        fair_by=cast("Fair | None", fair),
+        fair_by=fair,
         place=place,
     )

@@ -50,7 +50,7 @@ class Fair:
         return self.key.split(".")
 
 
-def as_fair(value: object) -> object:
+def as_fair(value: Fair | str | None) -> Fair | None:
     """A queue's option, which may be the key alone."""
     return Fair(value) if isinstance(value, str) else value
 

@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
+from ._base_queue import BaseQueue
 from ._errors import UsageError
 from ._lifecycle import FINAL, JobStatus
 from ._operator import name_of
-from ._queue import Queue
 from ._store import operator
 
 #: Those that have not ended.
@@ -24,7 +24,7 @@ class JobFilter(TypedDict, total=False):
     """Which jobs are meant: those of which all holds that is said."""
 
     #: Those of this queue, or of the queue of this name.
-    queue: Queue[Any, Any, Any] | str
+    queue: BaseQueue[Any, Any, Any] | str
     #: How they stand: a `JobStatus`, its value, or several of these.
     status: JobStatus | str | Iterable[JobStatus | str]
     #: Since when their latest attempts were created: an aware datetime, or how long ago.

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from ._base_queue import BaseQueue
 from ._cancel_asks import check_words
 from ._errors import InvalidQueue, UsageError
 from ._keep import Keep
@@ -74,18 +75,18 @@ class Operator:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def pause(self, queue: Queue[Any, Any, Any] | str, reason: str | None) -> None:
+    async def pause(self, queue: BaseQueue[Any, Any, Any] | str, reason: str | None) -> None:
         """See `M25.pause`."""
         name = name_of(queue)
         check_words("reason", reason)
-        timeout = queue.default_job_timeout if isinstance(queue, Queue) else _TIMEOUT
+        timeout = queue.default_job_timeout if isinstance(queue, BaseQueue) else _TIMEOUT
         try:
             await self._runtime.store.pause(name, reason, timeout)
         except StatementFailed as failure:
             raise_query_error(failure)
         self._runtime.hints.queue_changed(name)
 
-    async def resume(self, queue: Queue[Any, Any, Any] | str) -> None:
+    async def resume(self, queue: BaseQueue[Any, Any, Any] | str) -> None:
         """See `M25.resume`."""
         name = name_of(queue)
         try:
@@ -94,7 +95,7 @@ class Operator:
             raise_query_error(failure)
         self._runtime.hints.queue_changed(name)
 
-    async def set_limit(self, limit: Queue[Any, Any, Any] | str, size: int | None) -> None:
+    async def set_limit(self, limit: BaseQueue[Any, Any, Any] | str, size: int | None) -> None:
         """See `M25.set_limit`."""
         name = limit.limiter_name if isinstance(limit, Queue) else name_of(limit)
         if name is None:
@@ -114,7 +115,7 @@ class Operator:
             )
         self._runtime.hints.room(name)
 
-    async def prune(self, queue: Queue[Any, Any, Any] | str, keep: Keep | None) -> int:
+    async def prune(self, queue: BaseQueue[Any, Any, Any] | str, keep: Keep | None) -> int:
         """See `M25.prune`."""
         name = name_of(queue)
         if keep is None and isinstance(queue, Queue):
@@ -142,14 +143,14 @@ class Operator:
         return [_record(row) for row in rows]
 
 
-def name_of(queue: Queue[Any, Any, Any] | str) -> str:
+def name_of(queue: BaseQueue[Any, Any, Any] | str) -> str:
     """The name of a queue that is given as such, or by its name.
 
     Raises:
         TypeError: it is neither.
         InvalidQueue: no queue can have this name.
     """
-    if isinstance(queue, Queue):
+    if isinstance(queue, BaseQueue):
         return queue.name
     if not isinstance(queue, str):
         raise TypeError(f"a m25.Queue, or the name of one, is needed; not {queue!r:.80}")

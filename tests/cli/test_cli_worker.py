@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,8 @@ MODULE = """
 import os
 import time
 from contextlib import asynccontextmanager
+
+import trio
 
 import m25
 
@@ -50,6 +52,10 @@ async def not_at_once(m: m25.M25) -> None: ...
 async def marks(_: None) -> str:
     return os.environ["MARK"]
 
+@m25.queue("naps", max_concurrency=20)
+async def naps(seconds: float) -> None:
+    await trio.sleep(seconds)
+
 @asynccontextmanager
 async def mark(job):
     os.environ["MARK"] = f"around {job.queue_name}"
@@ -69,6 +75,7 @@ async def pids(blocks: float) -> int:
 
 
 marks = m25.declare("marks", input=None, output=str)
+naps = m25.declare("naps", input=float, output=None)
 
 
 @pytest.fixture
@@ -220,6 +227,60 @@ async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(
         assert {record.attempt for record in records} == {1}
         statuses = {record.status.value for record in records}
         assert statuses <= {"succeeded", "pending"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize("restarts", [10, 100])
+async def test_rolling_restarts_under_load_spend_no_attempt_and_end_within_the_grace(
+    dsn: str, module: str, restarts: int
+) -> None:
+    grace = 20.0
+    arguments = (module, "--queue", "naps", "--processes", "2", "--grace", str(grace))
+    took: list[float] = []
+
+    async def produce(m: m25.M25) -> None:
+        while True:
+            await m.enqueue_many(naps, [0.01, 0.05, 0.2] * 10)
+            await trio.sleep(0.2)
+
+    async with m25.open(dsn) as m, AsyncExitStack() as processes, trio.open_nursery() as nursery:
+        known: set[str] = set()
+
+        async def newer_are_there() -> bool:
+            newer = {worker.id for worker in await m.workers()} - known
+            if len(newer) < 2:
+                return False
+            known.update(newer)
+            return True
+
+        process = await processes.enter_async_context(command(dsn, *arguments))
+        await eventually(newer_are_there, 4 * PATIENCE)
+        nursery.start_soon(produce, m)
+        for _ in range(restarts):
+            newer = await processes.enter_async_context(command(dsn, *arguments))
+            await eventually(newer_are_there, 4 * PATIENCE)
+            asked = trio.current_time()
+            process.terminate()
+            assert await ends(process) == 0
+            took.append(trio.current_time() - asked)
+            process = newer
+        nursery.cancel_scope.cancel()
+    async with m25.open(dsn) as m, command(dsn, *arguments):
+
+        async def is_done() -> bool:
+            return (await m.counts(queue=naps, status=["pending", "executing"])).total == 0
+
+        await eventually(is_done, PATIENCE)
+    (told,) = await rows(
+        dsn,
+        "select count(*) as jobs, max(attempt) as attempts, max(losses) as losses,"
+        " count(*) filter (where status <> 'succeeded') as others from m25.job",
+    )
+    longest = max(took)
+    print(f"{restarts} restarts, {told}, at most {longest:.1f} s from SIGTERM to the end")
+    assert (told["attempts"], told["losses"], told["others"]) == (1, 0, 0)
+    assert longest < grace
 
 
 def test_a_database_that_is_not_there_is_named_without_its_password(

@@ -292,3 +292,30 @@ async def test_what_is_not_meant_is_refused(autojump_clock: trio.testing.MockClo
             await m.counts(queue="")
         with pytest.raises(errors.InvalidJob):
             await m.job_details("nonsense")
+
+
+async def test_a_queue_that_is_only_declared_is_as_good_as_its_name(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    declared = m25.declare("mails", input=str, output=str, default_job_timeout=timedelta(seconds=7))
+    async with m25.testing.open() as m:
+        await m.pause(declared, reason="a new server")
+        (record,) = await m.queues()
+        assert (record.pause_reason, record.default_job_timeout) == (
+            "a new server",
+            timedelta(seconds=7),
+        )
+        await m.resume(declared)
+        m.add_queue(mails)
+        await m.start()
+        sent = await m.enqueue(declared, "ada")
+        await m25.testing.drain(m)
+        assert (await m.counts(queue=declared)).total == 1
+        assert [each.id for each in (await m.jobs(queue=declared)).jobs] == [sent.id]
+        assert await m.retry(queue=declared, status="failed") == m25.ChangedJobs(1)
+        await m25.testing.drain(m)
+        assert await m.delete(queue=declared, status="failed") == m25.ChangedJobs(1)
+        with pytest.raises(errors.UsageError, match="keep"):
+            await m.prune(declared)
+        with pytest.raises(errors.UsageError, match="no worker has run a queue with the limit"):
+            await m.set_limit(declared, 3)
