@@ -4092,6 +4092,7 @@ released as (
         unknown_since = case
             when held.is_newer
             then coalesce(job.unknown_since, now())
+            when held.claimed_ahead then job.unknown_since
         end,
         setup_failures = case
             when held.setup_failed
@@ -4101,6 +4102,7 @@ released as (
         session_losses = case
             when held.session_lost
             then least(coalesce(job.session_losses, 0), 2147483646) + 1
+            when held.claimed_ahead then job.session_losses
         end,
         reserved_at = null,
         started_at = null,

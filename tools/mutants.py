@@ -1277,6 +1277,37 @@ MUTANTS = (
         ("tests/worker/test_ahead.py",),
     ),
     Mutant(
+        20,
+        "jobs that were claimed ahead begin although their queue is paused",
+        (
+            Rule("a pause holds what was claimed ahead"),
+            Text(
+                "src/m25/_worker/claimer.py",
+                "not self._ledger.ahead or self._hint.may_be_paused:",
+                "not self._ledger.ahead:",
+            ),
+        ),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        2,
+        "a job that was claimed ahead is started although it has expired since",
+        (Rule("what expires before it has a slot is not started"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        2,
+        "newer workers are waited for anew since a job was claimed ahead",
+        (Rule("what was claimed ahead stays in its line"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
+        10,
+        "a job that was claimed ahead may lose sessions without end",
+        (Rule("what was claimed ahead keeps its losses"),),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
         2,
         "a job that was claimed ahead and given back does not expire",
         (Rule("what was claimed ahead expires as ever"),),

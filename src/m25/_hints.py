@@ -28,6 +28,8 @@ class QueueHint:
         self.rewind = False
         #: The latest survey has found the queue paused: claims would bring nothing.
         self.is_paused = False
+        #: Somebody may have paused or resumed the queue since its claimer last looked.
+        self.has_changed = False
         #: Set when the claimer is to look again: at this hint, or since a slot is free, outcomes
         #: were written, or the queue is stopping.
         self.wakeup: Wakeup = Wakeup()
@@ -41,6 +43,11 @@ class QueueHint:
         self.stacks_asked: set[str] = set()
         #: Set when there are any.
         self.stacks: Wakeup = Wakeup()
+
+    @property
+    def may_be_paused(self) -> bool:
+        """Whether the queue is paused, or may be since the latest look."""
+        return self.is_paused or self.has_changed
 
     def set(self, *, rewind: bool = False) -> None:
         """Say that there may be work; with `rewind`, that it may lie before the scan cursor."""
@@ -87,6 +94,7 @@ class Hints:
         """
         if hint := self.queues.get(queue_name):
             hint.is_paused = False
+            hint.has_changed = True
             hint.set(rewind=True)
             self.survey.set()
 
@@ -94,6 +102,7 @@ class Hints:
         """Say that a queue is paused: it is not to be claimed from until it has changed again."""
         if hint := self.queues.get(queue_name):
             hint.is_paused = True
+            hint.wakeup.set()
 
     def cancel(self, queue_name: str, job_id: str) -> None:
         """Say that somebody may have asked for the cancel of a job."""

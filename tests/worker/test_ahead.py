@@ -18,6 +18,7 @@ import m25
 import m25.testing
 from m25._store.protocol import JobRow
 from m25._worker.ahead import Ahead, AheadJob, ahead_of
+from support.told import lines
 
 #: Of these queues.
 SLOTS = 2
@@ -229,6 +230,45 @@ async def test_a_job_that_was_claimed_ahead_can_be_cancelled(
         await m25.testing.drain(m)
     assert world.statuses == {"succeeded": 139, "cancelled": 1}
     assert int(row.input) not in world.begun
+
+
+@pytest.mark.parametrize("by", ["the same process", "another"])
+async def test_a_pause_holds_for_what_was_claimed_ahead(
+    by: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    world = World(seconds={80: 0.3, 81: 0.3})
+    short = world.queue()
+    async with world.client(short) as m, m25.testing.open(world.store) as other:
+        await m.enqueue_many(short, range(140))
+        await world.until_begun(81)
+        assert len(world.ahead()) > 5 * SLOTS
+        await (m if by == "the same process" else other).pause(short)
+        await trio.sleep(0.1)
+        assert world.statuses == {"succeeded": 80, "executing": SLOTS, "pending": 58}
+        await trio.sleep(10)
+        assert world.statuses == {"succeeded": 82, "pending": 58}
+        await other.resume(short)
+        await m25.testing.drain(m)
+    assert world.begun == list(range(140))
+    assert world.statuses == {"succeeded": 140}
+
+
+async def test_a_job_that_expires_once_it_was_claimed_ahead_does_not_begin(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = World(seconds={80: 0.3, 81: 0.3})
+    short = world.queue()
+    async with world.client(short) as m:
+        soon = world.store.now() + timedelta(seconds=0.2)
+        jobs = [m25.Job(number, expires_at=soon if number % 2 else None) for number in range(140)]
+        await m.enqueue_many(short, jobs)
+        await world.until_begun(81)
+        assert {"82", "83"} < {row.input for row in world.ahead()}
+        await m25.testing.drain(m)
+    assert world.begun == [*range(82), *range(82, 140, 2)]
+    assert world.statuses == {"succeeded": 82 + 29, "cancelled": 29}
+    assert len(lines(caplog, "JobExpired")) == 29
 
 
 async def test_a_job_that_was_claimed_ahead_has_all_of_its_timeout(

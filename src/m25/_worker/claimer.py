@@ -115,6 +115,10 @@ class Claimer:
                 self._asked()
                 self._answered()
             self._give_back(ledger.ahead.late(trio.current_time()))
+            if hint.may_be_paused:
+                hint.has_changed = False
+                # Where it is not paused, the next claim has these jobs again.
+                self._give_back(ledger.ahead.clear())  # rule: a pause holds what was claimed ahead
             self._fill_slots()
             # A stop that waits for handlers makes sure of a claim in doubt, and claims no more.
             slots = 0 if self.stopping or hint.is_paused else ledger.claim_size()
@@ -286,10 +290,15 @@ class Claimer:
         self._start(self._begin_ahead(plan.LARGEST_CLAIM))
 
     def _begin_ahead(self, most: int) -> Sequence[Executor]:
-        if self.stopping or not self._ledger.ahead:
+        if self.stopping or not self._ledger.ahead or self._hint.may_be_paused:
             return ()
         now = trio.current_time()
         jobs = self._ledger.next_ahead(most, now)
+        if late := [job for job in jobs if plan.has_expired(job.row, now - job.claimed_at)]:
+            # Once they are given back, the next claim ends them: it has the database's time.
+            self._give_back(late)
+            # rule: what expires before it has a slot is not started
+            jobs = [job for job in jobs if job not in late]
         return self._begin([(row, token) for row, token, _ in jobs], now)
 
     def _give_back(self, jobs: Sequence[AheadJob]) -> None:

@@ -45,11 +45,15 @@ def max_attempts(row: JobRow, retry: Retry | None) -> int:
     return row.max_attempts if retry is None else min(row.max_attempts, retry.max_attempts)
 
 
-def has_expired(row: JobRow) -> bool:
-    """Whether a job that was just claimed came too late, by the database's clock alone."""
+def has_expired(row: JobRow, waited: float = 0.0) -> bool:
+    """Whether a job comes too late that was claimed `waited` seconds ago.
+
+    When it was claimed the database's clock says; of other clocks only the seconds since then are
+    taken.
+    """
     if row.expires_at is None or row.reserved_at is None:
         return False
-    return Decimal(row.expires_at) <= Decimal(row.reserved_at)
+    return Decimal(row.expires_at) <= Decimal(row.reserved_at) + Decimal(waited)
 
 
 def has_waited_for_newer(row: JobRow) -> bool:

@@ -831,10 +831,10 @@ class MemoryStore(Store):
                     scheduled_at, awaits = microseconds(aside.until), aside.awaits
                     if awaits is not None and (row.messages or 0) != aside.messages:
                         scheduled_at, awaits = now, None
-                session_losses: int | None = None
+                session_losses = row.session_losses if release.claimed_ahead else None
                 if release.session_lost:
                     session_losses = min(row.session_losses or 0, LARGEST_INTEGER - 1) + 1
-                unknown_since: int | None = None
+                unknown_since = row.unknown_since if release.claimed_ahead else None
                 if release.is_newer:
                     self._limits.give_back(row, now)
                     unknown_since = now if row.unknown_since is None else row.unknown_since

@@ -94,6 +94,7 @@ released as (
         unknown_since = case
             when held.is_newer
             then coalesce(job.unknown_since, now()) -- rule: newer workers are waited for once
+            when held.claimed_ahead then job.unknown_since -- rule: what was claimed ahead stays in its line
         end,
         setup_failures = case
             when held.setup_failed
@@ -103,6 +104,7 @@ released as (
         session_losses = case
             when held.session_lost
             then least(coalesce(job.session_losses, 0), 2147483646) + 1
+            when held.claimed_ahead then job.session_losses -- rule: what was claimed ahead keeps its losses
         end,
         {released}
     from held
