@@ -101,6 +101,33 @@ async def test_each_role_can_do_its_part_and_no_more(empty_dsn: str) -> None:
                 await rows(dsn_of(role), "create table m25.evil ()")
 
 
+async def test_an_enqueuer_takes_unique_keys_by_the_rights_of_the_page(empty_dsn: str) -> None:
+    grants = re.findall(r"`(grant update on [\w.]+ to) m25_enqueue`", PAGE.read_text())
+    steps = {grants[0]: ["refuse", "return"], grants[1]: ["replace", "debounce", "rerun_after"]}
+    async with roles_of_the_page(empty_dsn) as dsn_of:
+        async with await pg.AsyncConnection.connect(
+            dsn_of("migrate"), autocommit=True
+        ) as connection:
+            await migrations.apply(connection, "m25")
+        enqueuer = conninfo_to_dict(dsn_of("enqueue"))["user"]
+        async with m25.open(dsn_of("enqueue")) as m:
+            for grant, kinds in steps.items():
+                for then in kinds:
+                    assert await is_refused(lambda then=then: enqueue_twice(m, then))
+                await rows(dsn_of("migrate"), f"{grant} {enqueuer}")
+                for then in kinds:
+                    await enqueue_twice(m, then)
+
+
+async def enqueue_twice(m: m25.M25, then: Any) -> None:
+    job = m25.Job(1, scheduled_at=far_away(), unique=m25.Unique(then, then=then))
+    await m.enqueue(guarded, job)
+    try:
+        await m.enqueue(guarded, job)
+    except m25.UniqueKeyConflict:
+        assert then == "refuse"
+
+
 def far_away() -> Any:
     from datetime import UTC, datetime, timedelta
 

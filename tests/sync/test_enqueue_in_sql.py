@@ -13,7 +13,7 @@ import trio
 import m25
 import m25.sync
 from support.sql_producers import DRIVERS, Refused, call, sql_producer
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, eventually, rows
 
 later = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -33,10 +33,11 @@ async def send(to: str) -> str:
 
 
 async def declare(dsn: str) -> None:
-    """A worker of the queue has run, and is gone."""
+    """A worker of the queue has run, has written down what the queue says, and is gone."""
     async with m25.open(dsn) as m:
         m.add_queue(send)
         await m.start()
+        await eventually(lambda: rows(dsn, "select name from m25.queue"))
 
 
 def text_of(to: str) -> str:
@@ -105,7 +106,7 @@ async def test_a_job_from_sql_is_the_one_that_python_makes(dsn: str) -> None:
 
 def enqueue(connection: psycopg.Connection[Any], job: str, options: Mapping[str, Any]) -> Any:
     given = {
-        name: psycopg.types.json.Jsonb(value) if name == "meta" else value
+        name: psycopg.types.json.Jsonb(value) if name == "meta" and value is not None else value
         for name, value in options.items()
     }
     (row,) = connection.execute(call(job, given)).fetchall()
@@ -135,6 +136,26 @@ def test_an_option_that_python_refuses_is_refused_by_sql(dsn: str) -> None:
                 enqueue(connection, '"ada"', options)
             said = str(by_sql.value).removeprefix("m25.enqueue: ")
             assert said.split()[0] == str(by_python.value).split()[0], "both name the option"
+
+
+async def test_a_null_is_an_option_that_is_not_given(dsn: str) -> None:
+    await declare(dsn)
+    given = "scheduled_at expires_at timeout max_attempts retry_delay unique_key priority meta id"
+    nothing = dict.fromkeys([*given.split(), "skip_conflicts", "notify"])
+    with psycopg.connect(dsn, autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
+        (channel,) = connection.execute("select channel from m25.queue").fetchall()
+        connection.execute(f"listen {channel['channel']}")
+        made = [enqueue(connection, '"ada"', options) for options in ({}, nothing)]
+        assert len(list(connection.notifies(timeout=PATIENCE, stop_after=2))) == 2
+        plain, with_nulls = (
+            connection.execute(
+                "select (to_jsonb(job) - '{id,created_at}'::text[]) as row from m25.job"
+                " where id = %s",
+                [id],
+            ).fetchone()
+            for id in made
+        )
+    assert with_nulls == plain
 
 
 def test_a_call_with_an_id_can_be_repeated_and_another_job_of_that_id_is_refused(dsn: str) -> None:

@@ -51,7 +51,7 @@ declare
         then 'retry_delay must be zero or more, and at most 36525 days'
         when octet_length(unique_key) not between 1 and 2000
         then 'unique_key must have from 1 to 2000 bytes; a hash of a longer one would do'
-        when priority is null or priority not between -32768 and 32767
+        when priority not between -32768 and 32767
         then 'priority must be from -32768 to 32767'
         when jsonb_typeof(meta) <> 'object' then 'meta must be a JSON object'
     end;
@@ -63,6 +63,8 @@ begin
     if problem is not null then
         raise invalid_parameter_value using message = 'm25.enqueue: ' || problem;
     end if;
+    priority := coalesce(priority, 0);
+    notify := coalesce(notify, true);
     -- In the order in which they were made, as all ids of m25's are: version 7 of RFC 9562.
     id := coalesce(
         id,
