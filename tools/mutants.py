@@ -1277,6 +1277,17 @@ MUTANTS = (
         ("tests/worker/test_ahead.py",),
     ),
     Mutant(
+        12,
+        "what no input can hold is looked for, and seems to be the database's failure",
+        (
+            Rule(
+                "what no input can hold is not looked for",
+                "return json.dumps(where, allow_nan=False)",
+            ),
+        ),
+        ("tests/web/test_dashboard.py",),
+    ),
+    Mutant(
         20,
         "jobs that were claimed ahead begin although their queue is paused",
         (

@@ -8,11 +8,14 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
+import psycopg
+
 from ._base_queue import BaseQueue
 from ._errors import UsageError
 from ._lifecycle import FINAL, JobStatus
 from ._operator import name_of
 from ._store import operator
+from ._store.jsonb import as_jsonb
 
 #: Those that have not ended.
 UNENDED: Final = frozenset(JobStatus) - FINAL
@@ -82,8 +85,18 @@ def make_filter(now: datetime | None, **options: Unpack[JobFilter]) -> operator.
         None if status is None else sorted({JobStatus(each).value for each in _statuses(status)}),
         _time("since", options.get("since"), now),
         _time("ended_before", options.get("ended_before"), now),
-        None if where is None else json.dumps(where, allow_nan=False),
+        None if where is None else _json(where),
     )
+
+
+def _json(where: Any) -> str:
+    try:
+        # rule: what no input can hold is not looked for
+        return as_jsonb(json.dumps(where, allow_nan=False))
+    except (ValueError, psycopg.DataError) as error:
+        raise ValueError(f"where must be what an input can hold: {error}") from error
+    except RecursionError:
+        raise ValueError("where must be what an input can hold: it is too deep") from None
 
 
 def _time(name: str, value: datetime | timedelta | None, now: datetime | None) -> datetime | None:

@@ -200,12 +200,17 @@ async def test_processes_begin_anew_when_their_program_changes_also_after_it_was
     async with command(dsn, module, "--reload", "--grace", "1") as process, m25.open(dsn) as m:
         with trio.fail_after(PATIENCE):
             assert await m.call(pids, 0) > 0
-        program.write_text("1 / 0")
 
-        async def is_gone() -> bool:
+        async def is_listed() -> bool:
+            return bool(await m.workers())
+
+        async def is_not_listed() -> bool:
             return not await m.workers()
 
-        await eventually(is_gone, PATIENCE)
+        # Its first job may have ended before it is listed.
+        await eventually(is_listed, PATIENCE)
+        program.write_text("1 / 0")
+        await eventually(is_not_listed, PATIENCE)
         program.write_text(MODULE.replace("return os.getpid()", "return -1"))
         with trio.fail_after(PATIENCE):
             assert await m.call(pids, 0) == -1

@@ -108,7 +108,19 @@ async def test_pages_of_jobs_follow_each_other(m: m25.M25, browser: Browser) -> 
 
 @pytest.mark.parametrize(
     "query",
-    ["since=soon", "where=customer", "where=%7B", "status=lost", "after=x", "since=9999999d"],
+    [
+        "since=soon",
+        "where=customer",
+        "where=%7B",
+        "status=lost",
+        "after=x",
+        "since=9999999d",
+        f"where={'[' * 3_000}",
+        "where=%22%5Cu0000%22",
+        "where=name=%22%5Cud800%22",
+        f"where={'a.' * 3_000}a=1",
+    ],
+    ids=lambda query: query[:20],
 )
 async def test_what_means_nothing_is_said_so(browser: Browser, query: str) -> None:
     answer = await browser.get(f"/jobs?{query}")

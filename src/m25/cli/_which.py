@@ -98,7 +98,8 @@ def parse_where(text: str) -> Any:
         )
     try:
         value = json.loads(written)
-    except ValueError:
+    # RecursionError: it is deeper than Python reads.
+    except (ValueError, RecursionError):
         value = written
     for key in reversed(keys):
         value = {key: value}

@@ -106,7 +106,8 @@ def _where(text: str) -> Any:
     if text.startswith(("{", "[", '"')):
         try:
             return json.loads(text)
-        except ValueError:
+        # RecursionError: it is deeper than Python reads.
+        except (ValueError, RecursionError):
             raise WrongFilter("what the input contains begins like JSON, and is none") from None
     path = text if text.startswith(("input.", "input=")) else f"input.{text}"
     try:
