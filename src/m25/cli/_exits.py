@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Final
 
 DONE: Final = 0
@@ -17,3 +18,19 @@ class WrongUsage(Exception):
     It may be raised anywhere in a command before the command has done anything; `main` prints it,
     and ends with `WRONG_USAGE`.
     """
+
+
+def need(what: str, extra: str, *modules: str) -> None:
+    """Check that there is what a command, or an option, needs beside m25.
+
+    Args:
+        what: the command, or the option.
+        extra: which extra of m25's has it.
+        modules: what is imported.
+
+    Raises:
+        WrongUsage: something is missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise WrongUsage(f"{what} needs {', '.join(missing)}: pip install 'm25[{extra}]'")

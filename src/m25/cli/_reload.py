@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
@@ -14,11 +13,6 @@ _logger: Final = logging.getLogger("m25.worker")
 #: How long changes are collected before they are told, in milliseconds: an editor writes a file in
 #: several steps, and a checkout writes many files.
 _DEBOUNCE: Final = 400
-
-
-def can_reload() -> bool:
-    """Whether there is what watches files."""
-    return importlib.util.find_spec("watchfiles") is not None
 
 
 async def watch(directory: Path, changed: Callable[[], None]) -> None:

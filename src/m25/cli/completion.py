@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from typing import Final
 
 from ._console import Console
-from ._exits import DONE, WrongUsage
+from ._exits import DONE, need
 
 #: What argcomplete has code for.
 _SHELLS: Final = ("bash", "zsh", "fish")
@@ -37,8 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Print it, and return the exit code."""
-    if importlib.util.find_spec("argcomplete") is None:
-        raise WrongUsage("completion needs argcomplete: pip install 'm25[cli]'")
+    need("completion", "cli", "argcomplete")
     from argcomplete.shell_integration import shellcode
 
     console.data(shellcode(["m25"], shell=options.shell))

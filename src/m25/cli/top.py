@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import psycopg
 import trio
 
 from .._client import M25
 from .._client import open as open_client
-from .._errors import DatabaseError, M25Error
-from .._groups import only_leaf
+from .._errors import DatabaseError
 from . import _address
 from ._console import Console
-from ._exits import DONE, FAILED, WrongUsage
+from ._exits import DONE, need
+from ._until_stopped import run_until_stopped
 
 if TYPE_CHECKING:
     from ._top_screen import Seen
@@ -54,21 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Show until Ctrl-C, and return the exit code."""
-    if importlib.util.find_spec("rich") is None:
-        raise WrongUsage("top needs rich: pip install 'm25[cli]'")
+    need("top", "cli", "rich")
     conninfo = _address.read(options.addr)
     target = _address.describe(conninfo)
     try:
-        trio.run(_show, conninfo, options.schema, target)
-    except BaseException as error:
-        leaf = only_leaf(error) or error
-        if isinstance(leaf, KeyboardInterrupt):
-            return DONE
-        if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
-            console.error(f"{leaf} ({target})")
-            return FAILED
-        raise
-    return DONE
+        return run_until_stopped(partial(_show, conninfo, options.schema, target), console, target)
+    except KeyboardInterrupt:
+        return DONE
 
 
 async def _show(conninfo: str, schema: str, target: str) -> None:

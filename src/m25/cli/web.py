@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import psycopg
 import trio
 
 from .._client import open as open_client
-from .._errors import M25Error, UsageError
-from .._groups import only_leaf
+from .._errors import UsageError
 from .._signals import until_signal
 from . import _address
 from ._console import Console
-from ._exits import DONE, FAILED, WrongUsage
+from ._exits import WrongUsage, need
+from ._until_stopped import run_until_stopped
 
 if TYPE_CHECKING:
     from hypercorn import Config
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 TOKEN: Final = "M25_WEB_TOKEN"  # noqa: S105 - a name
 #: Addresses that no other machine reaches.
 _THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
-_NEEDED: Final = ("hypercorn", "itsdangerous", "jinja2", "starlette")
 
 _DESCRIPTION: Final = f"""\
 Show queues, jobs, workers and schedules in the browser, as they are now. Without a token all is
@@ -83,22 +80,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit code."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise WrongUsage(f"web needs {', '.join(missing)}: pip install 'm25[web]'")
+    need("web", "web", "hypercorn", "itsdangerous", "jinja2", "starlette")
     conninfo = _address.read(options.addr)
     target = _address.describe(conninfo)
-    try:
-        trio.run(_serve, conninfo, options, console, target)
-    except BaseException as error:
-        leaf = only_leaf(error) or error
-        if isinstance(leaf, UsageError):
-            raise WrongUsage(str(leaf)) from error
-        if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
-            console.error(f"{leaf} ({target})")
-            return FAILED
-        raise
-    return DONE
+    return run_until_stopped(partial(_serve, conninfo, options, console, target), console, target)
 
 
 async def _serve(conninfo: str, options: argparse.Namespace, console: Console, target: str) -> None:
@@ -108,9 +93,12 @@ async def _serve(conninfo: str, options: argparse.Namespace, console: Console, t
 
     token = options.token or os.environ.get(TOKEN) or None
     async with open_client(conninfo, schema=options.schema, pool_size=4) as m:
-        dashboard = web.app(
-            m, token=token, private=options.private, hosts=_hosts(options), target=target
-        )
+        try:
+            dashboard = web.app(
+                m, token=token, private=options.private, hosts=_hosts(options), target=target
+            )
+        except UsageError as error:
+            raise WrongUsage(str(error)) from error
 
         async def until_stop() -> None:
             await until_signal()

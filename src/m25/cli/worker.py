@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import math
 import os
@@ -13,20 +12,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import psycopg
 import trio
 
 from .._client import open as open_client
-from .._errors import M25Error
-from .._groups import only_leaf
 from .._signals import until_signal
 from . import _address
 from . import _supervised as supervised
 from . import _systemd as systemd
 from ._console import Console
-from ._exits import DONE, FAILED, WrongUsage
+from ._exits import DONE, FAILED, WrongUsage, need
 from ._modules import SYNTAX, Work, load, load_opening
-from ._reload import can_reload
+from ._until_stopped import run_until_stopped
 
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
@@ -118,10 +114,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
         )
-    if options.health is not None and not _can_answer():
-        raise WrongUsage("--health needs h11: pip install 'm25[cli]'")
-    if options.reload and not can_reload():
-        raise WrongUsage("--reload needs watchfiles: pip install 'm25[reload]'")
+    if options.health is not None:
+        need("--health", "cli", "h11")
+    if options.reload:
+        need("--reload", "reload", "watchfiles")
     if is_supervisor:
         if os.name != "posix":
             raise WrongUsage(
@@ -139,15 +135,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             watched=Path.cwd() if options.reload else None,
         )
         return DONE if trio.run(supervisor) else FAILED
-    try:
-        trio.run(_work, work, conninfo, options, opened)
-    except BaseException as error:
-        leaf = only_leaf(error) or error
-        if isinstance(leaf, (M25Error, psycopg.Error, OSError)):
-            console.error(f"{leaf} ({_address.describe(conninfo)})")
-            return FAILED
-        raise
-    return DONE
+    program = partial(_work, work, conninfo, options, opened)
+    return run_until_stopped(program, console, _address.describe(conninfo))
 
 
 def _arguments_of_one(options: argparse.Namespace) -> list[str]:
@@ -160,10 +149,6 @@ def _arguments_of_one(options: argparse.Namespace) -> list[str]:
     if options.open is not None:
         arguments += ["--open", options.open]
     return [*arguments, "--grace", str(options.grace)]
-
-
-def _can_answer() -> bool:
-    return importlib.util.find_spec("h11") is not None
 
 
 @attrs.define
