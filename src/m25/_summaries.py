@@ -6,9 +6,10 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -172,6 +173,34 @@ def summary_of(found: FoundJob) -> JobSummary:
         parent_id=None if found.parent_id is None else JobId(found.parent_id),
         is_to_be_cancelled=found.is_to_cancel,
     )
+
+
+class TreeRow(NamedTuple):
+    """A job of a tree."""
+
+    job: JobSummary
+    #: Of each job on the way from the root to this one, and of this one, whether it is the last of
+    #: those that one job has started: so many levels it is below the root.
+    is_last: Sequence[bool]
+
+
+def tree_below(root: JobId, jobs: Iterable[JobSummary]) -> Iterator[TreeRow]:
+    """Jobs that were started by others, each below the one that has started it."""
+    below = defaultdict[JobId | None, list[JobSummary]](list)
+    for job in jobs:
+        below[job.parent_id].append(job)
+
+    def rows(parent: JobId, is_last: Sequence[bool]) -> Iterator[TreeRow]:
+        """The next to be told comes last."""
+        siblings = below.get(parent, [])
+        for job in reversed(siblings):
+            yield TreeRow(job, (*is_last, job is siblings[-1]))
+
+    left = list(rows(root, ()))
+    while left:
+        row = left.pop()
+        yield row
+        left += rows(row.job.id, row.is_last)
 
 
 def details_of(

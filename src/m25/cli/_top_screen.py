@@ -14,19 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from .._activity import QueueRate, WorkerRecord
-from .._operator import MOST_COUNTED, QueueRecord
-
-#: From when on something is shown in red: a job waits, or a worker has said nothing, for so long.
-_LONG_WAIT: Final = timedelta(minutes=1)
-_LONG_SILENCE: Final = timedelta(seconds=90)
+from .._glance import LONG_SILENCE, LONG_WAIT, count, whole
+from .._operator import QueueRecord
 
 #: Of each queue, beside its name.
 _COLUMNS: Final = (
     *("due", "since", "running", "later", "waiting", "failed"),
     *("ended/min", "waited", "ran", "workers"),
 )
-
-_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
 
 @attrs.define
@@ -82,15 +77,15 @@ def _queues(seen: Seen, now: datetime) -> Table:
             title.append(" paused", "yellow")
         table.add_row(
             title,
-            _count(queue.due),
-            Text("–") if since is None else Text(span(since), _red(since > _LONG_WAIT)),
-            _count(queue.running),
-            _count(queue.scheduled),
-            _count(queue.waiting),
-            Text(_count(queue.failed), _red(queue.failed > 0)),
-            "–" if rate is None else _count(rate.ended),
-            "–" if rate is None else span(rate.waited),
-            "–" if rate is None else span(rate.ran),
+            count(queue.due),
+            Text("–") if since is None else Text(_span(since), _red(since > LONG_WAIT)),
+            count(queue.running),
+            count(queue.scheduled),
+            count(queue.waiting),
+            Text(count(queue.failed), _red(queue.failed > 0)),
+            "–" if rate is None else count(rate.ended),
+            "–" if rate is None else _span(rate.waited),
+            "–" if rate is None else _span(rate.ran),
             Text(str(queue.workers), _red(queue.workers == 0 and queue.due > 0)),
         )
     return table
@@ -103,23 +98,14 @@ def _workers(seen: Seen) -> Table:
     table.add_column("heard of", justify="right")
     table.add_column("queues", overflow="fold", ratio=1)
     for worker in seen.workers:
-        silence = Text(f"{span(worker.silent_for)} ago", _red(worker.silent_for > _LONG_SILENCE))
+        silence = Text(f"{_span(worker.silent_for)} ago", _red(worker.silent_for > LONG_SILENCE))
         # Its second half is the same for all.
         table.add_row(worker.id[:18], worker.version, silence, Text(", ".join(worker.queues)))
     return table
 
 
-def span(length: timedelta) -> str:
-    """A time in words, in the largest unit of which there is one or more."""
-    seconds = length.total_seconds()
-    for unit_length, unit in _UNITS:
-        if seconds >= unit_length:
-            return f"{seconds / unit_length:.0f} {unit}"
-    return "0 s"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" + ("+" if number >= MOST_COUNTED else "")
+def _span(length: timedelta) -> str:
+    return whole(length.total_seconds())
 
 
 def _red(is_bad: bool) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 from .._client import M25
-from .._job import JobId
-from .._summaries import AttemptDetails, JobDetails, JobSummary, StepDetails
+from .._summaries import AttemptDetails, JobDetails, StepDetails, TreeRow, tree_below
 from . import _asking
 from ._console import Console
 from ._exits import DONE, FAILED
@@ -98,10 +96,7 @@ def _lines(details: JobDetails) -> Iterator[str]:
     if details.children:
         yield ""
         yield "has started"
-        below = defaultdict[JobId | None, list[JobSummary]](list)
-        for child in details.children:
-            below[child.parent_id].append(child)
-        yield from _tree(job.id, below)
+        yield from map(_tree_line, tree_below(job.id, details.children))
 
 
 def _cancelled(details: JobDetails) -> str | None:
@@ -147,16 +142,12 @@ def _steps(steps: Sequence[StepDetails]) -> list[list[object]]:
     ]
 
 
-def _tree(root: JobId, below: Mapping[JobId | None, Sequence[JobSummary]]) -> Iterator[str]:
-    left = [(child, "") for child in reversed(below.get(root, ()))]
-    while left:
-        child, margin = left.pop()
-        # What is left with the same margin comes below it.
-        is_last = not left or left[-1][1] != margin
-        error = "" if child.error is None else f": {printable(child.error)}"
-        yield (
-            f"{margin}{'└─' if is_last else '├─'} {child.id} {printable(child.queue_name)}"
-            f" {status_of(child)}{error}"
-        )
-        inner = margin + ("   " if is_last else "│  ")
-        left += [(each, inner) for each in reversed(below.get(child.id, ()))]
+def _tree_line(row: TreeRow) -> str:
+    *before, is_last = row.is_last
+    margin = "".join("   " if each else "│  " for each in before)
+    child = row.job
+    error = "" if child.error is None else f": {printable(child.error)}"
+    return (
+        f"{margin}{'└─' if is_last else '├─'} {child.id} {printable(child.queue_name)}"
+        f" {status_of(child)}{error}"
+    )

@@ -14,6 +14,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from .. import _glance
 from .._lifecycle import FailureReason
 from . import _words
 from ._access import FIELD, Access
@@ -63,7 +64,8 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("count", "span", "ago", "stamp", "pretty", "line"):
+        self._environment.filters["count"] = _glance.count
+        for name in ("span", "ago", "stamp", "pretty", "line"):
             self._environment.filters[name] = getattr(_words, name)
         # What is shown as a command may be copied into a shell.
         self._environment.filters["quoted"] = shlex.quote
@@ -71,6 +73,8 @@ class Templates:
         self._common: dict[str, Any] = {
             "parts": _PARTS,
             "reasons": _REASONS,
+            "long_wait": _glance.LONG_WAIT,
+            "long_silence": _glance.LONG_SILENCE,
             "csrf_field": FIELD,
             "can_sign_in": access.is_possible,
             "target": target,

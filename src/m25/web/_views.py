@@ -5,8 +5,7 @@ A page and the stream that keeps it up to date have the same view, by the same p
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -15,10 +14,10 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from .._job import JobId
+from .._job_filter import RETRIED
 from .._lifecycle import FINAL, JobStatus
 from .._operator import QueueRecord
-from .._summaries import JobDetails, JobSummary
+from .._summaries import JobDetails, tree_below
 from ._chart import Chart, chart
 from ._history import History
 from ._job_list import JobList
@@ -46,16 +45,6 @@ class View:
     fixed: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     #: Whether it is kept up to date while it is open.
     is_live: bool = True
-
-
-class ChildRow(NamedTuple):
-    """A job of a tree."""
-
-    job: JobSummary
-    #: How far below the root: 1 is what the root has started itself.
-    level: int
-    #: The same, as far as it is shown.
-    shown_level: int
 
 
 class QueueCharts(NamedTuple):
@@ -126,9 +115,9 @@ def job(request: Request) -> View:
     def values(details: JobDetails, _: History) -> Mapping[str, Any]:
         return {
             "details": details,
-            "children": list(tree(details.job.id, details.children)),
-            "may_retry": details.job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-            and details.job.parent_id is None,
+            "children": list(tree_below(details.job.id, details.children)),
+            "deepest": _DEEPEST,
+            "may_retry": details.job.status in RETRIED and details.job.parent_id is None,
             "may_cancel": details.job.status not in FINAL,
         }
 
@@ -172,18 +161,6 @@ def message(heading: str, words: str) -> View:
 
 def _still(title: str, template: str, fixed: Mapping[str, Any]) -> View:
     return View(title, "", template, None, lambda _, __: {}, fixed, is_live=False)
-
-
-def tree(root: JobId, children: Sequence[JobSummary]) -> Iterator[ChildRow]:
-    """Jobs that were started by others, each below the one that has started it."""
-    below = defaultdict[JobId | None, list[JobSummary]](list)
-    for child in children:
-        below[child.parent_id].append(child)
-    left = [(child, 1) for child in reversed(below.get(root, ()))]
-    while left:
-        child, level = left.pop()
-        yield ChildRow(child, level, min(level, _DEEPEST))
-        left += [(each, level + 1) for each in reversed(below.get(child.id, ()))]
 
 
 def _charts(name: str, history: History) -> QueueCharts:

@@ -6,25 +6,18 @@ import json
 from datetime import datetime, timedelta
 from typing import Final
 
-from .._operator import MOST_COUNTED
+from .._glance import UNITS, whole
 
-#: A duration is told in the first of these of which it has one at least.
-_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 #: How much of a text is shown where there is little room.
 _LINE: Final = 300
 #: Longer texts are not laid out anew.
 _LONGEST: Final = 200_000
 
 
-def count(number: int) -> str:
-    """How many, as far as was counted."""
-    return f"{number:,}" + ("+" if number >= MOST_COUNTED else "")
-
-
 def span(length: timedelta | float) -> str:
     """How long something takes, in one unit, with two digits at least where it has as many."""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
-    for unit, name in _UNITS:
+    for unit, name in UNITS:
         if seconds >= unit:
             value = seconds / unit
             digits = f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
@@ -36,8 +29,8 @@ def ago(time: datetime, now: datetime) -> str:
     """How long ago something was, or in how long it is to be."""
     seconds = round((now - time).total_seconds())
     if seconds < 0:
-        return f"in {_whole(-seconds)}"
-    return f"{_whole(seconds)} ago" if seconds else "now"
+        return f"in {whole(-seconds)}"
+    return f"{whole(seconds)} ago" if seconds else "now"
 
 
 def stamp(time: datetime) -> str:
@@ -60,10 +53,3 @@ def pretty(text: str) -> str:
     # RecursionError: it is deeper than Python reads.
     except (ValueError, RecursionError):
         return text
-
-
-def _whole(seconds: int) -> str:
-    for unit, name in _UNITS:
-        if seconds >= unit:
-            return f"{seconds / unit:.0f} {name}"
-    return "0 s"
