@@ -1713,21 +1713,26 @@ live as materialized (
     group by status
 ),
 counted as materialized (
-    select status, number from unsuccessful
-    union all
-    select each.status, each.number
-    from other
-    cross join lateral (
-        values
-            ('succeeded', succeeded),
-            ('pending', pending),
-            ('reserved', reserved),
-            ('executing', executing)
-    ) as each (status, number)
-    union all
-    select 'pending', number from pending
-    union all
-    select status, number from live
+    select status, number
+    from (
+        select status, number from unsuccessful
+        union all
+        select each.status, each.number
+        from other
+        cross join lateral (
+            values
+                ('succeeded', succeeded),
+                ('pending', pending),
+                ('reserved', reserved),
+                ('executing', executing)
+        ) as each (status, number)
+        union all
+        select 'pending', number from pending
+        union all
+        select status, number from live
+    ) as each
+    where number > 0
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
 )
 select
     bound.id::text as bound_id,
@@ -1738,9 +1743,7 @@ select
     counted.number
 from (values (true)) as always (is_there)
 left join bound on true
-left join counted
-    on counted.number > 0
-    and (%(statuses)s::text[] is null or counted.status = any(%(statuses)s::text[]));
+left join counted on true;
 
 -- count_jobs
 --

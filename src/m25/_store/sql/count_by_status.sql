@@ -13,12 +13,7 @@ unsuccessful as materialized (
         and %(source)s::text in ('all', 'unsuccessful')
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
         -- rule: a job is counted as its latest attempt
-        and (
-            select true
-            from {schema}.job as next
-            where next.previous_attempt_id = job.id
-            limit 1
-        ) is null
+        and {is_latest}
     group by status
 ),
 other as materialized (
@@ -56,31 +51,25 @@ live as materialized (
     group by status
 ),
 counted as materialized (
-    select status, number from unsuccessful
-    union all
-    select each.status, each.number
-    from other
-    cross join lateral (
-        values
-            ('succeeded', succeeded),
-            ('pending', pending),
-            ('reserved', reserved),
-            ('executing', executing)
-    ) as each (status, number)
-    union all
-    select 'pending', number from pending
-    union all
-    select status, number from live
+    select status, number
+    from (
+        select status, number from unsuccessful
+        union all
+        select each.status, each.number
+        from other
+        cross join lateral (
+            values
+                ('succeeded', succeeded),
+                ('pending', pending),
+                ('reserved', reserved),
+                ('executing', executing)
+        ) as each (status, number)
+        union all
+        select 'pending', number from pending
+        union all
+        select status, number from live
+    ) as each
+    where number > 0
+        and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
 )
-select
-    bound.id::text as bound_id,
-    (
-        select extract(epoch from created_at)::text from {schema}.job where job.id = bound.id
-    ) as bound_created_at,
-    counted.status,
-    counted.number
-from (values (true)) as always (is_there)
-left join bound on true
-left join counted
-    on counted.number > 0
-    and (%(statuses)s::text[] is null or counted.status = any(%(statuses)s::text[]))
+{counted_in_part}

@@ -46,12 +46,7 @@ failed as materialized (
         from {schema}.job
         where status = 'failed'
             and id > '00000000-0000-0000-0000-000000000000'
-            and (
-                select true
-                from {schema}.job as next
-                where next.previous_attempt_id = job.id
-                limit 1
-            ) is null
+            and {is_latest}
         order by id desc
         limit %(most)s::bigint
     ) as each

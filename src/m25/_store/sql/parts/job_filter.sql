@@ -9,11 +9,6 @@ and (
 -- rule: a job is found as its latest attempt
 and (
     status not in ('failed', 'cancelled')
-    or (
-        select true
-        from {schema}.job as next
-        where next.previous_attempt_id = job.id
-        limit 1
-    ) is null
+    or {is_latest}
 )
 and (%(where)s::jsonb is null or input @> %(where)s::jsonb)
