@@ -1,8 +1,6 @@
 """P7, S8: from `enqueue` to the handler, an idle worker in another process, beside bare psycopg.
 
-The bare ones are two processes with plain connections, which make the same statements one after the
-other: a job has come once its claim is committed. What they take is the server's, the kernel's and
-psycopg's.
+With the bare ones a job has come once its claim is committed.
 """
 
 from __future__ import annotations
@@ -12,17 +10,13 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import timedelta
-from uuid import uuid4
 
 import trio
 
 import m25
 from m25._ids import IdSource
-from m25._store.protocol import NewJob, Outcome
 
-from . import databases, report
-from .results import CALLS, connect, pause, run
+from . import bare, databases, report
 
 QUEUE = "latency"
 
@@ -46,49 +40,23 @@ async def ask(dsn: str, jobs: int) -> None:
     """m25's client: enqueues jobs one by one, and waits for the last."""
     async with m25.open(dsn) as m:
         for number in range(jobs):
-            await trio.sleep(pause(number))
+            await trio.sleep(bare.pause(number))
             last = await m.enqueue(stamped, time.monotonic())
         await m.wait(stamped, last.id)
 
 
 def bare_work(dsn: str) -> None:
     """The bare worker."""
-    with connect(dsn) as listening, connect(dsn) as connection:
-        listening.execute(f'listen "{CALLS.channel(QUEUE)}"')
-        print("ready", flush=True)
-        for _ in listening.notifies():
-            token = str(uuid4())
-            lease = timedelta(seconds=30)
-            for row in run(
-                connection,
-                CALLS.claim(
-                    QUEUE, token=token, limit=10, lease=lease, start=True, after=(), on_rows=None
-                ),
-            ):
-                output = str(time.monotonic() - json.loads(row.input))
-                outcome = Outcome(row.id, token, None, output, None, None, None, None, None)
-                run(connection, CALLS.settle([outcome], 3))
+    bare.work(dsn, QUEUE, lambda enqueued_at: str(time.monotonic() - json.loads(enqueued_at)))
 
 
 def bare_ask(dsn: str, jobs: int) -> None:
     """The bare client."""
     make_id = IdSource()
-    with connect(dsn) as connection:
+    with bare.connect(dsn) as connection:
         for number in range(jobs):
-            time.sleep(pause(number))
-            job = NewJob(
-                id=make_id(),
-                queue_name=QUEUE,
-                scheduled_at=None,
-                input=str(time.monotonic()),
-                timeout=timedelta(minutes=5),
-                max_attempts=1,
-                retry_delay=timedelta(0),
-                unique_key=None,
-                priority=0,
-                meta=None,
-            )
-            run(connection, CALLS.enqueue([job], [QUEUE]))
+            time.sleep(bare.pause(number))
+            bare.enqueue(connection, QUEUE, make_id(), str(time.monotonic()))
     while databases.count(dsn, "succeeded") < jobs:
         time.sleep(0.01)
 
@@ -107,13 +75,11 @@ def measure(dsn: str, whose: str, jobs: int) -> dict[str, float]:
                 bare_ask(dsn, jobs)
         finally:
             worker.terminate()
-    with connect(dsn) as connection:
+    with bare.connect(dsn) as connection:
         found = connection.execute("select output::float8 from m25.job order by created_at, id")
         latencies: list[float] = [latency for (latency,) in found]
     assert len(latencies) == jobs
-    # The first ones warm up.
-    cuts = statistics.quantiles(latencies[jobs // 10 :], n=100)
-    return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+    return report.percentiles(latencies)
 
 
 def main(*, quick: bool = False) -> list[report.Verdict]:

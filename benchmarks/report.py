@@ -62,6 +62,12 @@ def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """p50 and p99, in milliseconds, of what took so many seconds. The first tenth warms up."""
+    cuts = statistics.quantiles(seconds[len(seconds) // 10 :], n=100)
+    return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+
+
 def show(title: str, rows: Sequence[Sequence[str]]) -> None:
     """Print a table; its first row is the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from typing import Any
 import attrs
 import psycopg
 from psycopg.conninfo import make_conninfo
+
+from . import report
 
 ROOT = Path(__file__).parent.parent
 DRIVER = Path(__file__).with_name("driver.py")
@@ -143,9 +144,7 @@ class Side:
             finally:
                 worker.terminate()
         self._check({"succeeded": jobs})
-        # The first ones warm up.
-        cuts = statistics.quantiles(found[len(found) // 10 :], n=100)
-        return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+        return report.percentiles(found)
 
     def drop_databases(self) -> None:
         """Remove what was made."""

@@ -88,9 +88,7 @@ def latency(dsn: str, name: str, jobs: int) -> dict[str, float]:
         time.sleep(2)
         run(name, "put", dsn, jobs)
         found = json.loads(worker.stdout.readline())
-    # The first ones warm up.
-    cuts = statistics.quantiles(found[len(found) // 10 :], n=100)
-    return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+    return report.percentiles(found)
 
 
 def present(names: Sequence[str]) -> list[str]:
