@@ -2,8 +2,8 @@
 
 Twenty queues; of a hundred jobs four have failed, one was cancelled, four are due, one is for
 later, and the others have succeeded, over the last ten days. A call is what a command asks for
-(`m25 jobs` is `m.jobs()`), a page is one of `m25 web`. All take turns. A filter on the input and
-counts of everything stop by themselves after their own time, and have no goal.
+(`m25 jobs` is `m.jobs()`), a page is one of `m25 web`. All take turns. A filter on the input
+stops by itself after its own time, and has no goal.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ async def calls_of(m: m25.M25) -> dict[str, Call]:
         "m25 show, succeeded": lambda: m.job_details(succeeded.id),
         "m25 show, failed": lambda: m.job_details(failed.id),
         "m25 delete --dry-run --status failed": lambda: m.counts(status="failed"),
+        "m25 delete --dry-run --status succeeded": lambda: m.counts(status="succeeded"),
     }
 
 
 async def without_a_goal(m: m25.M25) -> dict[str, Call]:
     return {
-        "m25 delete --dry-run --status succeeded": lambda: m.counts(status="succeeded"),
         "m25 jobs --where input.customer=7": lambda: m.jobs(where={"customer": 7}),
         "m25 jobs --where, of nobody": lambda: m.jobs(where={"customer": -1}),
     }
