@@ -245,6 +245,10 @@ class SetAside(NamedTuple):
 #: `datetime` can hold: 9000-01-01 in UTC.
 FOREVER: Final = "221845392000.000000"
 
+#: For how long a job is left to newer workers, in seconds: a rolling deploy takes minutes. It is in
+#: release.sql, too.
+LONGEST_UNKNOWN: Final = 15 * 60
+
 
 class Release(NamedTuple):
     """A claim that is given up without an outcome; the attempt is not counted."""

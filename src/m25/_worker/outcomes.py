@@ -31,7 +31,7 @@ from .._handler_errors import JobTimeout, Request, Snooze
 from .._job import FailureReason, JobId, JobStatus
 from .._remote import AskedElsewhere, UndecodedElsewhere
 from .._runtime import Runtime
-from .._store.protocol import Descendant, JobRow, Outcome
+from .._store.protocol import LONGEST_UNKNOWN, Descendant, JobRow, Outcome
 from . import plan
 from .endings import Snoozed
 from .retries import Next, decide
@@ -131,7 +131,7 @@ def undecodable(executor: Executor, error: Undecodable) -> Outcome:
     """The input is not of the handler's type."""
     reason = error.reason
     if error.is_newer and plan.has_waited_for_newer(executor.row):
-        minutes = plan.LONGEST_UNKNOWN // 60
+        minutes = LONGEST_UNKNOWN // 60
         reason += f", and in {minutes} minutes no newer worker that knows it has taken the job"
     problem = JobRecordFetchJsonDecodeError(JobId(executor.row.id), "input", error.path, reason)
     following = decide(executor, FailureReason.CRASH, problem)

@@ -8,15 +8,13 @@ from decimal import Decimal
 from typing import Final, Protocol, TypeVar
 
 from .._retry import Retry
-from .._store.protocol import JobRow
+from .._store.protocol import LONGEST_UNKNOWN, JobRow
 
 #: The largest claim: what comes of it is to take less than a millisecond before others have a turn,
 #: and with more rows a statement only holds its locks longer.
 LARGEST_CLAIM: Final = 200
 #: So many unwritten outcomes take no slots, or as many as there are slots, if these are more.
 FREE_OUTCOMES: Final = 500
-#: For how long a job is left to newer workers, in seconds: a rolling deploy takes minutes.
-LONGEST_UNKNOWN: Final = 15 * 60
 #: A queue with more slots than this claims for half of its slots at most, so that the next claim is
 #: under way while the jobs of the one before begin. With fewer slots that is not worth the
 #: additional statement.

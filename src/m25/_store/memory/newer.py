@@ -11,8 +11,6 @@ from .table import Table
 #: At multiples of this time, in microseconds, jobs of the line are due, and so many together.
 _EVERY: Final = 5 * SECOND
 _TOGETHER: Final = 100
-#: No job waits in the line for longer than this, in microseconds.
-LONGEST: Final = 15 * 60 * SECOND
 
 
 class NewerLine:

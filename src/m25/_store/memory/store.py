@@ -26,6 +26,7 @@ from ..jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from ..operator import Operator
 from ..protocol import (
     FOREVER,
+    LONGEST_UNKNOWN,
     AnyJob,
     CancelAsked,
     CancelRequest,
@@ -88,7 +89,7 @@ from .lanes import Lanes
 from .limits import Limits
 from .listeners import Listeners
 from .messages import Messages
-from .newer import LONGEST, NewerLine
+from .newer import NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
@@ -840,7 +841,7 @@ class MemoryStore(Store):
                     unknown_since = now if row.unknown_since is None else row.unknown_since
                     next_looks = self._newer.next_looks(row.queue_name, now)
                     next_look = next(looks.setdefault(row.queue_name, next_looks))
-                    scheduled_at = min(next_look, unknown_since + LONGEST)
+                    scheduled_at = min(next_look, unknown_since + LONGEST_UNKNOWN * SECOND)
                 has_begun = not (release.is_newer or release.claimed_ahead)
                 in_time = row.started_at is not None and has_begun
                 self._table.release(
