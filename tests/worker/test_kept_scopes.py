@@ -82,14 +82,14 @@ async def test_a_job_that_has_ended_cancels_none_that_follows() -> None:
     tasks = list[trio.lowlevel.Task]()
     attempts = list[object]()
 
-    @m25.queue("fenced", max_concurrency=1)
+    @m25.queue("fenced", max_concurrency=2)
     async def fenced(number: int) -> int:
         tasks.append(trio.lowlevel.current_task())
         attempts.append(current_attempt.get())
         if number == 1:
             assert isinstance(attempts[0], Executor)
             attempts[0].fence()
-        await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
         return number
 
     async with m25.testing.open() as m:
@@ -98,6 +98,7 @@ async def test_a_job_that_has_ended_cancels_none_that_follows() -> None:
         await m.start()
         await m25.testing.drain(m)
         assert [(await m.get_job(fenced, id)).output for id in jobs] == [0, 1]
+    assert tasks[0] is tasks[1]
 
 
 async def test_each_job_has_a_deadline_of_its_own_and_its_own_end(
