@@ -334,7 +334,6 @@ class Attempt(Protocol):
     #: The claim under which it runs, and the row as it was claimed.
     job: ClaimedJob
     row: JobRow
-    queue: Queue[Any, Any, Any]
     #: Whether the job is executing: in `setup` it is not.
     started: bool
     #: Whether the attempt may have started others; to be set before it does.
@@ -343,6 +342,11 @@ class Attempt(Protocol):
     nurseries: NurseryNames | None
     #: How many of these are open.
     open_nurseries: int
+
+    @property
+    def queue(self) -> Queue[Any, Any, Any]:
+        """The job's queue."""
+        ...
 
     @property
     def grace(self) -> float:

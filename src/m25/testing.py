@@ -55,7 +55,7 @@ from ._tracer import Tracer, check_tracer
 from ._waiting_limit import MOST_WAITING
 from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
-from ._worker.executor import Executor
+from ._worker.executor import Executor, Workplace
 from ._worker.kept_scope import KeptScope
 from ._worker.slots import Slots
 
@@ -265,20 +265,18 @@ async def _run(
         await trio.lowlevel.checkpoint()
 
     noted: dict[ClaimedJob, ProgressNotes] = {}
-    executor = Executor(
+    workplace = Workplace(
         queue=queue,
-        row=row,
-        job=ClaimedJob(row.id, token),
         runtime=runtime,
         environment=environment,
-        deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
         start=start,
         noted=noted.__setitem__,
         slots=Slots(runtime.waiting, lambda: None),
         claimed=claimed,
-        started=at_once,
         emits_all=True,
     )
+    deadline = trio.current_time() + float(row.timeout) if at_once else math.inf
+    executor = Executor(workplace, row, token, deadline, started=at_once)
 
     async def run() -> None:
         with closing(KeptScope()) as scopes:

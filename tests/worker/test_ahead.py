@@ -296,7 +296,7 @@ def after(rate: float, ahead: Ahead, now: float = 10.0) -> int:
     """The room for more, where so many jobs have ended in a second."""
     ahead.room(now)
     for _ in range(int(rate / 10)):
-        ahead.ended()
+        ahead.ended += 1
     return ahead.room(now + 0.1)
 
 

@@ -46,12 +46,12 @@ async def test_a_scope_that_was_cancelled_ends_with_its_job(
             cancel(scope)
             if feels_it:
                 await trio.sleep_forever()
-        assert not kept.is_kept
+        assert kept.scope is None
         assert scope.cancel_called
         assert scope.cancelled_caught == feels_it
         with kept.until(math.inf) as following:
             await trio.lowlevel.checkpoint()
-        assert kept.is_kept
+        assert kept.scope is following
         assert not following.cancel_called
 
 
@@ -69,7 +69,7 @@ async def test_a_scope_that_a_job_leaves_open_is_its_own_failure() -> None:
 async def test_where_trio_does_not_tell_scopes_apart_none_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("m25._worker.kept_scope._place", lambda: None)
+    monkeypatch.setattr("m25._worker.kept_scope._place_of", lambda _: None)
     with closing(KeptScope()) as kept:
         with kept.until(math.inf) as scope:
             await trio.lowlevel.checkpoint()

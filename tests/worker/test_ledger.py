@@ -47,7 +47,7 @@ def outcome(executor: Executor) -> Owed:
 
 def begun(ledger: Ledger, token: str = FIRST) -> Executor:
     executor = running(token)
-    ledger.begin(executor)
+    ledger.begin([executor])
     return executor
 
 
@@ -219,7 +219,7 @@ def test_a_job_that_was_released_and_claimed_again_runs_twice_until_the_first_ha
     ledger = of_ten()
     first = begun(ledger, FIRST)
     again = cast("Executor", Running(ClaimedJob(first.job.id, SECOND)))
-    ledger.begin(again)
+    ledger.begin([again])
     assert ledger.claim_size() == 8
     ledger.end(first)
     assert list(ledger.running) == [again.job]

@@ -756,8 +756,8 @@ def _channel(schema: str, queue_name: str) -> str:
 
 def _columns(claims: Sequence[ClaimedJob]) -> dict[str, str]:
     return {
-        "id": plain_array(claim.id for claim in claims),
-        "claim_token": plain_array(claim.token for claim in claims),
+        "id": plain_array([claim.id for claim in claims]),
+        "claim_token": plain_array([claim.token for claim in claims]),
     }
 
 

@@ -23,6 +23,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from .._queue import Queue
@@ -37,6 +38,8 @@ _SHORTEST_COUNT: Final = 0.02
 #: its lease, if that is less.
 _LONGEST_WAIT: Final = 0.5
 _PART_OF_LEASE: Final = 0.25
+
+_LOSSES: Final = attrgetter("losses")
 
 
 class AheadJob(NamedTuple):
@@ -60,8 +63,8 @@ class Ahead:
         self._most = LARGEST_CLAIM if lease > 0 else 0
         self._longest_wait = min(_LONGEST_WAIT, _PART_OF_LEASE * lease)
         self._jobs = deque[AheadJob]()
-        #: How many jobs have ended since the count began.
-        self._ended = 0
+        #: How many jobs of the queue have ended since the count began. Whoever ends one counts it.
+        self.ended = 0
         self._counting_since = -math.inf
         #: How many have ended in a second of the count before that.
         self._rate = 0.0
@@ -76,16 +79,12 @@ class Ahead:
         """Those of all of them."""
         return {job.row.id for job in self._jobs}
 
-    def ended(self) -> None:
-        """A job of the queue has ended."""
-        self._ended += 1
-
     def room(self, now: float) -> int:
         """How many more jobs to claim ahead now: none before half of them are taken."""
         seconds = now - self._counting_since
         if seconds >= _SHORTEST_COUNT:
-            self._rate = self._ended / seconds
-            self._counting_since, self._ended = now, 0
+            self._rate = self.ended / seconds
+            self._counting_since, self.ended = now, 0
         # rule: no more is claimed ahead than is run soon
         wanted = min(int(self._rate * _WORK), self._most)
         if self._met_lost or len(self._jobs) > wanted // 2:
@@ -95,7 +94,7 @@ class Ahead:
     def met(self, rows: Iterable[JobRow]) -> None:
         """These are what the queue's latest claim has brought, ahead or not."""
         # rule: what was lost before is claimed for slots alone
-        self._met_lost = self._most > 0 and any(row.losses for row in rows)
+        self._met_lost = self._most > 0 and any(map(_LOSSES, rows))
 
     def put(self, jobs: Sequence[AheadJob]) -> list[AheadJob]:
         """Keep these, in the order in which they are to begin. Those that were lost before are not
@@ -110,10 +109,11 @@ class Ahead:
 
     def take(self, number: int, now: float) -> list[AheadJob]:
         """The next jobs to begin, up to so many; none that is late."""
-        taken: list[AheadJob] = []
-        while self._jobs and len(taken) < number and not self._is_late(self._jobs[0], now):
-            taken.append(self._jobs.popleft())
-        return taken
+        # What was claimed first is late first.
+        if not self._jobs or self._is_late(self._jobs[0], now):
+            return []
+        take = self._jobs.popleft
+        return [take() for _ in range(min(number, len(self._jobs)))]
 
     @property
     def late_at(self) -> float:

@@ -19,7 +19,7 @@ from .ahead import AheadJob
 from .crew import start_crews
 from .doubt import confirm
 from .environment import Environment
-from .executor import Executor
+from .executor import Executor, Workplace
 from .heartbeats import Heartbeats
 from .kept_scope import KeptScope
 from .lease import Lease
@@ -74,11 +74,11 @@ class Claimer:
         #: Of the present run: the nursery of the executors, and what starts them after their setup.
         self._nursery: trio.Nursery
         self._starter: Starter
+        #: Of the latest claim: what its executors have in common.
+        self._workplace: Workplace
         #: Who waits for a claim in doubt.
         self._certainty = trio.lowlevel.ParkingLot()
         self.stopping = False
-        #: Whether somebody listens to what most jobs tell, as of the latest claim.
-        self._emits_all = False
         #: Whether the latest claim has left jobs that are due, it seems.
         self._has_more = False
         #: Whether a claim was ever answered.
@@ -267,7 +267,16 @@ class Claimer:
         # Not once for all: while queues start there is another deadline.
         self._environment.must_end_by = trio.current_effective_deadline()
         events = self._runtime.events
-        self._emits_all = events.wants(JobStarted) or events.wants(JobSucceeded)
+        self._workplace = Workplace(
+            queue=self._queue,
+            runtime=self._runtime,
+            environment=self._environment,
+            start=self._starter.start,
+            noted=self._ledger.note_progress,
+            slots=self._ledger.slots,
+            claimed=self._until_claimed,
+            emits_all=events.wants(JobStarted) or events.wants(JobSucceeded),
+        )
 
     def _begin_granted(self, granted: Granted) -> None:
         """Begin jobs that a claim has brought, as many as they are."""
@@ -295,7 +304,11 @@ class Claimer:
             return ()
         now = trio.current_time()
         jobs = self._ledger.next_ahead(most, now)
-        if late := [job for job in jobs if plan.has_expired(job.row, now - job.claimed_at)]:
+        if late := [
+            job
+            for job in jobs
+            if job.row.expires_at is not None and plan.has_expired(job.row, now - job.claimed_at)
+        ]:
             # Once they are given back, the next claim ends them: it has the database's time.
             self._give_back(late)
             # rule: what expires before it has a slot is not started
@@ -322,25 +335,17 @@ class Claimer:
         queue, at_once, now = self._queue, self._at_once, trio.current_time()
         begun = [
             Executor(
-                queue=queue,
-                row=row,
-                job=ClaimedJob(row.id, token),
-                runtime=self._runtime,
-                environment=self._environment,
-                deadline=now + float(row.timeout) if at_once else math.inf,
-                start=self._starter.start,
-                noted=self._ledger.note_progress,
-                slots=self._ledger.slots,
-                claimed=self._until_claimed,
+                self._workplace,
+                row,
+                token,
+                now + float(row.timeout) if at_once else math.inf,
                 started=at_once,
                 lease=Lease(queue, asked_at, started=at_once) if queue.exclusive else None,
-                emits_all=self._emits_all,
             )
             for row, token in jobs
         ]
         self._runtime.loop_watch.began([executor.job for executor in begun], queue.name)
-        for executor in begun:
-            self._ledger.begin(executor)
+        self._ledger.begin(begun)
         return begun
 
     def _start(self, begun: Sequence[Executor]) -> None:

@@ -140,12 +140,10 @@ async def _start_in_turns(
 
 
 def _is_same(now: Context, before: Context) -> bool:
-    """Whether all variables have the values that they had, and no other has one.
-
-    Contexts of the same variables have these in the same order.
-    """
+    """Whether all variables have the values that they had, and no other has one."""
     return (
         len(now) == len(before)
+        # Contexts of the same variables have these in the same order.
         and all(map(is_, now.keys(), before.keys()))
         and all(map(is_, now.values(), before.values()))
     )

@@ -132,36 +132,70 @@ class _State:
     transaction: AttemptTransaction | None = None
 
 
-@attrs.define(eq=False, slots=False)
-class Executor(_State):
-    """One for each job that runs."""
+@attrs.frozen(eq=False)
+class Workplace:
+    """What the executors of a queue have in common."""
 
     queue: Queue[Any, Any, Any]
-    row: JobRow
-    job: ClaimedJob
     runtime: Runtime
     environment: Environment
-    #: When the handler must have ended, by Trio's clock; infinity until it has started.
-    deadline: float
-    #: Moves the job from reserved to executing; called only if `started` is false.
+    #: Moves a job from reserved to executing; called only if it is not `started` by its claim.
     start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
-    #: Called when the handler has noted how far it has come.
+    #: Called when a handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
-    #: Where its slot is given back while it waits for jobs.
+    #: Where a handler's slot is given back while it waits for jobs.
     slots: Slots
     #: Waits until the claim of a job is known to be committed.
     claimed: Callable[[ClaimedJob], Awaitable[None]]
-    #: Whether the job is executing by now, in the database's eyes.
-    started: bool
     #: Whether a listener wants the events of an attempt that goes well.
     emits_all: bool
-    #: Of a job of an exclusive queue: until when its handler may run.
-    lease: Lease | None = None
-    #: When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock.
-    must_end_by: float = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.must_end_by = self.deadline
+
+class Executor(_State):
+    """One for each job that runs.
+
+    Args:
+        at: what it has in common with others.
+        row: the job, as it was claimed.
+        token: of its claim.
+        deadline: when the handler must have ended, by Trio's clock; infinity until it has started.
+        started: whether the job is executing by now, in the database's eyes.
+        lease: of a job of an exclusive queue: until when its handler may run.
+    """
+
+    def __init__(
+        self,
+        at: Workplace,
+        row: JobRow,
+        token: str,
+        deadline: float,
+        *,
+        started: bool,
+        lease: Lease | None = None,
+    ) -> None:
+        self.at = at
+        self.row = row
+        self.job = ClaimedJob(row.id, token)
+        self.started = started
+        self.lease = lease
+        self.deadline = deadline
+        #: When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock.
+        self.must_end_by = deadline
+
+    @property
+    def queue(self) -> Queue[Any, Any, Any]:
+        """The job's queue."""
+        return self.at.queue
+
+    @property
+    def runtime(self) -> Runtime:
+        """The client's."""
+        return self.at.runtime
+
+    @property
+    def environment(self) -> Environment:
+        """What the jobs of the queue share."""
+        return self.at.environment
 
     async def run(self, scopes: KeptScope) -> None:
         """Run the job to its end, in a scope of the task's.
@@ -172,7 +206,7 @@ class Executor(_State):
         """
         before = current_attempt.set(self)
         try:
-            if self.queue.transactional:
+            if self.at.queue.transactional:
                 self.result = await self._run_in_transaction(scopes)
             else:
                 self.result = await self._run(scopes)
@@ -221,7 +255,7 @@ class Executor(_State):
 
     def _cancel_scope(self, why: str) -> None:
         self._why_cancelled = why
-        self.slots.let_go(self)
+        self.at.slots.let_go(self)
         # A job that has not begun yet is cancelled when it does.
         if self._in_thread is InThread.NO and self._scope is not None:
             cancel(self._scope, why)
@@ -292,13 +326,13 @@ class Executor(_State):
     @asynccontextmanager
     async def waiting(self) -> AsyncGenerator[None]:
         """A block in which a task of the handler waits for a job, if possible without a slot."""
-        if not self.slots.give_back(self) and self.slots.tell_limit():
+        if not self.at.slots.give_back(self) and self.at.slots.tell_limit():
             self.runtime.events.emit(TooManyWaiting(most=self.runtime.waiting.most, **self.facts))
         try:
             yield
         finally:
             if not self.is_cancelled_itself:  # rule: a cancelled handler needs no slot
-                turn = self.slots.want(self)
+                turn = self.at.slots.want(self)
                 if turn is not None:
                     # A handler whose own timeout has ended its wait goes on in a slot, too.
                     with trio.CancelScope(shield=True, deadline=self.deadline):
@@ -392,7 +426,7 @@ class Executor(_State):
     async def _run(self, scopes: KeptScope) -> Result:
         if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
-        handler = self.environment.handler
+        handler = self.at.environment.handler
         try:
             value = handler.decode_input(self.row.input)
         except Undecodable as error:  # rule: an input fails its own attempt
@@ -422,7 +456,7 @@ class Executor(_State):
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
         else:
-            if scopes.is_kept:
+            if scopes.scope is not None:
                 self._scope = None  # rule: who has ended cancels no other
         try:
             result = self._result_of(output, raised)
@@ -440,7 +474,8 @@ class Executor(_State):
             return self._as_set_aside(output, raised)
         if self.cancel_reason is not None:
             return self._as_asked(output, raised) if self._is_asked_for else self._cancelled(raised)
-        if self._scope_is_cancelled and not self._has_returned:
+        # A scope that the next job has was not cancelled.
+        if self._scope is not None and self._scope.cancel_called and not self._has_returned:
             if not self.started:
                 return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
@@ -493,7 +528,7 @@ class Executor(_State):
     async def _start(self) -> bool:
         lease = self.lease
         sent = math.inf if lease is None else trio.current_time()
-        started = await self.start(self.job)
+        started = await self.at.start(self.job)
         if isinstance(started, NotOurs):
             return False
         self.started = True
@@ -674,7 +709,7 @@ class Executor(_State):
 
     def _note_begun(self) -> None:
         self.has_begun = True
-        if self.emits_all:
+        if self.at.emits_all:
             self.runtime.events.emit(JobStarted(**self.facts))
 
     def _emit_raised_while_cancelled(self, error: BaseException) -> None:
@@ -734,7 +769,7 @@ class Executor(_State):
 
     async def until_claimed(self) -> None:
         """Wait until the claim is known to be committed: before that all writes are fenced."""
-        await self.claimed(self.job)
+        await self.at.claimed(self.job)
 
     def _job_steps(self) -> JobSteps:
         if not self.started:
@@ -786,7 +821,7 @@ class Executor(_State):
 
     def _progress_notes(self) -> ProgressNotes:
         if self._notes is None:
-            self._notes = ProgressNotes(self.row, lambda notes: self.noted(self.job, notes))
+            self._notes = ProgressNotes(self.row, lambda notes: self.at.noted(self.job, notes))
         return self._notes
 
 

@@ -100,8 +100,8 @@ class Heartbeats:
                     executor.look_at_deadline()
                     continue
                 # rule: an attempt ends at its deadline
-                owed = Owed(executor.overrun(), executor.row, self._queue.retry)
-                self._ledger.owe(owed.with_children_of(executor.children_of))
+                outcome = executor.overrun()._replace(children_of=executor.children_of)
+                self._ledger.owe(Owed(outcome, executor.row, self._queue.retry))
                 self._settler.wakeup.set()
 
     async def _look_at_leases(self, interval: float) -> None:

@@ -20,18 +20,15 @@ class KeptScope:
     with kept.until(deadline) as scope: ...
     """
 
-    __slots__ = ("_deadline", "_place", "_scope")
+    __slots__ = ("_deadline", "_place", "_task", "scope")
 
     def __init__(self) -> None:
-        self._scope: trio.CancelScope | None = None
+        self._task = trio.lowlevel.current_task()
+        #: That of the job that runs; or that of the latest job, if it is kept for the next one.
+        self.scope: trio.CancelScope | None = None
         #: Where the task is while it is in this scope, and in no scope within it.
         self._place: object = None
         self._deadline = math.inf
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the scope of the latest job is there for the next one."""
-        return self._scope is not None
 
     def until(self, deadline: float) -> KeptScope:
         """What is to be entered for a job that must end by then, by Trio's clock."""
@@ -39,11 +36,11 @@ class KeptScope:
         return self
 
     def __enter__(self) -> trio.CancelScope:
-        scope = self._scope
+        scope = self.scope
         if scope is None:
             scope = trio.CancelScope(deadline=self._deadline)
             scope.__enter__()
-            self._scope, self._place = scope, _place()
+            self.scope, self._place = scope, _place_of(self._task)
         elif scope.deadline != self._deadline:
             scope.deadline = self._deadline
         return scope
@@ -54,30 +51,30 @@ class KeptScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        scope = self._scope
+        scope = self.scope
         assert scope is not None
         if (
             error is None
             # rule: what is left of a job's cancellation does not reach the next job
             and not scope.cancel_called
             # rule: a scope that a handler has left open does not reach the next job
-            and (self._place is not None and _place() is self._place)
+            and (self._place is not None and _place_of(self._task) is self._place)
         ):
             return False
-        self._scope = None
+        self.scope = None
         return scope.__exit__(kind, error, traceback)
 
     def close(self) -> None:
         """Leave the scope, if one is kept: between two jobs its deadline may be over."""
-        scope, self._scope = self._scope, None
+        scope, self.scope = self.scope, None
         if scope is not None:
             scope.__exit__(None, None, None)
 
 
-def _place() -> object:
-    """What tells scopes of this task apart: another object in each scope that the task enters.
+def _place_of(task: trio.lowlevel.Task) -> object:
+    """What tells scopes of a task apart: another object in each scope that the task enters.
 
     Trio has no public name for it. A Trio that has not this one either says `None`, and then no
     scope is kept.
     """
-    return getattr(trio.lowlevel.current_task(), "_cancel_status", None)
+    return getattr(task, "_cancel_status", None)

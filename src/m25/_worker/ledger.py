@@ -54,12 +54,6 @@ class Owed(NamedTuple):
         """How many attempts the job has at most."""
         return plan.max_attempts(self.row, self.retry)
 
-    def with_children_of(self, job_id: str | None) -> Owed:
-        """The same of a job that has started others, where `job_id` is its id."""
-        if job_id is None:
-            return self
-        return self._replace(outcome=self.outcome._replace(children_of=job_id))
-
     @property
     def job(self) -> ClaimedJob:
         """The job, with the claim that it was run by."""
@@ -174,16 +168,18 @@ class Ledger:
 
     # Running jobs
 
-    def begin(self, executor: Executor) -> None:
-        """A job runs from now on."""
-        self.running[executor.job] = executor
+    def begin(self, executors: Iterable[Executor]) -> None:
+        """Jobs run from now on."""
+        for executor in executors:
+            self.running[executor.job] = executor
 
     def end(self, executor: Executor) -> None:
         """A job runs no more."""
         del self.running[executor.job]
-        self.ahead.ended()
-        self.slots.end(executor)
-        self.grant()
+        self.ahead.ended += 1
+        if self.slots.without_any:
+            self.slots.end(executor)
+            self.grant()
 
     def grant(self) -> None:
         """Let those go on that gave their slots back, as far as there are slots."""

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 def returned(executor: Executor, output: Any) -> Outcome:
     """The handler returned."""
     try:
-        text = executor.environment.handler.encode_output(output)
+        text = executor.at.environment.handler.encode_output(output)
     except ValueRefused as refused:
         return _refused(executor, refused)
-    if not executor.queue.transactional:
+    if executor.at.emits_all and not executor.queue.transactional:
         emit_succeeded(executor)
     id, token = executor.job
     return Outcome(id, token, None, text, None, None, None, None, None)
@@ -54,7 +54,7 @@ def returned(executor: Executor, output: Any) -> Outcome:
 
 def emit_succeeded(executor: Executor) -> None:
     """Tell that the handler has succeeded; of one in a transaction, once that is committed."""
-    if executor.emits_all:
+    if executor.at.emits_all:
         executor.runtime.events.emit(JobSucceeded(seconds=_seconds(executor), **executor.facts))
 
 

@@ -37,8 +37,9 @@ class Results:
         if executor.row.unknown_since is not None:
             self.newer.ran(executor.row, result)
         if isinstance(result, Outcome):
-            owed = Owed(result, executor.row, self.queue.retry)
-            ledger.owe(owed.with_children_of(children_of))
+            if children_of is not None:
+                result = result._replace(children_of=children_of)
+            ledger.owe(Owed(result, executor.row, self.queue.retry))
             if executor.setup_failed:
                 self.setup_pause.failed()
             else:

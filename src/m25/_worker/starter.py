@@ -26,6 +26,9 @@ class NotOurs:
     """The answer to a start that came too late: the claim is fenced."""
 
 
+_NOT_OURS: Final = NotOurs()
+
+
 class Starter:
     """One for each run of a manager: what asks to be started at once goes in one statement."""
 
@@ -56,4 +59,4 @@ class Starter:
             else:
                 tries.worked()
                 by_id = {answer.id: answer for answer in answers}
-                return [by_id.get(job.id, NotOurs()) for job in jobs]
+                return [by_id.get(job.id, _NOT_OURS) for job in jobs]
