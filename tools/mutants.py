@@ -1475,7 +1475,7 @@ MUTANTS = (
     *(
         Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
         for name, rule, instead in (
-            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            ("a fair queue has no limit", "a queue of keys keeps to its limit", "then 2147483647"),
             (
                 "what is put without a lane never has one",
                 "what has no lane is given one",
