@@ -32,6 +32,8 @@ QUEUE = "limited"
 TAKES, LIMIT = 0.02, 5
 #: How many may begin in a second.
 RATE = 50
+#: What is drained in turns, by how its jobs are claimed.
+DRAINED = ("plain", "by key", "in order")
 
 
 @attrs.frozen
@@ -56,6 +58,9 @@ async def work(dsn: str, log: str, kind: str) -> None:
     @m25.queue(QUEUE, limit=m25.Limit(1, key="customer"), max_concurrency=100)
     async def by_key(order: Order) -> None: ...
 
+    @m25.queue(QUEUE, ordered_by="customer", max_concurrency=100)
+    async def in_order(order: Order) -> None: ...
+
     @m25.queue(QUEUE, rate=m25.Rate(RATE))
     async def rated(order: Order) -> None: ...
 
@@ -63,7 +68,8 @@ async def work(dsn: str, log: str, kind: str) -> None:
     async def plain(order: Order) -> None: ...
 
     async with m25.open(dsn, shutdown_grace=1) as m:
-        m.add_queue({"limited": limited, "by key": by_key, "rated": rated, "plain": plain}[kind])
+        queues = {"by key": by_key, "in order": in_order, "rated": rated, "plain": plain}
+        m.add_queue({**queues, "limited": limited}[kind])
         await m.start()
         await m25.until_signal()
 
@@ -143,8 +149,11 @@ def rate(times: list[tuple[float, int]], began: float, ended: float) -> float:
     return sum(change < 0 and began <= at < ended for at, change in times) / (ended - began)
 
 
-def fill(dsn: str, jobs: int, customers: int = 1) -> None:
-    """Put so many jobs on the queue, of so many customers in turn."""
+def fill(dsn: str, jobs: int, customers: int = 1, *, in_order: bool = False) -> None:
+    """Put so many jobs on the queue, of so many customers in turn.
+
+    With `in_order` they have the places that programs give them which know the queue.
+    """
     databases.fill(dsn, QUEUE, jobs)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
@@ -152,6 +161,11 @@ def fill(dsn: str, jobs: int, customers: int = 1) -> None:
             " 'customer', (input ->> 'number')::int %% %s, 'number', input -> 'number')",
             [customers],
         )
+        if in_order:
+            connection.execute(
+                "update m25.job set order_key = input ->> 'customer',"
+                " order_number = (input -> 'number')::bigint"
+            )
         connection.execute("vacuum full m25.job")
         connection.execute("vacuum analyze m25.job")
         connection.execute("checkpoint")
@@ -204,7 +218,7 @@ def rated(dsn: str, seconds: float) -> dict[str, float]:
 
 def drain(dsn: str, kind: str, jobs: int, customers: int) -> float:
     """Run so many no-op jobs of so many customers in one process; return how many a second."""
-    fill(dsn, jobs, customers)
+    fill(dsn, jobs, customers, in_order=kind == "in order")
     with crew(dsn, kind, 1):
         wait_until_finished(dsn, 1)
         began = time.perf_counter()
@@ -220,8 +234,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
         killed = limited(dsn, seconds, kills=kills)
         by_rate = rated(dsn, 2 * seconds)
         drains = [
-            {kind: drain(dsn, kind, jobs, customers) for kind in ("plain", "by key")}
-            for _ in range(runs)
+            {kind: drain(dsn, kind, jobs, customers) for kind in DRAINED} for _ in range(runs)
         ]
         used, rates = report.medians(alone)["used"], report.medians(drains)
         most = max(each["most at once"] for each in (*alone, killed))
@@ -251,6 +264,9 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_least("18.3", "used of a rate of 50/s", by_rate["used"], 0.98),
             report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
             report.at_least("18.2", "by key ÷ plain drain", rates["by key"] / rates["plain"], 0.3),
+            report.at_least(
+                "18.4", "in order ÷ plain drain", rates["in order"] / rates["plain"], 0.3
+            ),
         ]
         runs_found = {"alone": alone, "killed": killed, "rated": by_rate, "drains": drains}
         report.write("limits", dsn, runs_found, verdicts)

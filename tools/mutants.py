@@ -1496,6 +1496,77 @@ MUTANTS = (
             ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
         )
     ),
+    *(
+        Mutant(26, name, (Rule(rule, instead),), (f"tests/{where}",))
+        for name, rule, instead, where in (
+            (
+                "two of a key run at once",
+                "of a key one job runs",
+                "select order_key from running where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "of a key any job comes first",
+                "the first of a key comes first",
+                "order by order_number desc",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is behind a job that is not due overtakes it",
+                "a head that is not due holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what has failed holds nothing",
+                "what has failed holds what is behind",
+                "and false",
+                "store/test_store_order.py",
+            ),
+            (
+                "an attempt that is followed by another stops its key",
+                "what has failed for good holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what was cancelled stops its key",
+                "what was cancelled holds nothing",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a child that has failed stops its key",
+                "a child's failure is its parent's affair",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is retried goes on to hold its key",
+                "a retry lets its key go on",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is put without a place never has one",
+                "what has no place is given one",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "a key goes on since its failed job was pruned",
+                "a job is kept while its key stands still for it",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a retry that others wait behind is late",
+                "a retry that others wait behind is not late",
+                "pass",
+                "worker/test_order.py",
+            ),
+        )
+    ),
     Mutant(
         20,
         "more begin than the rate",

@@ -24,7 +24,7 @@ from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
-from .lanes import FEWEST_KEYS, FEWEST_LANES, WALK
+from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
@@ -507,7 +507,8 @@ class Calls:
             "lease": interval(lease),
             "start": "true" if start else "false",
             "from_key": from_key,
-            "keys": str(max(2 * limit, FEWEST_KEYS)),
+            "front": str(max(limit, SHORTEST_FRONT)),
+            "keys": str(MOST_KEYS),
             "walk": str(WALK),
             "priority": str(behind.priority),
             "run_at": behind.run_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ..lanes import FEWEST_KEYS, WALK, key_of
+from ..lanes import MOST_KEYS, SHORTEST_FRONT, WALK, key_of
 from ..protocol import Walked
 from .limits import Limits
 from .queues import Queues
@@ -51,10 +51,12 @@ class Order:
         free = self._limits.free(limiter, limit, now)
         keys = table.due(queue_name, now, len(table.pending(queue_name)))
         due = [table.rows[id] for _, _, id in keys]
-        front = due[:WALK]
-        most = max(2 * limit, FEWEST_KEYS)
+        front = due[: max(limit, SHORTEST_FRONT)]
         names = [key for key in places.keys(queue_name) if key >= from_key]
-        looked_at = {*names[:most], *(row.order_key for row in front if row.order_key is not None)}
+        looked_at = {
+            *names[:MOST_KEYS],
+            *(row.order_key for row in front if row.order_key is not None),
+        }
         looked_at -= {row.order_key for row in table.live(queue_name)}
         ids = [places.head(queue_name, key) for key in looked_at]
         heads = [table.rows[id] for id in ids if id is not None]
@@ -69,7 +71,7 @@ class Order:
             has_more=has_placed,
             has_waiting=any(row not in chosen for row in front),
             next_in=min(later) / SECOND if later else None,
-            next_key=names[most] if len(names) > most else None,
+            next_key=names[MOST_KEYS] if len(names) > MOST_KEYS else None,
             walked=walked,
             room_in=self._limits.spend(limiter, len(chosen), now),
         )

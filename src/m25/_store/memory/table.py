@@ -1,4 +1,4 @@
-"""The job table in memory: its rows, and the indexes that are kept in step with them."""
+"""The job table in memory; long, since it has the rows, and all that is kept in step with them."""
 
 from __future__ import annotations
 

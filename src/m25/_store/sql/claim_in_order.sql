@@ -2,8 +2,8 @@
 -- of a key that has not ended is its head: no other is claimed, and the head only once it is due, while none
 -- of its key runs, and none before it has failed that holds what is behind. So a retry, which has its
 -- predecessor's number, and what was released, keep their places, and what waits behind waits on.
--- Heads are looked for by keys: those of the first due jobs by priority and age, and `keys` more from
--- `from_key` on, so that each claim comes to other ones. How many jobs wait behind a head costs nothing.
+-- Heads are looked for by keys: those of the `front` first due jobs by priority and age, and `keys` more
+-- from `from_key` on, so that each claim comes to other ones. How many jobs wait behind a head costs nothing.
 -- A job that was inserted without a number, as plain SQL does it, is given one: of all that is pending,
 -- `walk` jobs are looked at for that, from a position on, in turn. There always is a row: it says where the
 -- next claim goes on, and whether jobs that are due wait for others.
@@ -73,10 +73,10 @@ front as materialized (
             and job.priority = level.priority
             and run_at <= now()
         order by run_at, id
-        limit %(walk)s::bigint
+        limit %(front)s::bigint
     ) as candidate
     where level.priority is not null
-    limit %(walk)s::bigint
+    limit %(front)s::bigint
 ),
 key (key, number) as (
     (
@@ -130,13 +130,17 @@ head as materialized (
     where job.status = 'pending'
         and {follows_none}
         and (
-            select true
-            from {schema}.stopped_key
-            where queue_name = %(queue_name)s::text
-                and stopped_key.order_key = looked_at.key
-                and stopped_key.order_number < job.order_number -- rule: what has failed holds what is behind
-            limit 1
-        ) is null
+            -- Mostly there is none, and then it is not looked for by key.
+            not exists (select from {schema}.stopped_key where queue_name = %(queue_name)s::text)
+            or (
+                select true
+                from {schema}.stopped_key
+                where queue_name = %(queue_name)s::text
+                    and stopped_key.order_key = looked_at.key
+                    and stopped_key.order_number < job.order_number -- rule: what has failed holds what is behind
+                limit 1
+            ) is null
+        )
         and {not_paused}
 ),
 due as materialized (
