@@ -239,7 +239,7 @@ MUTANTS = (
             Text(
                 "src/m25/_worker/executor.py",
                 "if self.cancel_reason is None and not"
-                " (self._has_returned or self._scope.cancel_called):",
+                " (self._has_returned or self._scope_is_cancelled):",
                 "if self.cancel_reason is None:",
             ),
         ),
@@ -1233,6 +1233,24 @@ MUTANTS = (
         "a job sees what another handler has set in its context",
         (Rule("what a handler sets is not there in the next job's context"),),
         ("tests/worker/test_crew.py",),
+    ),
+    Mutant(
+        10,
+        "a job is cancelled by what is left of another job's cancellation",
+        (Rule("what is left of a job's cancellation does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job runs in a scope that another handler has left open",
+        (Rule("a scope that a handler has left open does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job that has ended cancels the one that follows it",
+        (Rule("who has ended cancels no other", "pass"),),
+        ("tests/worker/test_kept_scopes.py",),
     ),
     Mutant(
         10,
