@@ -51,3 +51,8 @@ def check_alone(queue: Queue[Any, Any, Any]) -> None:
             "a queue with ordered_by can have a limit for all of its jobs, and none for each key:"
             " of each key of its order one job runs at once"
         )
+    if queue.rate is not None and queue.rate.reads_inputs:
+        raise InvalidQueue(
+            "a queue with ordered_by can have a rate for all of its jobs, and none with a key or a"
+            " cost: leave these out"
+        )

@@ -32,7 +32,7 @@ from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
 from ._keep import Keep, check_keep
-from ._limits import Limit, Rate, check_fair_limit, check_limit, check_rate, limiter_name
+from ._limits import Limit, Rate, check_limit, check_one_key, check_rate, limiter_name
 from ._order import IfFailed, check_alone, check_if_failed, check_order
 from ._queue_checks import (
     RUNS,
@@ -394,7 +394,7 @@ class Queue(BaseQueue[Input, Output_co, Error]):
             if self.makes_room:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
-            check_fair_limit(self)
+            check_one_key(self)
             check_alone(self)
             if self.exclusive:
                 check_exclusive(self)

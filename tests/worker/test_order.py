@@ -188,6 +188,7 @@ async def test_a_job_cannot_wait_for_one_that_comes_behind_it(
         ({"if_failed": "pass"}, "without ordered_by"),
         ({"ordered_by": "account", "fair_by": "account"}, "either ordered_by or fair_by"),
         ({"ordered_by": "account", "limit": m25.Limit(1, key="account")}, "none for each key"),
+        ({"ordered_by": "account", "rate": m25.Rate(1, key="account")}, "none with a key"),
     ],
 )
 def test_what_is_no_order_is_refused_where_it_is_declared(

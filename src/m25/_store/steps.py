@@ -752,6 +752,12 @@ class Calls:
             "lane_path": array(
                 None if queue.lane_path is None else array(queue.lane_path) for queue in queues
             ),
+            "rate_path": array(
+                None if queue.rate_path is None else array(queue.rate_path) for queue in queues
+            ),
+            "cost_path": array(
+                None if queue.cost_path is None else array(queue.cost_path) for queue in queues
+            ),
             "order_path": array(
                 None if queue.order_path is None else array(queue.order_path) for queue in queues
             ),
