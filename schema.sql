@@ -203,10 +203,12 @@ end
 $$;
 
 CREATE FUNCTION m25.next_order_number() RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
-    select nextval($name$"m25".order_number$name$)
+begin
+    return nextval($name$"m25".order_number$name$);
+end
 $_$;
 
 CREATE TABLE m25.held_key (

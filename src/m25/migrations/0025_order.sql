@@ -22,9 +22,11 @@ create sequence {schema}.order_number;
 
 -- The next place. Whoever may put jobs need not have rights to the sequence.
 create function {schema}.next_order_number() returns bigint
-    language sql security definer set search_path = pg_catalog, pg_temp
+    language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-    select nextval($name${schema}.order_number$name$)
+begin
+    return nextval($name${schema}.order_number$name$);
+end
 $$;
 
 -- Keys that stand still: a job of theirs has failed for good, and those behind it wait until somebody
