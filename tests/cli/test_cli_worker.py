@@ -310,6 +310,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
         (["broken_module"], "ZeroDivisionError"),
         (["MODULE", "twin_module"], "another queue is named 'pids'"),
         (["MODULE", "--processes", "0"], "must be from 1 to 1000"),
+        (["MODULE", "--max-concurrency", "none"], "must be from 1 to 100000"),
         (["MODULE", "--health", "here"], "must be HOST:PORT"),
         (["MODULE", "--grace", "soon"], "must be a number of seconds"),
         (["MODULE", "--open", "MODULE"], "there is no such one"),
