@@ -755,7 +755,7 @@ MUTANTS = (
     ),
     Mutant(
         6,
-        "a handler that waits for its own queue's slot keeps a slot of the process empty",
+        "a handler that waited for jobs goes on in a slot of the process that its queue has not",
         (
             Rule(
                 "who waits for a slot of its queue keeps no other queue waiting",

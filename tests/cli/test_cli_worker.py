@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import trio
 import trio.testing
 
 import m25
-from m25.cli import main
+from m25.cli import main, worker
 from m25.cli._supervise import Supervisor
 from support.waiting import eventually, rows
 
@@ -296,6 +297,14 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
     said = capsys.readouterr().err
     assert "ada@127.0.0.1:1/shop" in said
     assert "sesame" not in said
+
+
+def test_each_process_of_a_supervisor_has_the_limit_that_is_given() -> None:
+    parser = argparse.ArgumentParser()
+    worker.configure(parser)
+    options = parser.parse_args(["shop.jobs", "--processes", "2", "--max-concurrency", "7"])
+    arguments = worker._arguments_of_one(options)
+    assert arguments[arguments.index("--max-concurrency") + 1] == "7"
 
 
 @pytest.mark.parametrize(

@@ -165,11 +165,13 @@ async def test_who_waits_for_a_slot_of_its_own_queue_keeps_no_other_queue_waitin
 ) -> None:
     world = World()
     other = world.queue("other")
+    went_on = trio.Event()
 
     @m25.queue("own", max_concurrency=1)
     async def own(is_parent: bool) -> None:
         if is_parent:
             await m25.current_job().m.call(other, 5.0)
+            went_on.set()
         else:
             # Its parent is to go on meanwhile, and has no slot of this queue.
             await trio.sleep(1_000)
@@ -183,7 +185,9 @@ async def test_who_waits_for_a_slot_of_its_own_queue_keeps_no_other_queue_waitin
         await m.enqueue_many(other, [0.0] * 5)
         await trio.sleep(10)
         assert world.ended == {"other": 6}
+        assert not went_on.is_set()
         await m25.testing.drain(m)
+    assert went_on.is_set()
 
 
 async def test_a_paused_queue_and_one_that_is_empty_leave_the_slots_to_others(
