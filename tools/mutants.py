@@ -239,7 +239,7 @@ MUTANTS = (
             Text(
                 "src/m25/_worker/executor.py",
                 "if self.cancel_reason is None and not"
-                " (self._has_returned or self._scope.cancel_called):",
+                " (self._has_returned or self._scope_is_cancelled):",
                 "if self.cancel_reason is None:",
             ),
         ),
@@ -1292,6 +1292,24 @@ MUTANTS = (
     ),
     Mutant(
         10,
+        "a job is cancelled by what is left of another job's cancellation",
+        (Rule("what is left of a job's cancellation does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job runs in a scope that another handler has left open",
+        (Rule("a scope that a handler has left open does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job that has ended cancels the one that follows it",
+        (Rule("who has ended cancels no other", "pass"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
         "so much is claimed ahead as one claim may bring",
         (Rule("no more is claimed ahead than is run soon", "wanted = self._most"),),
         ("tests/worker/test_ahead.py",),
@@ -1718,6 +1736,12 @@ MUTANTS = (
         4,
         "an attempt that was followed by another is counted as a job",
         (Rule("a job is counted as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "an attempt that failed and was followed is counted as a success",
+        (Rule("no attempt that has failed is a success"),),
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(
