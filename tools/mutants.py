@@ -532,6 +532,29 @@ MUTANTS = (
     ),
     Mutant(
         10,
+        "what is set for a session is left to a pooler's next client",
+        (Rule("strangers inherit nothing"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "sessions of a pooler are taken as they are",
+        (Rule("what cannot be set for a session must be so"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "channels are left to a pooler's next client",
+        (
+            Rule(
+                "others behind a pooler hear nothing of ours",
+                "await listening.follow({n for each in self._subscribers for n in each.channels})",
+            ),
+        ),
+        ("tests/pg/test_listener.py",),
+    ),
+    Mutant(
+        10,
         "lease work shares the users' pool",
         (Rule("lease work shares no connection with users", "pass"),),
         ("tests/worker/test_shared_means.py",),
