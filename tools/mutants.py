@@ -1688,6 +1688,12 @@ MUTANTS = (
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(
+        4,
+        "an attempt that failed and was followed is counted as a success",
+        (Rule("no attempt that has failed is a success"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
         18,
         "a job is retried without that which started it",
         (Rule("what another has started is not retried"),),
