@@ -705,6 +705,12 @@ class Calls:
             "lane_path": array(
                 None if queue.lane_path is None else array(queue.lane_path) for queue in queues
             ),
+            "rate_path": array(
+                None if queue.rate_path is None else array(queue.rate_path) for queue in queues
+            ),
+            "cost_path": array(
+                None if queue.cost_path is None else array(queue.cost_path) for queue in queues
+            ),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
         yield Statement("announce", parameters)
