@@ -219,14 +219,21 @@ order by attempt;
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
--- what its session makes of text and of arrays, what the server says that it is, and whether Citus is
--- there.
+-- what its session makes of text and of arrays, what the server says that it is, whether Citus is there,
+-- and which setting of the session is such as m25's statements are not written for: see `session`.
 select
     pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('client_encoding'),
     pg_catalog.current_setting('array_nulls'),
     pg_catalog.version(),
-    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null;
+    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null,
+    case
+        when pg_catalog.current_setting('default_transaction_isolation')
+            operator(pg_catalog.<>) 'read committed'
+            then 'default_transaction_isolation'
+        when pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+            then 'search_path'
+    end;
 
 -- cancel
 --
@@ -5672,9 +5679,12 @@ from named;
 -- parameters, and every way to a row but by an index is closed: a plan that is made while the table
 -- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
 -- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
--- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
--- for our statements alone: behind a pooler, where the session is shared with others and the process
--- that answers is another than the one that greeted us, they are not set.
+-- taken all the same. Plans with what is closed look so dear that they would be compiled.
+--
+-- Behind a pooler, where the process that answers is another than the one that greeted us, the session
+-- is shared with others, who would inherit what is set: a stranger's transactions would not be
+-- serializable any more. There nothing is set; where the isolation level or the search path does not do
+-- as it is, as `backend` finds out, no client opens.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -5696,10 +5706,9 @@ from (
         ('enable_nestloop', 'off', null),
         ('jit', 'off', null)
 ) as wanted (name, value, needed)
-where coalesce(
-    wanted.needed,
-    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-);
+where coalesce(wanted.needed, true)
+
+    and %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid();
 
 -- set_limit
 --

@@ -35,6 +35,7 @@ from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
+from .poolers import find_misfit
 from .postgres_operator import PostgresOperator
 from .protocol import (
     AnyJob,
@@ -409,7 +410,10 @@ class PostgresStore(Store):
                 # hands each transaction to any of its connections, a statement that was prepared is
                 # missing there, or is another's.
                 self._is_direct = backend.pid == connection.info.backend_pid
+                misfit = None if self._is_direct else await find_misfit(connection, backend)
         check_server(backend.version, number, distributed)
+        if misfit is not None:
+            raise UsageError(misfit)
         # On a client's own pool they are as they should be.
         if backend.client_encoding != "UTF8":
             raise UsageError(

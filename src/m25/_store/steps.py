@@ -182,6 +182,8 @@ class Backend(NamedTuple):
     #: What the server says that it is.
     version: str
     has_citus: bool
+    #: The setting of the session that m25's statements are not written for, if there is one.
+    unfit: str | None
 
 
 class Calls:
