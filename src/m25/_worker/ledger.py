@@ -199,7 +199,8 @@ class Ledger:
         """A job runs no more."""
         del self.running[executor.job]
         self.ahead.ended += 1
-        if self.slots.without_any:
+        # A slot that is free is nobody's affair where none waits for one.
+        if self._process is not None or self.slots.without_any:
             self.slots.end(executor)
             self.grant()
 
