@@ -35,7 +35,10 @@ class LimitRecord:
     interval: timedelta | None
     #: How many may begin at once beyond that, where none began before.
     burst: int | None
-    #: When the next job may begin by the rate: one that lies before now holds nobody up.
+    #: The path into the input, if so many begin of each key and not of all.
+    rate_key: str | None
+    #: When the next job may begin by the rate, unless that goes by key: one that lies before now
+    #: holds nobody up.
     next_start_at: datetime | None
     #: How many jobs run.
     running: int
@@ -71,6 +74,7 @@ def _record(state: LimitState) -> LimitRecord:
         is_set=state.is_set,
         interval=None if state.interval is None else timedelta(seconds=float(state.interval)),
         burst=state.burst,
+        rate_key=state.rate_key,
         next_start_at=None if at is None else time_of(at),
         running=state.running,
         waiting=state.waiting,

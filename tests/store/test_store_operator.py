@@ -208,6 +208,14 @@ async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: With
                 DeclaredQueue("b", hour, limiter="gpu", limit_size=3),
                 DeclaredQueue("a", hour, limiter="gpu", limit_size=3),
                 DeclaredQueue("paced", hour, limiter="paced", rate_interval=second, rate_burst=2),
+                DeclaredQueue(
+                    "slow",
+                    hour,
+                    limiter="slow",
+                    rate_interval=second,
+                    rate_burst=1,
+                    rate_path=["to"],
+                ),
                 DeclaredQueue("free", hour),
             ],
         )
@@ -223,7 +231,7 @@ async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: With
     await claim("q", limiter="each", token=token(), limit=9, from_key="")
     await claim("b", limiter="gpu", token=token(), limit=2, from_key=None)
     await world.store.set_limit("gpu", 2)
-    each, gpu, paced = await world.store.operator.limits(99)
+    each, gpu, paced, slow = await world.store.operator.limits(99)
     assert (each.name, each.queues, each.key) == ("each", ["q"], "to.id")
     # Of three of a key one runs, and two are held up.
     assert (each.size, each.running, each.waiting) == (1, 2, 2)
@@ -234,14 +242,15 @@ async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: With
     assert (paced.size, paced.burst, paced.waiting) == (None, 2, 1)
     assert float(paced.interval or 0) == 1
     assert not each.is_set
+    assert (slow.key, slow.rate_key, slow.next_start_at) == (None, "to", None)
     (started,) = (await claim("paced", limiter="paced", token=token(), limit=1, from_key=None)).rows
-    (_, _, paced) = await world.store.operator.limits(99)
+    (_, _, paced, _) = await world.store.operator.limits(99)
     assert (paced.running, paced.waiting) == (1, 0)
     assert paced.next_start_at is not None
     # A burst of two was saved up, of which one is left.
     assert float(paced.next_start_at) < float((await world.row(started.id)).started_at or 0)
     # What waits is counted no further than is asked, of each queue.
-    (_, gpu, _) = await world.store.operator.limits(1)
+    (_, gpu, *_) = await world.store.operator.limits(1)
     assert gpu.waiting == 2
 
 

@@ -142,9 +142,11 @@ class LimitState(NamedTuple):
     #: How many seconds lie between two jobs that begin, where there is a rate.
     interval: str | None
     burst: int | None
-    #: When the next may begin by the rate.
+    #: The path into the input, with dots, where so many begin of each key.
+    rate_key: str | None
+    #: When the next may begin by the rate, if that is the same for all.
     next_start_at: str | None
-    #: How many jobs are reserved or executing; are due, or held up until others of their key end.
+    #: How many jobs are reserved or executing; are due, or held up by others of their key.
     running: int
     waiting: int
     #: Of how many keys as many run as may, and the first ten of these.

@@ -61,12 +61,18 @@ async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
     return DONE
 
 
+def _rate(limit: LimitRecord) -> str | None:
+    if limit.interval is None:
+        return None
+    return pace(limit.interval) + (f" of each {limit.rate_key}" if limit.rate_key else "")
+
+
 def _row(limit: LimitRecord) -> list[object]:
     return [
         limit.name,
         limit.size,
         limit.key,
-        None if limit.interval is None else pace(limit.interval),
+        _rate(limit),
         limit.running,
         limit.waiting,
         limit.full_keys if limit.key else None,

@@ -116,7 +116,8 @@ class Limits:
         self, limiter: str, queues: Sequence[DeclaredQueue], most: int, now: int
     ) -> LimitState:
         names = sorted(queue.name for queue in queues)
-        path, clock = queues[0].limit_path, self._clocks.get(limiter)
+        path, rate_path = queues[0].limit_path, queues[0].rate_path
+        clock = self._clocks.get(limiter)
         size, taken = self._most(limiter), self._taken(limiter)
         full = [] if path is None else sorted(key for key in taken if taken[key] >= size)
         waiting = sum(
@@ -132,7 +133,8 @@ class Limits:
             limiter in self._set_to,
             None if clock is None else seconds(clock.interval),
             None if clock is None else clock.burst,
-            None if clock is None else clock.began,
+            None if rate_path is None else ".".join(rate_path),
+            None if clock is None or rate_path else clock.began,
             taken.total(),
             waiting,
             len(full),

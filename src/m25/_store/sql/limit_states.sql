@@ -1,13 +1,15 @@
 -- The limits and rates under which queues run, by name: what each lets through, and what runs and waits
 -- under it, counted up to `most` of each queue. What runs are the live rows themselves, by their keys, as
--- a claim counts them (room.sql). What waits is due, or held up until others of its key have ended.
+-- a claim counts them (room.sql). What waits is due, or held up until others of its key have ended, or
+-- until the rate lets its key begin.
 -- Reads only. Jobs are found by partial indexes, which know nothing of what has ended.
 with under as materialized (
     select
         limiter,
         array_agg(name order by name) as queues,
         -- All queues under a limit count by a key, or none does.
-        (array_agg(array_to_string(limit_path, '.') order by name))[1] as key
+        (array_agg(array_to_string(limit_path, '.') order by name))[1] as key,
+        (array_agg(array_to_string(rate_path, '.') order by name))[1] as rate_key
     from {schema}.queue
     where limiter is not null
     group by limiter
@@ -29,12 +31,15 @@ taken as materialized (
     select
         live.limiter,
         sum(live.number)::bigint as running,
-        count(*) as keys,
         (
             array_agg(live.key order by live.key)
-            filter (where live.number >= coalesce(limiter.set_to, limiter.declared))
+            filter (
+                where under.key is not null
+                    and live.number >= coalesce(limiter.set_to, limiter.declared)
+            )
         ) as full_keys
     from live
+    join under on under.limiter = live.limiter
     join {schema}.limiter on limiter.name = live.limiter
     group by live.limiter
 )
@@ -46,11 +51,14 @@ select
     limiter.set_to is not null as is_set,
     limiter.rate_interval::text,
     limiter.rate_burst,
-    extract(epoch from limiter.next_start_at)::text as next_start_at,
+    under.rate_key,
+    case
+        when under.rate_key is null then extract(epoch from limiter.next_start_at)::text
+    end as next_start_at,
     coalesce(taken.running, 0) as running,
     waits.number as waiting,
-    case when under.key is null then 0 else coalesce(cardinality(taken.full_keys), 0) end as full_keys,
-    case when under.key is null then '{}' else coalesce(taken.full_keys[:%(named)s::integer], '{}') end as named_keys
+    coalesce(cardinality(taken.full_keys), 0) as full_keys,
+    coalesce(taken.full_keys[:%(named)s::integer], '{}') as named_keys
 from {schema}.limiter
 join under on under.limiter = limiter.name
 left join taken on taken.limiter = limiter.name
