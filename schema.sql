@@ -255,7 +255,8 @@ END) STORED NOT NULL,
     unknown_since timestamp with time zone,
     stack_asked_at timestamp with time zone,
     stack text,
-    lane text
+    lane text,
+    place uuid
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -432,3 +433,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -1,7 +1,9 @@
 """A cluster whose jobs run under limits, with faults at every call: two queues share one, another
 has one for each key, and a fourth is fair between keys.
 
-Whatever happens to a process, its handlers have ended before others begin in their places.
+Whatever happens to a process, its handlers have ended before others begin in their places. In half
+of the histories nearly all jobs are brief, so that some wait in a process for the place of another;
+now and then one of these is slow.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ SHARED = m25.Limit(2, name="gpu")
 BY_KEY = m25.Limit(1, key="key")
 #: By queue, how many jobs there are.
 JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16}
+#: By how many times as many there are of those that share a limit, where they are brief.
+MORE = 8
+#: How long jobs take, in seconds, in the two kinds of histories.
+SLOW, BRIEF = (0, 0.1, 0.5, 2, 6), (0, 0.01, 0.03, 0.03, 0.03, 0.03, 0.05, 0.05, 0.05, 0.6)
 #: Of the fair queue, how many jobs are put first, all of one key; then come those of others.
 FIRST = 12
 
@@ -59,10 +65,16 @@ class Places:
     running: Counter[str] = attrs.field(factory=Counter)
     #: Of the fair queue, the keys of jobs as they began.
     turns: list[str] = attrs.field(factory=list)
-    #: How many jobs have begun in a place that was passed on.
+    #: How many jobs have begun in a place that was passed on, and how many were to wait for it.
     passed_on: int = 0
+    behind: int = 0
     faults: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether nearly all jobs are brief."""
+        return self.seed % 2 == 0
 
     def count(self, fault: str) -> None:
         self.faults[fault] += 1
@@ -89,6 +101,7 @@ class PlacesView(View):
         await self._process.before("succeed_and_claim")
         passed = await self._store.succeed_and_claim(*args, **kwargs)
         self._history.passed_on += len(passed.rows)
+        self._history.behind += len(passed.places) - len(set(passed.places.values()))
         await self._process.after("succeed_and_claim")
         return passed
 
@@ -97,7 +110,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def share(work: Work) -> None:
         with history.one("gpu", SHARED.size):
             await trio.sleep(work.takes)
-        if history.rng.random() < 0.2:
+        if history.rng.random() < (0.02 if history.is_brief else 0.2):
             raise OSError
 
     async def one_by_one(work: Work) -> None:
@@ -134,7 +147,7 @@ async def _live(history: Places, process: Process, until: trio.Event) -> None:
 
 
 async def _history(seed: int) -> Places:
-    rng = random.Random(f"places {seed}")
+    rng, brief = random.Random(f"places {seed}"), random.Random(f"brief {seed}")
     history = Places(seed, rng, MemoryStore(make_id=_ids(rng)))
     workers = [Process(f"worker {n}", random.Random(rng.random()), Limits()) for n in range(3)]
     end = trio.Event()
@@ -142,7 +155,11 @@ async def _history(seed: int) -> Places:
         for queue in queues(history):
             for number in range(JOBS[queue.name]):
                 key = "a" if queue.fair_by is not None and number < FIRST else rng.choice("abc")
-                work = Work(key, rng.choice((0, 0.1, 0.5, 2, 6)))
+                work = Work(key, rng.choice(SLOW))
+                if history.is_brief and queue.limit is SHARED:
+                    for takes in brief.choices(BRIEF, k=MORE):
+                        await m.enqueue(queue, Work(key, takes))
+                    continue
                 await m.enqueue(queue, work)
         for process in workers:
             nursery.start_soon(keep_alive, history, process, end, _live)

@@ -564,6 +564,8 @@ class Calls:
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> Steps[PassedOn]:
         rows = yield Statement(
@@ -574,7 +576,10 @@ class Calls:
                 "queue_name": queue_name,
                 "limiter": limiter,
                 "claim_token": token,
-                "limit": str(limit),
+                "begin": str(limit),
+                "ahead": str(ahead),
+                "leaving": leaving,
+                "limit": str((1 + ahead) * len(outcomes)),
                 "lease": interval(lease),
                 "start": "true",
             },
@@ -582,9 +587,15 @@ class Calls:
         # A row is of an attempt that has ended, or of a job that was claimed.
         ended = [row[0] for row in rows if row[0] is not None]
         results = yield from _all_results(outcomes, dict.fromkeys(ended, WriteResult.SETTLED))
-        found = [row[4:] for row in rows if row[4] is not None]
-        claimed = claimed_rows(found, queue_name, start=True)
-        return PassedOn(results, claimed, has_turned=any(row[2] for row in rows))
+        found = [row[7:] for row in rows if row[7] is not None]
+        return PassedOn(
+            results,
+            claimed_rows(found, queue_name, start=True),
+            has_turned=any(row[2] for row in rows),
+            leaving=rows[0][4] if rows else None,
+            has_room=any(row[5] for row in rows),
+            places={row[7]: row[6] for row in rows if row[6] is not None},
+        )
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})

@@ -20,7 +20,7 @@ owed, apart from the rest, until it is to be tried again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -73,6 +73,8 @@ class Granted(NamedTuple):
     rows: Sequence[JobRow]
     #: When the claim was sent, by Trio's clock.
     asked_at: float
+    #: By id, the places of those that share one; see `Places`.
+    places: Mapping[str, str] = {}
 
 
 class Ledger:
@@ -84,8 +86,8 @@ class Ledger:
         self.slots = slots
         #: The jobs that are claimed, and have no slot yet.
         self.ahead = ahead
-        #: How many jobs the claim that is under way may bring.
-        self._claiming = 0
+        #: How many slots what the claim that is under way brings may take; `None` where none is.
+        self._claiming: int | None = None
         #: By token as well as id: a job that was released may be claimed again, by another token,
         #: before its executor has ended.
         self.running: dict[ClaimedJob, Executor] = {}
@@ -126,7 +128,7 @@ class Ledger:
     @property
     def is_claiming(self) -> bool:
         """Whether a claim is under way."""
-        return self._claiming > 0
+        return self._claiming is not None
 
     def grant_jobs(self, jobs: Granted) -> None:
         """The claim has brought jobs. It is under way until the claimer has begun them."""
@@ -136,18 +138,17 @@ class Ledger:
         """The jobs that were granted, if any, and begin now; their claim is not `answered` yet."""
         jobs, self._granted = self._granted, None
         if jobs is not None:
-            self._claiming = 0
+            self._claiming = None
         return jobs
 
     def asked(self) -> None:
         """The claim is under way no more: what it brought runs, or is not known yet."""
-        self._claiming = 0
+        self._claiming = None
         self.grant()
 
     def answered(self) -> None:
         """The claim is in doubt no more: the jobs that it gave are ours, or known to be fenced."""
-        self.in_doubt = self._granted = None
-        self._claiming = 0
+        self.in_doubt = self._granted = self._claiming = None
         self.write_held_back()
 
     def begun_in_doubt(self) -> list[ClaimedJob]:
@@ -164,11 +165,11 @@ class Ledger:
         if not self.ahead:
             return []
         # rule: what was claimed ahead waits for a slot
-        return self.ahead.take(min(most, self.claim_size() - self._claiming), now)
+        return self.ahead.take(min(most, self.claim_size() - (self._claiming or 0)), now)
 
     def give_back(self, jobs: Iterable[AheadJob]) -> None:
         """These, which are not ahead any more, are to be released: they have not begun."""
-        for row, token, _ in jobs:
+        for row, token, *_ in jobs:
             children_of = row.job_id if row.has_children else None
             self.owe_release(Release(row.id, token, children_of=children_of, claimed_ahead=True))
 
@@ -191,7 +192,7 @@ class Ledger:
             # Those that are to go on are counted as running, each with the slot that it wants.
             held = len(self.running) - self.slots.without_any
             # rule: who waited takes a slot again
-            self.slots.grant(self._max_concurrency - held - self._claiming)
+            self.slots.grant(self._max_concurrency - held - (self._claiming or 0))
 
     # Outcomes and releases
 
