@@ -303,7 +303,21 @@ CREATE TABLE m25.queue (
     limit_path text[],
     pruned_at timestamp with time zone,
     default_retry_delay interval,
-    lane_path text[]
+    lane_path text[],
+    rate_path text[],
+    cost_path text[]
+);
+
+CREATE TABLE m25.rate_clock (
+    limiter text NOT NULL,
+    key text NOT NULL,
+    next_start_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE m25.rate_line (
+    queue_name text NOT NULL,
+    key text NOT NULL,
+    look_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE m25.schedule (
@@ -376,6 +390,12 @@ ALTER TABLE m25.queue
 ALTER TABLE ONLY m25.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY m25.rate_clock
+    ADD CONSTRAINT rate_clock_pkey PRIMARY KEY (limiter, key);
+
+ALTER TABLE ONLY m25.rate_line
+    ADD CONSTRAINT rate_line_pkey PRIMARY KEY (queue_name, key);
+
 ALTER TABLE ONLY m25.schedule
     ADD CONSTRAINT schedule_pkey PRIMARY KEY (name);
 
@@ -410,6 +430,10 @@ CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE
 
 CREATE INDEX job_unsuccessful_idx ON m25.job USING btree (id, queue_name, status) WHERE (status = ANY (ARRAY['failed'::text, 'cancelled'::text]));
 
+CREATE INDEX rate_clock_idle_idx ON m25.rate_clock USING btree (limiter, next_start_at);
+
+CREATE INDEX rate_line_due_idx ON m25.rate_line USING btree (queue_name, look_at, key);
+
 CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
 
 CREATE TRIGGER job_deleted AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.delete_what_jobs_kept();
@@ -434,3 +458,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');

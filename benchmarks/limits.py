@@ -32,6 +32,8 @@ QUEUE = "limited"
 TAKES, LIMIT = 0.02, 5
 #: How many may begin in a second.
 RATE = 50
+#: The queues of which it is measured how fast they run many jobs of many customers.
+DRAINED = ("plain", "by key", "rated by key")
 
 
 @attrs.frozen
@@ -59,11 +61,21 @@ async def work(dsn: str, log: str, kind: str) -> None:
     @m25.queue(QUEUE, rate=m25.Rate(RATE))
     async def rated(order: Order) -> None: ...
 
+    @m25.queue(QUEUE, rate=m25.Rate(1_000, key="customer"), max_concurrency=100)
+    async def rated_by_key(order: Order) -> None: ...
+
     @m25.queue(QUEUE, max_concurrency=100)
     async def plain(order: Order) -> None: ...
 
     async with m25.open(dsn, shutdown_grace=1) as m:
-        m.add_queue({"limited": limited, "by key": by_key, "rated": rated, "plain": plain}[kind])
+        kinds = {
+            "limited": limited,
+            "by key": by_key,
+            "rated": rated,
+            "rated by key": rated_by_key,
+            "plain": plain,
+        }
+        m.add_queue(kinds[kind])
         await m.start()
         await m25.until_signal()
 
@@ -220,8 +232,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
         killed = limited(dsn, seconds, kills=kills)
         by_rate = rated(dsn, 2 * seconds)
         drains = [
-            {kind: drain(dsn, kind, jobs, customers) for kind in ("plain", "by key")}
-            for _ in range(runs)
+            {kind: drain(dsn, kind, jobs, customers) for kind in DRAINED} for _ in range(runs)
         ]
         used, rates = report.medians(alone)["used"], report.medians(drains)
         most = max(each["most at once"] for each in (*alone, killed))
@@ -250,7 +261,10 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_most("18.2", "most at once", most, LIMIT),
             report.at_least("18.3", "used of a rate of 50/s", by_rate["used"], 0.98),
             report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
-            report.at_least("18.2", "by key ÷ plain drain", rates["by key"] / rates["plain"], 0.3),
+            *(
+                report.at_least(part, f"{kind} ÷ plain drain", rates[kind] / rates["plain"], 0.3)
+                for part, kind in (("18.2", "by key"), ("18.3", "rated by key"))
+            ),
         ]
         runs_found = {"alone": alone, "killed": killed, "rated": by_rate, "drains": drains}
         report.write("limits", dsn, runs_found, verdicts)

@@ -19,11 +19,11 @@ with session as (
 declared as (
     insert into m25.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -33,10 +33,12 @@ declared as (
         %(channel)s::text[],
         %(limiter)s::text[],
         %(limit_path)s::text[],
-        %(lane_path)s::text[]
+        %(lane_path)s::text[],
+        %(rate_path)s::text[],
+        %(cost_path)s::text[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path
     )
     order by name
     on conflict (name) do update
@@ -49,6 +51,8 @@ declared as (
         limiter = excluded.limiter,
         limit_path = excluded.limit_path,
         lane_path = excluded.lane_path,
+        rate_path = excluded.rate_path,
+        cost_path = excluded.cost_path,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -58,7 +62,9 @@ declared as (
             queue.channel,
             queue.limiter,
             queue.limit_path,
-            queue.lane_path
+            queue.lane_path,
+            queue.rate_path,
+            queue.cost_path
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -68,7 +74,9 @@ declared as (
             excluded.channel,
             excluded.limiter,
             excluded.limit_path,
-            excluded.lane_path
+            excluded.lane_path,
+            excluded.rate_path,
+            excluded.cost_path
         )
     returning name
 ),
@@ -201,14 +209,21 @@ order by attempt;
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
--- what its session makes of text and of arrays, what the server says that it is, and whether Citus is
--- there.
+-- what its session makes of text and of arrays, what the server says that it is, whether Citus is there,
+-- and which setting of the session is such as m25's statements are not written for: see `session`.
 select
     pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('client_encoding'),
     pg_catalog.current_setting('array_nulls'),
     pg_catalog.version(),
-    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null;
+    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null,
+    case
+        when pg_catalog.current_setting('default_transaction_isolation')
+            operator(pg_catalog.<>) 'read committed'
+            then 'default_transaction_isolation'
+        when pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+            then 'search_path'
+    end;
 
 -- cancel
 --
@@ -1082,6 +1097,474 @@ from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
 
+-- claim_by_rate
+--
+-- Claim as claim_limited.sql does, by a rate that has a clock for each key, or of which jobs have their
+-- costs; the limiter is locked by this transaction. A key is what the rate's path leads to in a job's input,
+-- up to 200 characters of it; nothing is '', a key like others, and without a path all jobs have it.
+-- A job may begin once its key's clock has come to as many intervals as the job costs; the burst at most is
+-- saved up, so one that costs more begins with all of that, and what is left to pay keeps the next waiting.
+-- Of one key the order is strict: nothing overtakes a job because it costs less.
+-- A job that is due too early for its key is held up, as in claim_by_key.sql, in the line of its key. The line
+-- says when the first job in it may begin, so a claim looks at those lines alone whose time has come, the
+-- longest due first: neither how many jobs wait makes a claim longer, nor how many keys. A line may be looked at
+-- too early, where another queue has the same rate, or something more urgent has come; then it is dated anew.
+-- There always is a row: it says whether there may be more to claim now, and when.
+-- Safe under concurrency: as claim_limited.sql is. Clocks and lines are written by those alone who have the
+-- limiter locked. Jobs that others have locked are left out.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
+taken as materialized (
+    select key, count(distinct place) as number
+    from live
+    group by key
+),
+rate as materialized (
+    select rate_interval as seconds, rate_burst as burst
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+path as materialized (
+    select rate_path, cost_path from m25.queue where name = %(queue_name)s::text
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            size.size - coalesce((select number from taken where key = ''), 0)
+        ) as free
+    from size
+),
+line as materialized (
+    select key
+    from m25.rate_line
+    where queue_name = %(queue_name)s::text and look_at <= now()
+    order by look_at, key
+    limit %(limit)s::bigint
+),
+walked as materialized (
+    select candidate.id, candidate.priority, candidate.at, candidate.key, candidate.cost
+    from level
+    cross join lateral (
+        select
+            id,
+            priority,
+            run_at as at,
+            left(coalesce(input #>> (select rate_path from path), ''), 200) as key,
+            case
+                when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+                then ceil(
+                    least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+                )::bigint
+                else 1
+            end as cost
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
+        order by run_at, id
+        limit (select number from walk)
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit (select number from walk)
+),
+-- Without a key the jobs that are too early stay where they are, and one of them is enough.
+walk as materialized (
+    select
+        least(
+            %(walk)s::bigint,
+            case when (select rate_path from path) is null then (select burst + 2 from rate) end
+        ) as number
+),
+held_up as materialized (
+    select waiting.id, waiting.priority, waiting.at, waiting.key, waiting.cost
+    from line
+    cross join lateral (
+        select id, priority, was_due_at as at, limit_key as key, case
+            when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+            then ceil(
+                least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+            )::bigint
+            else 1
+        end as cost
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and limit_key = line.key
+            and was_due_at is not null
+                and reserved_at is null
+                and cancelled_at is null
+                and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+        order by priority, was_due_at, id
+        limit least(
+            %(limit)s::bigint,
+            (select burst + 1 from rate),
+            2 * %(limit)s::bigint / (select count(*) from line) + 1
+        )
+        for no key update skip locked
+    ) as waiting
+    where (
+        select paused_at from m25.queue where name = %(queue_name)s::text
+    ) is null
+),
+clock as materialized (
+    select
+        found.key,
+        greatest(
+            coalesce(
+                (
+                    select next_start_at
+                    from m25.rate_clock
+                    where limiter = %(limiter)s::text and rate_clock.key = found.key
+                ),
+                '-infinity'
+            ),
+            now() - make_interval(secs => rate.burst * rate.seconds)
+        ) as start_at
+    from rate
+    cross join (
+        select key from walked
+        union
+        select key from line
+    ) as found
+),
+placed as materialized (
+    select
+        candidate.id,
+        candidate.priority,
+        candidate.at,
+        candidate.key,
+        candidate.cost,
+        candidate.is_held_up,
+        candidate.is_in_order,
+        clock.start_at + make_interval(
+            secs => (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds
+        ) as start_at
+    from (
+        select
+            id,
+            priority,
+            at,
+            key,
+            cost,
+            is_held_up,
+            -- Those of the line that are before it have been looked at.
+
+            key = any(array(select key from line))
+                or not exists (
+                    select from m25.rate_line
+                    where queue_name = %(queue_name)s::text and rate_line.key = one.key
+                    offset 0
+                ) as is_in_order,
+            coalesce(
+                sum(cost) over (
+                    partition by key
+                    order by priority, at, id
+                    rows between unbounded preceding and 1 preceding
+                ),
+                0
+            ) as before
+        from (
+            select id, priority, at, key, cost, false as is_held_up from walked
+            union all
+            select id, priority, at, key, cost, true as is_held_up from held_up
+        ) as one
+    ) as candidate
+    join clock on clock.key = candidate.key
+    cross join rate
+),
+ready as materialized (
+    select id, priority, at, key, cost
+    from placed
+    where is_in_order
+        and start_at <= now()
+),
+due as materialized (
+    select id, key, cost
+    from ready
+    order by priority, at, id
+    limit greatest((select free from free), 0)
+),
+put_off as (
+    update m25.job
+    set
+        limit_key = placed.key,
+        was_due_at = placed.at,
+        scheduled_at = timestamptz '9000-01-01 00:00:00+00'
+    from placed
+    where job.id = any(array(select id from early))
+        and placed.id = job.id
+),
+early as materialized (
+    select id, key, start_at
+    from placed
+    where not is_held_up
+        and not (is_in_order and start_at <= now())
+        and (select rate_path from path) is not null
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end,
+        scheduled_at = case
+            when was_due_at is null or scheduled_at < timestamptz '8000-01-01 00:00:00+00'
+            then scheduled_at
+            else nullif(was_due_at, created_at)
+        end,
+        limit_key = null,
+        was_due_at = null
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as materialized (
+    select due.key, sum(due.cost)::float8 as cost
+    from due
+    group by due.key
+),
+paid as (
+    insert into m25.rate_clock (limiter, key, next_start_at)
+    select
+        %(limiter)s::text,
+        clock.key,
+        clock.start_at + make_interval(secs => spent.cost * rate.seconds)
+    from spent
+    join clock on clock.key = spent.key
+    cross join rate
+    order by clock.key
+    on conflict (limiter, key) do update
+    set next_start_at = excluded.next_start_at
+),
+dropped as (
+    delete from m25.rate_clock
+    where limiter = %(limiter)s::text
+        and key = any(array(
+            select key
+            from m25.rate_clock
+            where limiter = %(limiter)s::text
+
+                and next_start_at <= now() - (
+                    select make_interval(secs => burst * seconds) from rate
+                )
+                and key <> all(array(select key from spent))
+            order by next_start_at
+            limit 2 * %(limit)s::bigint
+        ))
+),
+-- When the first job in each line may begin that has been looked at, or has something new in it.
+ahead as materialized (
+    select key, min(look_at) as look_at
+    from (
+        select
+            line.key,
+            case
+                -- Somebody else has what is there locked.
+                when exists (select from held_up where held_up.key = line.key)
+                then next.start_at
+                else greatest(next.start_at, now() + interval '100 milliseconds')
+            end as look_at
+        from line
+        cross join lateral (
+            select
+                clock.start_at + make_interval(
+                    secs => (
+                        coalesce((select cost from spent where spent.key = line.key), 0)
+                        + least(case
+                            when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+                            then ceil(
+                                least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+                            )::bigint
+                            else 1
+                        end, rate.burst + 1) - 1
+                    )::float8 * rate.seconds
+                ) as start_at
+            from m25.job
+            cross join rate
+            cross join clock
+            where queue_name = %(queue_name)s::text
+                and limit_key = line.key
+                and was_due_at is not null
+                    and reserved_at is null
+                    and cancelled_at is null
+                    and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+                and id <> all(array(select id from due))
+                and clock.key = line.key
+            order by priority, was_due_at, id
+            limit 1
+        ) as next
+        union all
+        select key, start_at from early
+    ) as first
+    group by key
+),
+dated as (
+    insert into m25.rate_line (queue_name, key, look_at)
+    select %(queue_name)s::text, key, look_at
+    from ahead
+    order by key
+    on conflict (queue_name, key) do update
+    set look_at = case
+        when excluded.key = any(array(select key from line)) then excluded.look_at
+        else least(rate_line.look_at, excluded.look_at)
+    end
+    returning look_at
+),
+ended as (
+    delete from m25.rate_line
+    where queue_name = %(queue_name)s::text
+
+        and key = any(array(select key from line where key not in (select key from ahead)))
+),
+next_look as materialized (
+    select
+        least(
+            (select min(look_at) from dated),
+            (
+                select look_at
+                from m25.rate_line
+                where queue_name = %(queue_name)s::text
+                    and key <> all(array(select key from line))
+                    and key <> all(array(select key from ahead))
+                order by look_at
+                limit 1
+            ),
+            (
+                select min(start_at) from placed
+                where start_at > now() and (select rate_path from path) is null
+            )
+        ) as at
+),
+answer as materialized (
+    select
+        (select count(*) from due) < (select free from free) as has_room,
+        coalesce((select free from free), 0) < %(limit)s::bigint as has_limit,
+        (select at from next_look) as at
+)
+select
+    at is not null or (has_limit and not coalesce(has_room, false)) as is_full,
+    coalesce(
+        has_room
+        and (
+            at <= now()
+            or (
+                (select count(*) from walked) = (select number from walk)
+                and (select rate_path from path) is not null
+            )
+        ),
+        false
+    ) as has_more,
+    case
+        when at is not null and (coalesce(has_room, false) or not has_limit)
+        then greatest(extract(epoch from at - now()), 0)::float8
+    end as room_in,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from answer
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
 -- claim_fairly
 --
 -- Claim as claim_limited.sql does, but fairly between keys. The jobs of each key wait in a lane, by
@@ -1648,10 +2131,13 @@ returning job.id::text;
 -- count_by_status
 --
 -- Count jobs of a queue, or of all, by status, in a part of a walk over the table: what count_jobs.sql does
--- where nothing else is asked of them, at half the price. Of a row of the table nothing but its queue and
--- its status is looked at; and what an index counts by itself is left to it: what has failed or was
--- cancelled, and, where nothing that has ended is asked for, what is pending. There always is one row.
--- Reads only. A job that changes meanwhile is counted as it was.
+-- where nothing else is asked of them. What an index counts by itself is left to it: what has failed or was
+-- cancelled, and what has not ended. What has succeeded, which most rows have, no index has by itself; it
+-- is what is left of all ids of the part, which an index has, too. So no row of the table is read, at a
+-- fifth of the price, and it is exact: all that is counted here is of one snapshot.
+-- There are two cases in which rows are read, and nothing of them but queue and status. The ids know no
+-- queue. And where much is pending, what is pending would be counted anew for each part.
+-- There always is one row. Reads only. A job that changes meanwhile is counted as it was.
 with bound as materialized (
     (
         select id
@@ -1673,21 +2159,46 @@ with bound as materialized (
         limit 1
     )
 ),
+way as materialized (
+    select
+        %(source)s::text = 'all'
+        and %(queue_name)s::text is null
+        and (
+            select true
+            from m25.job
+            where status = 'pending' and queue_name >= ''
+            offset %(walk)s::bigint / 4
+            limit 1
+        ) is null as is_by_ids
+),
+ids as materialized (
+    -- The bound is the last of so many.
+    select coalesce(
+        (select %(walk)s::bigint + 1 from bound),
+        (select count(*) from m25.job where id < %(after)s::uuid)
+    ) as number
+    where (select is_by_ids from way)
+),
 unsuccessful as materialized (
-    select status, count(*) as number
+    select
+        status,
+        count(*) as attempts,
+        count(*) filter (
+            where (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
+
+                and (
+                    select true
+                    from m25.job as next
+                    where next.previous_attempt_id = job.id
+                    limit 1
+                ) is null
+        ) as number
     from m25.job
     where status in ('failed', 'cancelled')
         and id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
         and %(source)s::text in ('all', 'unsuccessful')
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
-
-        and (
-            select true
-            from m25.job as next
-            where next.previous_attempt_id = job.id
-            limit 1
-        ) is null
     group by status
 ),
 other as materialized (
@@ -1701,26 +2212,36 @@ other as materialized (
     where id < %(after)s::uuid
         and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
         and %(source)s::text = 'all'
+        and not (select is_by_ids from way)
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
 ),
+-- Of what has not ended the ids are looked at where it is counted: as a condition of the rows they would
+-- have these found by the index of ids, which has all others, too.
 pending as materialized (
-    select count(*) as number
+    select
+        count(*) filter (
+            where id < %(after)s::uuid
+                and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        ) as number
     from m25.job
     where status = 'pending'
         and queue_name >= coalesce(%(queue_name)s::text, '')
-        and id < %(after)s::uuid
-        and %(source)s::text = 'unended'
+        and (%(source)s::text = 'unended' or (select is_by_ids from way))
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
 ),
 live as materialized (
-    select status, count(*) as number
+    select
+        status,
+        count(*) filter (
+            where id < %(after)s::uuid
+                and id >= coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')
+        ) as number
     from m25.job
     where reserved_at is not null
         and finished_at is null
         and cancelled_at is null
         and queue_name >= coalesce(%(queue_name)s::text, '')
-        and id < %(after)s::uuid
-        and %(source)s::text = 'unended'
+        and (%(source)s::text = 'unended' or (select is_by_ids from way))
         and (%(queue_name)s::text is null or queue_name = %(queue_name)s::text)
     group by status
 ),
@@ -1728,6 +2249,19 @@ counted as materialized (
     select status, number
     from (
         select status, number from unsuccessful
+        union all
+        select 'pending', number from pending
+        union all
+        select status, number from live
+        union all
+        select
+            'succeeded',
+            number
+
+                - coalesce((select sum(attempts) from unsuccessful), 0)::bigint
+                - (select number from pending)
+                - coalesce((select sum(number) from live), 0)::bigint
+        from ids
         union all
         select each.status, each.number
         from other
@@ -1738,10 +2272,6 @@ counted as materialized (
                 ('reserved', reserved),
                 ('executing', executing)
         ) as each (status, number)
-        union all
-        select 'pending', number from pending
-        union all
-        select status, number from live
     ) as each
     where number > 0
         and (%(statuses)s::text[] is null or status = any(%(statuses)s::text[]))
@@ -4770,9 +5300,12 @@ from named;
 -- parameters, and every way to a row but by an index is closed: a plan that is made while the table
 -- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
 -- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
--- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
--- for our statements alone: behind a pooler, where the session is shared with others and the process
--- that answers is another than the one that greeted us, they are not set.
+-- taken all the same. Plans with what is closed look so dear that they would be compiled.
+--
+-- Behind a pooler, where the process that answers is another than the one that greeted us, the session
+-- is shared with others, who would inherit what is set: a stranger's transactions would not be
+-- serializable any more. There nothing is set; where the isolation level or the search path does not do
+-- as it is, as `backend` finds out, no client opens.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -4794,10 +5327,9 @@ from (
         ('enable_nestloop', 'off', null),
         ('jit', 'off', null)
 ) as wanted (name, value, needed)
-where coalesce(
-    wanted.needed,
-    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-);
+where coalesce(wanted.needed, true)
+
+    and %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid();
 
 -- set_limit
 --

@@ -239,7 +239,7 @@ MUTANTS = (
             Text(
                 "src/m25/_worker/executor.py",
                 "if self.cancel_reason is None and not"
-                " (self._has_returned or self._scope.cancel_called):",
+                " (self._has_returned or self._scope_is_cancelled):",
                 "if self.cancel_reason is None:",
             ),
         ),
@@ -529,6 +529,29 @@ MUTANTS = (
         "what is fenced is taken for locked",
         (Rule("a locked row is its claim's still"),),
         ("tests/store/test_store_locks.py",),
+    ),
+    Mutant(
+        10,
+        "what is set for a session is left to a pooler's next client",
+        (Rule("strangers inherit nothing"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "sessions of a pooler are taken as they are",
+        (Rule("what cannot be set for a session must be so"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "channels are left to a pooler's next client",
+        (
+            Rule(
+                "others behind a pooler hear nothing of ours",
+                "await listening.follow({n for each in self._subscribers for n in each.channels})",
+            ),
+        ),
+        ("tests/pg/test_listener.py",),
     ),
     Mutant(
         10,
@@ -1236,6 +1259,24 @@ MUTANTS = (
     ),
     Mutant(
         10,
+        "a job is cancelled by what is left of another job's cancellation",
+        (Rule("what is left of a job's cancellation does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job runs in a scope that another handler has left open",
+        (Rule("a scope that a handler has left open does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job that has ended cancels the one that follows it",
+        (Rule("who has ended cancels no other", "pass"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
         "so much is claimed ahead as one claim may bring",
         (Rule("no more is claimed ahead than is run soon", "wanted = self._most"),),
         ("tests/worker/test_ahead.py",),
@@ -1508,6 +1549,77 @@ MUTANTS = (
         (Rule("a token is spent once", ""),),
         ("tests/store/test_store_limits.py",),
     ),
+    *(
+        Mutant(20, name, (Rule(rule, instead),), (test,))
+        for name, rule, instead, test in (
+            (
+                "a clock lets one too many run",
+                "by a clock, too, no more than the limit",
+                "size.size",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "of a clock all is saved up",
+                "of a clock no more than the burst is saved up",
+                "'-infinity'",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a job overtakes those of its key that are held up",
+                "no job overtakes those of its key that are held up",
+                "true as is_in_order,",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a heavy job is as cheap as others",
+                "each job pays its cost",
+                "0 as before",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "more of a key begin than its rate",
+                "no more of a key begin than its rate",
+                "",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what is too early for its key is walked over again and again",
+                "what is too early for its key is walked over once",
+                "scheduled_at = job.scheduled_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a clock's token is spent twice",
+                "a clock's token is spent once",
+                "clock.start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "clocks of idle keys stay for ever",
+                "clocks of idle keys are dropped",
+                "and false",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a line that nobody is in is looked at for ever",
+                "a line that nobody is in is looked at no more",
+                "and false",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what was held up by a rate and then put off begins at once",
+                "what somebody has put off waits for its time",
+                "",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what a process that is gone has held up waits for ever",
+                "what a process that is gone has held up is found",
+                "pass",
+                "tests/worker/test_rates.py",
+            ),
+        )
+    ),
     Mutant(
         20,
         "jobs of a full key are walked over again and again",
@@ -1710,6 +1822,12 @@ MUTANTS = (
         4,
         "an attempt that was followed by another is counted as a job",
         (Rule("a job is counted as its latest attempt"),),
+        ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        4,
+        "an attempt that failed and was followed is counted as a success",
+        (Rule("no attempt that has failed is a success"),),
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(

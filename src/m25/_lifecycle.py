@@ -138,6 +138,11 @@ VERBS: Final[Mapping[str, Verb]] = {
         token=Token.NEW,
         time="as for `claim`, and fewer of its key run than its limit; else it is held up",
     ),
+    "claim_by_rate": Verb(
+        {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING, JobStatus.PENDING)},
+        token=Token.NEW,
+        time="as for `claim_limited`, and its key's clock has come to its turn; else it is held up",
+    ),
     "claim_fairly": Verb(
         {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING, JobStatus.PENDING)},
         token=Token.NEW,

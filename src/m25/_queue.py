@@ -32,7 +32,7 @@ from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
 from ._keep import Keep, check_keep
-from ._limits import Limit, Rate, check_fair_limit, check_limit, check_rate, limiter_name
+from ._limits import Limit, Rate, check_limit, check_one_key, check_rate, limiter_name
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -385,7 +385,7 @@ class Queue(BaseQueue[Input, Output_co, Error]):
             if self.limit is not None:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
-            check_fair_limit(self)
+            check_one_key(self)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -56,6 +56,7 @@ from ._waiting_limit import MOST_WAITING
 from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
+from ._worker.kept_scope import KeptScope
 from ._worker.slots import Slots
 
 __all__ = ["Fault", "MemoryStore", "advance", "drain", "jobs", "open", "run_job"]
@@ -278,9 +279,14 @@ async def _run(
         started=at_once,
         emits_all=True,
     )
+
+    async def run() -> None:
+        with closing(KeptScope()) as scopes:
+            await executor.run(scopes)
+
     async with trio.open_nursery() as nursery:
         # In a task of its own: `current_job()` is to work there, and not in the test afterwards.
-        nursery.start_soon(executor.run)
+        nursery.start_soon(run)
     if noted:
         await store.report(list(noted), [notes.text for notes in noted.values()])
     result = executor.result

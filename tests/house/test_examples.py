@@ -53,6 +53,8 @@ PRINTED = {
     "limits.py": [
         "reports of one customer at once, at most: 2",
         "five letters take 0.",
+        "ada's second print waits until both are paid for: True",
+        "bob waits for ada: False",
         "while it is paused: pending",
         "once it is resumed: succeeded",
     ],

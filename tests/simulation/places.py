@@ -1,5 +1,5 @@
 """A cluster whose jobs run under limits, with faults at every call: two queues share one, another
-has one for each key, and a fourth is fair between keys.
+has one for each key, a fourth is fair between keys, and a fifth has a rate with a clock for each.
 
 Whatever happens to a process, its handlers have ended before others begin in their places. In half
 of the histories nearly all jobs are brief, so that some wait in a process for the place of another;
@@ -8,8 +8,10 @@ now and then one of these is slow.
 
 from __future__ import annotations
 
+import json
+import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,8 +31,9 @@ from .limits import Limits
 
 SHARED = m25.Limit(2, name="gpu")
 BY_KEY = m25.Limit(1, key="key")
+RATE = m25.Rate(1, per=2, burst=2, key="key", cost="takes")
 #: By queue, how many jobs there are.
-JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16}
+JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16, "parcels": 16}
 #: By how many times as many there are of those that share a limit, where they are brief.
 MORE = 8
 #: How long jobs take, in seconds, in the two kinds of histories.
@@ -68,6 +71,10 @@ class Places:
     #: How many jobs have begun in a place that was passed on, and how many were to wait for it.
     passed_on: int = 0
     behind: int = 0
+    #: Of the queue with a rate, by key, when jobs were claimed, and what each cost.
+    claimed: defaultdict[str, list[tuple[float, int]]] = attrs.field(
+        factory=lambda: defaultdict(list)
+    )
     faults: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
 
@@ -105,6 +112,16 @@ class PlacesView(View):
         await self._process.after("succeed_and_claim")
         return passed
 
+    async def claim_by_rate(self, *args: Any, **kwargs: Any) -> Any:
+        await self._process.before("claim")
+        answer = await self._store.claim_by_rate(*args, **kwargs)
+        for row in answer.rows:
+            work = CODECS["input_decoder"](json.loads(row.input))
+            at = float(row.reserved_at)
+            self._history.claimed[work.key].append((at, max(1, math.ceil(work.takes))))
+        await self._process.after("claim")
+        return answer
+
 
 def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def share(work: Work) -> None:
@@ -116,6 +133,9 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def one_by_one(work: Work) -> None:
         with history.one(work.key, BY_KEY.size):
             await trio.sleep(work.takes)
+
+    async def at_its_time(work: Work) -> None:
+        await trio.sleep(work.takes)
 
     async def in_turn(work: Work) -> None:
         history.turns.append(work.key)
@@ -135,6 +155,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         m25.Queue("films", handler_function=share, limit=SHARED, **options),
         m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
         m25.Queue("letters", handler_function=in_turn, fair_by="key", **options),
+        m25.Queue("parcels", handler_function=at_its_time, rate=RATE, **options),
     ]
 
 
@@ -175,9 +196,27 @@ async def _history(seed: int) -> Places:
         for row in history.store._table.rows.values()
         if row.status not in FINAL
     ]
+    history.problems += _too_many(history)
     if all(key == "a" for key in history.turns[: FIRST - 3]):
         history.problems.append(f"24: all keys but one were starved: {history.turns}")
     return history
+
+
+def _too_many(history: Places) -> list[str]:
+    """Keys of which more began in a time than their rate allows, whatever the time."""
+    found: list[str] = []
+    for key, unsorted in history.claimed.items():
+        claimed = sorted(unsorted, key=lambda each: each[0])
+        for first, (began, _) in enumerate(claimed):
+            # What begins is paid for before the next may: the last one's own cost is not.
+            paid, (_, latest_cost) = 0, claimed[first]
+            for at, cost in claimed[first + 1 :]:
+                paid += latest_cost
+                saved_up = (at - began) / RATE.interval.total_seconds() + RATE.burst
+                if paid + min(cost, RATE.burst + 1) > saved_up + 1.001:
+                    found.append(f"20: more begin of {key} than its rate, from {began} to {at}")
+                latest_cost = cost
+    return found
 
 
 def simulate_places(seed: int) -> Places:

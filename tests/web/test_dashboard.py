@@ -78,9 +78,24 @@ async def test_where_there_is_nothing_a_page_says_what_to_do(browser: Browser) -
     assert "enqueued" in (await browser.get("/jobs")).text
     assert "m25 worker" in (await browser.get("/workers")).text
     assert "add_schedule" in (await browser.get("/schedules")).text
-    assert "No queue is named" in (await browser.get("/queue?name=nope")).text
-    nobody = await browser.get("/jobs/00000000-0000-0000-0000-000000000000")
-    assert "no such job" in nobody.text
+
+
+async def test_an_address_of_what_is_unknown_is_not_found_and_says_so(
+    m: m25.M25, browser: Browser
+) -> None:
+    unknown = "00000000-0000-0000-0000-000000000000"
+    for address, words in (
+        ("/queue?name=nope", "No queue is named"),
+        ("/queue", "No queue is named"),
+        (f"/jobs/{unknown}", "There is no such job"),
+    ):
+        answer = await browser.get(address)
+        assert (answer.status_code, words in answer.text) == (404, True), address
+        # A page that is open shows it as soon as it is there.
+        assert "hx-sse:connect" in answer.text
+    record = await m.enqueue(mails, "ada@example.org")
+    for address in ("/queue?name=mails", f"/jobs/{record.id}"):
+        assert (await browser.get(address)).status_code == 200
 
 
 async def test_a_command_to_copy_holds_a_name_and_no_more_than_that(

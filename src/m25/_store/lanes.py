@@ -23,12 +23,17 @@ def key_of(text: str, path: Sequence[str]) -> str:
     """What a path leads to in an input as JSON, as `#>>` has it; nothing is empty."""
     if not path:
         return ""
-    value: Any = json.loads(text)
-    for name in path:
-        value = _within(value, name)
+    value = value_at(json.loads(text), path)
     if value is None:
         return ""
     return (value if isinstance(value, str) else as_jsonb_text(json.dumps(value)))[:LONGEST_KEY]
+
+
+def value_at(value: Any, path: Sequence[str]) -> Any:
+    """What a path leads to in a value, as `#>` has it; nothing is `None`."""
+    for name in path:
+        value = _within(value, name)
+    return value
 
 
 def _within(value: Any, name: str) -> Any:

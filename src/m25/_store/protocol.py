@@ -521,6 +521,9 @@ class DeclaredQueue:
     default_retry_delay: timedelta = timedelta(0)
     #: Where in their inputs the key is between whose values the queue is fair.
     lane_path: Sequence[str] | None = None
+    #: Where the key is that has a clock of its own by the rate, and where what a job costs of it.
+    rate_path: Sequence[str] | None = None
+    cost_path: Sequence[str] | None = None
 
 
 @attrs.frozen
@@ -998,6 +1001,24 @@ class Store(Protocol):
         With `from_key`, as many of each key may run. Jobs of keys with which as many run as may are
         held up: they are due again once there is room for them, and keep their places. Those that
         are held up already are looked at from this key on; "" is the first.
+        """
+        ...
+
+    async def claim_by_rate(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+    ) -> Claimed:
+        """Claim as `claim_limited` does without a key, by a rate that has a clock for each key, or
+        of which jobs have their costs.
+
+        Jobs of keys whose clocks say that it is too early are held up: they are due again at the
+        time of their turns, by priority and age. Clocks that say nothing any more are dropped.
         """
         ...
 

@@ -181,6 +181,8 @@ class Backend(NamedTuple):
     #: What the server says that it is.
     version: str
     has_citus: bool
+    #: The setting of the session that m25's statements are not written for, if there is one.
+    unfit: str | None
 
 
 class Calls:
@@ -713,6 +715,12 @@ class Calls:
             ),
             "lane_path": array(
                 None if queue.lane_path is None else array(queue.lane_path) for queue in queues
+            ),
+            "rate_path": array(
+                None if queue.rate_path is None else array(queue.rate_path) for queue in queues
+            ),
+            "cost_path": array(
+                None if queue.cost_path is None else array(queue.cost_path) for queue in queues
             ),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }

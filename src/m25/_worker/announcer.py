@@ -51,6 +51,8 @@ class Announcer:
                     None if queue.rate is None else queue.rate.burst,
                     queue.default_retry_delay,
                     None if queue.fair_by is None else queue.fair_by.path,
+                    None if queue.rate is None else queue.rate.path,
+                    None if queue.rate is None else queue.rate.cost_path,
                 )
                 for queue in queues
             ],

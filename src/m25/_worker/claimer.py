@@ -21,6 +21,7 @@ from .doubt import confirm
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
+from .kept_scope import KeptScope
 from .lease import Lease
 from .ledger import Granted, Ledger
 from .limited import LimitedClaims
@@ -352,12 +353,12 @@ class Claimer:
     def _start(self, begun: Sequence[Executor]) -> None:
         if begun:
             name = f"jobs of queue {self._queue.name!r}"
-            start_crews(begun, self._execute, self._nursery, name)
+            start_crews(begun, self._execute, self._begin_ahead, self._nursery, name)
 
-    async def _execute(self, executor: Executor) -> Executor | None:
-        """Run a job; return one that was claimed ahead, and has its slot now."""
+    async def _execute(self, executor: Executor, scope: KeptScope) -> None:
+        """Run a job, in the scope of its task."""
         try:
-            await executor.run()
+            await executor.run(scope)
         finally:
             self._ledger.end(executor)
             if self._limited is not None:
@@ -369,8 +370,6 @@ class Claimer:
             self._hint.due = self._hint.due or self._newer.owes_recall
             self._settler.wakeup.set()
             self._hint.wakeup.set()
-        following = self._begin_ahead(1)
-        return following[0] if following else None
 
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""

@@ -86,6 +86,15 @@ class LimitedClaims:
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
         if self._turns is not None:
             claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
+        elif queue.rate is not None and queue.rate.reads_inputs:
+            claimed = await self._runtime.store.claim_by_rate(
+                queue.name,
+                limiter=self._limiter,
+                token=token,
+                limit=size,
+                lease=lease,
+                start=start,
+            )
         else:
             claimed = await self._runtime.store.claim_limited(
                 queue.name,
@@ -102,6 +111,11 @@ class LimitedClaims:
         if claimed.is_full:
             room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
             self.room_at = trio.current_time() + room_in
+        if queue.rate is not None and queue.rate.key is not None:
+            # rule: what a process that is gone has held up is found
+            self.room_at = min(
+                self.room_at, trio.current_time() + queue.poll_interval.total_seconds()
+            )
         return claimed
 
     async def _claim_fairly(

@@ -137,7 +137,7 @@ class Dashboard:
             view = view_of(request)
             assert view.question is not None, "a page of the table asks something"
             answer = await self._watch.answer(view.question)
-            return self._templates.page(request, view, answer, _status_of(answer))
+            return self._templates.page(request, view, answer, _status_of(view, answer))
 
         return page
 
@@ -187,7 +187,9 @@ class Dashboard:
         return RedirectResponse(f"{base_of(request)}/sign-in", 303)
 
 
-def _status_of(answer: Answer) -> int:
+def _status_of(view: View, answer: Answer) -> int:
     if answer.failure is not None:
         return 503
-    return 200 if answer.mistake is None else 400
+    if answer.mistake is not None:
+        return 400
+    return 200 if view.is_known(answer.value) else 404

@@ -45,6 +45,8 @@ class View:
     fixed: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     #: Whether it is kept up to date while it is open.
     is_live: bool = True
+    #: Whether what the address names is known, by what the database has said.
+    is_known: Callable[[Any], bool] = lambda _: True
 
 
 class QueueCharts(NamedTuple):
@@ -78,15 +80,21 @@ def queue(request: Request) -> View:
     name = request.query_params.get("name", "")
 
     def values(seen: Overview, history: History) -> Mapping[str, Any]:
-        found: QueueRecord | None = next((each for each in seen.queues if each.name == name), None)
         return {
-            "queue": found,
+            "queue": _find(seen, name),
             "rate": seen.rates.get(name),
             "charts": _charts(name, history),
         }
 
-    fixed = {"name": name, "queue": None}
-    return View(name or "Queue", "queues", "queue.html", AskOverview(), values, fixed)
+    return View(
+        name or "Queue",
+        "queues",
+        "queue.html",
+        AskOverview(),
+        values,
+        {"name": name, "queue": None},
+        is_known=lambda seen: _find(seen, name) is not None,
+    )
 
 
 def jobs(request: Request) -> View:
@@ -121,8 +129,15 @@ def job(request: Request) -> View:
             "may_cancel": details.job.status not in FINAL,
         }
 
-    fixed = {"id": id, "details": None}
-    return View(f"Job {id}", "jobs", "job.html", AskJob(id), values, fixed)
+    return View(
+        f"Job {id}",
+        "jobs",
+        "job.html",
+        AskJob(id),
+        values,
+        {"id": id, "details": None},
+        is_known=lambda details: details is not None,
+    )
 
 
 def workers(_: Request) -> View:
@@ -161,6 +176,10 @@ def message(heading: str, words: str) -> View:
 
 def _still(title: str, template: str, fixed: Mapping[str, Any]) -> View:
     return View(title, "", template, None, lambda _, __: {}, fixed, is_live=False)
+
+
+def _find(seen: Overview, name: str) -> QueueRecord | None:
+    return next((each for each in seen.queues if each.name == name), None)
 
 
 def _charts(name: str, history: History) -> QueueCharts:

@@ -93,6 +93,7 @@ from .newer import NewerLine
 from .operator import MemoryOperator
 from .pruning import Pruning
 from .queues import Queues
+from .rates import Rates
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -164,6 +165,7 @@ class MemoryStore(Store):
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
         self._lanes = Lanes(self._table, self._queues, self._limits)
+        self._rates = Rates(self._table, self._queues, self._limits)
         self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
@@ -575,6 +577,25 @@ class MemoryStore(Store):
                 chosen = self._limits.choose(queue_name, limiter, limit, now)
             else:
                 chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
+            for row in chosen.rows:
+                self._table.let_go(row)
+            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
+            return Claimed(claimed, *chosen[1:])
+
+    async def claim_by_rate(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+    ) -> Claimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return Claimed([], is_full=False, has_more=False)
+            chosen = self._rates.choose(queue_name, limiter, limit, now)
             for row in chosen.rows:
                 self._table.let_go(row)
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)

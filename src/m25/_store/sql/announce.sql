@@ -12,11 +12,11 @@ with session as (
 declared as (
     insert into {schema}.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[]
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -26,10 +26,12 @@ declared as (
         %(channel)s::text[],
         %(limiter)s::text[],
         %(limit_path)s::text[],
-        %(lane_path)s::text[]
+        %(lane_path)s::text[],
+        %(rate_path)s::text[],
+        %(cost_path)s::text[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path
     )
     order by name
     on conflict (name) do update
@@ -42,6 +44,8 @@ declared as (
         limiter = excluded.limiter,
         limit_path = excluded.limit_path,
         lane_path = excluded.lane_path,
+        rate_path = excluded.rate_path,
+        cost_path = excluded.cost_path,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -51,7 +55,9 @@ declared as (
             queue.channel,
             queue.limiter,
             queue.limit_path,
-            queue.lane_path
+            queue.lane_path,
+            queue.rate_path,
+            queue.cost_path
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -61,7 +67,9 @@ declared as (
             excluded.channel,
             excluded.limiter,
             excluded.limit_path,
-            excluded.lane_path
+            excluded.lane_path,
+            excluded.rate_path,
+            excluded.cost_path
         )
     returning name
 ),
