@@ -732,6 +732,62 @@ MUTANTS = (
         ("tests/worker/test_ahead.py",),
     ),
     Mutant(
+        6,
+        "a process of many queues runs as many handlers as these may",
+        (Rule("a claim counts what runs of other queues", "    pass"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a queue keeps others from running as long as it has enough to do",
+        (Rule("what others wait for is left to them", "if False:"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "who has just had a slot of the process is the next to have one",
+        (
+            Text(
+                "src/m25/_worker/ledger.py",
+                """        self._claiming = size
+        if self._process is not None:
+            self._process.leave(self)
+""",
+                "        self._claiming = size\n",
+            ),
+        ),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a queue claims ahead what other queues of its process keep from running",
+        (Rule("nothing is claimed ahead of other queues", "if False:"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a slot of the process is claimed for twice while a claim is in doubt",
+        (Rule("slots of the process are counted when the claim is sent", "taken = 0"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "handlers that waited for jobs never go on where a process has a limit",
+        (Rule("who waited takes a slot of the process again", "pass"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a handler that waited for jobs goes on in a slot of the process that its queue has not",
+        (
+            Rule(
+                "who waits for a slot of its queue keeps no other queue waiting",
+                "return self.slots.wanted",
+            ),
+        ),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
         7,
         "jobs are claimed before they are due",
         (Rule("not before it is due"),),

@@ -156,7 +156,8 @@ class LimitedClaims:
             StatementFailed: the database did not answer; all of it may have been committed.
             RowRefused: of one of the rows; nothing was written, and nothing claimed.
         """
-        size, depth = min(len(outcomes), self._ledger.claim_size()), self._places.depth
+        size = min(len(outcomes), self._ledger.claim_size())
+        depth = self._places.depth if self._ledger.may_claim_ahead else 0
         if (size or depth) and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
             passed = await self._succeed_and_claim(outcomes, size, depth)
             results, has_room = passed.results, passed.has_room
