@@ -141,7 +141,8 @@ class Ledger:
         """A claim is about to be sent, for so many slots."""
         assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
         self.in_doubt = token
-        self.is_claiming, self._claiming = True, size
+        self.is_claiming = True
+        self._claiming = size
         if self._process is not None:
             self._process.leave(self)
 
