@@ -1572,7 +1572,7 @@ MUTANTS = (
     *(
         Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
         for name, rule, instead in (
-            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            ("a fair queue has no limit", "a queue of keys keeps to its limit", "then 2147483647"),
             (
                 "what is put without a lane never has one",
                 "what has no lane is given one",
@@ -1591,6 +1591,77 @@ MUTANTS = (
             ),
             ("weights do not count", "a key has as much as its weight says", "),"),
             ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
+        )
+    ),
+    *(
+        Mutant(26, name, (Rule(rule, instead),), (f"tests/{where}",))
+        for name, rule, instead, where in (
+            (
+                "two of a key run at once",
+                "of a key one job runs",
+                "select order_key from running where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "of a key any job comes first",
+                "the first of a key comes first",
+                "order by order_number desc",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is behind a job that is not due overtakes it",
+                "a head that is not due holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what has failed holds nothing",
+                "what has failed holds what is behind",
+                "and false",
+                "store/test_store_order.py",
+            ),
+            (
+                "an attempt that is followed by another stops its key",
+                "what has failed for good holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what was cancelled stops its key",
+                "what was cancelled holds nothing",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a child that has failed stops its key",
+                "a child's failure is its parent's affair",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is retried goes on to hold its key",
+                "a retry lets its key go on",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is put without a place never has one",
+                "what has no place is given one",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "a key goes on since its failed job was pruned",
+                "a job is kept while its key stands still for it",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a retry that others wait behind is late",
+                "a retry that others wait behind is not late",
+                "pass",
+                "worker/test_order.py",
+            ),
         )
     ),
     Mutant(

@@ -43,6 +43,7 @@ from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Descendants,
     Due,
@@ -87,6 +88,7 @@ from .protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -683,6 +685,30 @@ class PostgresStore(Store):
             lease=lease,
             start=start,
             fair=fair,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        steps = self._calls.claim_in_order(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+            after=after,
         )
         return await self._run(steps, pool=self._work_pool)
 

@@ -91,6 +91,8 @@ class Row:
     place: str | None
     unknown_since: int | None
     lane: str | None
+    order_key: str | None
+    order_number: int | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})
