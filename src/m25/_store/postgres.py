@@ -68,6 +68,7 @@ from .protocol import (
     Position,
     Pruned,
     QueueChanged,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -681,6 +682,12 @@ class PostgresStore(Store):
             fair=fair,
         )
         return await self._run(steps, pool=self._work_pool)
+
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        steps = rate_steps.hold_rate(limiter, holds, reads_inputs=reads_inputs)
+        await self._run(steps, pool=self._work_pool)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))
