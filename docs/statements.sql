@@ -19,11 +19,12 @@ with session as (
 declared as (
     insert into m25.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[],
+        order_path::text[], holds_failed
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -35,10 +36,12 @@ declared as (
         %(limit_path)s::text[],
         %(lane_path)s::text[],
         %(rate_path)s::text[],
-        %(cost_path)s::text[]
+        %(cost_path)s::text[],
+        %(order_path)s::text[],
+        %(holds_failed)s::boolean[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     order by name
     on conflict (name) do update
@@ -53,6 +56,8 @@ declared as (
         lane_path = excluded.lane_path,
         rate_path = excluded.rate_path,
         cost_path = excluded.cost_path,
+        order_path = excluded.order_path,
+        holds_failed = excluded.holds_failed,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -64,7 +69,9 @@ declared as (
             queue.limit_path,
             queue.lane_path,
             queue.rate_path,
-            queue.cost_path
+            queue.cost_path,
+            queue.order_path,
+            queue.holds_failed
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -76,7 +83,9 @@ declared as (
             excluded.limit_path,
             excluded.lane_path,
             excluded.rate_path,
-            excluded.cost_path
+            excluded.cost_path,
+            excluded.order_path,
+            excluded.holds_failed
         )
     returning name
 ),
@@ -201,7 +210,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -209,14 +219,21 @@ order by attempt;
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
--- what its session makes of text and of arrays, what the server says that it is, and whether Citus is
--- there.
+-- what its session makes of text and of arrays, what the server says that it is, whether Citus is there,
+-- and which setting of the session is such as m25's statements are not written for: see `session`.
 select
     pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('client_encoding'),
     pg_catalog.current_setting('array_nulls'),
     pg_catalog.version(),
-    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null;
+    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null,
+    case
+        when pg_catalog.current_setting('default_transaction_isolation')
+            operator(pg_catalog.<>) 'read committed'
+            then 'default_transaction_isolation'
+        when pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+            then 'search_path'
+    end;
 
 -- cancel
 --
@@ -284,6 +301,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -490,6 +508,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -1610,7 +1629,6 @@ free as materialized (
             %(limit)s::bigint,
             case
                 when size.size < 2147483647
-
                 then size.size - coalesce((select number from taken where key = ''), 0)
             end,
             (select number from tokens)
@@ -1839,6 +1857,347 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     (select lane from lane where number > %(lanes)s::bigint) as next_lane,
+    (select priority from last) as last_priority,
+    (select run_at::text from last) as last_run_at,
+    (select id::text from last) as last_id,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_in_order
+--
+-- Claim as claim_limited.sql does, but of each key one job at a time, in the order of their numbers. The first
+-- of a key that has not ended is its head: no other is claimed, and the head only once it is due, while none
+-- of its key runs, and none before it has failed that holds what is behind. So a retry, which has its
+-- predecessor's number, and what was released, keep their places, and what waits behind waits on.
+-- Heads are looked for by keys: those of the `front` first due jobs by priority and age, and `keys` more
+-- from `from_key` on, so that each claim comes to other ones. How many jobs wait behind a head costs nothing.
+-- A job that was inserted without a number, as plain SQL does it, is given one: of all that is pending,
+-- `walk` jobs are looked at for that, from a position on, in turn. There always is a row: it says where the
+-- next claim goes on, and whether jobs that are due wait for others.
+-- Safe under concurrency: as claim_limited.sql is. All who claim hold the lock of the queue's limiter, so
+-- that what they have claimed is seen here as running. A job of a lower number that is committed after this
+-- began is not seen, and comes next; by then the other runs, and is waited for. What is no more pending once
+-- it is locked is left out, as are rows that others have locked.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            case
+                when size.size < 2147483647
+                then size.size - coalesce((select number from taken where key = ''), 0)
+            end,
+            (select number from tokens)
+        ) as free
+    from size
+),
+walked as materialized (
+    select id, priority, run_at, order_number is null as is_new
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and status = 'pending'
+        and (priority, run_at, id)
+            > (%(priority)s::smallint, %(run_at)s::timestamptz, %(id)s::uuid)
+    order by priority, run_at, id
+    limit %(walk)s::bigint
+),
+last as materialized (
+    select priority, run_at, id
+    from walked
+    order by priority, run_at, id
+    offset %(walk)s::bigint - 1
+    limit 1
+),
+new as materialized (
+    select
+        id,
+        created_at,
+        left(
+            coalesce(
+                input #>> (select order_path from m25.queue where name = %(queue_name)s::text),
+                ''
+            ),
+            200
+        ) as key
+    from m25.job
+    where id = any(array(select id from walked where is_new))
+        and status = 'pending'
+        and order_number is null
+    order by id
+    for no key update skip locked
+),
+numbered as materialized (
+    select id, key, m25.next_order_number() as number
+    from (select id, key from new order by created_at, id) as in_order
+),
+placed as (
+    update m25.job
+    set order_key = numbered.key, order_number = numbered.number
+    from numbered
+    where job.id = any(array(select id from numbered))
+        and numbered.id = job.id
+    returning job.id
+),
+front as materialized (
+    select candidate.id, candidate.order_key
+    from level
+    cross join lateral (
+        select id, order_key
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit %(front)s::bigint
+    ) as candidate
+    where level.priority is not null
+    limit %(front)s::bigint
+),
+key (key, number) as (
+    (
+        select order_key, 1 from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and order_key >= %(from_key)s::text
+        order by order_key limit 1
+    )
+    union all
+    select (
+        select job.order_key from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key > key.key
+        order by job.order_key limit 1
+    ), number + 1
+    from key
+    where key.key is not null and number <= %(keys)s::bigint
+),
+running as materialized (
+    select distinct order_key
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and order_key is not null
+),
+looked_at as materialized (
+    (
+        select key from key where key is not null and number <= %(keys)s::bigint
+        union
+        select order_key from front where order_key is not null
+    )
+    except
+    select order_key from running
+),
+head as materialized (
+    select job.id, job.priority, job.run_at
+    from looked_at
+    cross join lateral (
+        select id, priority, run_at, status, follows, order_number
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key = looked_at.key
+        order by order_number
+        limit 1
+    ) as job
+    where job.status = 'pending'
+        and (
+            follows is null
+            or (
+                (
+                    select true
+                    from m25.job as first
+                    where first.id = job.follows
+                        and first.finished_at is null
+                        and first.cancelled_at is null
+                    limit 1
+                ) is null
+                and (
+                    select true
+                    from m25.job as next
+                    where next.original_attempt_id = job.follows
+                        and next.finished_at is null
+                        and next.cancelled_at is null
+                    limit 1
+                ) is null
+            )
+        )
+        and (
+            -- Mostly there is none, and then it is not looked for by key.
+            not exists (select from m25.stopped_key where queue_name = %(queue_name)s::text)
+            or (
+                select true
+                from m25.stopped_key
+                where queue_name = %(queue_name)s::text
+                    and stopped_key.order_key = looked_at.key
+                    and stopped_key.order_number < job.order_number
+                limit 1
+            ) is null
+        )
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+),
+due as materialized (
+    select id
+    from m25.job
+    where id = any(array(
+            select id
+            from head
+            where run_at <= now()
+            order by priority, run_at, id
+            limit greatest((select free from free), 0)
+        ))
+        and status = 'pending'
+    order by id
+    for no key update skip locked
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
+)
+select
+    (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as is_full,
+    exists (select from placed) as has_more,
+    exists (select from front where id not in (select id from due)) as has_waiting,
+    (select extract(epoch from min(run_at) - now())::float8 from head where run_at > now()) as next_in,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
+    (select key from key where number > %(keys)s::bigint) as next_key,
     (select priority from last) as last_priority,
     (select run_at::text from last) as last_run_at,
     (select id::text from last) as last_id,
@@ -2640,7 +2999,9 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2656,22 +3017,28 @@ wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -2697,11 +3064,14 @@ with bounded as materialized (
 )
 insert into m25.job (
     attempt,
+    order_number,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+    order_key
 )
 select
     1,
+    case when %(order_key)s::text is not null then m25.next_order_number() end,
     %(id)s::uuid,
     %(queue_name)s::text,
     %(scheduled_at)s::timestamptz,
@@ -2716,7 +3086,8 @@ select
     %(own_retry)s::boolean,
     %(waiter)s::text,
     %(parent_id)s::uuid,
-    %(lane)s::text
+    %(lane)s::text,
+    %(order_key)s::text
 from bounded
 on conflict do nothing
 returning
@@ -2731,7 +3102,9 @@ returning
 -- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
 -- key. `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2748,6 +3121,7 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(key)s::text[],
         %(holding)s::text[],
         %(within)s::interval[],
@@ -2755,6 +3129,7 @@ with wanted as (
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         key,
         holding,
         within,
@@ -2766,15 +3141,19 @@ inserted as (
         attempt,
         has_begun,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         false,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted
     order by id
     on conflict do nothing
@@ -2955,7 +3334,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2971,12 +3351,13 @@ from unnest(
     %(own_retry)s::boolean[],
     %(waiter)s::text[],
     %(parent_id)s::uuid[],
-    %(lane)s::text[]
+    %(lane)s::text[],
+    %(order_key)s::text[]
 ) with ordinality as wanted (
     wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
     wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
     wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-    wanted_parent_id, wanted_lane,
+    wanted_parent_id, wanted_lane, wanted_order_key,
     position
 )
 join m25.job on job.id = wanted_id
@@ -3299,7 +3680,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from taker
 left join lateral (
     select
@@ -3310,7 +3692,7 @@ left join lateral (
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
         waiter, parent_id, has_children, has_begun, follows, unknown_since,
-        session_losses, lane
+        session_losses, lane, order_key
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -3613,7 +3995,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -3831,7 +4214,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -4015,6 +4399,8 @@ ended as materialized (
     where walked.queue_name = %(queue_name)s::text
         and walked.original_attempt_id is null
         and walked.parent_id is null
+
+        and not exists (select from m25.stopped_key where stopped_key.job_id = walked.id)
 
         and latest.ended_at < now()
             - case latest.status
@@ -4831,13 +5217,14 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(twin_id)s::uuid[],
         %(moves)s::boolean[]
     ) as w (
         wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
         wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
         wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-        wanted_parent_id, wanted_lane,
+        wanted_parent_id, wanted_lane, wanted_order_key,
         twin_id,
         moves
     )
@@ -4871,7 +5258,15 @@ set
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
     was_due_at = null,
-    lane = wanted_lane
+    lane = wanted_lane,
+    order_key = wanted_order_key,
+    -- A job that moves to another key, or time, comes last.
+    order_number = case
+        when wanted_order_key is null then null
+        when moves or wanted_order_key is distinct from order_key
+        then m25.next_order_number()
+        else order_number
+    end
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
@@ -4919,6 +5314,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -5021,6 +5417,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -5143,14 +5540,14 @@ followed as (
     job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
     job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
     job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-    job.has_begun, job.messages, job.nursery
+    job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     )
     select
         (select next_id from seen where seen.id = followed.id),
@@ -5174,11 +5571,18 @@ next_attempt as (
         parent_id,
         has_children,
         has_begun,
+        order_key,
         messages,
-        nursery
+        nursery,
+        order_number
     from bounded, followed
     on conflict do nothing
-    returning id, previous_attempt_id, queue_name
+    returning id, previous_attempt_id, queue_name, original_attempt_id
+),
+goes_on as (
+    delete from m25.stopped_key
+    where job_id = any(array(select original_attempt_id from next_attempt))
+    returning job_id
 )
 select
     latest.asked::text,
@@ -5307,9 +5711,12 @@ from named;
 -- parameters, and every way to a row but by an index is closed: a plan that is made while the table
 -- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
 -- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
--- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
--- for our statements alone: behind a pooler, where the session is shared with others and the process
--- that answers is another than the one that greeted us, they are not set.
+-- taken all the same. Plans with what is closed look so dear that they would be compiled.
+--
+-- Behind a pooler, where the process that answers is another than the one that greeted us, the session
+-- is shared with others, who would inherit what is set: a stranger's transactions would not be
+-- serializable any more. There nothing is set; where the isolation level or the search path does not do
+-- as it is, as `backend` finds out, no client opens.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -5331,10 +5738,9 @@ from (
         ('enable_nestloop', 'off', null),
         ('jit', 'off', null)
 ) as wanted (name, value, needed)
-where coalesce(
-    wanted.needed,
-    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-);
+where coalesce(wanted.needed, true)
+
+    and %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid();
 
 -- set_limit
 --
@@ -5422,7 +5828,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 failed as (
     select
@@ -5440,7 +5846,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         next_attempt_id,
@@ -5454,7 +5860,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -5494,10 +5900,33 @@ failure_told as (
             else attempt::bigint - losses < max_attempts
         end)
     returning queue_name
+),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
 )
 select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
+    coalesce(settled.original_attempt_id, settled.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -5572,7 +6001,9 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -5589,12 +6020,14 @@ wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(parent_attempt_id)s::uuid[],
         %(parent_token)s::uuid[],
         %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         parent_attempt_id,
         parent_token,
         nursery
@@ -5627,16 +6060,19 @@ inserted as (
     insert into m25.job (
         attempt,
         nursery,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         nursery,
+        order_number,
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
-        wanted.parent_id, wanted.lane
+        wanted.parent_id, wanted.lane, wanted.order_key
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
@@ -6091,6 +6527,7 @@ failed as (
         queue.allowed_losses,
         false as is_last,
         null::interval as retry_after,
+        job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
         null::text as crash_message,
@@ -6098,14 +6535,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -6118,7 +6555,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where case
         when failure_reason is null then false
@@ -6158,6 +6595,28 @@ failure_told as (
         end)
     returning queue_name
 ),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
+),
 released as (
     update m25.job
     set
@@ -6181,6 +6640,7 @@ select
     failed.attempt,
     failed.max_attempts,
     false as is_cancelled,
+    coalesce(failed.original_attempt_id, failed.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -6197,7 +6657,7 @@ select
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
+select queue_name, id::text, null, false, attempt, max_attempts, false, false, null, null
 from released
 union all
 select
@@ -6208,6 +6668,7 @@ select
     attempt,
     max_attempts,
     true,
+    false,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -6288,7 +6749,9 @@ ticked as (
     returning schedule.name, judged.is_live
 ),
 wanted_job as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(schedule_name)s::text[],
         %(id)s::uuid[],
@@ -6305,23 +6768,29 @@ wanted_job as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         schedule_name,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted_job
     where schedule_name in (select name from ticked where not is_live)
     order by id
@@ -6426,7 +6895,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

@@ -70,6 +70,7 @@ async def open(
     *,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
+    max_concurrency: int | None = None,
     max_waiting: int = MOST_WAITING,
     listeners: Sequence[Listener] = (),
     tracer: Tracer | None = None,
@@ -79,11 +80,13 @@ async def open(
     Args:
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
-        shutdown_grace: as for `m25.open`; so are `around`, `max_waiting`, `listeners` and `tracer`.
+        shutdown_grace: as for `m25.open`; so are `around`, `max_concurrency`, `max_waiting`,
+            `listeners` and `tracer`.
 
     Raises:
         TypeError: `around` holds what is no function of a job that returns an async context
             manager; or a listener or the tracer is none.
+        ValueError: `max_concurrency` or `max_waiting` is out of range.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
@@ -100,6 +103,7 @@ async def open(
             store,
             grace=grace,
             around=around,
+            max_concurrency=max_concurrency,
             max_waiting=max_waiting,
             listeners=listeners,
             tracer=tracer,

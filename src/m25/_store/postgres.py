@@ -35,6 +35,7 @@ from ..pg._wire import CLEAN_UP
 from . import message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
+from .poolers import find_misfit
 from .postgres_operator import PostgresOperator
 from .protocol import (
     AnyJob,
@@ -42,6 +43,7 @@ from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Descendants,
     Due,
@@ -87,6 +89,7 @@ from .protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -408,7 +411,10 @@ class PostgresStore(Store):
                 # hands each transaction to any of its connections, a statement that was prepared is
                 # missing there, or is another's.
                 self._is_direct = backend.pid == connection.info.backend_pid
+                misfit = None if self._is_direct else await find_misfit(connection, backend)
         check_server(backend.version, number, distributed)
+        if misfit is not None:
+            raise UsageError(misfit)
         # On a client's own pool they are as they should be.
         if backend.client_encoding != "UTF8":
             raise UsageError(
@@ -688,6 +694,30 @@ class PostgresStore(Store):
     ) -> None:
         steps = rate_steps.hold_rate(limiter, holds, reads_inputs=reads_inputs)
         await self._run(steps, pool=self._work_pool)
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        steps = self._calls.claim_in_order(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+            after=after,
+        )
+        return await self._run(steps, pool=self._work_pool)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))
