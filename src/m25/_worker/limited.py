@@ -80,7 +80,7 @@ class LimitedClaims:
         queue = self._queue
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
         if queue.rate is not None:
-            # rule: who was told to wait begins no other job meanwhile
+            # Whoever was told to wait is not to begin another job in the meantime.
             await self._hold_rate(
                 queue.rate, [each.outcome for each in self._ledger.next_outcomes()]
             )
