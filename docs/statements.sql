@@ -4059,6 +4059,38 @@ returning
     cancel_requested_at is not null as to_cancel,
     stack_asked_at is not null and stack is null as is_stack_asked;
 
+-- hold_rate
+--
+-- Put clocks of a rate off: of each key no job begins before its delay is over. A clock that says later
+-- already stays as it is.
+-- Safe under concurrency: the limiter is locked by this transaction, as by all who read or write its clocks.
+with wanted as (
+    select key, max(delay) as delay
+    from unnest(%(key)s::text[], %(delay)s::interval[]) as w (key, delay)
+    group by key
+),
+rate as (
+    select name from m25.limiter where name = %(limiter)s::text and rate_interval is not null
+),
+clock as (
+    insert into m25.rate_clock (limiter, key, next_start_at)
+    select rate.name, wanted.key, now() + wanted.delay
+    from rate
+    cross join wanted
+    where %(reads_inputs)s::boolean
+    order by wanted.key
+    on conflict (limiter, key) do update
+
+    set next_start_at = greatest(rate_clock.next_start_at, excluded.next_start_at)
+)
+update m25.limiter
+
+set next_start_at = greatest(limiter.next_start_at, now() + (select max(delay) from wanted))
+from rate
+where limiter.name = rate.name
+    and not %(reads_inputs)s::boolean
+returning limiter.name;
+
 -- keep_steps
 --
 -- Keep what handlers have done once, under their jobs, so that no later attempt does it again.

@@ -1740,6 +1740,24 @@ MUTANTS = (
                 "tests/store/test_store_rates.py",
             ),
             (
+                "a clock that was put off is put back",
+                "a clock that was put off comes no sooner",
+                "set next_start_at = excluded.next_start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a rate that was put off is put back",
+                "a rate that was put off comes no sooner",
+                "set next_start_at = now() + (select max(delay) from wanted)",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a delay for the whole rate is for one job",
+                "a delay for the whole rate is written",
+                "pass",
+                "tests/worker/test_rates.py",
+            ),
+            (
                 "what a process that is gone has held up waits for ever",
                 "what a process that is gone has held up is found",
                 "pass",

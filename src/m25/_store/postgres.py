@@ -70,6 +70,7 @@ from .protocol import (
     Position,
     Pruned,
     QueueChanged,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -687,6 +688,12 @@ class PostgresStore(Store):
             fair=fair,
         )
         return await self._run(steps, pool=self._work_pool)
+
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        steps = rate_steps.hold_rate(limiter, holds, reads_inputs=reads_inputs)
+        await self._run(steps, pool=self._work_pool)
 
     async def claim_in_order(
         self,

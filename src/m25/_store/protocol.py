@@ -237,6 +237,14 @@ class Started(NamedTuple):
     deadline: str
 
 
+class RateHold(NamedTuple):
+    """That no job of a key is to begin for a while, by the rate of its queue."""
+
+    #: What the rate's path leads to in the job's input; empty where all jobs have one clock.
+    key: str
+    delay: timedelta
+
+
 class Outcome(NamedTuple):
     """How an attempt ended."""
 
@@ -257,6 +265,8 @@ class Outcome(NamedTuple):
     #: The id of the job's first attempt, if the job may have started others: where its chain ends,
     #: they are cancelled with it.
     children_of: str | None = None
+    #: What its handler has asked for all others; it is written by a call of its own.
+    rate_hold: RateHold | None = None
 
 
 class SetAside(NamedTuple):
@@ -1074,6 +1084,16 @@ class Store(Protocol):
         claimed before it, measured by its weight; of keys that are alike in that, the older job.
         Within a key the order is that of priority and age. Some lanes are looked at; and some
         pending jobs, which are given their lanes if they are due and have none.
+        """
+        ...
+
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        """Let no job begin by the clocks of these keys before the delays are over.
+
+        `reads_inputs` says whether the rate has a key or a cost, and so clocks for `claim_by_rate`.
+        Nothing is done where no worker has announced such a rate.
         """
         ...
 

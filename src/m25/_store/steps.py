@@ -140,7 +140,9 @@ _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one
 
 #: What `settle` writes, by the names in the table.
 _OUTCOME_COLUMNS: Final = tuple(
-    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
+    "claim_token" if name == "token" else name
+    for name in Outcome._fields
+    if name not in ("children_of", "rate_hold")
 )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import trio
 
 from .._hints import QueueHint
+from .._limits import Rate
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
@@ -86,6 +87,11 @@ class LimitedClaims:
         """
         queue = self._queue
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
+        if queue.rate is not None:
+            # Whoever was told to wait is not to begin another job in the meantime.
+            await self._hold_rate(
+                queue.rate, [each.outcome for each in self._ledger.next_outcomes()]
+            )
         if self._turns is not None:
             claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
         elif self._keys is not None:
@@ -182,6 +188,8 @@ class LimitedClaims:
             StatementFailed: the database did not answer; all of it may have been committed.
             RowRefused: of one of the rows; nothing was written, and nothing claimed.
         """
+        if self._queue.rate is not None:
+            await self._hold_rate(self._queue.rate, outcomes)
         size = min(len(outcomes), self._ledger.claim_size())
         depth = self._places.depth if self._ledger.may_claim_ahead else 0
         if (size or depth) and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
@@ -193,6 +201,18 @@ class LimitedClaims:
         if has_room:
             self._runtime.hints.room(self._limiter)  # rule: room is used as soon as it is there
         return results
+
+    async def _hold_rate(self, rate: Rate, outcomes: Sequence[Outcome]) -> None:
+        """Let others wait as long as handlers have asked for, where any of these has.
+
+        It may be done twice for one of them, by claim and write, whichever comes first.
+        """
+        holds = [each.rate_hold for each in outcomes if each.rate_hold is not None]
+        if holds:
+            # rule: a delay for the whole rate is written
+            await self._runtime.store.hold_rate(
+                self._limiter, holds, reads_inputs=rate.reads_inputs
+            )
 
     @property
     def _can_pass_on(self) -> bool:

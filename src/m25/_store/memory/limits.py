@@ -122,6 +122,11 @@ class Limits:
         """How many of `limit` may run beside those that do, of all keys together."""
         return max(0, min(limit, self._most(limiter) - self._taken(limiter)[""]))
 
+    def hold(self, limiter: str, until: int) -> None:
+        """Let no job begin by the rate before a time."""
+        if (clock := self._clocks.get(limiter)) is not None:
+            clock.next_start_at = max(clock.next_start_at, until)
+
     def rate(self, limiter: str) -> tuple[int, int] | None:
         """How much time lies between two that begin, and how many may beyond that, if anybody has
         said so.

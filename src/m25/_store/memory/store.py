@@ -59,6 +59,7 @@ from ..protocol import (
     PassedOn,
     Position,
     Pruned,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -650,6 +651,17 @@ class MemoryStore(Store):
         async with self._way.call("prune") as now:
             return self._pruning.prune(queue_name, keep, after or "", walk, now)
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        async with self._way.call("hold_rate") as now:
+            for hold in holds:
+                until = now + hold.delay // MICROSECOND
+                if reads_inputs:
+                    self._rates.hold(limiter, hold.key, until)
+                else:
+                    self._limits.hold(limiter, until)
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
             is_known = self._limits.set(limiter, size)
@@ -1139,6 +1151,7 @@ class MemoryStore(Store):
             "next_attempt_id",
             "retry_after",
             "children_of",
+            "rate_hold",
         ):
             del written[name]
         reason, next_id = outcome.failure_reason, outcome.next_attempt_id
