@@ -146,7 +146,8 @@ class LimitState(NamedTuple):
     rate_key: str | None
     #: When the next may begin by the rate, if that is the same for all.
     next_start_at: str | None
-    #: How many jobs are reserved or executing; are due, or held up by others of their key.
+    #: How many jobs are reserved or executing, each in a place of its own; and how many are due,
+    #: held up by others of their key, or claimed for the place of one that runs.
     running: int
     waiting: int
     #: Of how many keys as many run as may, and the first ten of these.

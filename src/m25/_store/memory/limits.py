@@ -125,6 +125,8 @@ class Limits:
             + min(sum(map(len, self._table.held_up(name).values())), most)
             for name in names
         )
+        # What is claimed for the place of one that runs waits for it.
+        waiting += sum(len(self._table.live(name)) for name in names) - taken.total()
         return LimitState(
             limiter,
             names,

@@ -1,7 +1,7 @@
 -- The limits and rates under which queues run, by name: what each lets through, and what runs and waits
 -- under it, counted up to `most` of each queue. What runs are the live rows themselves, by their keys, as
 -- a claim counts them (room.sql). What waits is due, or held up until others of its key have ended, or
--- until the rate lets its key begin.
+-- until the rate lets its key begin, or claimed for the place of one that runs.
 -- Reads only. Jobs are found by partial indexes, which know nothing of what has ended.
 with under as materialized (
     select
@@ -15,7 +15,11 @@ with under as materialized (
     group by limiter
 ),
 live as materialized (
-    select queue.limiter, left(coalesce(job.input #>> queue.limit_path, ''), 200) as key, count(*) as number
+    select
+        queue.limiter,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        count(distinct coalesce(job.place, job.id)) as number,
+        count(*) as jobs
     from {schema}.queue
     join {schema}.job on job.queue_name = queue.name
     where queue.limiter is not null
@@ -31,6 +35,7 @@ taken as materialized (
     select
         live.limiter,
         sum(live.number)::bigint as running,
+        sum(live.jobs - live.number)::bigint as behind,
         (
             array_agg(live.key order by live.key)
             filter (
@@ -56,7 +61,7 @@ select
         when under.rate_key is null then extract(epoch from limiter.next_start_at)::text
     end as next_start_at,
     coalesce(taken.running, 0) as running,
-    waits.number as waiting,
+    waits.number + coalesce(taken.behind, 0) as waiting,
     coalesce(cardinality(taken.full_keys), 0) as full_keys,
     coalesce(taken.full_keys[:%(named)s::integer], '{}') as named_keys
 from {schema}.limiter
