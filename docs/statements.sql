@@ -2168,7 +2168,22 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2253,13 +2268,58 @@ returning
     case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
         as notified;
 
+-- enqueue_plain
+--
+-- Insert a new job that has none of the options, so that who uses none pays for none: `enqueue_one` without
+-- the columns of options, and without a bound for waits.
+-- Safe under concurrency: as `enqueue_one`. `channel`, if any, is notified in the same commit.
+insert into m25.job (
+    attempt,
+    id, queue_name, input, timeout, max_attempts, retry_delay, priority
+)
+values (
+    1,
+    %(id)s::uuid,
+    %(queue_name)s::text,
+    %(input)s::jsonb,
+    %(timeout)s::interval,
+    %(max_attempts)s::integer,
+    %(retry_delay)s::interval,
+    %(priority)s::smallint
+)
+on conflict do nothing
+returning
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
+        as notified;
+
 -- enqueue_unique
 --
 -- Insert new jobs, each of which takes a key, or follows the one that has it.
 -- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
 -- key. `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        key,
+        holding,
+        within,
+        follows
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2484,29 +2544,48 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane
-from unnest(
-    %(id)s::uuid[],
-    %(queue_name)s::text[],
-    %(scheduled_at)s::timestamptz[],
-    %(input)s::jsonb[],
-    %(timeout)s::interval[],
-    %(max_attempts)s::integer[],
-    %(retry_delay)s::interval[],
-    %(unique_key)s::text[],
-    %(priority)s::smallint[],
-    %(meta)s::jsonb[],
-    %(expires_at)s::timestamptz[],
-    %(own_retry)s::boolean[],
-    %(waiter)s::text[],
-    %(parent_id)s::uuid[],
-    %(lane)s::text[]
-) with ordinality as wanted (
-    wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
-    wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
-    wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-    wanted_parent_id, wanted_lane,
-    position
-)
+from (
+    select
+        wanted_id,
+        coalesce(wanted_queue_name, (%(queue_name)s::text[])[1]) as wanted_queue_name,
+        wanted_scheduled_at,
+        coalesce(wanted_input, (%(input)s::jsonb[])[1]) as wanted_input,
+        coalesce(wanted_timeout, (%(timeout)s::interval[])[1]) as wanted_timeout,
+        coalesce(wanted_max_attempts, (%(max_attempts)s::integer[])[1]) as wanted_max_attempts,
+        coalesce(wanted_retry_delay, (%(retry_delay)s::interval[])[1]) as wanted_retry_delay,
+        wanted_unique_key,
+        coalesce(wanted_priority, (%(priority)s::smallint[])[1]) as wanted_priority,
+        wanted_meta,
+        wanted_expires_at,
+        wanted_own_retry,
+        wanted_waiter,
+        wanted_parent_id,
+        wanted_lane,
+        position
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[],
+        %(lane)s::text[]
+    ) with ordinality as w (
+        wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
+        wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
+        wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
+        wanted_parent_id, wanted_lane,
+        position
+    )
+) as wanted
 join m25.job on job.id = wanted_id
 where job.id = any(%(id)s::uuid[]);
 
@@ -4310,7 +4389,24 @@ returning schedule.name;
 -- meanwhile is left alone, and does not come back: the caller looks again. Rows are locked in order.
 -- `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        wanted_id,
+        coalesce(wanted_queue_name, (%(queue_name)s::text[])[1]) as wanted_queue_name,
+        wanted_scheduled_at,
+        coalesce(wanted_input, (%(input)s::jsonb[])[1]) as wanted_input,
+        coalesce(wanted_timeout, (%(timeout)s::interval[])[1]) as wanted_timeout,
+        coalesce(wanted_max_attempts, (%(max_attempts)s::integer[])[1]) as wanted_max_attempts,
+        coalesce(wanted_retry_delay, (%(retry_delay)s::interval[])[1]) as wanted_retry_delay,
+        wanted_unique_key,
+        coalesce(wanted_priority, (%(priority)s::smallint[])[1]) as wanted_priority,
+        wanted_meta,
+        wanted_expires_at,
+        wanted_own_retry,
+        wanted_waiter,
+        wanted_parent_id,
+        wanted_lane,
+        twin_id,
+        moves
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -5068,7 +5164,25 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        parent_attempt_id,
+        parent_token,
+        nursery
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -5784,7 +5898,23 @@ ticked as (
     returning schedule.name, judged.is_live
 ),
 wanted_job as (
-    select *
+    select
+        schedule_name,
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane
     from unnest(
         %(schedule_name)s::text[],
         %(id)s::uuid[],

@@ -5,7 +5,8 @@
 -- `channels` are notified in the same commit; an empty array notifies nobody.
 with {bounded},
 wanted as (
-    select *
+    select
+        {given_of_each}
     from unnest(
         {given_arrays}
     ) as w (

@@ -2,7 +2,12 @@
 -- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
 -- key. `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        {given_of_each},
+        key,
+        holding,
+        within,
+        follows
     from unnest(
         {given_arrays},
         %(key)s::text[],

@@ -6,7 +6,11 @@
 -- are made from the parent's, so a repeat finds what it has inserted.
 with {bounded},
 wanted as (
-    select *
+    select
+        {given_of_each},
+        parent_attempt_id,
+        parent_token,
+        nursery
     from unnest(
         {given_arrays},
         %(parent_attempt_id)s::uuid[],

@@ -59,7 +59,9 @@ ticked as (
     returning schedule.name, judged.is_live
 ),
 wanted_job as (
-    select *
+    select
+        schedule_name,
+        {given_of_each}
     from unnest(
         %(schedule_name)s::text[],
         {given_arrays}
