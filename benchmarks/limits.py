@@ -32,6 +32,8 @@ QUEUE = "limited"
 TAKES, LIMIT = 0.02, 5
 #: How many may begin in a second.
 RATE = 50
+#: The queues of which it is measured how fast they run many jobs of many customers.
+DRAINED = ("plain", "by key", "rated by key", "in order")
 
 
 @attrs.frozen
@@ -56,14 +58,28 @@ async def work(dsn: str, log: str, kind: str) -> None:
     @m25.queue(QUEUE, limit=m25.Limit(1, key="customer"), max_concurrency=100)
     async def by_key(order: Order) -> None: ...
 
+    @m25.queue(QUEUE, ordered_by="customer", max_concurrency=100)
+    async def in_order(order: Order) -> None: ...
+
     @m25.queue(QUEUE, rate=m25.Rate(RATE))
     async def rated(order: Order) -> None: ...
+
+    @m25.queue(QUEUE, rate=m25.Rate(1_000, key="customer"), max_concurrency=100)
+    async def rated_by_key(order: Order) -> None: ...
 
     @m25.queue(QUEUE, max_concurrency=100)
     async def plain(order: Order) -> None: ...
 
     async with m25.open(dsn, shutdown_grace=1) as m:
-        m.add_queue({"limited": limited, "by key": by_key, "rated": rated, "plain": plain}[kind])
+        kinds = {
+            "limited": limited,
+            "by key": by_key,
+            "rated": rated,
+            "rated by key": rated_by_key,
+            "in order": in_order,
+            "plain": plain,
+        }
+        m.add_queue(kinds[kind])
         await m.start()
         await m25.until_signal()
 
@@ -143,8 +159,11 @@ def rate(times: list[tuple[float, int]], began: float, ended: float) -> float:
     return sum(change < 0 and began <= at < ended for at, change in times) / (ended - began)
 
 
-def fill(dsn: str, jobs: int, customers: int = 1) -> None:
-    """Put so many jobs on the queue, of so many customers in turn."""
+def fill(dsn: str, jobs: int, customers: int = 1, *, in_order: bool = False) -> None:
+    """Put so many jobs on the queue, of so many customers in turn.
+
+    With `in_order` they have the places that programs give them which know the queue.
+    """
     databases.fill(dsn, QUEUE, jobs)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
@@ -152,6 +171,11 @@ def fill(dsn: str, jobs: int, customers: int = 1) -> None:
             " 'customer', (input ->> 'number')::int %% %s, 'number', input -> 'number')",
             [customers],
         )
+        if in_order:
+            connection.execute(
+                "update m25.job set order_key = input ->> 'customer',"
+                " order_number = (input -> 'number')::bigint"
+            )
         connection.execute("vacuum full m25.job")
         connection.execute("vacuum analyze m25.job")
         connection.execute("checkpoint")
@@ -204,7 +228,7 @@ def rated(dsn: str, seconds: float) -> dict[str, float]:
 
 def drain(dsn: str, kind: str, jobs: int, customers: int) -> float:
     """Run so many no-op jobs of so many customers in one process; return how many a second."""
-    fill(dsn, jobs, customers)
+    fill(dsn, jobs, customers, in_order=kind == "in order")
     with crew(dsn, kind, 1):
         wait_until_finished(dsn, 1)
         began = time.perf_counter()
@@ -220,8 +244,7 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
         killed = limited(dsn, seconds, kills=kills)
         by_rate = rated(dsn, 2 * seconds)
         drains = [
-            {kind: drain(dsn, kind, jobs, customers) for kind in ("plain", "by key")}
-            for _ in range(runs)
+            {kind: drain(dsn, kind, jobs, customers) for kind in DRAINED} for _ in range(runs)
         ]
         used, rates = report.medians(alone)["used"], report.medians(drains)
         most = max(each["most at once"] for each in (*alone, killed))
@@ -250,7 +273,14 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_most("18.2", "most at once", most, LIMIT),
             report.at_least("18.3", "used of a rate of 50/s", by_rate["used"], 0.98),
             report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
-            report.at_least("18.2", "by key ÷ plain drain", rates["by key"] / rates["plain"], 0.3),
+            *(
+                report.at_least(part, f"{kind} ÷ plain drain", rates[kind] / rates["plain"], 0.3)
+                for part, kind in (
+                    ("18.2", "by key"),
+                    ("18.3", "rated by key"),
+                    ("18.4", "in order"),
+                )
+            ),
         ]
         runs_found = {"alone": alone, "killed": killed, "rated": by_rate, "drains": drains}
         report.write("limits", dsn, runs_found, verdicts)

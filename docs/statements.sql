@@ -19,11 +19,12 @@ with session as (
 declared as (
     insert into m25.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[],
+        order_path::text[], holds_failed
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -33,10 +34,14 @@ declared as (
         %(channel)s::text[],
         %(limiter)s::text[],
         %(limit_path)s::text[],
-        %(lane_path)s::text[]
+        %(lane_path)s::text[],
+        %(rate_path)s::text[],
+        %(cost_path)s::text[],
+        %(order_path)s::text[],
+        %(holds_failed)s::boolean[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     order by name
     on conflict (name) do update
@@ -49,6 +54,10 @@ declared as (
         limiter = excluded.limiter,
         limit_path = excluded.limit_path,
         lane_path = excluded.lane_path,
+        rate_path = excluded.rate_path,
+        cost_path = excluded.cost_path,
+        order_path = excluded.order_path,
+        holds_failed = excluded.holds_failed,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -58,7 +67,11 @@ declared as (
             queue.channel,
             queue.limiter,
             queue.limit_path,
-            queue.lane_path
+            queue.lane_path,
+            queue.rate_path,
+            queue.cost_path,
+            queue.order_path,
+            queue.holds_failed
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -68,7 +81,11 @@ declared as (
             excluded.channel,
             excluded.limiter,
             excluded.limit_path,
-            excluded.lane_path
+            excluded.lane_path,
+            excluded.rate_path,
+            excluded.cost_path,
+            excluded.order_path,
+            excluded.holds_failed
         )
     returning name
 ),
@@ -193,7 +210,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -201,14 +219,21 @@ order by attempt;
 -- backend
 --
 -- Which process of the server answers: the one that was connected to, unless a pooler is in between. And
--- what its session makes of text and of arrays, what the server says that it is, and whether Citus is
--- there.
+-- what its session makes of text and of arrays, what the server says that it is, whether Citus is there,
+-- and which setting of the session is such as m25's statements are not written for: see `session`.
 select
     pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('client_encoding'),
     pg_catalog.current_setting('array_nulls'),
     pg_catalog.version(),
-    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null;
+    pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null,
+    case
+        when pg_catalog.current_setting('default_transaction_isolation')
+            operator(pg_catalog.<>) 'read committed'
+            then 'default_transaction_isolation'
+        when pg_catalog.current_setting('search_path') operator(pg_catalog.~) ',\s*"?pg_catalog'
+            then 'search_path'
+    end;
 
 -- cancel
 --
@@ -276,6 +301,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -482,6 +508,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -1078,6 +1105,470 @@ from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
 
+-- claim_by_rate
+--
+-- Claim as claim_limited.sql does, by a rate that has a clock for each key, or of which jobs have their
+-- costs; the limiter is locked by this transaction. A key is what the rate's path leads to in a job's input,
+-- up to 200 characters of it; nothing is '', a key like others, and without a path all jobs have it.
+-- A job may begin once its key's clock has come to as many intervals as the job costs; the burst at most is
+-- saved up, so one that costs more begins with all of that, and what is left to pay keeps the next waiting.
+-- Of one key the order is strict: nothing overtakes a job because it costs less.
+-- A job that is due too early for its key is held up, as in claim_by_key.sql, in the line of its key. The line
+-- says when the first job in it may begin, so a claim looks at those lines alone whose time has come, the
+-- longest due first: neither how many jobs wait makes a claim longer, nor how many keys. A line may be looked at
+-- too early, where another queue has the same rate, or something more urgent has come; then it is dated anew.
+-- There always is a row: it says whether there may be more to claim now, and when.
+-- Safe under concurrency: as claim_limited.sql is. Clocks and lines are written by those alone who have the
+-- limiter locked. Jobs that others have locked are left out.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+rate as materialized (
+    select rate_interval as seconds, rate_burst as burst
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+path as materialized (
+    select rate_path, cost_path from m25.queue where name = %(queue_name)s::text
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            size.size - coalesce((select number from taken where key = ''), 0)
+        ) as free
+    from size
+),
+line as materialized (
+    select key
+    from m25.rate_line
+    where queue_name = %(queue_name)s::text and look_at <= now()
+    order by look_at, key
+    limit %(limit)s::bigint
+),
+walked as materialized (
+    select candidate.id, candidate.priority, candidate.at, candidate.key, candidate.cost
+    from level
+    cross join lateral (
+        select
+            id,
+            priority,
+            run_at as at,
+            left(coalesce(input #>> (select rate_path from path), ''), 200) as key,
+            case
+                when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+                then ceil(
+                    least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+                )::bigint
+                else 1
+            end as cost
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+            and (
+                follows is null
+                or (
+                    (
+                        select true
+                        from m25.job as first
+                        where first.id = job.follows
+                            and first.finished_at is null
+                            and first.cancelled_at is null
+                        limit 1
+                    ) is null
+                    and (
+                        select true
+                        from m25.job as next
+                        where next.original_attempt_id = job.follows
+                            and next.finished_at is null
+                            and next.cancelled_at is null
+                        limit 1
+                    ) is null
+                )
+            )
+        order by run_at, id
+        limit (select number from walk)
+        for no key update skip locked
+    ) as candidate
+    where level.priority is not null
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+    limit (select number from walk)
+),
+-- Without a key the jobs that are too early stay where they are, and one of them is enough.
+walk as materialized (
+    select
+        least(
+            %(walk)s::bigint,
+            case when (select rate_path from path) is null then (select burst + 2 from rate) end
+        ) as number
+),
+held_up as materialized (
+    select waiting.id, waiting.priority, waiting.at, waiting.key, waiting.cost
+    from line
+    cross join lateral (
+        select id, priority, was_due_at as at, limit_key as key, case
+            when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+            then ceil(
+                least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+            )::bigint
+            else 1
+        end as cost
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and limit_key = line.key
+            and was_due_at is not null
+                and reserved_at is null
+                and cancelled_at is null
+                and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+        order by priority, was_due_at, id
+        limit least(
+            %(limit)s::bigint,
+            (select burst + 1 from rate),
+            2 * %(limit)s::bigint / (select count(*) from line) + 1
+        )
+        for no key update skip locked
+    ) as waiting
+    where (
+        select paused_at from m25.queue where name = %(queue_name)s::text
+    ) is null
+),
+clock as materialized (
+    select
+        found.key,
+        greatest(
+            coalesce(
+                (
+                    select next_start_at
+                    from m25.rate_clock
+                    where limiter = %(limiter)s::text and rate_clock.key = found.key
+                ),
+                '-infinity'
+            ),
+            now() - make_interval(secs => rate.burst * rate.seconds)
+        ) as start_at
+    from rate
+    cross join (
+        select key from walked
+        union
+        select key from line
+    ) as found
+),
+placed as materialized (
+    select
+        candidate.id,
+        candidate.priority,
+        candidate.at,
+        candidate.key,
+        candidate.cost,
+        candidate.is_held_up,
+        candidate.is_in_order,
+        clock.start_at + make_interval(
+            secs => (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds
+        ) as start_at
+    from (
+        select
+            id,
+            priority,
+            at,
+            key,
+            cost,
+            is_held_up,
+            -- Those of the line that are before it have been looked at.
+
+            key = any(array(select key from line))
+                or not exists (
+                    select from m25.rate_line
+                    where queue_name = %(queue_name)s::text and rate_line.key = one.key
+                    offset 0
+                ) as is_in_order,
+            coalesce(
+                sum(cost) over (
+                    partition by key
+                    order by priority, at, id
+                    rows between unbounded preceding and 1 preceding
+                ),
+                0
+            ) as before
+        from (
+            select id, priority, at, key, cost, false as is_held_up from walked
+            union all
+            select id, priority, at, key, cost, true as is_held_up from held_up
+        ) as one
+    ) as candidate
+    join clock on clock.key = candidate.key
+    cross join rate
+),
+ready as materialized (
+    select id, priority, at, key, cost
+    from placed
+    where is_in_order
+        and start_at <= now()
+),
+due as materialized (
+    select id, key, cost
+    from ready
+    order by priority, at, id
+    limit greatest((select free from free), 0)
+),
+put_off as (
+    update m25.job
+    set
+        limit_key = placed.key,
+        was_due_at = placed.at,
+        scheduled_at = timestamptz '9000-01-01 00:00:00+00'
+    from placed
+    where job.id = any(array(select id from early))
+        and placed.id = job.id
+),
+early as materialized (
+    select id, key, start_at
+    from placed
+    where not is_held_up
+        and not (is_in_order and start_at <= now())
+        and (select rate_path from path) is not null
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end,
+        scheduled_at = case
+            when was_due_at is null or scheduled_at < timestamptz '8000-01-01 00:00:00+00'
+            then scheduled_at
+            else nullif(was_due_at, created_at)
+        end,
+        limit_key = null,
+        was_due_at = null
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as materialized (
+    select due.key, sum(due.cost)::float8 as cost
+    from due
+    group by due.key
+),
+paid as (
+    insert into m25.rate_clock (limiter, key, next_start_at)
+    select
+        %(limiter)s::text,
+        clock.key,
+        clock.start_at + make_interval(secs => spent.cost * rate.seconds)
+    from spent
+    join clock on clock.key = spent.key
+    cross join rate
+    order by clock.key
+    on conflict (limiter, key) do update
+    set next_start_at = excluded.next_start_at
+),
+dropped as (
+    delete from m25.rate_clock
+    where limiter = %(limiter)s::text
+        and key = any(array(
+            select key
+            from m25.rate_clock
+            where limiter = %(limiter)s::text
+
+                and next_start_at <= now() - (
+                    select make_interval(secs => burst * seconds) from rate
+                )
+                and key <> all(array(select key from spent))
+            order by next_start_at
+            limit 2 * %(limit)s::bigint
+        ))
+),
+-- When the first job in each line may begin that has been looked at, or has something new in it.
+ahead as materialized (
+    select key, min(look_at) as look_at
+    from (
+        select
+            line.key,
+            case
+                -- Somebody else has what is there locked.
+                when exists (select from held_up where held_up.key = line.key)
+                then next.start_at
+                else greatest(next.start_at, now() + interval '100 milliseconds')
+            end as look_at
+        from line
+        cross join lateral (
+            select
+                clock.start_at + make_interval(
+                    secs => (
+                        coalesce((select cost from spent where spent.key = line.key), 0)
+                        + least(case
+                            when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+                            then ceil(
+                                least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+                            )::bigint
+                            else 1
+                        end, rate.burst + 1) - 1
+                    )::float8 * rate.seconds
+                ) as start_at
+            from m25.job
+            cross join rate
+            cross join clock
+            where queue_name = %(queue_name)s::text
+                and limit_key = line.key
+                and was_due_at is not null
+                    and reserved_at is null
+                    and cancelled_at is null
+                    and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+                and id <> all(array(select id from due))
+                and clock.key = line.key
+            order by priority, was_due_at, id
+            limit 1
+        ) as next
+        union all
+        select key, start_at from early
+    ) as first
+    group by key
+),
+dated as (
+    insert into m25.rate_line (queue_name, key, look_at)
+    select %(queue_name)s::text, key, look_at
+    from ahead
+    order by key
+    on conflict (queue_name, key) do update
+    set look_at = case
+        when excluded.key = any(array(select key from line)) then excluded.look_at
+        else least(rate_line.look_at, excluded.look_at)
+    end
+    returning look_at
+),
+ended as (
+    delete from m25.rate_line
+    where queue_name = %(queue_name)s::text
+
+        and key = any(array(select key from line where key not in (select key from ahead)))
+),
+next_look as materialized (
+    select
+        least(
+            (select min(look_at) from dated),
+            (
+                select look_at
+                from m25.rate_line
+                where queue_name = %(queue_name)s::text
+                    and key <> all(array(select key from line))
+                    and key <> all(array(select key from ahead))
+                order by look_at
+                limit 1
+            ),
+            (
+                select min(start_at) from placed
+                where start_at > now() and (select rate_path from path) is null
+            )
+        ) as at
+),
+answer as materialized (
+    select
+        (select count(*) from due) < (select free from free) as has_room,
+        coalesce((select free from free), 0) < %(limit)s::bigint as has_limit,
+        (select at from next_look) as at
+)
+select
+    at is not null or (has_limit and not coalesce(has_room, false)) as is_full,
+    coalesce(
+        has_room
+        and (
+            at <= now()
+            or (
+                (select count(*) from walked) = (select number from walk)
+                and (select rate_path from path) is not null
+            )
+        ),
+        false
+    ) as has_more,
+    case
+        when at is not null and (coalesce(has_room, false) or not has_limit)
+        then greatest(extract(epoch from at - now()), 0)::float8
+    end as room_in,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from answer
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
 -- claim_fairly
 --
 -- Claim as claim_limited.sql does, but fairly between keys. The jobs of each key wait in a lane, by
@@ -1138,7 +1629,6 @@ free as materialized (
             %(limit)s::bigint,
             case
                 when size.size < 2147483647
-
                 then size.size - coalesce((select number from taken where key = ''), 0)
             end,
             (select number from tokens)
@@ -1367,6 +1857,347 @@ select
         where (select count(*) from due) >= (select number from tokens)
     ) as room_in,
     (select lane from lane where number > %(lanes)s::bigint) as next_lane,
+    (select priority from last) as last_priority,
+    (select run_at::text from last) as last_run_at,
+    (select id::text from last) as last_id,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
+-- claim_in_order
+--
+-- Claim as claim_limited.sql does, but of each key one job at a time, in the order of their numbers. The first
+-- of a key that has not ended is its head: no other is claimed, and the head only once it is due, while none
+-- of its key runs, and none before it has failed that holds what is behind. So a retry, which has its
+-- predecessor's number, and what was released, keep their places, and what waits behind waits on.
+-- Heads are looked for by keys: those of the `front` first due jobs by priority and age, and `keys` more
+-- from `from_key` on, so that each claim comes to other ones. How many jobs wait behind a head costs nothing.
+-- A job that was inserted without a number, as plain SQL does it, is given one: of all that is pending,
+-- `walk` jobs are looked at for that, from a position on, in turn. There always is a row: it says where the
+-- next claim goes on, and whether jobs that are due wait for others.
+-- Safe under concurrency: as claim_limited.sql is. All who claim hold the lock of the queue's limiter, so
+-- that what they have claimed is seen here as running. A job of a lower number that is committed after this
+-- began is not seen, and comes next; by then the other runs, and is waited for. What is no more pending once
+-- it is locked is left out, as are rows that others have locked.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+taken as materialized (
+    select key, count(*) as number
+    from (
+        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
+        from m25.queue
+        join m25.job on job.queue_name = queue.name
+        where queue.limiter = %(limiter)s::text
+            and job.queue_name = any(
+                array(select name from m25.queue where limiter = %(limiter)s::text)
+            )
+            and job.reserved_at is not null
+            and job.finished_at is null
+            and job.cancelled_at is null
+    ) as live
+    group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            case
+                when size.size < 2147483647
+                then size.size - coalesce((select number from taken where key = ''), 0)
+            end,
+            (select number from tokens)
+        ) as free
+    from size
+),
+walked as materialized (
+    select id, priority, run_at, order_number is null as is_new
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and status = 'pending'
+        and (priority, run_at, id)
+            > (%(priority)s::smallint, %(run_at)s::timestamptz, %(id)s::uuid)
+    order by priority, run_at, id
+    limit %(walk)s::bigint
+),
+last as materialized (
+    select priority, run_at, id
+    from walked
+    order by priority, run_at, id
+    offset %(walk)s::bigint - 1
+    limit 1
+),
+new as materialized (
+    select
+        id,
+        created_at,
+        left(
+            coalesce(
+                input #>> (select order_path from m25.queue where name = %(queue_name)s::text),
+                ''
+            ),
+            200
+        ) as key
+    from m25.job
+    where id = any(array(select id from walked where is_new))
+        and status = 'pending'
+        and order_number is null
+    order by id
+    for no key update skip locked
+),
+numbered as materialized (
+    select id, key, m25.next_order_number() as number
+    from (select id, key from new order by created_at, id) as in_order
+),
+placed as (
+    update m25.job
+    set order_key = numbered.key, order_number = numbered.number
+    from numbered
+    where job.id = any(array(select id from numbered))
+        and numbered.id = job.id
+    returning job.id
+),
+front as materialized (
+    select candidate.id, candidate.order_key
+    from level
+    cross join lateral (
+        select id, order_key
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit %(front)s::bigint
+    ) as candidate
+    where level.priority is not null
+    limit %(front)s::bigint
+),
+key (key, number) as (
+    (
+        select order_key, 1 from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and order_key >= %(from_key)s::text
+        order by order_key limit 1
+    )
+    union all
+    select (
+        select job.order_key from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key > key.key
+        order by job.order_key limit 1
+    ), number + 1
+    from key
+    where key.key is not null and number <= %(keys)s::bigint
+),
+running as materialized (
+    select distinct order_key
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and order_key is not null
+),
+looked_at as materialized (
+    (
+        select key from key where key is not null and number <= %(keys)s::bigint
+        union
+        select order_key from front where order_key is not null
+    )
+    except
+    select order_key from running
+),
+head as materialized (
+    select job.id, job.priority, job.run_at
+    from looked_at
+    cross join lateral (
+        select id, priority, run_at, status, follows, order_number
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key = looked_at.key
+        order by order_number
+        limit 1
+    ) as job
+    where job.status = 'pending'
+        and (
+            follows is null
+            or (
+                (
+                    select true
+                    from m25.job as first
+                    where first.id = job.follows
+                        and first.finished_at is null
+                        and first.cancelled_at is null
+                    limit 1
+                ) is null
+                and (
+                    select true
+                    from m25.job as next
+                    where next.original_attempt_id = job.follows
+                        and next.finished_at is null
+                        and next.cancelled_at is null
+                    limit 1
+                ) is null
+            )
+        )
+        and (
+            -- Mostly there is none, and then it is not looked for by key.
+            not exists (select from m25.stopped_key where queue_name = %(queue_name)s::text)
+            or (
+                select true
+                from m25.stopped_key
+                where queue_name = %(queue_name)s::text
+                    and stopped_key.order_key = looked_at.key
+                    and stopped_key.order_number < job.order_number
+                limit 1
+            ) is null
+        )
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+),
+due as materialized (
+    select id
+    from m25.job
+    where id = any(array(
+            select id
+            from head
+            where run_at <= now()
+            order by priority, run_at, id
+            limit greatest((select free from free), 0)
+        ))
+        and status = 'pending'
+    order by id
+    for no key update skip locked
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
+)
+select
+    (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as is_full,
+    exists (select from placed) as has_more,
+    exists (select from front where id not in (select id from due)) as has_waiting,
+    (select extract(epoch from min(run_at) - now())::float8 from head where run_at > now()) as next_in,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
+    (select key from key where number > %(keys)s::bigint) as next_key,
     (select priority from last) as last_priority,
     (select run_at::text from last) as last_run_at,
     (select id::text from last) as last_id,
@@ -2183,7 +3014,9 @@ wanted as (
         own_retry,
         waiter,
         parent_id,
-        lane
+        lane,
+        order_key,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2199,22 +3032,28 @@ wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -2240,11 +3079,14 @@ with bounded as materialized (
 )
 insert into m25.job (
     attempt,
+    order_number,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+    order_key
 )
 select
     1,
+    case when %(order_key)s::text is not null then m25.next_order_number() end,
     %(id)s::uuid,
     %(queue_name)s::text,
     %(scheduled_at)s::timestamptz,
@@ -2259,7 +3101,8 @@ select
     %(own_retry)s::boolean,
     %(waiter)s::text,
     %(parent_id)s::uuid,
-    %(lane)s::text
+    %(lane)s::text,
+    %(order_key)s::text
 from bounded
 on conflict do nothing
 returning
@@ -2316,10 +3159,12 @@ with wanted as (
         waiter,
         parent_id,
         lane,
+        order_key,
         key,
         holding,
         within,
-        follows
+        follows,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2336,6 +3181,7 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(key)s::text[],
         %(holding)s::text[],
         %(within)s::interval[],
@@ -2343,6 +3189,7 @@ with wanted as (
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         key,
         holding,
         within,
@@ -2354,15 +3201,19 @@ inserted as (
         attempt,
         has_begun,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         false,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted
     order by id
     on conflict do nothing
@@ -2543,7 +3394,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from (
     select
         wanted_id,
@@ -2561,6 +3413,7 @@ from (
         wanted_waiter,
         wanted_parent_id,
         wanted_lane,
+        wanted_order_key,
         position
     from unnest(
         %(id)s::uuid[],
@@ -2577,12 +3430,13 @@ from (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) with ordinality as w (
         wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
         wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
         wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-        wanted_parent_id, wanted_lane,
+        wanted_parent_id, wanted_lane, wanted_order_key,
         position
     )
 ) as wanted
@@ -2906,7 +3760,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from taker
 left join lateral (
     select
@@ -2917,7 +3772,7 @@ left join lateral (
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
         waiter, parent_id, has_children, has_begun, follows, unknown_since,
-        session_losses, lane
+        session_losses, lane, order_key
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -3220,7 +4075,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -3406,7 +4262,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3590,6 +4447,8 @@ ended as materialized (
     where walked.queue_name = %(queue_name)s::text
         and walked.original_attempt_id is null
         and walked.parent_id is null
+
+        and not exists (select from m25.stopped_key where stopped_key.job_id = walked.id)
 
         and latest.ended_at < now()
             - case latest.status
@@ -4405,6 +5264,7 @@ with wanted as (
         wanted_waiter,
         wanted_parent_id,
         wanted_lane,
+        wanted_order_key,
         twin_id,
         moves
     from unnest(
@@ -4423,13 +5283,14 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(twin_id)s::uuid[],
         %(moves)s::boolean[]
     ) as w (
         wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
         wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
         wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-        wanted_parent_id, wanted_lane,
+        wanted_parent_id, wanted_lane, wanted_order_key,
         twin_id,
         moves
     )
@@ -4463,7 +5324,15 @@ set
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
     was_due_at = null,
-    lane = wanted_lane
+    lane = wanted_lane,
+    order_key = wanted_order_key,
+    -- A job that moves to another key, or time, comes last.
+    order_number = case
+        when wanted_order_key is null then null
+        when moves or wanted_order_key is distinct from order_key
+        then m25.next_order_number()
+        else order_number
+    end
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
@@ -4511,6 +5380,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -4613,6 +5483,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -4735,14 +5606,14 @@ followed as (
     job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
     job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
     job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-    job.has_begun, job.messages, job.nursery
+    job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     )
     select
         (select next_id from seen where seen.id = followed.id),
@@ -4766,11 +5637,18 @@ next_attempt as (
         parent_id,
         has_children,
         has_begun,
+        order_key,
         messages,
-        nursery
+        nursery,
+        order_number
     from bounded, followed
     on conflict do nothing
-    returning id, previous_attempt_id, queue_name
+    returning id, previous_attempt_id, queue_name, original_attempt_id
+),
+goes_on as (
+    delete from m25.stopped_key
+    where job_id = any(array(select original_attempt_id from next_attempt))
+    returning job_id
 )
 select
     latest.asked::text,
@@ -4899,9 +5777,12 @@ from named;
 -- parameters, and every way to a row but by an index is closed: a plan that is made while the table
 -- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
 -- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
--- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
--- for our statements alone: behind a pooler, where the session is shared with others and the process
--- that answers is another than the one that greeted us, they are not set.
+-- taken all the same. Plans with what is closed look so dear that they would be compiled.
+--
+-- Behind a pooler, where the process that answers is another than the one that greeted us, the session
+-- is shared with others, who would inherit what is set: a stranger's transactions would not be
+-- serializable any more. There nothing is set; where the isolation level or the search path does not do
+-- as it is, as `backend` finds out, no client opens.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -4923,10 +5804,9 @@ from (
         ('enable_nestloop', 'off', null),
         ('jit', 'off', null)
 ) as wanted (name, value, needed)
-where coalesce(
-    wanted.needed,
-    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-);
+where coalesce(wanted.needed, true)
+
+    and %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid();
 
 -- set_limit
 --
@@ -5014,7 +5894,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 failed as (
     select
@@ -5032,7 +5912,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         next_attempt_id,
@@ -5046,7 +5926,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -5086,10 +5966,33 @@ failure_told as (
             else attempt::bigint - losses < max_attempts
         end)
     returning queue_name
+),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
 )
 select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
+    coalesce(settled.original_attempt_id, settled.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -5180,9 +6083,11 @@ wanted as (
         waiter,
         parent_id,
         lane,
+        order_key,
         parent_attempt_id,
         parent_token,
-        nursery
+        nursery,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -5199,12 +6104,14 @@ wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(parent_attempt_id)s::uuid[],
         %(parent_token)s::uuid[],
         %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         parent_attempt_id,
         parent_token,
         nursery
@@ -5237,16 +6144,19 @@ inserted as (
     insert into m25.job (
         attempt,
         nursery,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         nursery,
+        order_number,
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
-        wanted.parent_id, wanted.lane
+        wanted.parent_id, wanted.lane, wanted.order_key
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
@@ -5701,6 +6611,7 @@ failed as (
         queue.allowed_losses,
         false as is_last,
         null::interval as retry_after,
+        job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
         null::text as crash_message,
@@ -5708,14 +6619,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -5728,7 +6639,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where case
         when failure_reason is null then false
@@ -5768,6 +6679,28 @@ failure_told as (
         end)
     returning queue_name
 ),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
+),
 released as (
     update m25.job
     set
@@ -5791,6 +6724,7 @@ select
     failed.attempt,
     failed.max_attempts,
     false as is_cancelled,
+    coalesce(failed.original_attempt_id, failed.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -5807,7 +6741,7 @@ select
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
+select queue_name, id::text, null, false, attempt, max_attempts, false, false, null, null
 from released
 union all
 select
@@ -5818,6 +6752,7 @@ select
     attempt,
     max_attempts,
     true,
+    false,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -5914,7 +6849,9 @@ wanted_job as (
         own_retry,
         waiter,
         parent_id,
-        lane
+        lane,
+        order_key,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(schedule_name)s::text[],
         %(id)s::uuid[],
@@ -5931,23 +6868,29 @@ wanted_job as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         schedule_name,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted_job
     where schedule_name in (select name from ticked where not is_live)
     order by id
@@ -6052,7 +6995,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

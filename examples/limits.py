@@ -14,6 +14,12 @@ class Report:
     month: int
 
 
+@attrs.frozen
+class Print:
+    customer: str
+    pages: int
+
+
 running: list[str] = []
 
 
@@ -33,10 +39,17 @@ async def letters(to: str) -> None:
     pass
 
 
+# Of each customer ten pages in a second, however long the reports.
+@m25.queue("example prints", rate=m25.Rate(10, key="customer", cost="pages"))
+async def prints(report: Print) -> None:
+    pass
+
+
 async def main(dsn: str) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(reports)
         m.add_queue(letters)
+        m.add_queue(prints)
         await m.start()
 
         jobs = [Report(customer, month) for customer in ("ada", "bob") for month in range(3)]
@@ -48,6 +61,14 @@ async def main(dsn: str) -> None:
         records = [await m.wait(letters, id) for id in put.ids]
         times = sorted(record.started_at for record in records if record.started_at)
         print("five letters take", round((times[-1] - times[0]).total_seconds(), 1), "s")
+
+        pages = [Print("ada", 3), Print("ada", 2), Print("bob", 1)]
+        put = await m.enqueue_many(prints, pages)
+        ends = [await m.wait(prints, id) for id in put.ids]
+        times = [record.started_at for record in ends if record.started_at]
+        waited = (times[1] - times[0]).total_seconds()
+        print("ada's second print waits until both are paid for:", waited >= 0.3)
+        print("bob waits for ada:", times[2] > times[1])
 
         await m.pause(reports, reason="the printer is away")
         waiting = await m.enqueue(reports, Report("ada", 12))

@@ -245,7 +245,7 @@ MUTANTS = (
             Text(
                 "src/m25/_worker/executor.py",
                 "if self.cancel_reason is None and not"
-                " (self._has_returned or self._scope.cancel_called):",
+                " (self._has_returned or self._scope_is_cancelled):",
                 "if self.cancel_reason is None:",
             ),
         ),
@@ -538,6 +538,29 @@ MUTANTS = (
     ),
     Mutant(
         10,
+        "what is set for a session is left to a pooler's next client",
+        (Rule("strangers inherit nothing"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "sessions of a pooler are taken as they are",
+        (Rule("what cannot be set for a session must be so"),),
+        ("tests/store/test_poolers.py",),
+    ),
+    Mutant(
+        10,
+        "channels are left to a pooler's next client",
+        (
+            Rule(
+                "others behind a pooler hear nothing of ours",
+                "await listening.follow({n for each in self._subscribers for n in each.channels})",
+            ),
+        ),
+        ("tests/pg/test_listener.py",),
+    ),
+    Mutant(
+        10,
         "lease work shares the users' pool",
         (Rule("lease work shares no connection with users", "pass"),),
         ("tests/worker/test_shared_means.py",),
@@ -713,6 +736,62 @@ MUTANTS = (
         "what was claimed ahead begins where there is no slot",
         (Rule("what was claimed ahead waits for a slot", "return self.ahead.take(most, now)"),),
         ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        6,
+        "a process of many queues runs as many handlers as these may",
+        (Rule("a claim counts what runs of other queues", "    pass"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a queue keeps others from running as long as it has enough to do",
+        (Rule("what others wait for is left to them", "if False:"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "who has just had a slot of the process is the next to have one",
+        (
+            Text(
+                "src/m25/_worker/ledger.py",
+                """        self._claiming = size
+        if self._process is not None:
+            self._process.leave(self)
+""",
+                "        self._claiming = size\n",
+            ),
+        ),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a queue claims ahead what other queues of its process keep from running",
+        (Rule("nothing is claimed ahead of other queues", "if False:"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a slot of the process is claimed for twice while a claim is in doubt",
+        (Rule("slots of the process are counted when the claim is sent", "taken = 0"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "handlers that waited for jobs never go on where a process has a limit",
+        (Rule("who waited takes a slot of the process again", "pass"),),
+        ("tests/worker/test_process_slots.py",),
+    ),
+    Mutant(
+        6,
+        "a handler that waited for jobs goes on in a slot of the process that its queue has not",
+        (
+            Rule(
+                "who waits for a slot of its queue keeps no other queue waiting",
+                "return self.slots.wanted",
+            ),
+        ),
+        ("tests/worker/test_process_slots.py",),
     ),
     Mutant(
         7,
@@ -1242,6 +1321,24 @@ MUTANTS = (
     ),
     Mutant(
         10,
+        "a job is cancelled by what is left of another job's cancellation",
+        (Rule("what is left of a job's cancellation does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job runs in a scope that another handler has left open",
+        (Rule("a scope that a handler has left open does not reach the next job"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
+        "a job that has ended cancels the one that follows it",
+        (Rule("who has ended cancels no other", "pass"),),
+        ("tests/worker/test_kept_scopes.py",),
+    ),
+    Mutant(
+        10,
         "so much is claimed ahead as one claim may bring",
         (Rule("no more is claimed ahead than is run soon", "wanted = self._most"),),
         ("tests/worker/test_ahead.py",),
@@ -1481,7 +1578,7 @@ MUTANTS = (
     *(
         Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
         for name, rule, instead in (
-            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            ("a fair queue has no limit", "a queue of keys keeps to its limit", "then 2147483647"),
             (
                 "what is put without a lane never has one",
                 "what has no lane is given one",
@@ -1502,6 +1599,77 @@ MUTANTS = (
             ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
         )
     ),
+    *(
+        Mutant(26, name, (Rule(rule, instead),), (f"tests/{where}",))
+        for name, rule, instead, where in (
+            (
+                "two of a key run at once",
+                "of a key one job runs",
+                "select order_key from running where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "of a key any job comes first",
+                "the first of a key comes first",
+                "order by order_number desc",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is behind a job that is not due overtakes it",
+                "a head that is not due holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what has failed holds nothing",
+                "what has failed holds what is behind",
+                "and false",
+                "store/test_store_order.py",
+            ),
+            (
+                "an attempt that is followed by another stops its key",
+                "what has failed for good holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what was cancelled stops its key",
+                "what was cancelled holds nothing",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a child that has failed stops its key",
+                "a child's failure is its parent's affair",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is retried goes on to hold its key",
+                "a retry lets its key go on",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is put without a place never has one",
+                "what has no place is given one",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "a key goes on since its failed job was pruned",
+                "a job is kept while its key stands still for it",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a retry that others wait behind is late",
+                "a retry that others wait behind is not late",
+                "pass",
+                "worker/test_order.py",
+            ),
+        )
+    ),
     Mutant(
         20,
         "more begin than the rate",
@@ -1513,6 +1681,77 @@ MUTANTS = (
         "a token is spent twice",
         (Rule("a token is spent once", ""),),
         ("tests/store/test_store_limits.py",),
+    ),
+    *(
+        Mutant(20, name, (Rule(rule, instead),), (test,))
+        for name, rule, instead, test in (
+            (
+                "a clock lets one too many run",
+                "by a clock, too, no more than the limit",
+                "size.size",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "of a clock all is saved up",
+                "of a clock no more than the burst is saved up",
+                "'-infinity'",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a job overtakes those of its key that are held up",
+                "no job overtakes those of its key that are held up",
+                "true as is_in_order,",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a heavy job is as cheap as others",
+                "each job pays its cost",
+                "0 as before",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "more of a key begin than its rate",
+                "no more of a key begin than its rate",
+                "",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what is too early for its key is walked over again and again",
+                "what is too early for its key is walked over once",
+                "scheduled_at = job.scheduled_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a clock's token is spent twice",
+                "a clock's token is spent once",
+                "clock.start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "clocks of idle keys stay for ever",
+                "clocks of idle keys are dropped",
+                "and false",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a line that nobody is in is looked at for ever",
+                "a line that nobody is in is looked at no more",
+                "and false",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what was held up by a rate and then put off begins at once",
+                "what somebody has put off waits for its time",
+                "",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "what a process that is gone has held up waits for ever",
+                "what a process that is gone has held up is found",
+                "pass",
+                "tests/worker/test_rates.py",
+            ),
+        )
     ),
     Mutant(
         20,

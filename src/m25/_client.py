@@ -55,6 +55,7 @@ from ._limits import check_alike
 from ._lock_waits import LockWaits
 from ._operations import ChangedJobs, Operations
 from ._operator import Operator, QueueRecord
+from ._process_slots import slots_of
 from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
 from ._queue import Queue
@@ -1069,6 +1070,7 @@ async def open(
     transactional_connections: int = 10,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
+    max_concurrency: int | None = None,
     max_waiting: int = MOST_WAITING,
     listeners: Sequence[Listener] = (),
     tracer: Tracer | None = None,
@@ -1097,6 +1099,9 @@ async def open(
         around: functions that are called with each `RunningJob` and return an async context
             manager. These are entered in order around each call of a handler, after `setup` and
             inside the deadline; what one of them raises is the attempt's, as if the handler had.
+        max_concurrency: how many handlers of this client run at once, over all its queues, beside
+            the `max_concurrency` of each; a whole number from 1 on, or `None`, and then no more
+            than each queue's own holds. Queues that have enough to do share it evenly.
         max_waiting: how many handlers of this process may have given their slot back, since they
             wait for jobs. Beyond that they keep it while they wait.
         listeners: objects that are given each event which they want, beside the log; see
@@ -1131,6 +1136,7 @@ async def open(
             store,
             grace=grace,
             around=around,
+            max_concurrency=max_concurrency,
             max_waiting=max_waiting,
             listeners=listeners,
             tracer=tracer,
@@ -1154,6 +1160,7 @@ async def open(
             await _checked_store(pool, schema, transactional_connections),
             grace=grace,
             around=around,
+            max_concurrency=max_concurrency,
             max_waiting=max_waiting,
             listeners=listeners,
             tracer=tracer,
@@ -1169,6 +1176,7 @@ async def open_on(
     grace: timedelta,
     rng: random.Random | None = None,
     around: Sequence[Around] = (),
+    max_concurrency: int | None = None,
     max_waiting: int = MOST_WAITING,
     listeners: Sequence[Listener] = (),
     tracer: Tracer | None = None,
@@ -1184,7 +1192,14 @@ async def open_on(
         heard_by.append(tracer)
         # Outermost: what the others do is a part of the attempt.
         around = (tracer.running, *around)
-    runtime = Runtime(store, Emitter(heard_by), rng, waiting=waiting, tracer=tracer)
+    runtime = Runtime(
+        store,
+        Emitter(heard_by),
+        rng,
+        waiting=waiting,
+        process_slots=slots_of(max_concurrency),
+        tracer=tracer,
+    )
     with without_nursery():
         async with trio.open_nursery() as nursery:
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)

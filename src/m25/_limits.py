@@ -47,15 +47,26 @@ def check_limit(name: str, value: object) -> None:
         raise InvalidQueue(f"{name} must be a m25.Limit, as in m25.Limit(5), not {value!r:.80}")
 
 
-def _check_key(_: Limit, __: attrs.Attribute[str | None], value: object) -> None:
-    if value is None:
-        return
-    if callable(value):
-        raise InvalidQueue(
-            "the key of a limit must be a path into the input's JSON, such as 'customer' or"
-            " 'customer.id', not a function: it is read where the jobs are counted, in the database"
-        )
-    check_path(value, "the key of a limit")
+def _check_read(
+    name: str,
+) -> Callable[[Limit | Rate, attrs.Attribute[str | None], object], None]:
+    """A check of what is read from the inputs of jobs."""
+
+    def check(_: Limit | Rate, __: attrs.Attribute[str | None], value: object) -> None:
+        if value is None:
+            return
+        if callable(value):
+            raise InvalidQueue(
+                f"{name} must be a path into the input's JSON, such as 'customer' or 'customer.id',"
+                " not a function: it is read where the jobs are counted, in the database"
+            )
+        check_path(value, name)
+
+    return check
+
+
+def _path(value: str | None) -> Sequence[str] | None:
+    return None if value is None else value.split(".")
 
 
 def check_path(value: object, name: str) -> None:
@@ -93,13 +104,15 @@ class Limit:
     """
 
     size: int = attrs.field(validator=_check_size)
-    key: str | None = attrs.field(default=None, kw_only=True, validator=_check_key)
+    key: str | None = attrs.field(
+        default=None, kw_only=True, validator=_check_read("the key of a limit")
+    )
     name: str | None = attrs.field(default=None, kw_only=True, validator=_check_name)
 
     @property
     def path(self) -> Sequence[str] | None:
         """The key's path, name by name."""
-        return None if self.key is None else self.key.split(".")
+        return _path(self.key)
 
 
 def _per(value: Duration) -> timedelta:
@@ -124,10 +137,18 @@ class Rate:
     that were not used when they might have been may begin at once later. So in no time of this
     length more than `number + burst` begin.
 
+    With a key, as many of each value begin, whatever becomes of the others. With a cost, jobs are
+    counted by what they cost: what costs 10 is followed as late as ten jobs are.
+
     Args:
         number: how many, from 1 to 10,000.
         per: in how long, in seconds or as a `timedelta`.
         burst: how many may begin beyond that, from 1 to 10,000.
+        key: a path into the input's JSON, by its names with dots in between: each value that is
+            found there has a clock of its own. Without it, all jobs have one.
+        cost: a path to a number in the input's JSON: for how many a job counts, rounded up to a
+            whole number, from 1 to a million; 1 where no number is found. One that costs more than
+            `burst + 1` begins once all of the burst is saved up.
         name: that of a rate which several queues share, and that of their limit, if they have one.
             Without it the rate is the queue's own.
 
@@ -139,6 +160,12 @@ class Rate:
     per: timedelta = attrs.field(default=timedelta(seconds=1), kw_only=True, converter=_per)
     burst: int = attrs.field(
         default=1, kw_only=True, validator=_check_count("the burst of a rate", 1)
+    )
+    key: str | None = attrs.field(
+        default=None, kw_only=True, validator=_check_read("the key of a rate")
+    )
+    cost: str | None = attrs.field(
+        default=None, kw_only=True, validator=_check_read("the cost of a rate")
     )
     name: str | None = attrs.field(default=None, kw_only=True, validator=_check_name)
 
@@ -154,6 +181,21 @@ class Rate:
         up, as less would be one more in the time.
         """
         return -(-self.per // self.number)
+
+    @property
+    def path(self) -> Sequence[str] | None:
+        """The key's path, name by name."""
+        return _path(self.key)
+
+    @property
+    def cost_path(self) -> Sequence[str] | None:
+        """The cost's path, name by name."""
+        return _path(self.cost)
+
+    @property
+    def reads_inputs(self) -> bool:
+        """Whether jobs differ by what is in their inputs."""
+        return self.key is not None or self.cost is not None
 
 
 def check_rate(name: str, value: object) -> None:
@@ -181,12 +223,23 @@ def limiter_name(queue_name: str, limit: Limit | None, rate: Rate | None) -> str
     return limit.name or queue_name
 
 
-def check_fair_limit(queue: Queue[Any, Any, Any]) -> None:
-    """Check that a queue that is fair between keys has no limit for each.
+def check_one_key(queue: Queue[Any, Any, Any]) -> None:
+    """Check that one option of a queue alone reads a key from its jobs.
 
     Raises:
-        InvalidQueue: it has both.
+        InvalidQueue: two of them do.
     """
+    if queue.rate is not None and queue.rate.reads_inputs:
+        if queue.limit is not None and queue.limit.key is not None:
+            raise InvalidQueue(
+                "a queue whose rate has a key or a cost can have a limit for all of its jobs, and"
+                " none for each key: leave out the key of the limit"
+            )
+        if queue.fair_by is not None:
+            raise InvalidQueue(
+                "a queue with fair_by can have a rate for all of its jobs, and none with a key or"
+                " a cost: leave out either fair_by or these"
+            )
     if queue.fair_by is not None and queue.limit is not None and queue.limit.key is not None:
         raise InvalidQueue(
             "a queue with fair_by can have a limit for all of its jobs, and none for each key:"

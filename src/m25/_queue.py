@@ -32,7 +32,8 @@ from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
 from ._keep import Keep, check_keep
-from ._limits import Limit, Rate, check_fair_limit, check_limit, check_rate, limiter_name
+from ._limits import Limit, Rate, check_limit, check_one_key, check_rate, limiter_name
+from ._order import IfFailed, check_alone, check_if_failed, check_order
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -323,6 +324,14 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     fair_by: Fair | None = attrs.field(
         default=None, kw_only=True, converter=as_fair, validator=_check(check_fair)
     )
+    #: The path of a key in the input: jobs of one key run one after another, in the order in which
+    #: they were enqueued, in all processes together. It brings `exclusive` with it.
+    ordered_by: str | None = attrs.field(default=None, kw_only=True, validator=_check(check_order))
+    #: What becomes of the jobs behind one that has failed for good: "hold" has them wait until
+    #: somebody has retried or deleted it; with "pass" they go on.
+    if_failed: IfFailed = attrs.field(
+        default="hold", kw_only=True, validator=_check(check_if_failed)
+    )
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
@@ -382,10 +391,11 @@ class Queue(BaseQueue[Input, Output_co, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
-            if self.limit is not None:
+            if self.makes_room:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
-            check_fair_limit(self)
+            check_one_key(self)
+            check_alone(self)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):
@@ -425,9 +435,16 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     @property
     def lock_name(self) -> str | None:
         """The name of the row that its claims lock, so that one comes after the other: that of its
-        limit or its rate, and of a fair queue without any its own; `None` of all other queues.
+        limit or its rate, and of a fair or an ordered queue without any its own; `None` of all
+        other queues.
         """
-        return self.limiter_name or (None if self.fair_by is None else self.name)
+        has_keys = self.fair_by is not None or self.ordered_by is not None
+        return self.limiter_name or (self.name if has_keys else None)
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether one of its jobs that ends lets another begin."""
+        return self.limit is not None or self.ordered_by is not None
 
     @property
     def lease(self) -> timedelta:

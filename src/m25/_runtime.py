@@ -15,6 +15,7 @@ from ._emitter import Emitter
 from ._hints import Hints
 from ._ids import IdSource
 from ._loop_watch import LoopWatch
+from ._process_slots import ProcessSlots
 from ._setup_failures import SetupFailures
 from ._step_batches import StepBatches
 from ._step_types import StepFunctions
@@ -40,6 +41,8 @@ class Runtime:
     worker_id: str = attrs.field(factory=lambda: f"{str(uuid4())[:_PREFIX]}-0000-000000000000")
     #: How many handlers are without a slot, since they wait for jobs.
     waiting: WaitingLimit = attrs.field(factory=WaitingLimit)
+    #: How many handlers run at once, over all queues, if that is bounded.
+    process_slots: ProcessSlots | None = None
     #: Who traces the jobs, if anybody does.
     tracer: Tracer | None = None
     setup_failures: SetupFailures = attrs.field(factory=SetupFailures, init=False)

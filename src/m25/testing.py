@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -56,6 +56,7 @@ from ._waiting_limit import MOST_WAITING
 from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
+from ._worker.kept_scope import KeptScope
 from ._worker.slots import Slots
 
 __all__ = ["Fault", "MemoryStore", "advance", "drain", "jobs", "open", "run_job"]
@@ -69,6 +70,7 @@ async def open(
     *,
     shutdown_grace: Duration = 10.0,
     around: Sequence[Around] = (),
+    max_concurrency: int | None = None,
     max_waiting: int = MOST_WAITING,
     listeners: Sequence[Listener] = (),
     tracer: Tracer | None = None,
@@ -78,11 +80,13 @@ async def open(
     Args:
         store: the job table. Several clients that are given the same one are a cluster. Without it
             the client has one of its own, whose clock begins at the present time.
-        shutdown_grace: as for `m25.open`; so are `around`, `max_waiting`, `listeners` and `tracer`.
+        shutdown_grace: as for `m25.open`; so are `around`, `max_concurrency`, `max_waiting`,
+            `listeners` and `tracer`.
 
     Raises:
         TypeError: `around` holds what is no function of a job that returns an async context
             manager; or a listener or the tracer is none.
+        ValueError: `max_concurrency` or `max_waiting` is out of range.
         UsageError: called outside of Trio.
     """
     check_in_trio("m25.testing.open")
@@ -99,6 +103,7 @@ async def open(
             store,
             grace=grace,
             around=around,
+            max_concurrency=max_concurrency,
             max_waiting=max_waiting,
             listeners=listeners,
             tracer=tracer,
@@ -278,9 +283,14 @@ async def _run(
         started=at_once,
         emits_all=True,
     )
+
+    async def run() -> None:
+        with closing(KeptScope()) as scopes:
+            await executor.run(scopes)
+
     async with trio.open_nursery() as nursery:
         # In a task of its own: `current_job()` is to work there, and not in the test afterwards.
-        nursery.start_soon(executor.run)
+        nursery.start_soon(run)
     if noted:
         await store.report(list(noted), [notes.text for notes in noted.values()])
     result = executor.result

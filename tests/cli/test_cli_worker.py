@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import trio
 import trio.testing
 
 import m25
-from m25.cli import main
+from m25.cli import main, worker
 from m25.cli._supervise import Supervisor
 from support.waiting import eventually, rows
 
@@ -298,6 +299,14 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
     assert "sesame" not in said
 
 
+def test_each_process_of_a_supervisor_has_the_limit_that_is_given() -> None:
+    parser = argparse.ArgumentParser()
+    worker.configure(parser)
+    options = parser.parse_args(["shop.jobs", "--processes", "2", "--max-concurrency", "7"])
+    arguments = worker._arguments_of_one(options)
+    assert arguments[arguments.index("--max-concurrency") + 1] == "7"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -310,6 +319,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
         (["broken_module"], "ZeroDivisionError"),
         (["MODULE", "twin_module"], "another queue is named 'pids'"),
         (["MODULE", "--processes", "0"], "must be from 1 to 1000"),
+        (["MODULE", "--max-concurrency", "none"], "must be from 1 to 100000"),
         (["MODULE", "--health", "here"], "must be HOST:PORT"),
         (["MODULE", "--grace", "soon"], "must be a number of seconds"),
         (["MODULE", "--open", "MODULE"], "there is no such one"),

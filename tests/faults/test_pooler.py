@@ -1,85 +1,28 @@
-"""PgBouncer in transaction mode between m25 and the server: where it is installed."""
+"""PgBouncer between m25 and the server, where it is installed: by transaction unless it is said."""
 
 from __future__ import annotations
 
 import logging
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 import trio
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import m25
+import m25.sync
+from m25 import pg
+from support.poolers import bouncer
+from support.processes import worker
 from support.waiting import ended, eventually, rows
 
-from .servers import open_directory
-
-#: So few connections that clients share them all the time.
-SETTINGS = """
-[databases]
-* = {server}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 3
-"""
+from .test_processes import check_chains, sleeps, succeeded
 
 
 async def handler(number: int) -> None:
     """Has nothing to do."""
-
-
-@asynccontextmanager
-async def bouncer(dsn: str) -> AsyncGenerator[str]:
-    """Run PgBouncer in front of a server; yields the conninfo by which one goes through it."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("PgBouncer is not installed")
-    params = conninfo_to_dict(dsn)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = make_conninfo("", **{key: params[key] for key in ("host", "port", "user", "password")})
-    with open_directory() as directory:
-        # It refuses to run as root.
-        user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        settings = directory / "pgbouncer.ini"
-        settings.write_text(SETTINGS.format(server=server, port=port))
-        if user is not None:
-            os.chown(settings, user.pw_uid, user.pw_gid)
-        process = await trio.lowlevel.open_process(
-            [program, "-q", str(settings)],
-            stderr=subprocess.DEVNULL,
-            user=user and user.pw_uid,
-            group=user and user.pw_gid,
-        )
-        through = make_conninfo(dsn, host="127.0.0.1", port=port)
-
-        async def answers() -> bool:
-            try:
-                await rows(through, "select 1")
-            except psycopg.OperationalError:
-                return False
-            return True
-
-        try:
-            await eventually(answers)
-            yield through
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
 
 
 async def test_behind_a_transaction_pooler_all_works_by_polling(
@@ -107,10 +50,10 @@ async def test_behind_a_transaction_pooler_all_works_by_polling(
             await client.enqueue(pooled, job(number))
 
     async with (
-        bouncer(dsn) as through,
-        m25.open(through) as m,
-        m25.open(through) as other,
-        m25.open(through) as web,
+        bouncer(dsn) as pooler,
+        m25.open(pooler.dsn) as m,
+        m25.open(pooler.dsn) as other,
+        m25.open(pooler.dsn) as web,
     ):
         for client in (m, other):
             client.add_queue(pooled)
@@ -143,10 +86,10 @@ async def test_what_is_set_for_our_statements_is_not_left_to_others_behind_a_poo
 ) -> None:
     settings = "select name, setting from pg_settings where source = 'session' order by name"
     async with (
-        bouncer(dsn) as through,
-        m25.open(through) as m,
+        bouncer(dsn) as pooler,
+        m25.open(pooler.dsn) as m,
         await m25.pg.AsyncConnection.connect(
-            through, autocommit=True, prepare_threshold=None
+            pooler.dsn, autocommit=True, prepare_threshold=None
         ) as other,
     ):
         with pytest.raises(m25.NoJobRecordFound):
@@ -155,17 +98,152 @@ async def test_what_is_set_for_our_statements_is_not_left_to_others_behind_a_poo
     assert {name for name, _ in left} <= {"application_name", "client_encoding", "DateStyle"}
 
 
+async def test_it_is_found_out_that_nothing_is_heard_and_others_hear_nothing_of_ours(
+    dsn: str,
+) -> None:
+    @m25.queue("pooled", poll_interval=0.2)
+    async def pooled(number: int) -> None:
+        pass
+
+    heard: set[str] = set()
+    async with bouncer(dsn) as pooler, m25.open(pooler.dsn) as m:
+        m.add_queue(pooled)
+        await m.start()
+        async with (
+            pg.Listener(pooler.dsn, ping_interval=0.1, ping_timeout=0.3) as listener,
+            listener.subscribe("pooled"),
+            await pg.AsyncConnection.connect(pooler.dsn, autocommit=True) as stranger,
+        ):
+            # Its transactions are in the sessions where everybody's LISTEN was.
+            for number in range(200):
+                await m.enqueue(pooled, number)
+                await stranger.execute("select 1")
+
+            async def is_silent() -> bool:
+                return listener.silent
+
+            await eventually(is_silent)
+            heard = {each.channel async for each in stranger.notifies(timeout=0)}
+    assert {channel for channel in heard if not channel.startswith("m25_echo_")} == set()
+
+
+async def test_through_a_pooler_that_pools_by_session_workers_are_notified(dsn: str) -> None:
+    @m25.queue("pooled", poll_interval=60)
+    async def pooled(number: int) -> int:
+        return number
+
+    async with (
+        bouncer(dsn, "session", sessions=20) as pooler,
+        m25.open(pooler.dsn) as m,
+        m25.open(pooler.dsn) as web,
+    ):
+        m.add_queue(pooled)
+        await m.start()
+        for number in range(20):
+            record = await web.enqueue(pooled, number)
+            assert (await ended(web, pooled, record.id)).output == number
+
+
+async def test_a_pooler_that_pools_by_statement_is_refused(dsn: str) -> None:
+    async with bouncer(dsn, "statement") as pooler:
+        with pytest.raises(m25.UsageError, match="pool_mode = transaction"):
+            async with m25.open(pooler.dsn):
+                pass
+
+
+@pytest.mark.slow
+async def test_all_that_handlers_have_works_through_a_pooler(dsn: str) -> None:
+    await rows(dsn, "create table note (number int)")
+
+    async def write(connection: pg.AsyncConnection[Any], number: int) -> int:
+        await connection.execute("insert into note values (%s)", [number])
+        return number
+
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @m25.queue("parts", limit=m25.Limit(2), rate=m25.Rate(1000), poll_interval=0.2)
+    async def parts(number: int) -> int:
+        return number
+
+    @m25.queue("written", transactional=True, poll_interval=0.2)
+    async def written(number: int, *, connection: pg.AsyncConnection[Any]) -> int:
+        return await write(connection, number)
+
+    @m25.queue("whole", exclusive=True, poll_interval=0.2)
+    async def whole(number: int) -> int:
+        job = m25.current_job()
+        doubled = await job.step("double", double, number)
+        await job.transact("write", write, doubled)
+        await job.sleep(0.2)
+        more = await job.receive("more", int)
+        async with job.open_nursery() as nursery:
+            started = [await nursery.start_job(parts, each) for each in range(4)]
+        return doubled + more + sum(part.output for part in started)
+
+    @m25.queue("endless", poll_interval=0.2, heartbeat_interval=0.2)
+    async def endless(number: int) -> None:
+        await trio.sleep_forever()
+
+    @m25.queue("ticks", poll_interval=0.2)
+    async def ticks(number: int) -> None:
+        pass
+
+    async with bouncer(dsn) as pooler, m25.open(pooler.dsn) as m, m25.open(pooler.dsn) as web:
+        for queue in (parts, written, whole, endless, ticks):
+            m.add_queue(queue)
+        m.add_schedule("ticks", ticks, every=timedelta(seconds=1), input=7)
+        await m.start()
+        record = await web.enqueue(whole, 10)
+        running = await web.enqueue(endless, 0)
+        only = m25.Job(1, unique=m25.Unique("only", then="return"))
+        twins = [(await web.enqueue(written, only)).id for _ in range(2)]
+        assert twins[0] == twins[1]
+        assert await web.call(written, 2) == 2
+        await web.send(whole, record.id, "more", 100)
+        with trio.fail_after(15):
+            assert await web.result(whole, record.id) == 20 + 100 + 6
+            await web.cancel_job(endless, running.id, running=True)
+            assert (await ended(web, endless, running.id)).status is m25.JobStatus.CANCELLED
+
+        async def has_ticked() -> bool:
+            return bool(await rows(dsn, "select id from m25.job where queue_name = 'ticks'"))
+
+        await eventually(has_ticked)
+    found = await rows(dsn, "select number from note order by number")
+    assert [row["number"] for row in found] == [1, 2, 20]
+
+
+@pytest.mark.slow
+async def test_poolers_and_workers_behind_them_may_be_killed(dsn: str) -> None:
+    async with bouncer(dsn) as pooler, m25.open(pooler.dsn) as m:
+        async with worker(pooler.dsn) as victim, worker(pooler.dsn) as survivor:
+            ids = [(await m.enqueue(sleeps, 0.1 + 0.05 * (n % 13))).id for n in range(40)]
+            for running in (victim, survivor):
+                await running.until_printed("begun", times=3)
+            await pooler.kill()
+            await pooler.start()
+            victim.process.kill()
+
+            async def all_done() -> bool:
+                return await succeeded(dsn) == len(ids)
+
+            await eventually(all_done, 40)
+            assert survivor.process.returncode is None
+    await check_chains(dsn, ids)
+
+
 async def test_a_pool_and_a_transaction_of_the_callers_work_through_a_pooler(dsn: str) -> None:
     @m25.queue("pooled")
     async def pooled(number: int) -> None:
         pass
 
     async with (
-        bouncer(dsn) as through,
-        m25.pg.Pool(through) as pool,
+        bouncer(dsn) as pooler,
+        m25.pg.Pool(pooler.dsn) as pool,
         m25.open(pool) as m,
-        await m25.pg.AsyncConnection.connect(through, prepare_threshold=None) as connection,
-        await m25.pg.AsyncConnection.connect(through, prepare_threshold=None) as undone,
+        await m25.pg.AsyncConnection.connect(pooler.dsn, prepare_threshold=None) as connection,
+        await m25.pg.AsyncConnection.connect(pooler.dsn, prepare_threshold=None) as undone,
     ):
         for number in range(20):
             await m.enqueue(pooled, number)
@@ -175,3 +253,25 @@ async def test_a_pool_and_a_transaction_of_the_callers_work_through_a_pooler(dsn
             await undone.rollback()
     found = await rows(dsn, "select input from m25.job order by input")
     assert [row["input"] for row in found] == [*range(20), *range(100, 120)]
+
+
+async def test_producers_without_trio_work_through_a_pooler(dsn: str) -> None:
+    @m25.queue("pooled")
+    async def pooled(number: int) -> None:
+        pass
+
+    async with bouncer(dsn) as pooler:
+
+        def produce(first: int) -> None:
+            # As it is by default, psycopg prepares what it has sent five times.
+            with psycopg.connect(pooler.dsn) as connection:
+                for number in range(first, first + 20):
+                    m25.sync.enqueue(connection, pooled, number)
+                    connection.commit()
+                m25.sync.enqueue_many(connection, pooled, range(first + 20, first + 40))
+
+        async with trio.open_nursery() as nursery:
+            for first in range(0, 200, 40):
+                nursery.start_soon(trio.to_thread.run_sync, produce, first)
+    found = await rows(dsn, "select input from m25.job order by input")
+    assert [row["input"] for row in found] == [*range(200)]

@@ -38,6 +38,7 @@ PRINTED = {
     ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
     "fairness.py": ["bob's photos are done while ada's wait: True", "photos done: 205"],
+    "order.py": ["accounts: ['ada', 'bob']", "in order: True"],
     "handlers.py": [
         "opened once",
         "for ada: forecasts",
@@ -53,6 +54,8 @@ PRINTED = {
     "limits.py": [
         "reports of one customer at once, at most: 2",
         "five letters take 0.",
+        "ada's second print waits until both are paid for: True",
+        "bob waits for ada: False",
         "while it is paused: pending",
         "once it is resumed: succeeded",
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -19,6 +18,7 @@ from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
 from m25.pg._background import Background
+from support.poolers import greeted_by_another
 from support.proxy import proxied
 
 
@@ -335,31 +335,6 @@ async def test_silent_hosts_leave_time_for_those_after_them(
         with trio.fail_after(2.9):
             async with await pg.AsyncConnection.connect(several) as connection:
                 assert connection.info.port == int(port)
-
-
-async def greeted_by_another(dsn: str, nursery: trio.Nursery) -> str:
-    """Make a proxy that greets with another process's number, as poolers do; return its address."""
-    there = conninfo_to_dict(dsn)
-
-    async def serve(client: trio.SocketStream) -> None:
-        server = await trio.open_tcp_stream(str(there["host"]), int(there["port"]))
-
-        async def up() -> None:
-            async for data in client:
-                await server.send_all(data)
-
-        async with client, server, trio.open_nursery() as both:
-            both.start_soon(up)
-            async for data in server:
-                await client.send_all(
-                    re.sub(rb"K\0\0\0[\x0c-\x28]....", lambda m: m[0][:5] + b"\0\0\0\7", data)
-                )
-            both.cancel_scope.cancel()
-
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, listeners)
-    port = listeners[0].socket.getsockname()[1]
-    return make_conninfo(dsn, host="127.0.0.1", port=port)
 
 
 async def test_behind_a_pooler_nothing_is_prepared(empty_dsn: str) -> None:

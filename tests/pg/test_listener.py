@@ -13,6 +13,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 
 from m25 import pg
+from m25.pg._background import Background
+from support.poolers import greeted_by_another
 from support.proxy import proxied
 
 
@@ -178,6 +180,47 @@ async def test_silent_listening_is_found_out_and_said_once(
         monkeypatch.undo()
         async with listener.subscribe("b") as others:
             assert await heard_by(others) == pg.Gap()
+
+
+async def test_behind_a_pooler_that_leaves_each_client_its_session_it_hears_all(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    async with (
+        Background() as nursery,
+        pg.Listener(await greeted_by_another(empty_dsn, nursery)) as listener,
+        listener.subscribe("a") as events,
+    ):
+        # The first says that it is connected, the second that the channel is listened to.
+        assert [await heard_by(events) for _ in range(2)] == [pg.Gap(), pg.Gap()]
+        assert not listener.silent
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+
+
+async def test_behind_a_pooler_that_shares_sessions_nobody_is_left_with_its_channels(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = pg.AsyncConnection.execute
+    listened: list[str] = []
+
+    async def execute_elsewhere(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor = await execute(self, query, *args, **kwargs)
+        found = await execute(self, "select pg_listening_channels()")
+        listened.extend(channel for (channel,) in await found.fetchall())
+        await execute(self, "unlisten *")
+        return cursor
+
+    monkeypatch.setattr(pg.AsyncConnection, "execute", execute_elsewhere)
+    async with (
+        Background() as nursery,
+        pg.Listener(await greeted_by_another(empty_dsn, nursery), ping_timeout=0.1) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert [await heard_by(events) for _ in range(2)] == [pg.Gap(), pg.Gap()]
+        assert listener.silent
+        async with listener.subscribe("b") as others:
+            assert await heard_by(others) == pg.Gap()
+    assert {name.partition("_")[0] for name in listened} == {"m25"}
 
 
 async def test_channels_come_and_go(empty_dsn: str, speaker: pg.AsyncConnection) -> None:

@@ -395,3 +395,13 @@ async def test_a_connection_that_is_opened_while_the_pool_is_left_is_closed(empt
     async with pg.Pool(empty_dsn, min_size=2, connection_class=Late):
         await trio.testing.wait_all_tasks_blocked()
     assert [connection.closed for connection in made] == [True, True]
+
+
+async def test_what_was_notified_to_one_is_not_kept_for_the_next(empty_dsn: str) -> None:
+    async with pg.Pool(empty_dsn, max_size=1) as pool:
+        async with pool.connection() as connection:
+            await connection.execute("listen a")
+            await connection.execute("notify a")
+        async with pool.connection() as connection:
+            # It comes with the answer to the commit, and is heard by who asks in time.
+            assert [each async for each in connection.notifies(timeout=0)] == []

@@ -1,13 +1,16 @@
 """A cluster whose jobs run under limits, with faults at every call: two queues share one, another
-has one for each key, and a fourth is fair between keys.
+has one for each key, a fourth is fair between keys, a fifth has a rate with a clock for each, and a
+sixth runs the jobs of each in order.
 
 Whatever happens to a process, its handlers have ended before others begin in their places.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,8 +30,9 @@ from .limits import Limits
 
 SHARED = m25.Limit(2, name="gpu")
 BY_KEY = m25.Limit(1, key="key")
+RATE = m25.Rate(1, per=2, burst=2, key="key", cost="takes")
 #: By queue, how many jobs there are.
-JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16}
+JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16, "parcels": 16, "steps": 12}
 #: Of the fair queue, how many jobs are put first, all of one key; then come those of others.
 FIRST = 12
 
@@ -37,12 +41,13 @@ FIRST = 12
 class Work:
     key: str
     takes: float
+    number: int = 0
 
 
 #: By hand: made from annotations they take longer than the rest of a history.
 CODECS: dict[str, Any] = {
     "input_to_json": attrs.asdict,
-    "input_decoder": lambda value: Work(value["key"], value["takes"]),
+    "input_decoder": lambda value: Work(value["key"], value["takes"], value["number"]),
     "output_to_json": lambda _: None,
     "output_decoder": lambda _: None,
 }
@@ -59,8 +64,14 @@ class Places:
     running: Counter[str] = attrs.field(factory=Counter)
     #: Of the fair queue, the keys of jobs as they began.
     turns: list[str] = attrs.field(factory=list)
+    #: Of the ordered queue, the numbers of jobs as they began, by key.
+    steps: dict[str, list[int]] = attrs.Factory(dict[str, list[int]])
     #: How many jobs have begun in a place that was passed on.
     passed_on: int = 0
+    #: Of the queue with a rate, by key, when jobs were claimed, and what each cost.
+    claimed: defaultdict[str, list[tuple[float, int]]] = attrs.field(
+        factory=lambda: defaultdict(list)
+    )
     faults: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
 
@@ -92,6 +103,16 @@ class PlacesView(View):
         await self._process.after("succeed_and_claim")
         return passed
 
+    async def claim_by_rate(self, *args: Any, **kwargs: Any) -> Any:
+        await self._process.before("claim")
+        answer = await self._store.claim_by_rate(*args, **kwargs)
+        for row in answer.rows:
+            work = CODECS["input_decoder"](json.loads(row.input))
+            at = float(row.reserved_at)
+            self._history.claimed[work.key].append((at, max(1, math.ceil(work.takes))))
+        await self._process.after("claim")
+        return answer
+
 
 def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def share(work: Work) -> None:
@@ -104,9 +125,19 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         with history.one(work.key, BY_KEY.size):
             await trio.sleep(work.takes)
 
+    async def at_its_time(work: Work) -> None:
+        await trio.sleep(work.takes)
+
     async def in_turn(work: Work) -> None:
         history.turns.append(work.key)
         await trio.sleep(work.takes)
+
+    async def in_order(work: Work) -> None:
+        history.steps.setdefault(work.key, []).append(work.number)
+        with history.one(f"step {work.key}", 1):
+            await trio.sleep(work.takes)
+        if history.rng.random() < 0.2:
+            raise OSError
 
     options: dict[str, Any] = {
         "max_concurrency": 3,
@@ -122,6 +153,8 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         m25.Queue("films", handler_function=share, limit=SHARED, **options),
         m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
         m25.Queue("letters", handler_function=in_turn, fair_by="key", **options),
+        m25.Queue("parcels", handler_function=at_its_time, rate=RATE, **options),
+        m25.Queue("steps", handler_function=in_order, ordered_by="key", **options),
     ]
 
 
@@ -142,7 +175,7 @@ async def _history(seed: int) -> Places:
         for queue in queues(history):
             for number in range(JOBS[queue.name]):
                 key = "a" if queue.fair_by is not None and number < FIRST else rng.choice("abc")
-                work = Work(key, rng.choice((0, 0.1, 0.5, 2, 6)))
+                work = Work(key, rng.choice((0, 0.1, 0.5, 2, 6)), number)
                 await m.enqueue(queue, work)
         for process in workers:
             nursery.start_soon(keep_alive, history, process, end, _live)
@@ -158,9 +191,32 @@ async def _history(seed: int) -> Places:
         for row in history.store._table.rows.values()
         if row.status not in FINAL
     ]
+    history.problems += _too_many(history)
+    history.problems += [
+        f"26: those of {key} have begun in another order: {numbers}"
+        for key, numbers in history.steps.items()
+        if numbers != sorted(numbers)
+    ]
     if all(key == "a" for key in history.turns[: FIRST - 3]):
         history.problems.append(f"24: all keys but one were starved: {history.turns}")
     return history
+
+
+def _too_many(history: Places) -> list[str]:
+    """Keys of which more began in a time than their rate allows, whatever the time."""
+    found: list[str] = []
+    for key, unsorted in history.claimed.items():
+        claimed = sorted(unsorted, key=lambda each: each[0])
+        for first, (began, _) in enumerate(claimed):
+            # What begins is paid for before the next may: the last one's own cost is not.
+            paid, (_, latest_cost) = 0, claimed[first]
+            for at, cost in claimed[first + 1 :]:
+                paid += latest_cost
+                saved_up = (at - began) / RATE.interval.total_seconds() + RATE.burst
+                if paid + min(cost, RATE.burst + 1) > saved_up + 1.001:
+                    found.append(f"20: more begin of {key} than its rate, from {began} to {at}")
+                latest_cost = cost
+    return found
 
 
 def simulate_places(seed: int) -> Places:

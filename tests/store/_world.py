@@ -270,6 +270,7 @@ class PostgresWorld(WithVerbs):
                 deadline = deadline - %(by)s,
                 latest_heartbeat_at = latest_heartbeat_at - %(by)s,
                 lease_expires_at = lease_expires_at - %(by)s,
+                was_due_at = was_due_at - %(by)s,
                 unknown_since = unknown_since - %(by)s
             """,
             by=timedelta(seconds=seconds),
@@ -277,6 +278,11 @@ class PostgresWorld(WithVerbs):
         await self.execute(
             "update m25.limiter set next_start_at = next_start_at - %(by)s,"
             " turn_at = turn_at - %(by)s",
+            by=timedelta(seconds=seconds),
+        )
+        await self.execute(
+            "with lines as (update m25.rate_line set look_at = look_at - %(by)s)"
+            " update m25.rate_clock set next_start_at = next_start_at - %(by)s",
             by=timedelta(seconds=seconds),
         )
 

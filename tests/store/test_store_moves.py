@@ -108,6 +108,16 @@ async def claim_limited(
     )
 
 
+async def claim_by_rate(world: WithVerbs, name: str, *, start: bool) -> None:
+    queue = DeclaredQueue(
+        name, LEASE, limiter=name, rate_interval=LEASE, rate_burst=10, rate_path=["key"]
+    )
+    await world.store.announce(Worker(make_id(), "1", [queue]))
+    await world.store.claim_by_rate(
+        name, limiter=name, token=token(), limit=10, lease=LEASE, start=start
+    )
+
+
 async def claim_fairly(world: WithVerbs, name: str, *, start: bool) -> None:
     queue = DeclaredQueue(name, LEASE, limiter=name, lane_path=["key"])
     await world.store.announce(Worker(make_id(), "1", [queue]))
@@ -121,6 +131,23 @@ async def claim_fairly(world: WithVerbs, name: str, *, start: bool) -> None:
             lease=LEASE,
             start=start,
             fair=FairClaim({}, {}, "", None),
+        )
+
+
+async def claim_in_order(world: WithVerbs, name: str, *, start: bool) -> None:
+    queue = DeclaredQueue(name, LEASE, limiter=name, order_path=["key"], holds_failed=True)
+    await world.store.announce(Worker(make_id(), "1", [queue]))
+    # The first gives jobs their places.
+    for _ in range(2):
+        await world.store.claim_in_order(
+            name,
+            limiter=name,
+            token=token(),
+            limit=10,
+            lease=LEASE,
+            start=start,
+            from_key="",
+            after=None,
         )
 
 
@@ -156,9 +183,17 @@ VERBS: Mapping[str, list[Act]] = {
         lambda world, _, name: claim_limited(world, name, start=True, from_key=""),
         lambda world, _, name: claim_limited(world, name, start=False, from_key=""),
     ],
+    "claim_by_rate": [
+        lambda world, _, name: claim_by_rate(world, name, start=True),
+        lambda world, _, name: claim_by_rate(world, name, start=False),
+    ],
     "claim_fairly": [
         lambda world, _, name: claim_fairly(world, name, start=True),
         lambda world, _, name: claim_fairly(world, name, start=False),
+    ],
+    "claim_in_order": [
+        lambda world, _, name: claim_in_order(world, name, start=True),
+        lambda world, _, name: claim_in_order(world, name, start=False),
     ],
     "succeed_and_claim": [lambda world, _, name: succeed_and_claim(world, name)],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
@@ -253,7 +288,9 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
         "claim",
         "claim_limited",
         "claim_by_key",
+        "claim_by_rate",
         "claim_fairly",
+        "claim_in_order",
         "succeed_and_claim",
         "cancel",
         "change",
@@ -266,7 +303,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
 
 async def test_a_verb_that_waits_for_a_time_does_nothing_before(world: WithVerbs) -> None:
     timed = {verb for verb, rule in lifecycle.VERBS.items() if rule.time}
-    claims = {"claim", "claim_limited", "claim_by_key", "claim_fairly", "succeed_and_claim"}
+    claims = {name for name in timed if "claim" in name}
     assert timed == {*claims, "sweep"}
     scheduled_at = await world.now() + timedelta(minutes=1)
     (id,) = await world.put(job("later", scheduled_at=scheduled_at))

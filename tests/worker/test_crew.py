@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
+from itertools import islice
 
 import trio
 import trio.testing
@@ -11,13 +13,21 @@ import trio.testing
 import m25
 import m25.testing
 from m25._worker.crew import Crew
+from m25._worker.kept_scope import KeptScope
 
 color: ContextVar[str] = ContextVar("color")
 
 
-async def run(jobs: range, job: Callable[[int], Awaitable[None]]) -> None:
+async def run(
+    jobs: range,
+    job: Callable[[int], Awaitable[None]],
+    more: Callable[[int], Iterable[int]] = lambda _: (),
+) -> None:
+    async def run_one(number: int, _: KeptScope) -> None:
+        await job(number)
+
     async with trio.open_nursery() as nursery:
-        Crew(jobs, job, nursery, "some jobs").start()
+        Crew(jobs, run_one, more, nursery, "some jobs").start()
 
 
 async def test_jobs_that_do_not_wait_share_a_task() -> None:
@@ -50,25 +60,45 @@ async def test_a_job_that_follows_needs_no_task_of_its_own(
 ) -> None:
     tasks = dict[int, trio.lowlevel.Task]()
 
-    async def job(number: int) -> int | None:
+    async def job(number: int) -> None:
         tasks[number] = trio.lowlevel.current_task()
-        await trio.sleep(number % 10)
-        return number + 10 if number < 50 else None
+        await trio.sleep(1 + number % 3)
 
-    async with trio.open_nursery() as nursery:
-        Crew(range(3), job, nursery, "some jobs").start()
-    assert sorted(tasks) == sorted(number for number in range(53) if number % 10 < 3)
+    following = iter(range(3, 50))
+    await run(range(3), job, lambda _: islice(following, 1))
+    assert sorted(tasks) == list(range(50))
     assert len(set(tasks.values())) == 3
+
+
+async def test_jobs_that_follow_together_hold_up_no_other() -> None:
+    begun = list[int]()
+    all_are_there = trio.Event()
+
+    async def job(number: int) -> None:
+        begun.append(number)
+        if len(begun) == 50:
+            all_are_there.set()
+        if number > 0:
+            with trio.fail_after(5):
+                await all_are_there.wait()
+
+    following = iter(range(1, 50))
+    await run(range(1), job, lambda most: islice(following, most))
+    assert sorted(begun) == list(range(50))
 
 
 async def test_jobs_that_follow_each_other_for_ever_leave_others_their_turns() -> None:
     is_over = False
 
-    async def job(number: int) -> int | None:
-        return None if is_over else number + 1
+    async def job(number: int, scope: KeptScope) -> None:
+        with scope.until(math.inf):
+            pass
+
+    def more(most: int) -> range:
+        return range(0 if is_over else most)
 
     async with trio.open_nursery() as nursery:
-        Crew([0, 0], job, nursery, "some jobs").start()
+        Crew([0, 0], job, more, nursery, "some jobs").start()
         for _ in range(5):
             await trio.lowlevel.checkpoint()
         is_over = True

@@ -11,8 +11,9 @@ from uuid import uuid4
 import attrs
 import trio
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from .. import migrations
+from .. import migrations, pg
 from .._schedule_errors import InvalidSchedule
 from .._servers import find_misfit
 from .._store.statements import load_statements
@@ -124,11 +125,15 @@ async def clock(patient: Patient) -> Sequence[Facts]:
 
 
 async def notify(patient: Patient) -> Sequence[Facts]:
-    """Whether a notification arrives that we send to ourselves."""
-    connection = patient.connection
+    """Whether a notification arrives that we send to ourselves, by another connection: what a
+    session notifies itself comes with its own answer, through any pooler.
+    """
+    connection, info = patient.connection, patient.connection.info
     channel = sql.Identifier(f"m25_doctor_{uuid4().hex}")
     await connection.execute(sql.SQL("listen {}").format(channel), prepare=False)
-    await connection.execute(sql.SQL("notify {}").format(channel), prepare=False)
+    address = make_conninfo("", **{**info.get_parameters(), "password": info.password})
+    async with await pg.AsyncConnection.connect(address, autocommit=True) as other:
+        await other.execute(sql.SQL("notify {}").format(channel), prepare=False)
     with trio.move_on_after(_NOTIFY_TIMEOUT):
         async with aclosing(connection.notifies(stop_after=1)) as notices:
             async for _ in notices:

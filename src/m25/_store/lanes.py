@@ -15,7 +15,10 @@ from .jsonb import as_jsonb_text
 LONGEST_KEY: Final = 200
 #: At how many lanes a fair claim looks, at least.
 FEWEST_LANES: Final = 50
-#: How many pending jobs it looks at for those that have no lane.
+#: At the keys of how many due jobs a claim in order looks, at least; and at how many beside.
+SHORTEST_FRONT: Final = 50
+MOST_KEYS: Final = 100
+#: How many pending jobs such claims look at, for those that have no lane, or no place.
 WALK: Final = 200
 
 
@@ -23,12 +26,17 @@ def key_of(text: str, path: Sequence[str]) -> str:
     """What a path leads to in an input as JSON, as `#>>` has it; nothing is empty."""
     if not path:
         return ""
-    value: Any = json.loads(text)
-    for name in path:
-        value = _within(value, name)
+    value = value_at(json.loads(text), path)
     if value is None:
         return ""
     return (value if isinstance(value, str) else as_jsonb_text(json.dumps(value)))[:LONGEST_KEY]
+
+
+def value_at(value: Any, path: Sequence[str]) -> Any:
+    """What a path leads to in a value, as `#>` has it; nothing is `None`."""
+    for name in path:
+        value = _within(value, name)
+    return value
 
 
 def _within(value: Any, name: str) -> Any:

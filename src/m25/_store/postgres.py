@@ -32,9 +32,10 @@ from .._servers import check_server
 from ..pg._one_trip import run_together
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
-from . import message_steps, queue_steps, schedule_steps, stack_steps
+from . import message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
+from .poolers import find_misfit
 from .postgres_operator import PostgresOperator
 from .protocol import (
     AnyJob,
@@ -42,6 +43,7 @@ from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Descendants,
     Due,
@@ -86,6 +88,7 @@ from .protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -407,7 +410,10 @@ class PostgresStore(Store):
                 # hands each transaction to any of its connections, a statement that was prepared is
                 # missing there, or is another's.
                 self._is_direct = backend.pid == connection.info.backend_pid
+                misfit = None if self._is_direct else await find_misfit(connection, backend)
         check_server(backend.version, number, distributed)
+        if misfit is not None:
+            raise UsageError(misfit)
         # On a client's own pool they are as they should be.
         if backend.client_encoding != "UTF8":
             raise UsageError(
@@ -645,6 +651,21 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
+    async def claim_by_rate(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+    ) -> Claimed:
+        steps = rate_steps.claim_by_rate(
+            queue_name, limiter=limiter, token=token, limit=limit, lease=lease, start=start
+        )
+        return await self._run(steps, pool=self._work_pool)
+
     async def claim_fairly(
         self,
         queue_name: str,
@@ -664,6 +685,30 @@ class PostgresStore(Store):
             lease=lease,
             start=start,
             fair=fair,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        steps = self._calls.claim_in_order(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+            after=after,
         )
         return await self._run(steps, pool=self._work_pool)
 

@@ -46,6 +46,8 @@ class NewJob(NamedTuple):
     parent_id: str | None = None
     #: The key of a job that is due at once, where its queue is fair between keys.
     lane: str | None = None
+    #: The key of a job whose queue runs the jobs of one key in order.
+    order_key: str | None = None
 
 
 class UniqueJob(NamedTuple):
@@ -147,7 +149,7 @@ class Claimed(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """How far a queue's pending jobs were looked at for those that have no lane."""
+    """How far a queue's pending jobs were looked at for those that have no lane, or no place."""
 
     priority: int
     #: As the database writes it.
@@ -179,6 +181,26 @@ class FairlyClaimed(NamedTuple):
     #: From which lane the next claim goes on; `None` where this one came to the last.
     next_lane: str | None
     #: The last job that was looked at for its lane; `None` where it was the last of all.
+    walked: Walked | None
+    #: As of a `Claimed`.
+    room_in: float | None = None
+
+
+class ClaimedInOrder(NamedTuple):
+    """What a claim in order has brought."""
+
+    rows: list[JobRow]
+    #: Jobs may wait until the limit has room for them, or the rate a token.
+    is_full: bool
+    #: Jobs were given their places just now.
+    has_more: bool
+    #: Jobs are due that were not claimed: they wait for those before them, it seems.
+    has_waiting: bool
+    #: In how many seconds the first head is due of those that are not yet, if there is one.
+    next_in: float | None
+    #: From which key the next claim goes on; `None` where this one came to the last.
+    next_key: str | None
+    #: The last job that was looked at for its place; `None` where it was the last of all.
     walked: Walked | None
     #: As of a `Claimed`.
     room_in: float | None = None
@@ -450,6 +472,8 @@ class WriteResult(enum.Enum):
 
     #: It was written now, and ended the chain.
     SETTLED = "settled"
+    #: The same, and the jobs of its key behind it are held, since it has failed.
+    STOPPED = "stopped"
     #: It was written now, and a next attempt inserted.
     RETRIED = "retried"
     #: It had been written before, by a call whose answer was lost.
@@ -458,6 +482,11 @@ class WriteResult(enum.Enum):
     FENCED = "fenced"
     #: Somebody has locked the row for now. Nothing was written, and it is to be tried again.
     LOCKED = "locked"
+
+    @property
+    def ends_chain(self) -> bool:
+        """Whether it was written now, and nothing follows."""
+        return self in (WriteResult.SETTLED, WriteResult.STOPPED)
 
 
 @attrs.frozen
@@ -514,6 +543,13 @@ class DeclaredQueue:
     default_retry_delay: timedelta = timedelta(0)
     #: Where in their inputs the key is between whose values the queue is fair.
     lane_path: Sequence[str] | None = None
+    #: Where the key is that has a clock of its own by the rate, and where what a job costs of it.
+    rate_path: Sequence[str] | None = None
+    cost_path: Sequence[str] | None = None
+    #: Where in their inputs the key is whose jobs run in order, and whether one of them that has
+    #: failed for good holds those behind it; `None` of a queue without such a key.
+    order_path: Sequence[str] | None = None
+    holds_failed: bool | None = None
 
 
 @attrs.frozen
@@ -538,6 +574,8 @@ class Swept(NamedTuple):
     max_attempts: int
     #: Whether it ended as cancelled, since somebody had asked for that.
     is_cancelled: bool = False
+    #: Whether the jobs of its key behind it are held, since it has failed.
+    stops_key: bool = False
 
     @property
     def ends_chain(self) -> bool:
@@ -994,6 +1032,24 @@ class Store(Protocol):
         """
         ...
 
+    async def claim_by_rate(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+    ) -> Claimed:
+        """Claim as `claim_limited` does without a key, by a rate that has a clock for each key, or
+        of which jobs have their costs.
+
+        Jobs of keys whose clocks say that it is too early are held up: they are due again at the
+        time of their turns, by priority and age. Clocks that say nothing any more are dropped.
+        """
+        ...
+
     async def claim_fairly(
         self,
         queue_name: str,
@@ -1011,6 +1067,28 @@ class Store(Protocol):
         claimed before it, measured by its weight; of keys that are alike in that, the older job.
         Within a key the order is that of priority and age. Some lanes are looked at; and some
         pending jobs, which are given their lanes if they are due and have none.
+        """
+        ...
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        """Claim as `claim_limited` does without a key, but of each key one job at a time, in order.
+
+        A job waits until those before it have ended, down to their last attempts; where the queue
+        holds what has failed for good, until that is retried or deleted. Between keys the order is
+        that of priority and age, as far as it is seen: the keys of the first due jobs are looked
+        at, and some more from `from_key` on; "" is the first. Some pending jobs behind `after` are
+        looked at, and given their places if they have none.
         """
         ...
 

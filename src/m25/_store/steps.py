@@ -25,12 +25,13 @@ from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN, OPTIONAL, SHARED
 from .failures import sort_error
-from .lanes import FEWEST_LANES, WALK
+from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Due,
     Enqueued,
@@ -184,6 +185,8 @@ class Backend(NamedTuple):
     #: What the server says that it is.
     version: str
     has_citus: bool
+    #: The setting of the session that m25's statements are not written for, if there is one.
+    unfit: str | None
 
 
 class Calls:
@@ -490,6 +493,50 @@ class Calls:
             room_in,
         )
 
+    def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> Steps[ClaimedInOrder]:
+        behind = _FIRST if after is None else after
+        parameters = {
+            "queue_name": queue_name,
+            "limiter": limiter,
+            "claim_token": token,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
+            "from_key": from_key,
+            "front": str(max(limit, SHORTEST_FRONT)),
+            "keys": str(MOST_KEYS),
+            "walk": str(WALK),
+            "priority": str(behind.priority),
+            "run_at": behind.run_at,
+            "id": behind.id,
+        }
+        lock = Statement("lock_limit", {"limiter": limiter})
+        rows = yield Statement("claim_in_order", parameters, after=lock)
+        is_full, has_more, has_waiting, next_in, room_in, next_key, *walked = rows[0][:9]
+        # Where nothing was claimed there is one row, and no job in it.
+        found = [row[9:] for row in rows if row[9] is not None]
+        return ClaimedInOrder(
+            claimed_rows(found, queue_name, start=start),
+            is_full,
+            has_more,
+            has_waiting,
+            next_in,
+            next_key,
+            None if walked[2] is None else Walked(*walked),
+            room_in,
+        )
+
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}
         rows = yield Statement("set_limit", {**parameters, **NOTIFIES})
@@ -557,8 +604,12 @@ class Calls:
             "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
         )
         return {
-            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
-            for id, has_next_attempt, _, _ in rows
+            id: WriteResult.RETRIED
+            if has_next_attempt
+            else WriteResult.STOPPED
+            if stops_key
+            else WriteResult.SETTLED
+            for id, has_next_attempt, stops_key, _, _ in rows
         }
 
     def succeed_and_claim(
@@ -708,6 +759,16 @@ class Calls:
             "lane_path": array(
                 None if queue.lane_path is None else array(queue.lane_path) for queue in queues
             ),
+            "rate_path": array(
+                None if queue.rate_path is None else array(queue.rate_path) for queue in queues
+            ),
+            "cost_path": array(
+                None if queue.cost_path is None else array(queue.cost_path) for queue in queues
+            ),
+            "order_path": array(
+                None if queue.order_path is None else array(queue.order_path) for queue in queues
+            ),
+            "holds_failed": array(_boolean(queue.holds_failed) for queue in queues),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
         yield Statement("announce", parameters)

@@ -105,7 +105,7 @@ class _Psycopg(Database):
     def _block(self) -> AbstractContextManager[object]:
         if not self._connection.autocommit and not self.has_transaction:
             # psycopg's block would be the transaction, and commit it. It is the caller's to end.
-            self._connection.execute("select")
+            self._connection.execute("select", prepare=False)
         return self._connection.transaction()
 
     @contextmanager
@@ -120,7 +120,9 @@ class _Psycopg(Database):
         _check_encoding(self._connection)
         # Whatever cursors and rows the caller's connection makes.
         cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
-        cursor.execute(sql.encode(), parameters)
+        # Behind a pooler it may be another session each time, in which what psycopg has prepared is
+        # missing, or is a stranger's statement of that name.
+        cursor.execute(sql.encode(), parameters, prepare=False)
         return cursor.fetchall()
 
 

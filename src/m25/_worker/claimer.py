@@ -21,6 +21,7 @@ from .doubt import confirm
 from .environment import Environment
 from .executor import Executor
 from .heartbeats import Heartbeats
+from .kept_scope import KeptScope
 from .lease import Lease
 from .ledger import Granted, Ledger
 from .limited import LimitedClaims
@@ -95,6 +96,7 @@ class Claimer:
         finally:
             # rule: a stop gives back what was claimed ahead
             self._give_back(self._ledger.ahead.clear())
+            self._ledger.wait_for_process(has_work=False)
             if self._limited is not None:
                 self._limited.is_open = False
 
@@ -124,6 +126,7 @@ class Claimer:
             slots = 0 if self.stopping or hint.is_paused else ledger.claim_size()
             size = self._claim_size(slots)
             if not ((hint.due and size) or ledger.in_doubt) or ledger.is_claiming:
+                self._wait_for_process(task_status)
                 await self._wait()
                 continue
             if size and (pause := self._setup_pause.left) > 0:
@@ -134,7 +137,7 @@ class Claimer:
                 await self._make_sure()
                 if self._newer.owes_recall:
                     await self._newer.recall()
-                self._has_more = await self._claim(slots, size) if size else False
+                self._has_more = await self._claim_if_free(slots, size) if size else False
             except StatementFailed as failure:
                 self.latest_failure = failure
                 hint.due = True
@@ -142,15 +145,29 @@ class Claimer:
             else:
                 tries.worked()
                 hint.due = hint.due or self._has_more
-                if not self.has_started:
-                    self.has_started = True
-                    task_status.started()
+                self._note_started(task_status)
                 if self._limited is not None:
                     self._limited.is_open = not self.stopping
+
+    def _wait_for_process(self, task_status: trio.TaskStatus[None]) -> None:
+        """Wait for slots of the process that other queues have, if this one could use them."""
+        can_run = not (self.stopping or self._hint.is_paused)
+        has_work = self._hint.due or bool(self._ledger.ahead)
+        self._ledger.wait_for_process(has_work=can_run and has_work)
+        if can_run and self._hint.due and not self._ledger.claim_size():
+            # All slots may be taken for long.
+            self._note_started(task_status)
+
+    def _note_started(self, task_status: trio.TaskStatus[None]) -> None:
+        if not self.has_started:
+            self.has_started = True
+            task_status.started()
 
     def _claim_size(self, slots: int) -> int:
         """How many jobs to claim, where so many slots are free."""
         if self.stopping or self._hint.is_paused or not self._has_more:
+            return slots
+        if not self._ledger.may_claim_ahead:  # rule: nothing is claimed ahead of other queues
             return slots
         return min(slots + self._ledger.ahead.room(trio.current_time()), plan.LARGEST_CLAIM)
 
@@ -183,6 +200,16 @@ class Claimer:
                     emit_cancelled(self._runtime, row)
             self._ledger.answered()
             self._hint.rewind = True
+
+    async def _claim_if_free(self, slots: int, size: int) -> bool:
+        """Claim as `_claim` does; for fewer slots, if other queues of the process took some since
+        they were counted.
+        """
+        if self._runtime.process_slots is not None:
+            # rule: slots of the process are counted when the claim is sent
+            taken = max(0, slots - self._ledger.claim_size())
+            slots, size = slots - taken, size - taken
+        return await self._claim(slots, size) if size > 0 else True
 
     async def _claim(self, slots: int, size: int) -> bool:
         """Claim up to `size` jobs, and begin so many as there are slots; return whether there may
@@ -345,12 +372,12 @@ class Claimer:
     def _start(self, begun: Sequence[Executor]) -> None:
         if begun:
             name = f"jobs of queue {self._queue.name!r}"
-            start_crews(begun, self._execute, self._nursery, name)
+            start_crews(begun, self._execute, self._begin_ahead, self._nursery, name)
 
-    async def _execute(self, executor: Executor) -> Executor | None:
-        """Run a job; return one that was claimed ahead, and has its slot now."""
+    async def _execute(self, executor: Executor, scope: KeptScope) -> None:
+        """Run a job, in the scope of its task."""
         try:
-            await executor.run()
+            await executor.run(scope)
         finally:
             self._ledger.end(executor)
             if self._limited is not None:
@@ -362,8 +389,6 @@ class Claimer:
             self._hint.due = self._hint.due or self._newer.owes_recall
             self._settler.wakeup.set()
             self._hint.wakeup.set()
-        following = self._begin_ahead(1)
-        return following[0] if following else None
 
     async def _make_sure(self) -> None:
         """Find out what became of a claim whose answer was lost."""
@@ -418,6 +443,7 @@ class Claimer:
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next try; a stop ends the wait, and a try after the stop waits again."""
+        self._ledger.wait_for_process(has_work=False)
         was_stopping = self.stopping
         with trio.move_on_after(seconds):
             while was_stopping or not self.stopping:

@@ -66,6 +66,7 @@ from .endings import (
     words_of,
 )
 from .environment import Environment
+from .kept_scope import KeptScope
 from .lease import LEASE_OVER, Lease
 from .slots import Slots
 from .starter import NotOurs
@@ -103,6 +104,8 @@ class _State:
     misses: int = 0
     misses_when_cancelled: int = 0
     _heartbeats: trio.MemorySendChannel[None] | None = None
+    #: Where it runs, or was cancelled. Where it has ended otherwise, the scope is the next job's.
+    _scope: trio.CancelScope | None = None
     #: What the handler returned, and when by Trio's clock, where `setup` is left afterwards.
     _has_returned: bool = False
     _output: Any = None
@@ -154,17 +157,14 @@ class Executor(_State):
     emits_all: bool
     #: Of a job of an exclusive queue: until when its handler may run.
     lease: Lease | None = None
-    _scope: trio.CancelScope = attrs.field(
-        init=False,
-        default=attrs.Factory(
-            # Made with its deadline: to set one later costs Trio more.
-            lambda self: trio.CancelScope(deadline=self.deadline),
-            takes_self=True,
-        ),
-    )
+    #: When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock.
+    must_end_by: float = attrs.field(init=False)
 
-    async def run(self) -> None:
-        """Run the job to its end.
+    def __attrs_post_init__(self) -> None:
+        self.must_end_by = self.deadline
+
+    async def run(self, scopes: KeptScope) -> None:
+        """Run the job to its end, in a scope of the task's.
 
         Raises:
             Cancelled, KeyboardInterrupt: these alone, or a group of them; whatever else is raised
@@ -173,9 +173,9 @@ class Executor(_State):
         before = current_attempt.set(self)
         try:
             if self.queue.transactional:
-                self.result = await self._run_in_transaction()
+                self.result = await self._run_in_transaction(scopes)
             else:
-                self.result = await self._run()
+                self.result = await self._run(scopes)
         except (trio.Cancelled, KeyboardInterrupt, BaseExceptionGroup):
             raise
         except BaseException as error:  # noqa: BLE001 - it must not end the queue's other jobs
@@ -188,11 +188,6 @@ class Executor(_State):
             if self._heartbeats is not None:
                 self._heartbeats.close()
             current_attempt.reset(before)
-
-    @property
-    def must_end_by(self) -> float:
-        """When setup, handler or setup's exit, whichever runs, must have ended, by Trio's clock."""
-        return self._scope.deadline
 
     @property
     def _is_asked_for(self) -> bool:
@@ -219,7 +214,7 @@ class Executor(_State):
     def cancel_as_asked(self, request: CancelRequest) -> None:
         """Cancel the handler as somebody asked, unless it has returned or is being cancelled."""
         self.cancel_request = request
-        if self.cancel_reason is None and not (self._has_returned or self._scope.cancel_called):
+        if self.cancel_reason is None and not (self._has_returned or self._scope_is_cancelled):
             self._was_late = trio.current_time() > self.deadline
             self.cancel_reason = CancelReason.ASKED_FOR
             self._cancel_scope(words_of(request))
@@ -227,12 +222,28 @@ class Executor(_State):
     def _cancel_scope(self, why: str) -> None:
         self._why_cancelled = why
         self.slots.let_go(self)
-        if self._in_thread is InThread.NO:
+        # A job that has not begun yet is cancelled when it does.
+        if self._in_thread is InThread.NO and self._scope is not None:
             cancel(self._scope, why)
+
+    @property
+    def _scope_is_cancelled(self) -> bool:
+        """Whether its scope was cancelled, for whatever reason, or its deadline has passed."""
+        return self._scope is not None and self._scope.cancel_called
+
+    @property
+    def _was_cut_short(self) -> bool:
+        """Whether its scope has ended it: a `Cancelled` came as far as that."""
+        return self._scope is not None and self._scope.cancelled_caught
+
+    def _end_by(self, deadline: float) -> None:
+        self.must_end_by = deadline
+        if self._scope is not None:
+            self._scope.deadline = deadline
 
     def set_aside(self, aside: SetAside) -> None:
         """Cancel the handler, which waits, unless it is being cancelled already."""
-        if self.cancel_reason is None and not self._scope.cancel_called:
+        if self.cancel_reason is None and not self._scope_is_cancelled:
             self._aside = aside
             self.cancel_reason = CancelReason.SET_ASIDE
             self._cancel_scope(CancelReason.SET_ASIDE.value)
@@ -258,7 +269,7 @@ class Executor(_State):
         """How long the handler may go on once it is cancelled, before its attempt is ended without
         it, in seconds.
         """
-        if self.cancel_reason is None and self._scope.cancel_called:
+        if self.cancel_reason is None and self._scope_is_cancelled:
             return self.queue.heartbeat_interval.total_seconds()
         return self.queue.cancel_grace.total_seconds()
 
@@ -276,7 +287,7 @@ class Executor(_State):
     @property
     def is_cancelled_itself(self) -> bool:
         """Whether this very attempt was cancelled, or is late, and not what is around it."""
-        return self.cancel_reason is not None or self._scope.cancel_called
+        return self.cancel_reason is not None or self._scope_is_cancelled
 
     @asynccontextmanager
     async def waiting(self) -> AsyncGenerator[None]:
@@ -299,12 +310,12 @@ class Executor(_State):
         time that takes is not the job's.
         """
         began = trio.current_time()
-        self._scope.deadline = math.inf
+        self._end_by(math.inf)
         try:
             yield
         finally:
             self.deadline += trio.current_time() - began
-            self._scope.deadline = self.deadline
+            self._end_by(self.deadline)
 
     def returned_within_around(self, output: Any) -> None:
         """Note what the handler returned: a cancel that was asked for may cut `around` short."""
@@ -314,14 +325,16 @@ class Executor(_State):
     def enter_thread(self) -> None:
         """The handler is called in a thread: the deadline waits until that has ended."""
         self._in_thread = InThread.YES
-        self._scope.deadline = math.inf
+        self._end_by(math.inf)
 
     def leave_thread(self) -> None:
         """The thread has ended, or was abandoned: the deadline holds again."""
         if self._in_thread is not InThread.ABANDONED:
             self._in_thread = InThread.NO
-        self._scope.deadline = self.deadline
-        if self.cancel_reason is not None or trio.current_time() > self.deadline:
+        self._end_by(self.deadline)
+        if self._scope is not None and (
+            self.cancel_reason is not None or trio.current_time() > self.deadline
+        ):
             cancel(self._scope, self._why_cancelled)
 
     def abandon_thread(self) -> None:
@@ -366,7 +379,7 @@ class Executor(_State):
         async for _ in heartbeats:
             await answers.send(self)
 
-    async def _run_in_transaction(self) -> Result:
+    async def _run_in_transaction(self, scopes: KeptScope) -> Result:
         losses = self.row.session_losses or 0
         if losses >= _MOST_SESSION_LOSSES:  # rule: sessions are not lost for ever
             if not self.started and not await self._start():
@@ -374,9 +387,9 @@ class Executor(_State):
             return outcomes.sessions_lost(self, losses)
         async with AttemptTransaction(self) as self.transaction:
             # After all around the handler: what `setup` or one of `around` raises is its failure.
-            return await self.transaction.end(await self._run())
+            return await self.transaction.end(await self._run(scopes))
 
-    async def _run(self) -> Result:
+    async def _run(self, scopes: KeptScope) -> Result:
         if self.cancel_reason is CancelReason.ASKED_FOR:
             return Unfinished.CANCELLED
         handler = self.environment.handler
@@ -384,7 +397,6 @@ class Executor(_State):
             value = handler.decode_input(self.row.input)
         except Undecodable as error:  # rule: an input fails its own attempt
             return await self._refuse_input(error)
-        scope = self._scope
         output: Any = None
         raised: BaseException | None = None
         if self.lease is not None and self.lease.is_over():  # rule: a handler does not begin late
@@ -392,9 +404,12 @@ class Executor(_State):
         if self.started:
             self._note_begun()
         else:
-            scope.deadline = trio.current_time() + self.queue.executor_init_timeout.total_seconds()
+            seconds = self.queue.executor_init_timeout.total_seconds()
+            self.must_end_by = trio.current_time() + seconds
         try:
-            with scope:
+            with scopes.until(self.must_end_by) as self._scope:
+                if self.cancel_reason is not None:
+                    cancel(self._scope, self._why_cancelled)
                 try:
                     if self.lease is None:
                         output = await handler.run(value, self._begin, self._returned)
@@ -406,6 +421,9 @@ class Executor(_State):
                         await self._notes.close()
         except BaseException as error:  # noqa: BLE001 - `_own` sorts it
             raised = self._own(error)
+        else:
+            if scopes.is_kept:
+                self._scope = None  # rule: who has ended cancels no other
         try:
             result = self._result_of(output, raised)
             if result is Unfinished.NOT_INITIALISED:
@@ -418,12 +436,11 @@ class Executor(_State):
 
     def _result_of(self, output: Any, raised: BaseException | None) -> Result:
         """The result of a handler that has returned `output`, or raised."""
-        scope = self._scope
         if self.cancel_reason is CancelReason.SET_ASIDE:
             return self._as_set_aside(output, raised)
         if self.cancel_reason is not None:
             return self._as_asked(output, raised) if self._is_asked_for else self._cancelled(raised)
-        if scope.cancel_called and not self._has_returned:
+        if self._scope_is_cancelled and not self._has_returned:
             if not self.started:
                 return Unfinished.NOT_INITIALISED
             return outcomes.timed_out(self, raised)
@@ -484,7 +501,8 @@ class Executor(_State):
             lease.started(sent)
         self._started = started
         self._running_job = None
-        self.deadline = self._scope.deadline = trio.current_time() + float(self.row.timeout)
+        self.deadline = trio.current_time() + float(self.row.timeout)
+        self._end_by(self.deadline)
         return True
 
     def _returned(self, output: Any) -> None:
@@ -492,15 +510,16 @@ class Executor(_State):
         self._has_returned = True
         self._output = output
         self._returned_at = trio.current_time()
-        self._scope.deadline = self._returned_at + self.queue.executor_init_timeout.total_seconds()
+        self._end_by(self._returned_at + self.queue.executor_init_timeout.total_seconds())
 
     def _finished(self, output: Any) -> Outcome:
         """The outcome of a handler that returned; perhaps too late, if it blocked Trio's loop."""
         if not self._has_returned:
-            returned_at = trio.current_time()
+            # A scope that is kept for the next job was left in time.
+            returned_at = -math.inf if self._scope is None else trio.current_time()
         else:
             output, returned_at = self._output, self._returned_at
-            is_late = self._scope.cancel_called and self.cancel_reason is None
+            is_late = self._scope_is_cancelled and self.cancel_reason is None
             if is_late and returned_at <= self.deadline:
                 seconds = self.queue.executor_init_timeout.total_seconds()
                 self.runtime.events.emit(SetupExitTimedOut(seconds=seconds, **self.facts))
@@ -593,7 +612,7 @@ class Executor(_State):
             return Unfinished.CANCELLED
         if raised is not None:  # rule: who raises while being cancelled has failed
             return outcomes.raised(self, raised, request_of(raised))
-        if self._scope.cancelled_caught and not self._has_returned:
+        if self._was_cut_short and not self._has_returned:
             if not self._has_returned_within_around:
                 return Unfinished.CANCELLED
             output = self._output
@@ -613,7 +632,7 @@ class Executor(_State):
             if isinstance(request, Snooze):
                 return outcomes.snoozed(self, request)
             return outcomes.raised(self, raised, request)
-        if self._scope.cancelled_caught and not self._has_returned:
+        if self._was_cut_short and not self._has_returned:
             return self._aside
         return self._finished(output)
 
@@ -623,7 +642,7 @@ class Executor(_State):
         if self.cancel_reason is CancelReason.UNRESPONSIVE:
             return outcomes.unresponsive(self)
         # A handler that was just cancelled has left no result.
-        if raised is not None or not self._scope.cancelled_caught:
+        if raised is not None or not self._was_cut_short:
             self.runtime.events.emit(ResultDiscarded(**self.facts))
         return Unfinished.FENCED
 
@@ -740,11 +759,11 @@ class Executor(_State):
         """Whether the running task would not feel a cancel of the handler: then it would not feel
         the attempt's deadline either.
         """
-        return trio.current_effective_deadline() > self._scope.deadline
+        return trio.current_effective_deadline() > self.must_end_by
 
     def _has_own_deadline(self) -> bool:
         """Whether the running task is in a scope of the handler's that ends before the attempt."""
-        ends = [self.environment.must_end_by, self._scope.deadline]
+        ends = [self.environment.must_end_by, self.must_end_by]
         if self.lease is not None:
             ends.append(self.lease.must_end_by)
         return trio.current_effective_deadline() < min(ends)

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .._process_slots import ProcessSlots
 from .._progress import ProgressNotes
 from .._retry import Retry
 from .._store.protocol import ClaimedJob, JobRow, Outcome, Release
@@ -78,8 +79,16 @@ class Granted(NamedTuple):
 class Ledger:
     """One for each manager; it outlasts the manager's restarts."""
 
-    def __init__(self, max_concurrency: int, slots: Slots, ahead: Ahead) -> None:
+    def __init__(
+        self,
+        max_concurrency: int,
+        slots: Slots,
+        ahead: Ahead,
+        process: ProcessSlots | None = None,
+    ) -> None:
         self._max_concurrency = max_concurrency
+        #: Those of the process, over all its queues, if these are bounded.
+        self._process = process
         #: Which of those that run have given their slot back.
         self.slots = slots
         #: The jobs that are claimed, and have no slot yet.
@@ -110,6 +119,14 @@ class Ledger:
 
     def claim_size(self, more: int = 0) -> int:
         """How many jobs to claim now, or once `more` jobs run."""
+        size = self._own_claim_size(more)
+        if self._process is not None:
+            # rule: a claim counts what runs of other queues
+            size = max(0, min(size, self._process.room(self) - more))
+        return size
+
+    def _own_claim_size(self, more: int = 0) -> int:
+        """The same, as if the process ran no other queue."""
         return plan.claim_size(
             max_concurrency=self._max_concurrency,
             # rule: a claim counts what runs
@@ -122,6 +139,8 @@ class Ledger:
         assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
         self.in_doubt = token
         self._claiming = size
+        if self._process is not None:
+            self._process.leave(self)
 
     @property
     def is_claiming(self) -> bool:
@@ -164,7 +183,10 @@ class Ledger:
         if not self.ahead:
             return []
         # rule: what was claimed ahead waits for a slot
-        return self.ahead.take(min(most, self.claim_size() - self._claiming), now)
+        jobs = self.ahead.take(min(most, self.claim_size() - self._claiming), now)
+        if jobs and self._process is not None:
+            self._process.leave(self)
+        return jobs
 
     def give_back(self, jobs: Iterable[AheadJob]) -> None:
         """These, which are not ahead any more, are to be released: they have not begun."""
@@ -187,11 +209,55 @@ class Ledger:
 
     def grant(self) -> None:
         """Let those go on that gave their slots back, as far as there are slots."""
-        if self.slots.is_wanted:
-            # Those that are to go on are counted as running, each with the slot that it wants.
-            held = len(self.running) - self.slots.without_any
+        if self._process is not None:
+            self._process.freed()
+        elif self.slots.is_wanted:
             # rule: who waited takes a slot again
-            self.slots.grant(self._max_concurrency - held - self._claiming)
+            self.slots.grant(self._free)
+
+    @property
+    def _free(self) -> int:
+        """How many slots are free for those that are to go on."""
+        # These are counted as running, each with the slot that it wants.
+        held = len(self.running) - self.slots.without_any
+        return self._max_concurrency - held - self._claiming
+
+    # Slots of the process
+
+    @property
+    def held(self) -> int:
+        """How many slots of the process its handlers hold, or are to have as they go on."""
+        return len(self.running) - self.slots.without_any + self.wanted
+
+    @property
+    def claiming(self) -> int:
+        """How many slots of the process the claim that is under way may need."""
+        return self._claiming
+
+    @property
+    def wanted(self) -> int:
+        """How many handlers wait for a slot to go on, and may have one of the queue's own."""
+        # rule: who waits for a slot of its queue keeps no other queue waiting
+        return max(0, min(self.slots.wanted, self._free))
+
+    def grant_wanted(self, free: int) -> None:
+        """Let so many of these go on."""
+        self.slots.grant(free)  # rule: who waited takes a slot of the process again
+
+    def wait_for_process(self, *, has_work: bool) -> None:
+        """Wait for slots of the process, if it has fewer than the queue could use for its work."""
+        if self._process is None:
+            return
+        wanted = self._own_claim_size() if has_work else 0
+        if wanted > self.claim_size():
+            self._process.wait(self, wanted)
+        else:
+            self._process.leave(self)
+
+    @property
+    def may_claim_ahead(self) -> bool:
+        """Whether no other queue waits for slots."""
+        return self._process is None or not self._process.is_waited_for(self)
 
     # Outcomes and releases
 

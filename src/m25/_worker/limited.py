@@ -22,6 +22,7 @@ from .._store.protocol import Claimed, JobRow, Outcome, PassedOn, WriteResult
 from ..pg._wakeup import Wakeup
 from .fair import Turns
 from .ledger import Granted, Ledger
+from .order import Keys
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
 #: room, in seconds: it may be another process that has made room, or is gone.
@@ -40,7 +41,7 @@ def _has_just_succeeded(outcome: Outcome) -> bool:
 
 
 class LimitedClaims:
-    """One for each manager whose queue has a limit or a rate, or is fair between keys.
+    """One for each manager whose queue has a limit or a rate, or an order, or is fair between keys.
 
     It remembers from which key to go on.
     """
@@ -60,6 +61,7 @@ class LimitedClaims:
         self._ledger = ledger
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
         self._turns = None if queue.fair_by is None else Turns(queue.fair_by)
+        self._keys = None if queue.ordered_by is None else Keys()
         #: Whether the claimer begins jobs.
         self.is_open = False
         #: Set when a claim is under way no more.
@@ -78,6 +80,17 @@ class LimitedClaims:
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
         if self._turns is not None:
             claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
+        elif self._keys is not None:
+            claimed = await self._claim_in_order(self._keys, token, size, lease, start=start)
+        elif queue.rate is not None and queue.rate.reads_inputs:
+            claimed = await self._runtime.store.claim_by_rate(
+                queue.name,
+                limiter=self._limiter,
+                token=token,
+                limit=size,
+                lease=lease,
+                start=start,
+            )
         else:
             claimed = await self._runtime.store.claim_limited(
                 queue.name,
@@ -94,6 +107,11 @@ class LimitedClaims:
         if claimed.is_full:
             room_in = _FULL_INTERVAL if claimed.room_in is None else claimed.room_in
             self.room_at = trio.current_time() + room_in
+        if queue.rate is not None and queue.rate.key is not None:
+            # rule: what a process that is gone has held up is found
+            self.room_at = min(
+                self.room_at, trio.current_time() + queue.poll_interval.total_seconds()
+            )
         return claimed
 
     async def _claim_fairly(
@@ -110,6 +128,28 @@ class LimitedClaims:
         )
         has_more = turns.claimed(claimed)
         return Claimed(claimed.rows, claimed.is_full, has_more, room_in=claimed.room_in)
+
+    async def _claim_in_order(
+        self, keys: Keys, token: str, size: int, lease: timedelta, *, start: bool
+    ) -> Claimed:
+        claimed = await self._runtime.store.claim_in_order(
+            self._queue.name,
+            limiter=self._limiter,
+            token=token,
+            limit=size,
+            lease=lease,
+            start=start,
+            from_key=keys.from_key,
+            after=keys.after,
+        )
+        has_more = keys.claimed(claimed)
+        room_in = claimed.room_in
+        if room_in is None and claimed.next_in is not None:
+            # rule: a retry that others wait behind is not late
+            room_in = min(claimed.next_in, _FULL_INTERVAL)
+        return Claimed(
+            claimed.rows, claimed.is_full or claimed.has_waiting, has_more, room_in=room_in
+        )
 
     def ended(self, row: JobRow) -> None:
         """A job runs here no more."""
@@ -136,7 +176,7 @@ class LimitedClaims:
             results = passed.results
         else:
             results = await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
-            has_room = self._queue.limit is not None
+            has_room = self._queue.makes_room
         if has_room:
             self._runtime.hints.room(self._limiter)  # rule: room is used as soon as it is there
         return results
@@ -154,6 +194,7 @@ class LimitedClaims:
             and queue.rate is None
             # What is passed on goes to the oldest job, whatever its key.
             and self._turns is None
+            and self._keys is None
             and queue.handler.setup is None
         )
 

@@ -64,7 +64,10 @@ class Manager:
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
         self._ledger = Ledger(
-            queue.max_concurrency, Slots(runtime.waiting, self._slots_changed), ahead_of(queue)
+            queue.max_concurrency,
+            Slots(runtime.waiting, self._slots_changed),
+            ahead_of(queue),
+            runtime.process_slots,
         )
         limiter = queue.lock_name
         limited = (
@@ -106,6 +109,9 @@ class Manager:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the queue until stopped or cancelled. It has started once a claim was answered."""
         name = self.queue.name
+        process = self._runtime.process_slots
+        if process is not None:
+            process.add(self._ledger, self._hint.wakeup.set)
         try:
             await self._environment.run(
                 lambda: keep_running(
@@ -118,6 +124,8 @@ class Manager:
         finally:
             # Not after each failure: what one run of the manager could not write, the next writes.
             self._emit_unwritten()
+            if process is not None:
+                process.remove(self._ledger)
             del self._runtime.hints.queues[name]
 
     def stop(self, grace: float) -> None:

@@ -48,6 +48,11 @@ class Slots:
         return len(self._without)
 
     @property
+    def wanted(self) -> int:
+        """How many are to go on."""
+        return len(self._wanted)
+
+    @property
     def is_wanted(self) -> bool:
         """Whether anybody is to go on."""
         return bool(self._wanted)

@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,8 @@ from ._until_stopped import run_until_stopped
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
 _MOST_PROCESSES: Final = 1_000
+#: Of handlers at once, as a queue has it.
+_MOST_CONCURRENCY: Final = 100_000
 
 _DESCRIPTION: Final = f"""\
 Run the queues that modules declare, until Ctrl-C or SIGTERM: then no more jobs are claimed, and
@@ -73,7 +75,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="run this queue alone; may be repeated (default: all that are found)",
     )
     parser.add_argument(
-        "--processes", type=_count, default=1, metavar="N", help="how many (default: 1)"
+        "--processes",
+        type=_count_to(_MOST_PROCESSES),
+        default=1,
+        metavar="N",
+        help="how many (default: 1)",
+    )
+    parser.add_argument(
+        "--max-concurrency",
+        type=_count_to(_MOST_CONCURRENCY),
+        metavar="N",
+        help="how many handlers run at once in each process, over all queues (default: as many as"
+        " these have)",
     )
     parser.add_argument(
         "--reload",
@@ -148,6 +161,8 @@ def _arguments_of_one(options: argparse.Namespace) -> list[str]:
         arguments += ["--queue", name]
     if options.open is not None:
         arguments += ["--open", options.open]
+    if options.max_concurrency is not None:
+        arguments += ["--max-concurrency", str(options.max_concurrency)]
     return [*arguments, "--grace", str(options.grace)]
 
 
@@ -177,7 +192,11 @@ async def _work(
         else:
             nursery.start_soon(systemd.feed_watchdog)
         async with open_client(
-            conninfo, schema=options.schema, shutdown_grace=options.grace, **opened
+            conninfo,
+            schema=options.schema,
+            shutdown_grace=options.grace,
+            max_concurrency=options.max_concurrency,
+            **opened,
         ) as m:
             work.add_to(m)
             # It may be asked to stop before its queues have started.
@@ -202,10 +221,13 @@ async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> No
     scope.cancel()
 
 
-def _count(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= _MOST_PROCESSES):
-        raise argparse.ArgumentTypeError(f"must be from 1 to {_MOST_PROCESSES}, not {text!r}")
-    return int(text)
+def _count_to(most: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not (text.isdecimal() and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"must be from 1 to {most}, not {text!r}")
+        return int(text)
+
+    return count
 
 
 def seconds(text: str) -> float:

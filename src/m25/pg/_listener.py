@@ -12,18 +12,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import attrs
 import psycopg
 import trio
-from psycopg import sql
 
 from ._background import Background
 from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
+from ._listening import Listening
 from ._wakeup import Wakeup
 from ._wire import check_libpq
 
@@ -129,7 +129,8 @@ class Listener:
     itself: a link can be dead and look alive.
 
     Behind a transaction pooler LISTEN succeeds, and nothing is ever heard. That is found out in the
-    same way: then `silent` is true, a warning is logged once, and only gaps are received.
+    same way: then `silent` is true, a warning is logged once, and only gaps are received. Nor are
+    the channels listened to there: others who share the pooler's sessions would hear them.
 
     Args:
         conninfo: a conninfo string or URL; nothing, and libpq's environment decides.
@@ -235,7 +236,7 @@ class Listener:
         while True:
             try:
                 async with await self._open() as connection:
-                    listening = _Listening(connection, self._echo, self._ping_timeout)
+                    listening = Listening(connection, self._echo, self._ping_timeout)
                     self.backend_pid = connection.info.backend_pid
                     await self._greet(listening)
                     backoff.worked()
@@ -260,14 +261,14 @@ class Listener:
             # A hook or a class of the user's may raise anything, here at each try.
             raise psycopg.OperationalError("connecting failed") from error
 
-    async def _greet(self, listening: _Listening) -> None:
+    async def _greet(self, listening: Listening) -> None:
         await listening.begin()
         for subscriber in self._subscribers:
             subscriber.is_new = True
         await self._follow(listening)
         self.connected = True
 
-    async def _listen(self, listening: _Listening) -> None:
+    async def _listen(self, listening: Listening) -> None:
         # The first ping is due at once: it shows whether notifications arrive at all.
         due = -math.inf
         while True:
@@ -278,21 +279,26 @@ class Listener:
             elif await self._hear(listening, due) and not self.silent:
                 due = trio.current_time() + self._ping_interval
 
-    async def _follow(self, listening: _Listening) -> None:
+    async def _follow(self, listening: Listening) -> None:
         """Listen to what is subscribed, and tell the subscribers that are new to it."""
         self._has_changed = False
         new = [subscriber for subscriber in self._subscribers if subscriber.is_new]
-        await listening.follow({name for each in self._subscribers for name in each.channels})
+        # rule: others behind a pooler hear nothing of ours
+        if listening.is_our_session:
+            await listening.follow({name for each in self._subscribers for name in each.channels})
         for subscriber in new:
             subscriber.offer_gap()
 
-    async def _ping(self, listening: _Listening) -> bool:
+    async def _ping(self, listening: Listening) -> bool:
         """Notify ourselves, and return whether anything was heard."""
-        await listening.notify()
+        if listening.is_our_session:
+            await listening.notify()
+        else:
+            await self._notify_from_elsewhere()
         deadline = trio.current_time() + self._ping_timeout
         while trio.current_time() < deadline:
             if await self._hear(listening, deadline):
-                listening.is_proven = True
+                self._prove(listening)
                 return True
             if self._has_changed:
                 await self._follow(listening)
@@ -300,6 +306,26 @@ class Listener:
             # Notifications have arrived on this connection before: so the link is dead.
             raise psycopg.OperationalError("the server does not answer")
         return False
+
+    async def _notify_from_elsewhere(self) -> None:
+        """Notify ourselves by another connection, if one is to be had.
+
+        A session hears what it notifies itself within the statement that does it. So behind any
+        pooler the listener's own connection would hear it, too, and nothing that others notify.
+        """
+        with suppress(psycopg.Error, OSError):
+            async with await self._open() as other:
+                await Listening(other, self._echo, self._ping_timeout).notify()
+
+    def _prove(self, listening: Listening) -> None:
+        """Note that notifications do arrive on a connection."""
+        listening.is_proven = True
+        if not listening.is_our_session:
+            # As with a pooler that leaves each client its session: the channels can be listened to.
+            listening.is_our_session = True
+            for subscriber in self._subscribers:
+                subscriber.is_new = True
+            self._has_changed = True
 
     def _judge(self, heard: bool) -> None:
         if self.silent is not heard:
@@ -314,7 +340,7 @@ class Listener:
                 extra={"address": describe(self.conninfo)},
             )
 
-    async def _hear(self, listening: _Listening, deadline: float) -> bool:
+    async def _hear(self, listening: Listening, deadline: float) -> bool:
         """Pass on what is notified next; return whether anything was.
 
         It ends at the deadline, or when subscribers come or go.
@@ -324,6 +350,8 @@ class Listener:
             if self._has_changed:
                 return False
             async for notice in listening.notices():
+                if not listening.is_for_us(notice):
+                    continue
                 heard += 1
                 for subscriber in self._subscribers:
                     if notice.channel in subscriber.channels:
@@ -333,45 +361,3 @@ class Listener:
                 if heard % _TOLD_TOGETHER == 1:
                     await trio.lowlevel.cancel_shielded_checkpoint()
         return heard > 0
-
-
-class _Listening:
-    """What one connection listens to."""
-
-    def __init__(self, connection: AsyncConnection[Any], echo: str, timeout: float) -> None:
-        self._connection = connection
-        self._echo = echo
-        self._timeout = timeout
-        self._channels: set[str] = set()
-        #: Whether anything was heard on this connection.
-        self.is_proven = False
-
-    async def begin(self) -> None:
-        await self._execute(sql.SQL("listen {}").format(sql.Identifier(self._echo)))
-
-    async def follow(self, channels: set[str]) -> None:
-        verbs: list[tuple[LiteralString, set[str]]] = [
-            ("listen {}", channels - self._channels),
-            ("unlisten {}", self._channels - channels),
-        ]
-        statements = [
-            sql.SQL(verb).format(sql.Identifier(name)) for verb, names in verbs for name in names
-        ]
-        if statements:
-            await self._execute(sql.SQL("; ").join(statements))
-        self._channels = channels
-
-    async def notify(self) -> None:
-        await self._execute(
-            sql.SQL("select pg_catalog.pg_notify({}, '')").format(sql.Literal(self._echo))
-        )
-
-    def notices(self) -> AsyncGenerator[psycopg.Notify]:
-        return self._connection.notifies(stop_after=1)
-
-    async def _execute(self, statement: sql.Composed) -> None:
-        with trio.move_on_after(self._timeout) as scope:
-            # Behind a pooler the next statement may find another session, with nothing prepared.
-            await self._connection.execute(statement, prepare=False)
-        if scope.cancelled_caught:
-            raise psycopg.OperationalError("the server does not answer")

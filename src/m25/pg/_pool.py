@@ -264,6 +264,10 @@ class Pool(Generic[C]):
             and now < pooled.expires_at
             and self._nursery is not None
         ):
+            # What was notified meanwhile, behind a pooler perhaps to somebody else, is not for
+            # whoever has the connection next, and would be kept for ever where nobody asks for it.
+            if backlog := pooled.connection._notifies_backlog:
+                backlog.clear()
             self._state.put_free(pooled, now)
         else:
             self._state.discard()

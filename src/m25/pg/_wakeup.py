@@ -13,14 +13,18 @@ class Wakeup:
     may wait at a time: the first one to return would take the wakeup from the others.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_is_set")
 
     def __init__(self) -> None:
         self._event = trio.Event()
+        self._is_set = False
 
     def set(self) -> None:
         """Let the task that waits, or waits next, go on."""
-        self._event.set()
+        # Most sets come between two waits, after another one.
+        if not self._is_set:
+            self._is_set = True
+            self._event.set()
 
     async def wait(self) -> None:
         """Return once `set` was called after the last `wait` returned; a cancelled wait resets
@@ -28,3 +32,4 @@ class Wakeup:
         """
         await self._event.wait()
         self._event = trio.Event()
+        self._is_set = False

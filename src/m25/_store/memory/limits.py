@@ -118,6 +118,17 @@ class Limits:
         tokens = _ANY if clock is None else clock.tokens(now)
         return min(limit, self._most(limiter) - self._taken(limiter)[""], tokens)
 
+    def room(self, limiter: str, limit: int) -> int:
+        """How many of `limit` may run beside those that do, of all keys together."""
+        return max(0, min(limit, self._most(limiter) - self._taken(limiter)[""]))
+
+    def rate(self, limiter: str) -> tuple[int, int] | None:
+        """How much time lies between two that begin, and how many may beyond that, if anybody has
+        said so.
+        """
+        clock = self._clocks.get(limiter)
+        return None if clock is None else (clock.interval, clock.burst)
+
     def spend(self, limiter: str, number: int, now: int) -> float | None:
         """So many begin; return in how many seconds the next may, if none may now."""
         clock = self._clocks.get(limiter)

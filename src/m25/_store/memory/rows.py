@@ -90,6 +90,8 @@ class Row:
     nursery: str | None
     unknown_since: int | None
     lane: str | None
+    order_key: str | None
+    order_number: int | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})

@@ -32,6 +32,7 @@ from ..protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     DeclaredQueue,
     Descendants,
@@ -76,6 +77,7 @@ from ..protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -91,8 +93,10 @@ from .listeners import Listeners
 from .messages import Messages
 from .newer import NewerLine
 from .operator import MemoryOperator
+from .order import Order
 from .pruning import Pruning
 from .queues import Queues
+from .rates import Rates
 from .rows import (
     DAY,
     LARGEST_INTEGER,
@@ -164,6 +168,8 @@ class MemoryStore(Store):
         self._queues = Queues()
         self._limits = Limits(self._table, self._queues)
         self._lanes = Lanes(self._table, self._queues, self._limits)
+        self._rates = Rates(self._table, self._queues, self._limits)
+        self._order = Order(self._table, self._queues, self._limits)
         self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
@@ -206,7 +212,7 @@ class MemoryStore(Store):
             return True
         if self._queues.pause_of(queue_name) is not None:
             return False
-        return bool(table.due(queue_name, self._clock.now(), 1) or table.held_up(queue_name))
+        return table.has_due(queue_name, self._clock.now()) or bool(table.held_up(queue_name))
 
     def skip_to_next(self, queue_names: Sequence[str]) -> bool:
         """Set the clock forward to when the first pending job of these queues is due.
@@ -580,6 +586,25 @@ class MemoryStore(Store):
             claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
             return Claimed(claimed, *chosen[1:])
 
+    async def claim_by_rate(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+    ) -> Claimed:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                return Claimed([], is_full=False, has_more=False)
+            chosen = self._rates.choose(queue_name, limiter, limit, now)
+            for row in chosen.rows:
+                self._table.let_go(row)
+            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
+            return Claimed(claimed, *chosen[1:])
+
     async def claim_fairly(
         self,
         queue_name: str,
@@ -597,6 +622,25 @@ class MemoryStore(Store):
             chosen = self._lanes.choose(queue_name, limiter, limit, fair, now)
             claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
             return FairlyClaimed(claimed, *chosen[1:])
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                limit = 0
+            chosen = self._order.choose(queue_name, limiter, limit, from_key, after, now)
+            claimed = self._claim("claim_in_order", chosen.rows, now, token, lease, start)
+            return ClaimedInOrder(claimed, *chosen[1:])
 
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         async with self._way.call("take_pruning") as now:
@@ -1072,11 +1116,11 @@ class MemoryStore(Store):
             "settle", row, now, reason, next_id, allowed_losses, retry_after=after, **written
         ):
             return WriteResult.RETRIED
-        self._tell_of_failure(row, now)
+        stops_key = self._chain_failed(row, now)
         self._chain_ended(row)
         if outcome.children_of is not None:
             self._end_tree(outcome.children_of, now)
-        return WriteResult.SETTLED
+        return WriteResult.STOPPED if stops_key else WriteResult.SETTLED
 
     def _start_child(
         self, row: Row, parent: ClaimedJob
@@ -1122,10 +1166,27 @@ class MemoryStore(Store):
         if row.waiter is not None:
             self._listeners.chain_ended(row.waiter, row.job_id)
 
+    def _chain_failed(self, row: Row, now: int) -> bool:
+        """What else there is to a chain's end, if it has failed; return whether its key stops."""
+        if row.failure_reason is None:
+            return False
+        self._tell_of_failure(row, now)
+        declared = self._queues.declared(row.queue_name)
+        stops_key = (
+            declared is not None
+            and declared.holds_failed is True
+            and row.order_key is not None
+            and row.cancel_requested_at is None
+            and row.parent_id is None
+        )
+        if stops_key:
+            self._table.places.stop(row)
+        return stops_key
+
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
         source = self._queues.declared(row.queue_name)
-        if row.failure_reason is None or source is None or source.on_failure is None:
+        if source is None or source.on_failure is None:
             return
         target = self._queues.declared(source.on_failure) or DeclaredQueue(
             source.on_failure, _TIMEOUT
@@ -1176,7 +1237,16 @@ class MemoryStore(Store):
             claim_token=None,
             lease_expires_at=None,
         )
+        stops_key = False
         if not retried:
-            self._tell_of_failure(row, now)
+            stops_key = self._chain_failed(row, now)
             self._chain_ended(row)
-        return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
+        return Swept(
+            row.queue_name,
+            row.id,
+            reason.value,
+            retried,
+            row.attempt,
+            row.max_attempts,
+            stops_key=stops_key,
+        )

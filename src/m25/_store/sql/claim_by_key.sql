@@ -120,21 +120,7 @@ put_off as (
     where job.id = any(array(select id from ranked where not (has_room or is_held_up)))
         and ranked.id = job.id
 ),
-claimed as (
-    update {schema}.job
-    set
-        {claim_columns},
-        scheduled_at = case
-            when was_due_at is null or scheduled_at < timestamptz '8000-01-01 00:00:00+00'
-            then scheduled_at
-            else nullif(was_due_at, created_at)
-        end,
-        limit_key = null,
-        was_due_at = null
-    where id = any(array(select id from due))
-    returning
-        {claimed_columns}
-),
+{claimed_and_let_go},
 {spent}
 select
     exists (select from held_up_key where key is not null)

@@ -6,7 +6,8 @@
 with {bounded},
 wanted as (
     select
-        {given_of_each}
+        {given_of_each},
+        {order_number}
     from unnest(
         {given_arrays}
     ) as w (
@@ -16,10 +17,12 @@ wanted as (
 inserted as (
     insert into {schema}.job (
         attempt,
+        order_number,
         {given_columns}
     )
     select
         1,
+        order_number,
         {given_columns}
     from bounded, wanted
     order by unique_key, id

@@ -7,7 +7,8 @@ with wanted as (
         key,
         holding,
         within,
-        follows
+        follows,
+        {order_number}
     from unnest(
         {given_arrays},
         %(key)s::text[],
@@ -27,12 +28,14 @@ inserted as (
         attempt,
         has_begun,
         follows,
+        order_number,
         {given_columns}
     )
     select
         1,
         false,
         follows,
+        order_number,
         {given_columns}
     from wanted
     order by id

@@ -8,9 +8,12 @@
 -- parameters, and every way to a row but by an index is closed: a plan that is made while the table
 -- is empty must be right when it holds millions. Loops over rows are closed, too, since two batches
 -- of five hundred are to be joined by hashing; where there is no other way, as in a claim, they are
--- taken all the same. Plans with what is closed look so dear that they would be compiled. These are
--- for our statements alone: behind a pooler, where the session is shared with others and the process
--- that answers is another than the one that greeted us, they are not set.
+-- taken all the same. Plans with what is closed look so dear that they would be compiled.
+--
+-- Behind a pooler, where the process that answers is another than the one that greeted us, the session
+-- is shared with others, who would inherit what is set: a stranger's transactions would not be
+-- serializable any more. There nothing is set; where the isolation level or the search path does not do
+-- as it is, as `backend` finds out, no client opens.
 select pg_catalog.set_config(wanted.name, wanted.value, false)
 from (
     values
@@ -27,7 +30,6 @@ from (
         ),
         {planner_settings}
 ) as wanted (name, value, needed)
-where coalesce(
-    wanted.needed,
-    %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-)
+where coalesce(wanted.needed, true)
+    -- rule: strangers inherit nothing
+    and %(backend_pid)s::pg_catalog.int4 operator(pg_catalog.=) pg_catalog.pg_backend_pid()

@@ -10,7 +10,8 @@ wanted as (
         {given_of_each},
         parent_attempt_id,
         parent_token,
-        nursery
+        nursery,
+        {order_number}
     from unnest(
         {given_arrays},
         %(parent_attempt_id)s::uuid[],
@@ -50,11 +51,13 @@ inserted as (
     insert into {schema}.job (
         attempt,
         nursery,
+        order_number,
         {given_columns}
     )
     select
         1,
         nursery,
+        order_number,
         {given_columns_of_wanted}
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token

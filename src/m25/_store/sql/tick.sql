@@ -61,7 +61,8 @@ ticked as (
 wanted_job as (
     select
         schedule_name,
-        {given_of_each}
+        {given_of_each},
+        {order_number}
     from unnest(
         %(schedule_name)s::text[],
         {given_arrays}
@@ -73,10 +74,12 @@ wanted_job as (
 inserted as (
     insert into {schema}.job (
         attempt,
+        order_number,
         {given_columns}
     )
     select
         1,
+        order_number,
         {given_columns}
     from wanted_job
     where schedule_name in (select name from ticked where not is_live) -- rule: a tick's job comes with its claim

@@ -1,0 +1,105 @@
+"""Rates with a clock for each key in memory: which due jobs may begin, and which are held up."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from ..lanes import key_of, value_at
+from .limits import Chosen, Limits
+from .queues import Queues
+from .rows import SECOND, Row
+from .table import Table
+
+#: How many due jobs one claim looks at, as the statement does.
+_SHORTEST_WALK: Final = 50
+#: As much as a job may cost.
+_HIGHEST_COST: Final = 1_000_000
+#: Before all times.
+_EARLIEST: Final = -(2**63)
+
+
+class Rates:
+    """One for each store."""
+
+    def __init__(self, table: Table, queues: Queues, limits: Limits) -> None:
+        self._table = table
+        self._queues = queues
+        self._limits = limits
+        #: By limiter and key, when the next may begin; times are microseconds.
+        self._clocks: dict[tuple[str, str], int] = {}
+
+    def choose(self, queue_name: str, limiter: str, limit: int, now: int) -> Chosen:
+        """The first jobs that are due or held up, of each key as many as may begin; of those that
+        are due, the others are held up from now on.
+        """
+        rate = self._limits.rate(limiter)
+        free = self._limits.room(limiter, limit)
+        declared = self._queues.declared(queue_name)
+        if rate is None or declared is None:
+            return Chosen([], is_full=True, has_more=False)
+        interval, burst = rate
+        self._drop(limiter, now - burst * interval)
+        path = declared.rate_path
+        walk = max(2 * limit, _SHORTEST_WALK)
+        walked = [self._table.rows[id] for _, _, id in self._table.due(queue_name, now, walk)]
+        waiting = [
+            (row.priority, row.run_at, row.id, key_of(row.input, path or ())) for row in walked
+        ]
+        waiting += [
+            (row.priority, row.was_due_at or 0, row.id, key)
+            for key, rows in self._table.held_up(queue_name).items()
+            for row in rows
+            if row.id not in self._table.locked
+        ]
+        starts: dict[str, int] = {}
+        full: dict[str, int] = {}
+        chosen: list[Row] = []
+        for _, at, id, key in sorted(waiting):
+            row = self._table.rows[id]
+            start_at = starts.setdefault(
+                key, max(self._clocks.get((limiter, key), _EARLIEST), now - burst * interval)
+            )
+            cost = _cost(row.input, declared.cost_path)
+            if key not in full:
+                may_start_at = start_at + (min(cost, burst + 1) - 1) * interval
+                if may_start_at > now:
+                    full[key] = may_start_at
+                elif len(chosen) < free:
+                    chosen.append(row)
+                    starts[key] = self._clocks[limiter, key] = start_at + cost * interval
+                    continue
+                else:
+                    # Its turn has come, and there is no room for it.
+                    full[key] = now
+            if full[key] > now and path is not None and not row.is_held_up:
+                self._table.hold_up(row, key, at)
+        has_room = len(chosen) < free
+        room_in = None
+        if full and (has_room or free >= limit):
+            room_in = (min(full.values()) - now) / SECOND
+        return Chosen(
+            chosen,
+            is_full=bool(full) or (not has_room and free < limit),
+            has_more=has_room and path is not None and len(walked) == walk,
+            room_in=room_in,
+        )
+
+    def _drop(self, limiter: str, before: int) -> None:
+        """Forget the clocks that say nothing any more."""
+        for (name, key), next_start_at in list(self._clocks.items()):
+            if name == limiter and next_start_at <= before:
+                del self._clocks[name, key]
+
+
+def _cost(text: str, path: Sequence[str] | None) -> int:
+    """What a job costs, as the statement reads it."""
+    if path is None:
+        return 1
+    value = value_at(json.loads(text, parse_float=Decimal), path)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return 1
+    return math.ceil(min(max(value, 1), _HIGHEST_COST))

@@ -1,0 +1,189 @@
+"""Rates with a clock for each key, and with costs, in whatever process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import uuid4
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
+from m25 import errors
+from m25._ids import IdSource
+from m25._store.protocol import ClaimedJob, NewJob, Outcome
+
+
+@attrs.frozen
+class Order:
+    customer: str
+    number: int = 0
+    pages: int = 1
+
+
+make_id = IdSource()
+
+
+def new_job(queue_name: str, given: str) -> NewJob:
+    minute = timedelta(minutes=1)
+    return NewJob(make_id(), queue_name, None, given, minute, 1, minute, None, 0, None)
+
+
+def success(claim: ClaimedJob) -> Outcome:
+    return Outcome(*claim, None, "null", None, None, None, None, None)
+
+
+@attrs.define
+class Begun:
+    """When the jobs of each customer began, from the first of all on."""
+
+    times: defaultdict[str, list[float]] = attrs.field(factory=lambda: defaultdict(list))
+    numbers: list[int] = attrs.field(factory=list)
+    since: float = attrs.field(factory=trio.current_time)
+
+    def note(self, order: Order) -> None:
+        self.times[order.customer].append(trio.current_time() - self.since)
+        self.numbers.append(order.number)
+
+    def of(self, customer: str) -> Sequence[int]:
+        return [round(at) for at in self.times[customer]]
+
+
+def a_queue(begun: Begun, name: str = "orders", **options: Any) -> m25.Queue[Order, None, Any]:
+    @m25.queue(name, **{"poll_interval": 60, **options})
+    async def orders(order: Order) -> None:
+        begun.note(order)
+
+    return orders
+
+
+async def test_each_key_begins_by_its_own_clock_and_keeps_no_slot_while_it_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+    rate = m25.Rate(1, per=10, key="customer")
+    queue = a_queue(begun, rate=rate, max_concurrency=1)
+    async with m25.testing.open() as m:
+        m.add_queue(queue)
+        await m.start()
+        await m.enqueue_many(queue, [Order("a", number) for number in range(5)])
+        await m.enqueue_many(queue, [Order("b")] * 3)
+        await m25.testing.drain(m)
+        # One of the burst, and each at its exact time.
+        assert begun.of("a") == [0, 0, 10, 20, 30]
+        assert begun.of("b") == [0, 0, 10]
+        await trio.sleep(1_000)
+        await m.enqueue(queue, Order("a"))
+        await m25.testing.drain(m)
+
+
+async def test_many_processes_begin_no_more_of_a_key_than_its_rate(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+    queue = a_queue(begun, rate=m25.Rate(5, key="customer"), max_concurrency=3)
+    store = m25.testing.MemoryStore()
+    async with (
+        m25.testing.open(store) as m,
+        m25.testing.open(store) as second,
+        m25.testing.open(store) as third,
+    ):
+        for each in (m, second, third):
+            each.add_queue(queue)
+            await each.start()
+        for number in range(40):
+            await m.enqueue_many(queue, [Order(customer, number) for customer in "abc"])
+        await m25.testing.drain(m)
+    for times in begun.times.values():
+        assert len(times) == 40
+        # The store's clock is one of microseconds.
+        assert max(sum(at <= each < at + 0.999 for each in times) for at in times) == 6
+        assert times[-1] == pytest.approx(38 / 5, abs=0.1)
+
+
+async def test_what_a_process_has_held_up_that_is_gone_begins_in_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+    queue = a_queue(begun, rate=m25.Rate(1, per=30, key="customer"), poll_interval=2)
+    store = m25.testing.MemoryStore()
+    async with m25.testing.open(store) as m:
+        m.add_queue(queue)
+        await m.start()
+        await trio.sleep(1)
+        # Another process claims these, of which it ends two, and is gone.
+        given = '{"customer": "a", "number": 0, "pages": 1}'
+        await store.enqueue([new_job(queue.name, given) for _ in range(3)], [])
+        token, lease = str(uuid4()), timedelta(seconds=60)
+        claimed = await store.claim_by_rate(
+            queue.name, limiter=queue.name, token=token, limit=10, lease=lease, start=True
+        )
+        ended = [success(ClaimedJob(row.id, token)) for row in claimed.rows]
+        assert len(await store.settle(ended, 3)) == 2
+        await m25.testing.drain(m)
+    assert begun.times["a"] == [pytest.approx(31, abs=3)]
+
+
+async def test_jobs_are_counted_by_what_they_cost_and_not_overtaken(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+    rate = m25.Rate(10, per=10, burst=4, cost="pages")
+    queue = a_queue(begun, rate=rate, max_concurrency=1)
+    async with m25.testing.open() as m:
+        m.add_queue(queue)
+        await m.start()
+        pages = [5, 3, 20, 1, 1]
+        jobs = [Order("a", number, pages=cost) for number, cost in enumerate(pages)]
+        await m.enqueue_many(queue, jobs)
+        await m25.testing.drain(m)
+    assert begun.numbers == [0, 1, 2, 3, 4]
+    # The third one costs more than can be saved up: those after it pay for the rest.
+    assert begun.of("a") == [0, 3, 8, 24, 25]
+
+
+async def test_a_queue_that_waits_for_its_rate_asks_the_database_at_the_time_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    claims = 0
+
+    async def count(call: str, when: Literal["before", "after"]) -> None:
+        nonlocal claims
+        claims += call == "claim" and when == "before"
+
+    begun = Begun()
+    queue = a_queue(begun, rate=m25.Rate(1, per=600, key="customer"), poll_interval=60)
+    async with m25.testing.open(m25.testing.MemoryStore(fault=count)) as m:
+        m.add_queue(queue)
+        await m.start()
+        await m.enqueue_many(queue, [Order("a")] * 3)
+        await trio.sleep(5)
+        claims = 0
+        await trio.sleep(500)
+        assert claims < 12
+        await m25.testing.drain(m)
+        assert begun.of("a") == [0, 0, 600]
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (lambda: m25.Rate(1, key="a..b"), "the key of a rate must be names with dots"),
+        (lambda: m25.Rate(1, cost=""), "the cost of a rate"),
+        (lambda: m25.Rate(1, cost=len), "not a function"),  # type: ignore[arg-type]
+        (
+            lambda: a_queue(Begun(), rate=m25.Rate(1, key="a"), limit=m25.Limit(1, key="a")),
+            "leave out the key of the limit",
+        ),
+        (lambda: a_queue(Begun(), rate=m25.Rate(1, cost="a"), fair_by="a"), "fair_by"),
+    ],
+)
+async def test_what_is_no_rate_is_refused(rate: Any, said: str) -> None:
+    with pytest.raises(errors.InvalidQueue, match=said):
+        rate()
