@@ -130,6 +130,12 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "an enqueue of a job without options cannot be repeated",
+        (Rule("an enqueue of a plain job can be repeated"),),
+        ("tests/store/test_store_enqueue.py",),
+    ),
+    Mutant(
+        1,
         "the same job from another trace is another job",
         (Rule("a trace is no difference"),),
         ("tests/instrumentation/test_opentelemetry.py",),
@@ -1798,14 +1804,62 @@ MUTANTS = (
     Mutant(
         20,
         "more begin than end",
-        (Rule("no more begin than end", "(select count(*) + 1 from settled)"),),
+        (Rule("no more begin than end", "others,"),),
         ("tests/store/test_store_places.py",),
     ),
     Mutant(
         20,
         "no place is left to others",
-        (Rule("each has a turn", "- 0 * (select count(*) from turn)"),),
+        (Rule("each has a turn", "where false"),),
         ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a place that others wait for is never empty",
+        (Rule("a place that is left comes to be empty"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "jobs wait for a place while there is another",
+        (Rule("what could run elsewhere does not wait here", "when true"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "who waits for a place takes one more",
+        (Rule("jobs of one place take one", "select key, count(*) as number"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "what is released keeps the place that others have",
+        (
+            Text(
+                "src/m25/_store/columns.py",
+                '"place": Column("uuid", of_claim=True)',
+                '"place": Column("uuid")',
+            ),
+        ),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "two jobs of one place run at once",
+        (Rule("no two jobs of one place run at once", "is_free = True"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        8,
+        "jobs wait behind one that was lost before",
+        (Rule("behind a job that was lost before nobody waits", "if False:"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        3,
+        "a job that may start only once waits for a place",
+        (Rule("a job that may start only once does not wait for a place"),),
+        ("tests/worker/test_places.py",),
     ),
     Mutant(
         20,

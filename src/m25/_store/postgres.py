@@ -764,6 +764,8 @@ class PostgresStore(Store):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         steps = self._calls.succeed_and_claim(
@@ -772,6 +774,8 @@ class PostgresStore(Store):
             limiter=limiter,
             token=token,
             limit=limit,
+            ahead=ahead,
+            leaving=leaving,
             lease=lease,
         )
         return await self._run(steps, pool=self._work_pool)

@@ -213,6 +213,13 @@ class PassedOn(NamedTuple):
     rows: list[JobRow]
     #: A place was left to others, which were told.
     has_turned: bool
+    #: A place that is left to others once the jobs that wait for it have run.
+    leaving: str | None
+    #: A place is empty beside those that are left.
+    has_room: bool
+    #: By id, the place of each of `rows`, where others are claimed for the same. A job that is not
+    #: here is alone in its place.
+    places: dict[str, str]
 
 
 class ClaimedJob(NamedTuple):
@@ -1178,14 +1185,21 @@ class Store(Protocol):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         """End attempts of a queue that have succeeded, as `settle` does, and start due jobs of the
         queue in their places, in one transaction: no more than end, and up to `limit`, so that no
         more run under the queue's limit than before. None of the outcomes has `children_of`.
 
+        Where the limit is reached, `ahead` jobs are to be claimed for each of these places beside
+        the one that runs, and count as one with it: no two jobs that have the same place may run at
+        once. That is the caller's affair, whose they all are.
+
         The limit has no key, and there is no rate. Where others have waited for a place for a
-        second, one is left to them.
+        second, one is left to them; and so is the one that the caller is `leaving`, as the answer
+        to an earlier call said.
         """
         ...
 

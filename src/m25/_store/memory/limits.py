@@ -156,8 +156,18 @@ class Limits:
         return True
 
     def beyond(self, limiter: str) -> int:
-        """How many more run than may, as the limit was made smaller."""
-        return max(0, self._taken(limiter)[""] - self._most(limiter))
+        """How many more run than may, as the limit was made smaller; below zero, how many more may
+        run.
+        """
+        return self._taken(limiter)[""] - self._most(limiter)
+
+    def held_places(self, limiter: str) -> Counter[str]:
+        """How many live jobs have each place; one that is alone has its own id for a place."""
+        return Counter(
+            row.place or row.id
+            for queue in self._queues.under(limiter)
+            for row in self._table.live(queue.name)
+        )
 
     def choose_by_key(
         self, queue_name: str, limiter: str, limit: int, from_key: str, now: int
@@ -214,11 +224,12 @@ class Limits:
         return _ANY if size is None else size
 
     def _taken(self, limiter: str) -> Counter[str]:
-        return Counter(
-            key_of(row.input, queue.limit_path or ())
+        places = {
+            (key_of(row.input, queue.limit_path or ()), row.place or row.id)
             for queue in self._queues.under(limiter)
             for row in self._table.live(queue.name)
-        )
+        }
+        return Counter(key for key, _ in places)
 
 
 def _place(row: Row) -> tuple[int, int, str]:
