@@ -45,7 +45,7 @@ class Begun:
     """When the jobs of each customer began, from the first of all on."""
 
     times: defaultdict[str, list[float]] = attrs.field(factory=lambda: defaultdict(list))
-    numbers: list[int] = attrs.field(factory=list)
+    numbers: list[int] = attrs.field(factory=list[int])
     since: float = attrs.field(factory=trio.current_time)
 
     def note(self, order: Order) -> None:
@@ -57,7 +57,9 @@ class Begun:
 
 
 def a_queue(begun: Begun, name: str = "orders", **options: Any) -> m25.Queue[Order, None, Any]:
-    @m25.queue(name, **{"poll_interval": 60, **options})
+    options.setdefault("poll_interval", 60)
+
+    @m25.queue(name, **options)
     async def orders(order: Order) -> None:
         begun.note(order)
 
