@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ._job_filter import JobFilter
     from ._job_nursery import JobNursery
     from ._keep import Keep
+    from ._limit_records import LimitRecord
     from ._limiter import Limiter
     from ._limits import Limit, Rate
     from ._operations import ChangedJobs, RefusedJob
@@ -94,6 +95,7 @@ else:
             "._job_nursery": ("JobNursery",),
             "._keep": ("Keep",),
             "._fair": ("Fair",),
+            "._limit_records": ("LimitRecord",),
             "._limiter": ("Limiter",),
             "._limits": ("Limit", "Rate"),
             "._operations": ("ChangedJobs", "RefusedJob"),
@@ -155,6 +157,7 @@ __all__ = [
     "JobTimeout",
     "Keep",
     "Limit",
+    "LimitRecord",
     "Limiter",
     "M25Error",
     "NoJobRecordFound",
