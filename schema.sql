@@ -288,7 +288,8 @@ END) STORED NOT NULL,
     stack text,
     lane text,
     order_key text,
-    order_number bigint
+    order_number bigint,
+    place uuid
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -516,4 +517,5 @@ insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T14:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');

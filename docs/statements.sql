@@ -838,20 +838,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1140,20 +1144,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1588,20 +1596,24 @@ with recursive size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1909,20 +1921,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -2243,20 +2259,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -2287,10 +2307,10 @@ free as materialized (
     from size
 ),
 due as materialized (
-    select candidate.id
+    select candidate.id, candidate.priority, candidate.run_at
     from level
     cross join lateral (
-        select id from m25.job
+        select id, priority, run_at from m25.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
@@ -4039,6 +4059,38 @@ returning
     cancel_requested_at is not null as to_cancel,
     stack_asked_at is not null and stack is null as is_stack_asked;
 
+-- hold_rate
+--
+-- Put clocks of a rate off: of each key no job begins before its delay is over. A clock that says later
+-- already stays as it is.
+-- Safe under concurrency: the limiter is locked by this transaction, as by all who read or write its clocks.
+with wanted as (
+    select key, max(delay) as delay
+    from unnest(%(key)s::text[], %(delay)s::interval[]) as w (key, delay)
+    group by key
+),
+rate as (
+    select name from m25.limiter where name = %(limiter)s::text and rate_interval is not null
+),
+clock as (
+    insert into m25.rate_clock (limiter, key, next_start_at)
+    select rate.name, wanted.key, now() + wanted.delay
+    from rate
+    cross join wanted
+    where %(reads_inputs)s::boolean
+    order by wanted.key
+    on conflict (limiter, key) do update
+
+    set next_start_at = greatest(rate_clock.next_start_at, excluded.next_start_at)
+)
+update m25.limiter
+
+set next_start_at = greatest(limiter.next_start_at, now() + (select max(delay) from wanted))
+from rate
+where limiter.name = rate.name
+    and not %(reads_inputs)s::boolean
+returning limiter.name;
+
 -- keep_steps
 --
 -- Keep what handlers have done once, under their jobs, so that no later attempt does it again.
@@ -5020,7 +5072,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     from held
     where job.id = any(
             array(select id from held where not is_cancelled)
@@ -5124,7 +5177,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     where id = any(array(select id from held where not is_cancelled))
     returning id
 )
@@ -6085,7 +6139,7 @@ succeeded as (
     where job.id = any(array(select id from held))
     and outcome.id = job.id
     and outcome.claim_token = job.claim_token
-    returning job.id, job.original_attempt_id, job.waiter
+    returning job.id, job.original_attempt_id, job.waiter, job.place
 )
 select
     id::text,
@@ -6098,14 +6152,18 @@ from succeeded;
 -- succeed_and_claim
 --
 -- End attempts that have succeeded as succeed.sql does, and claim due jobs of the same queue in their
--- places: as many as end here, but for what runs beyond a limit that was made smaller. A row tells of
--- each that has ended, or that was claimed.
+-- places: as many as end here, but for what runs beyond a limit that was made smaller. Where the limit is
+-- reached, more are claimed behind these, so that each place has `ahead` jobs that wait for it: the caller
+-- runs the jobs of one place one after the other. A row tells of each that has ended, or that was claimed.
 -- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
--- one place to whoever takes it, and all who have the limit are told.
+-- its place to whoever takes it, and all who have the limit are told. Where jobs wait for that place, these
+-- run before it is left: the caller is told, and says which place it is `leaving` until it is empty.
 -- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
--- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
--- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
--- with the next that ends.
+-- the places of jobs that are live, and finds either those that end here or those in their places, never
+-- fewer; and this adds none. A place is that of a job which ends here by the caller's own claim: so all that
+-- have it are one caller's. It has a name of its own, and not a job's id: once that job is deleted, another
+-- one may be enqueued by its id. Rows that others have locked are left out, the limit's own among them: then
+-- its turn comes with the next that ends.
 with recursive level (priority) as (
     (
         select priority from m25.job
@@ -6147,28 +6205,45 @@ succeeded as (
     where job.id = any(array(select id from held))
     and outcome.id = job.id
     and outcome.claim_token = job.claim_token
-    returning job.id, job.original_attempt_id, job.waiter
+    returning job.id, job.original_attempt_id, job.waiter, job.place
 ),
 size as materialized (
     select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
+),
+ended_place as materialized (
+    select
+        coalesce(one.place, gen_random_uuid()) as place,
+        (
+            select count(*) from live
+            where live.place = coalesce(one.place, one.alone)
+                and live.id <> all(array(select id from succeeded))
+        ) as others
+    from (
+        select distinct place, case when place is null then id end as alone
+        from succeeded
+    ) as one
 ),
 turn as (
     update m25.limiter
@@ -6178,23 +6253,64 @@ turn as (
         where name = %(limiter)s::text and turn_at <= now()
         for no key update skip locked
     ))
-        and exists (select from succeeded)
+        and exists (select from ended_place)
     returning name
 ),
-free as materialized (
+left_place as materialized (
+    select place, others
+    from (
+        select place, others, row_number() over (order by others, place) as rank from ended_place
+    ) as ranked
+    where rank = 1 and exists (select from turn)
+        or place = %(leaving)s::uuid
+),
+beyond as materialized (
+    select coalesce((select number from taken where key = ''), 0) - size as number
+    from size
+),
+empty as materialized (
     select
-        (select count(*) from succeeded)
-        - (select count(*) from turn)
-        - greatest(
-            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
+        (
+            select count(*) from ended_place
+            where others = 0
+                and place <> all(array(select place from left_place))
         )
-        as free
+        - greatest((select number from beyond), 0)
+        as number
+),
+behind as materialized (
+    select
+        case
+            when (select number from beyond) = 0
+            then %(ahead)s::bigint
+            else 0
+        end as number
+),
+seat as materialized (
+    select
+        case when (select number from behind) > 0 then place end as place,
+        nth,
+        row_number() over (order by nth, place) as number
+    from (
+        select place, others, row_number() over (order by others, place) as rank
+        from ended_place
+        where place <> all(array(select place from left_place))
+    ) as ranked
+    cross join lateral generate_series(
+        others + 1,
+        1 + (select number from behind)
+    ) as nth
+    where others > 0
+        or rank <= least((select number from empty), %(begin)s::bigint)
+),
+free as materialized (
+    select count(*) as free from seat
 ),
 due as materialized (
-    select candidate.id
+    select candidate.id, candidate.priority, candidate.run_at
     from level
     cross join lateral (
-        select id from m25.job
+        select id, priority, run_at from m25.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
@@ -6230,6 +6346,13 @@ due as materialized (
         ) is null
     limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
 ),
+placed as materialized (
+    select due.id, seat.place, seat.nth
+    from (
+        select id, row_number() over (order by priority, run_at, id) as number from due
+    ) as due
+    join seat on seat.number = due.number
+),
 claimed as (
     update m25.job
     set
@@ -6243,8 +6366,9 @@ claimed as (
             )
         end,
         lease_expires_at = now() + %(lease)s::interval,
-        has_begun = case when has_begun is not null then true end
-    where id = any(array(select id from due))
+        has_begun = case when has_begun is not null then true end,
+        place = (select placed.place from placed where placed.id = job.id)
+    where id = any(array(select id from placed))
     returning
         id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
         case
@@ -6277,13 +6401,17 @@ claimed as (
 select
     ended.ended_id,
     ended.notified,
-    exists (select from turn) as has_turned,
+    exists (select from left_place where others = 0) as has_turned,
     (
         select count(pg_notify(channel, ''))
         from m25.queue
-        where limiter = any(array(select name from turn)) and channel is not null
+        where limiter = %(limiter)s::text and channel is not null
+            and exists (select from left_place where others = 0)
             and %(notifies)s::boolean
     ) as turn_notified,
+    (select max(place::text) from left_place where others > 0) as leaving,
+    (select count(*) from placed where nth = 1) < (select number from empty) as has_room,
+    (select placed.place::text from placed where placed.id = claimed.id) as place,
     id::text,
     input::text,
     extract(epoch from timeout)::text as timeout,
@@ -6596,7 +6724,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )

@@ -1746,6 +1746,24 @@ MUTANTS = (
                 "tests/store/test_store_rates.py",
             ),
             (
+                "a clock that was put off is put back",
+                "a clock that was put off comes no sooner",
+                "set next_start_at = excluded.next_start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a rate that was put off is put back",
+                "a rate that was put off comes no sooner",
+                "set next_start_at = now() + (select max(delay) from wanted)",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a delay for the whole rate is for one job",
+                "a delay for the whole rate is written",
+                "pass",
+                "tests/worker/test_rates.py",
+            ),
+            (
                 "what a process that is gone has held up waits for ever",
                 "what a process that is gone has held up is found",
                 "pass",
@@ -1774,14 +1792,62 @@ MUTANTS = (
     Mutant(
         20,
         "more begin than end",
-        (Rule("no more begin than end", "(select count(*) + 1 from settled)"),),
+        (Rule("no more begin than end", "others,"),),
         ("tests/store/test_store_places.py",),
     ),
     Mutant(
         20,
         "no place is left to others",
-        (Rule("each has a turn", "- 0 * (select count(*) from turn)"),),
+        (Rule("each has a turn", "where false"),),
         ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a place that others wait for is never empty",
+        (Rule("a place that is left comes to be empty"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "jobs wait for a place while there is another",
+        (Rule("what could run elsewhere does not wait here", "when true"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "who waits for a place takes one more",
+        (Rule("jobs of one place take one", "select key, count(*) as number"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "what is released keeps the place that others have",
+        (
+            Text(
+                "src/m25/_store/columns.py",
+                '"place": Column("uuid", of_claim=True)',
+                '"place": Column("uuid")',
+            ),
+        ),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "two jobs of one place run at once",
+        (Rule("no two jobs of one place run at once", "is_free = True"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        8,
+        "jobs wait behind one that was lost before",
+        (Rule("behind a job that was lost before nobody waits", "if False:"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        3,
+        "a job that may start only once waits for a place",
+        (Rule("a job that may start only once does not wait for a place"),),
+        ("tests/worker/test_places.py",),
     ),
     Mutant(
         20,

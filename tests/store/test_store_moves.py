@@ -156,7 +156,14 @@ async def succeed_and_claim(world: WithVerbs, name: str) -> None:
     queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10)
     await world.store.announce(Worker(make_id(), "1", [queue]))
     await world.store.succeed_and_claim(
-        [success(ended)], name, limiter=name, token=token(), limit=10, lease=LEASE
+        [success(ended)],
+        name,
+        limiter=name,
+        token=token(),
+        limit=10,
+        ahead=0,
+        leaving=None,
+        lease=LEASE,
     )
 
 

@@ -133,6 +133,7 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "stack_asked_at": Column("timestamptz", of_claim=True),
     "stack": Column("text", of_claim=True),
     "nursery": Column("text", inherited=True),
+    "place": Column("uuid", of_claim=True),
     "order_number": Column("bigint", inherited=True),
 }
 

@@ -70,6 +70,7 @@ from .protocol import (
     Position,
     Pruned,
     QueueChanged,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -688,6 +689,12 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        steps = rate_steps.hold_rate(limiter, holds, reads_inputs=reads_inputs)
+        await self._run(steps, pool=self._work_pool)
+
     async def claim_in_order(
         self,
         queue_name: str,
@@ -753,6 +760,8 @@ class PostgresStore(Store):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         steps = self._calls.succeed_and_claim(
@@ -761,6 +770,8 @@ class PostgresStore(Store):
             limiter=limiter,
             token=token,
             limit=limit,
+            ahead=ahead,
+            leaving=leaving,
             lease=lease,
         )
         return await self._run(steps, pool=self._work_pool)

@@ -213,6 +213,13 @@ class PassedOn(NamedTuple):
     rows: list[JobRow]
     #: A place was left to others, which were told.
     has_turned: bool
+    #: A place that is left to others once the jobs that wait for it have run.
+    leaving: str | None
+    #: A place is empty beside those that are left.
+    has_room: bool
+    #: By id, the place of each of `rows`, where others are claimed for the same. A job that is not
+    #: here is alone in its place.
+    places: dict[str, str]
 
 
 class ClaimedJob(NamedTuple):
@@ -228,6 +235,14 @@ class Started(NamedTuple):
     id: str
     started_at: str
     deadline: str
+
+
+class RateHold(NamedTuple):
+    """That no job of a key is to begin for a while, by the rate of its queue."""
+
+    #: What the rate's path leads to in the job's input; empty where all jobs have one clock.
+    key: str
+    delay: timedelta
 
 
 class Outcome(NamedTuple):
@@ -250,6 +265,8 @@ class Outcome(NamedTuple):
     #: The id of the job's first attempt, if the job may have started others: where its chain ends,
     #: they are cancelled with it.
     children_of: str | None = None
+    #: What its handler has asked for all others; it is written by a call of its own.
+    rate_hold: RateHold | None = None
 
 
 class SetAside(NamedTuple):
@@ -1070,6 +1087,16 @@ class Store(Protocol):
         """
         ...
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        """Let no job begin by the clocks of these keys before the delays are over.
+
+        `reads_inputs` says whether the rate has a key or a cost, and so clocks for `claim_by_rate`.
+        Nothing is done where no worker has announced such a rate.
+        """
+        ...
+
     async def claim_in_order(
         self,
         queue_name: str,
@@ -1142,14 +1169,21 @@ class Store(Protocol):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         """End attempts of a queue that have succeeded, as `settle` does, and start due jobs of the
         queue in their places, in one transaction: no more than end, and up to `limit`, so that no
         more run under the queue's limit than before. None of the outcomes has `children_of`.
 
+        Where the limit is reached, `ahead` jobs are to be claimed for each of these places beside
+        the one that runs, and count as one with it: no two jobs that have the same place may run at
+        once. That is the caller's affair, whose they all are.
+
         The limit has no key, and there is no rate. Where others have waited for a place for a
-        second, one is left to them.
+        second, one is left to them; and so is the one that the caller is `leaving`, as the answer
+        to an earlier call said.
         """
         ...
 

@@ -140,7 +140,9 @@ _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one
 
 #: What `settle` writes, by the names in the table.
 _OUTCOME_COLUMNS: Final = tuple(
-    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
+    "claim_token" if name == "token" else name
+    for name in Outcome._fields
+    if name not in ("children_of", "rate_hold")
 )
 
 
@@ -615,6 +617,8 @@ class Calls:
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> Steps[PassedOn]:
         rows = yield Statement(
@@ -625,7 +629,10 @@ class Calls:
                 "queue_name": queue_name,
                 "limiter": limiter,
                 "claim_token": token,
-                "limit": str(limit),
+                "begin": str(limit),
+                "ahead": str(ahead),
+                "leaving": leaving,
+                "limit": str((1 + ahead) * len(outcomes)),
                 "lease": interval(lease),
                 "start": "true",
             },
@@ -633,9 +640,15 @@ class Calls:
         # A row is of an attempt that has ended, or of a job that was claimed.
         ended = [row[0] for row in rows if row[0] is not None]
         results = yield from _all_results(outcomes, dict.fromkeys(ended, WriteResult.SETTLED))
-        found = [row[4:] for row in rows if row[4] is not None]
-        claimed = claimed_rows(found, queue_name, start=True)
-        return PassedOn(results, claimed, has_turned=any(row[2] for row in rows))
+        found = [row[7:] for row in rows if row[7] is not None]
+        return PassedOn(
+            results,
+            claimed_rows(found, queue_name, start=True),
+            has_turned=any(row[2] for row in rows),
+            leaving=rows[0][4] if rows else None,
+            has_room=any(row[5] for row in rows),
+            places={row[7]: row[6] for row in rows if row[6] is not None},
+        )
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})

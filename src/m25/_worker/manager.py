@@ -41,6 +41,7 @@ from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .limited import LimitedClaims
+from .places import places_of
 from .settler import Settler
 from .slots import Slots
 from .stacks import Stacks
@@ -63,17 +64,18 @@ class Manager:
         self._environment = environment
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
+        places = None if queue.lock_name is None else places_of(queue)
         self._ledger = Ledger(
             queue.max_concurrency,
             Slots(runtime.waiting, self._slots_changed),
-            ahead_of(queue),
+            ahead_of(queue) if places is None else places,
             runtime.process_slots,
         )
         limiter = queue.lock_name
         limited = (
             None
-            if limiter is None
-            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger)
+            if limiter is None or places is None
+            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger, places)
         )
         self._settler = Settler(queue, runtime, self._ledger, limited)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)

@@ -88,6 +88,7 @@ class Row:
     stack_asked_at: int | None
     stack: str | None
     nursery: str | None
+    place: str | None
     unknown_since: int | None
     lane: str | None
     order_key: str | None

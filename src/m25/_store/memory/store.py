@@ -59,6 +59,7 @@ from ..protocol import (
     PassedOn,
     Position,
     Pruned,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -650,6 +651,17 @@ class MemoryStore(Store):
         async with self._way.call("prune") as now:
             return self._pruning.prune(queue_name, keep, after or "", walk, now)
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        async with self._way.call("hold_rate") as now:
+            for hold in holds:
+                until = now + hold.delay // MICROSECOND
+                if reads_inputs:
+                    self._rates.hold(limiter, hold.key, until)
+                else:
+                    self._limits.hold(limiter, until)
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
             is_known = self._limits.set(limiter, size)
@@ -761,21 +773,52 @@ class MemoryStore(Store):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         async with self._way.call("succeed_and_claim") as now:
             # Looked for first, as the statement does: what follows these jobs is not due yet.
             is_paused = self._queues.pause_of(queue_name) is not None
-            due = [] if is_paused else self._table.due(queue_name, now, limit)
+            most = (1 + ahead) * len(outcomes)
+            due = [] if is_paused else self._table.due(queue_name, now, most)
             beyond = self._limits.beyond(limiter)
+            behind = ahead if beyond == 0 else 0
             results = self._settle_all(outcomes, 0, now)
-            ended = list(results.values()).count(WriteResult.SETTLED)
-            has_turned = ended > 0 and self._limits.has_turned(limiter, now)
+            held = self._limits.held_places(limiter)
+            ended = [
+                self._table.rows[id]
+                for id, result in results.items()
+                if result is WriteResult.SETTLED
+            ]
+            #: By the place that ends, or comes to be empty, what it is called from now on.
+            places = {row.place or row.id: row.place or self._make_id() for row in ended}
+            left = {place for place in places if place == leaving}
+            if places and self._limits.has_turned(limiter, now):
+                left.add(min(places, key=lambda place: held[place]))
+            for place in left:
+                places.pop(place)
+            has_turned = not all(held[place] for place in left)
             if has_turned:
                 self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
-            rows = [self._table.rows[id] for _, _, id in due[: max(0, ended - has_turned - beyond)]]
+            empty = [place for place in places if not held[place]]
+            room = len(empty) - max(0, beyond)
+            begun = empty[: max(0, min(room, limit))]
+            seats = begun + [
+                place
+                for nth in range(1, 1 + behind)
+                for place in places
+                if held[place] <= nth and (held[place] or place in begun)
+            ]
+            rows = [self._table.rows[id] for _, _, id in due[: len(seats)]]
             claimed = self._claim("succeed_and_claim", rows, now, token, lease, start=True)
-            return PassedOn(results, claimed, has_turned)
+            named: dict[str, str] = {}
+            if behind:
+                for row, place in zip(rows, seats, strict=False):
+                    row.place = named[row.id] = places[place]
+            has_room = min(len(begun), len(rows)) < room
+            now_leaving = max((place for place in left if held[place]), default=None)
+            return PassedOn(results, claimed, has_turned, now_leaving, has_room, named)
 
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         async with self._way.call("find_steps") as now:
@@ -1108,6 +1151,7 @@ class MemoryStore(Store):
             "next_attempt_id",
             "retry_after",
             "children_of",
+            "rate_hold",
         ):
             del written[name]
         reason, next_id = outcome.failure_reason, outcome.next_attempt_id
