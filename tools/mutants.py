@@ -1668,12 +1668,6 @@ MUTANTS = (
                 "null",
                 "sync/test_enqueue_in_sql.py",
             ),
-            (
-                "a retry that others wait behind is late",
-                "a retry that others wait behind is not late",
-                "pass",
-                "worker/test_order.py",
-            ),
         )
     ),
     Mutant(
