@@ -1758,6 +1758,18 @@ MUTANTS = (
                 "tests/store/test_store_rates.py",
             ),
             (
+                "whoever takes turns has all that was ever saved up",
+                "whoever takes turns has no more of the burst than jobs",
+                "now() - interval '1 year'",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "whoever takes a turn pays for one job",
+                "whoever takes a turn pays for it",
+                "start_at + make_interval(secs => seconds) as next_start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
                 "a delay for the whole rate is for one job",
                 "a delay for the whole rate is written",
                 "pass",
