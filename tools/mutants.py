@@ -1663,6 +1663,12 @@ MUTANTS = (
                 "store/test_store_order.py",
             ),
             (
+                "a job from SQL has no place",
+                "a job from SQL has its place",
+                "null",
+                "sync/test_enqueue_in_sql.py",
+            ),
+            (
                 "a retry that others wait behind is late",
                 "a retry that others wait behind is not late",
                 "pass",
