@@ -188,6 +188,29 @@ async def test_an_input_that_cannot_be_read_fails_alone(
         assert world.calls == [[1, 2]]
 
 
+async def test_on_a_server_a_batch_is_claimed_and_its_outcomes_are_written(dsn: str) -> None:
+    calls: list[int] = []
+
+    @m25.queue("q", batch=m25.Batch(100), errors=(Bounced,), max_concurrency=2)
+    async def queue(inputs: list[int]) -> list[int | Exception]:
+        calls.append(len(inputs))
+        return [Bounced(number) if number % 10 == 0 else 2 * number for number in inputs]
+
+    async with m25.open(dsn) as m:
+        m.add_queue(queue)
+        ids = (await m.enqueue_many(queue, range(250))).ids
+        await m.start()
+        with trio.fail_after(60):
+            ended = [await m.wait(queue, id) for id in ids]
+    assert sorted(calls) == [50, 100, 100]
+    assert [job.output for job in ended] == [
+        None if number % 10 == 0 else 2 * number for number in range(250)
+    ]
+    assert [job.error_data.args for job in ended if job.error_data is not None] == [
+        (number,) for number in range(0, 250, 10)
+    ]
+
+
 # Cancels, deadlines, stops, lost claims
 
 

@@ -115,8 +115,7 @@ class BatchClaimer(Claimer):
 
     def _rest(self) -> float:
         """How long jobs that have come wait for others, before they are claimed, in seconds."""
-        # rule: a backlog does not wait
-        if self._has_more or not self.has_started:
+        if self._has_more or not self.has_started:  # rule: a backlog does not wait
             return 0.0
         now = trio.current_time()
         if self._claims_at is None:

@@ -168,10 +168,10 @@ class RunningBatch:
             await trio.lowlevel.checkpoint()
             return
         timeout = min((member.row.timeout for member in called), key=float)
-        # rule: a batch ends at the first deadline of its jobs
-        self._scope.deadline = trio.current_time() + float(timeout)
+        deadline = trio.current_time() + float(timeout)
+        self._scope.deadline = deadline  # rule: a batch ends at the first deadline of its jobs
         for member in called:
-            member.begin(self._scope, timeout, self._scope.deadline)
+            member.begin(self._scope, timeout, deadline)
         inputs = [value for member, value in values if member.result is None]
         returned: Any = None
         raised: BaseException | None = None
@@ -217,8 +217,7 @@ class RunningBatch:
             return [None] * count, None
         if isinstance(returned, list | tuple):
             answers = cast("Sequence[Answer]", returned)
-            # rule: as many outcomes as jobs
-            if len(answers) == count:
+            if len(answers) == count:  # rule: as many outcomes as jobs
                 return answers, None
             what = f"{len(answers)} outcomes"
         else:
@@ -240,8 +239,8 @@ class RunningBatch:
 
     def cancel_if_all_are(self, why: str) -> None:
         """Cancel the handler, if none of its jobs is to go on."""
-        # rule: a cancel of one job does not reach the others
-        if self._called and all(member.cancel_reason is not None for member in self._called):
+        are_all = all(member.cancel_reason is not None for member in self._called)
+        if self._called and are_all:  # rule: a cancel of one job does not reach the others
             self.slots.let_go(self.members[0])
             cancel(self._scope, why)
 
