@@ -186,6 +186,31 @@ begin
 end
 $$;
 
+CREATE FUNCTION m25.let_keys_of_deleted_jobs_go_on() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    delete from "m25".stopped_key
+    where stopped_key.job_id in (select coalesce(original_attempt_id, id) from gone)
+        and not exists (
+            select
+            from "m25".job
+            where job.id = stopped_key.job_id or job.original_attempt_id = stopped_key.job_id
+        );
+    return null;
+end
+$$;
+
+CREATE FUNCTION m25.next_order_number() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+begin
+    return nextval($name$"m25".order_number$name$);
+end
+$_$;
+
 CREATE TABLE m25.held_key (
     queue_name text NOT NULL,
     key text NOT NULL,
@@ -255,7 +280,10 @@ END) STORED NOT NULL,
     unknown_since timestamp with time zone,
     stack_asked_at timestamp with time zone,
     stack text,
-    lane text
+    lane text,
+    order_key text,
+    order_number bigint,
+    place uuid
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
@@ -288,6 +316,13 @@ ALTER TABLE m25.message ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE SEQUENCE m25.order_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
 CREATE TABLE m25.queue (
     name text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -303,6 +338,8 @@ CREATE TABLE m25.queue (
     pruned_at timestamp with time zone,
     default_retry_delay interval,
     lane_path text[],
+    order_path text[],
+    holds_failed boolean,
     rate_path text[],
     cost_path text[]
 );
@@ -345,6 +382,14 @@ CREATE TABLE m25.step (
     fingerprint text,
     until timestamp with time zone,
     output jsonb
+);
+
+CREATE TABLE m25.stopped_key (
+    job_id uuid NOT NULL,
+    queue_name text NOT NULL,
+    order_key text NOT NULL,
+    order_number bigint NOT NULL,
+    stopped_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE m25.version (
@@ -401,6 +446,9 @@ ALTER TABLE ONLY m25.schedule
 ALTER TABLE ONLY m25.step
     ADD CONSTRAINT step_pkey PRIMARY KEY (job_id, kind, name, key);
 
+ALTER TABLE ONLY m25.stopped_key
+    ADD CONSTRAINT stopped_key_pkey PRIMARY KEY (job_id);
+
 ALTER TABLE ONLY m25.version
     ADD CONSTRAINT version_pkey PRIMARY KEY (version);
 
@@ -419,6 +467,8 @@ CREATE INDEX job_live_idx ON m25.job USING btree (queue_name) WHERE ((reserved_a
 
 CREATE INDEX job_newer_idx ON m25.job USING btree (queue_name, scheduled_at) WHERE ((unknown_since IS NOT NULL) AND (was_due_at IS NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
 
+CREATE INDEX job_order_idx ON m25.job USING btree (queue_name, order_key, order_number) WHERE ((order_number IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
+
 CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
 
 CREATE INDEX job_parent_id_idx ON m25.job USING btree (parent_id) WHERE (parent_id IS NOT NULL);
@@ -433,11 +483,15 @@ CREATE INDEX rate_clock_idle_idx ON m25.rate_clock USING btree (limiter, next_st
 
 CREATE INDEX rate_line_due_idx ON m25.rate_line USING btree (queue_name, look_at, key);
 
+CREATE INDEX stopped_key_idx ON m25.stopped_key USING btree (queue_name, order_key, order_number);
+
 CREATE TRIGGER forget_claim BEFORE UPDATE ON m25.job FOR EACH ROW WHEN (((new.reserved_at IS NULL) AND (new.claim_token IS NOT NULL))) EXECUTE FUNCTION m25.forget_claim();
 
 CREATE TRIGGER job_deleted AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.delete_what_jobs_kept();
 
 CREATE TRIGGER job_deleted_keys AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.free_keys_of_deleted_jobs();
+
+CREATE TRIGGER job_deleted_order AFTER DELETE ON m25.job REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION m25.let_keys_of_deleted_jobs_go_on();
 
 insert into "m25".version (version) values ('2025-08-25T21:04:34+00:00');
 insert into "m25".version (version) values ('2026-11-24T00:00:00+00:00');
@@ -456,4 +510,6 @@ insert into "m25".version (version, works_from) values ('2026-11-28T09:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T11:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T12:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T14:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -33,7 +33,7 @@ TAKES, LIMIT = 0.02, 5
 #: How many may begin in a second.
 RATE = 50
 #: The queues of which it is measured how fast they run many jobs of many customers.
-DRAINED = ("plain", "by key", "rated by key")
+DRAINED = ("plain", "by key", "rated by key", "in order")
 
 
 @attrs.frozen
@@ -58,6 +58,9 @@ async def work(dsn: str, log: str, kind: str) -> None:
     @m25.queue(QUEUE, limit=m25.Limit(1, key="customer"), max_concurrency=100)
     async def by_key(order: Order) -> None: ...
 
+    @m25.queue(QUEUE, ordered_by="customer", max_concurrency=100)
+    async def in_order(order: Order) -> None: ...
+
     @m25.queue(QUEUE, rate=m25.Rate(RATE))
     async def rated(order: Order) -> None: ...
 
@@ -73,6 +76,7 @@ async def work(dsn: str, log: str, kind: str) -> None:
             "by key": by_key,
             "rated": rated,
             "rated by key": rated_by_key,
+            "in order": in_order,
             "plain": plain,
         }
         m.add_queue(kinds[kind])
@@ -155,8 +159,11 @@ def rate(times: list[tuple[float, int]], began: float, ended: float) -> float:
     return sum(change < 0 and began <= at < ended for at, change in times) / (ended - began)
 
 
-def fill(dsn: str, jobs: int, customers: int = 1) -> None:
-    """Put so many jobs on the queue, of so many customers in turn."""
+def fill(dsn: str, jobs: int, customers: int = 1, *, in_order: bool = False) -> None:
+    """Put so many jobs on the queue, of so many customers in turn.
+
+    With `in_order` they have the places that programs give them which know the queue.
+    """
     databases.fill(dsn, QUEUE, jobs)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
@@ -164,6 +171,11 @@ def fill(dsn: str, jobs: int, customers: int = 1) -> None:
             " 'customer', (input ->> 'number')::int %% %s, 'number', input -> 'number')",
             [customers],
         )
+        if in_order:
+            connection.execute(
+                "update m25.job set order_key = input ->> 'customer',"
+                " order_number = (input -> 'number')::bigint"
+            )
         connection.execute("vacuum full m25.job")
         connection.execute("vacuum analyze m25.job")
         connection.execute("checkpoint")
@@ -216,7 +228,7 @@ def rated(dsn: str, seconds: float) -> dict[str, float]:
 
 def drain(dsn: str, kind: str, jobs: int, customers: int) -> float:
     """Run so many no-op jobs of so many customers in one process; return how many a second."""
-    fill(dsn, jobs, customers)
+    fill(dsn, jobs, customers, in_order=kind == "in order")
     with crew(dsn, kind, 1):
         wait_until_finished(dsn, 1)
         began = time.perf_counter()
@@ -263,7 +275,11 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
             *(
                 report.at_least(part, f"{kind} ÷ plain drain", rates[kind] / rates["plain"], 0.3)
-                for part, kind in (("18.2", "by key"), ("18.3", "rated by key"))
+                for part, kind in (
+                    ("18.2", "by key"),
+                    ("18.3", "rated by key"),
+                    ("18.4", "in order"),
+                )
             ),
         ]
         runs_found = {"alone": alone, "killed": killed, "rated": by_rate, "drains": drains}

@@ -19,11 +19,12 @@ with session as (
 declared as (
     insert into m25.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[],
+        order_path::text[], holds_failed
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -35,10 +36,12 @@ declared as (
         %(limit_path)s::text[],
         %(lane_path)s::text[],
         %(rate_path)s::text[],
-        %(cost_path)s::text[]
+        %(cost_path)s::text[],
+        %(order_path)s::text[],
+        %(holds_failed)s::boolean[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     order by name
     on conflict (name) do update
@@ -53,6 +56,8 @@ declared as (
         lane_path = excluded.lane_path,
         rate_path = excluded.rate_path,
         cost_path = excluded.cost_path,
+        order_path = excluded.order_path,
+        holds_failed = excluded.holds_failed,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -64,7 +69,9 @@ declared as (
             queue.limit_path,
             queue.lane_path,
             queue.rate_path,
-            queue.cost_path
+            queue.cost_path,
+            queue.order_path,
+            queue.holds_failed
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -76,7 +83,9 @@ declared as (
             excluded.limit_path,
             excluded.lane_path,
             excluded.rate_path,
-            excluded.cost_path
+            excluded.cost_path,
+            excluded.order_path,
+            excluded.holds_failed
         )
     returning name
 ),
@@ -201,7 +210,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -291,6 +301,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -497,6 +508,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -826,20 +838,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1128,20 +1144,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1576,20 +1596,24 @@ with recursive size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1617,7 +1641,6 @@ free as materialized (
             %(limit)s::bigint,
             case
                 when size.size < 2147483647
-
                 then size.size - coalesce((select number from taken where key = ''), 0)
             end,
             (select number from tokens)
@@ -1863,6 +1886,351 @@ from (select) as always
 left join claimed on true
 order by claimed.priority, claimed.run_at, claimed.id;
 
+-- claim_in_order
+--
+-- Claim as claim_limited.sql does, but of each key one job at a time, in the order of their numbers. The first
+-- of a key that has not ended is its head: no other is claimed, and the head only once it is due, while none
+-- of its key runs, and none before it has failed that holds what is behind. So a retry, which has its
+-- predecessor's number, and what was released, keep their places, and what waits behind waits on.
+-- Heads are looked for by keys: those of the `front` first due jobs by priority and age, and `keys` more
+-- from `from_key` on, so that each claim comes to other ones. How many jobs wait behind a head costs nothing.
+-- A job that was inserted without a number, as plain SQL does it, is given one: of all that is pending,
+-- `walk` jobs are looked at for that, from a position on, in turn. There always is a row: it says where the
+-- next claim goes on, and whether jobs that are due wait for others.
+-- Safe under concurrency: as claim_limited.sql is. All who claim hold the lock of the queue's limiter, so
+-- that what they have claimed is seen here as running. A job of a lower number that is committed after this
+-- began is not seen, and comes next; by then the other runs, and is waited for. What is no more pending once
+-- it is locked is left out, as are rows that others have locked.
+with recursive level (priority) as (
+    (
+        select priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending'
+        order by priority limit 1
+    )
+    union all
+    select (
+        select job.priority from m25.job
+        where queue_name = %(queue_name)s::text and status = 'pending' and job.priority > level.priority
+        order by job.priority limit 1
+    )
+    from level
+    where level.priority is not null
+),
+size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
+taken as materialized (
+    select key, count(distinct place) as number
+    from live
+    group by key
+),
+rate as materialized (
+    select
+        rate_interval as seconds,
+        now() as at,
+        greatest(
+            coalesce(next_start_at, '-infinity'),
+            now() - make_interval(secs => rate_burst * rate_interval)
+        ) as next_start_at
+    from m25.limiter
+    where name = %(limiter)s::text and rate_interval is not null
+),
+tokens as materialized (
+    select
+        case
+            when next_start_at > at then 0
+            else floor(extract(epoch from at - next_start_at)::float8 / seconds)::bigint + 1
+        end as number
+    from rate
+),
+free as materialized (
+    select
+        least(
+            %(limit)s::bigint,
+            case
+                when size.size < 2147483647
+                then size.size - coalesce((select number from taken where key = ''), 0)
+            end,
+            (select number from tokens)
+        ) as free
+    from size
+),
+walked as materialized (
+    select id, priority, run_at, order_number is null as is_new
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and status = 'pending'
+        and (priority, run_at, id)
+            > (%(priority)s::smallint, %(run_at)s::timestamptz, %(id)s::uuid)
+    order by priority, run_at, id
+    limit %(walk)s::bigint
+),
+last as materialized (
+    select priority, run_at, id
+    from walked
+    order by priority, run_at, id
+    offset %(walk)s::bigint - 1
+    limit 1
+),
+new as materialized (
+    select
+        id,
+        created_at,
+        left(
+            coalesce(
+                input #>> (select order_path from m25.queue where name = %(queue_name)s::text),
+                ''
+            ),
+            200
+        ) as key
+    from m25.job
+    where id = any(array(select id from walked where is_new))
+        and status = 'pending'
+        and order_number is null
+    order by id
+    for no key update skip locked
+),
+numbered as materialized (
+    select id, key, m25.next_order_number() as number
+    from (select id, key from new order by created_at, id) as in_order
+),
+placed as (
+    update m25.job
+    set order_key = numbered.key, order_number = numbered.number
+    from numbered
+    where job.id = any(array(select id from numbered))
+        and numbered.id = job.id
+    returning job.id
+),
+front as materialized (
+    select candidate.id, candidate.order_key
+    from level
+    cross join lateral (
+        select id, order_key
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and status = 'pending'
+            and job.priority = level.priority
+            and run_at <= now()
+        order by run_at, id
+        limit %(front)s::bigint
+    ) as candidate
+    where level.priority is not null
+    limit %(front)s::bigint
+),
+key (key, number) as (
+    (
+        select order_key, 1 from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and order_key >= %(from_key)s::text
+        order by order_key limit 1
+    )
+    union all
+    select (
+        select job.order_key from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key > key.key
+        order by job.order_key limit 1
+    ), number + 1
+    from key
+    where key.key is not null and number <= %(keys)s::bigint
+),
+running as materialized (
+    select distinct order_key
+    from m25.job
+    where queue_name = %(queue_name)s::text
+        and reserved_at is not null
+        and finished_at is null
+        and cancelled_at is null
+        and order_key is not null
+),
+looked_at as materialized (
+    (
+        select key from key where key is not null and number <= %(keys)s::bigint
+        union
+        select order_key from front where order_key is not null
+    )
+    except
+    select order_key from running
+),
+head as materialized (
+    select job.id, job.priority, job.run_at
+    from looked_at
+    cross join lateral (
+        select id, priority, run_at, status, follows, order_number
+        from m25.job
+        where queue_name = %(queue_name)s::text
+            and order_number is not null
+                and finished_at is null
+                and cancelled_at is null
+            and job.order_key = looked_at.key
+        order by order_number
+        limit 1
+    ) as job
+    where job.status = 'pending'
+        and (
+            follows is null
+            or (
+                (
+                    select true
+                    from m25.job as first
+                    where first.id = job.follows
+                        and first.finished_at is null
+                        and first.cancelled_at is null
+                    limit 1
+                ) is null
+                and (
+                    select true
+                    from m25.job as next
+                    where next.original_attempt_id = job.follows
+                        and next.finished_at is null
+                        and next.cancelled_at is null
+                    limit 1
+                ) is null
+            )
+        )
+        and (
+            -- Mostly there is none, and then it is not looked for by key.
+            not exists (select from m25.stopped_key where queue_name = %(queue_name)s::text)
+            or (
+                select true
+                from m25.stopped_key
+                where queue_name = %(queue_name)s::text
+                    and stopped_key.order_key = looked_at.key
+                    and stopped_key.order_number < job.order_number
+                limit 1
+            ) is null
+        )
+        and (
+            select paused_at from m25.queue where name = %(queue_name)s::text
+        ) is null
+),
+due as materialized (
+    select id
+    from m25.job
+    where id = any(array(
+            select id
+            from head
+            where run_at <= now()
+            order by priority, run_at, id
+            limit greatest((select free from free), 0)
+        ))
+        and status = 'pending'
+    order by id
+    for no key update skip locked
+),
+claimed as (
+    update m25.job
+    set
+        reserved_at = now(),
+        claim_token = %(claim_token)s::uuid,
+        started_at = case when %(start)s::boolean then now() end,
+        deadline = case
+            when %(start)s::boolean
+            then now() + make_interval(
+                secs => greatest(least(extract(epoch from timeout), 31557600000), 0)::float8
+            )
+        end,
+        lease_expires_at = now() + %(lease)s::interval,
+        has_begun = case when has_begun is not null then true end
+    where id = any(array(select id from due))
+    returning
+        id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
+        case
+            when num_nonnulls(
+                    scheduled_at, original_attempt_id, previous_attempt_id, unique_key, meta,
+                    expires_at, own_retry, setup_failures, progress, parent_id, has_children,
+                    has_begun, unknown_since, session_losses
+                ) > 0
+                or losses <> 0
+            then array[
+                extract(epoch from created_at)::text,
+                extract(epoch from scheduled_at)::text,
+                original_attempt_id::text,
+                previous_attempt_id::text,
+                unique_key::text,
+                losses::text,
+                meta::text,
+                extract(epoch from expires_at)::text,
+                own_retry::text,
+                setup_failures::text,
+                progress::text,
+                parent_id::text,
+                has_children::text,
+                has_begun::text,
+                extract(epoch from unknown_since)::text,
+                session_losses::text
+            ]
+        end as rest
+),
+spent as (
+    update m25.limiter
+    set next_start_at = rate.next_start_at
+        + make_interval(secs => (select count(*) from due) * rate.seconds)
+    from rate
+    where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
+    returning limiter.name
+)
+select
+    (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as is_full,
+    exists (select from placed) as has_more,
+    exists (select from front where id not in (select id from due)) as has_waiting,
+    (select extract(epoch from min(run_at) - now())::float8 from head where run_at > now()) as next_in,
+    (
+        select
+            greatest(
+                extract(
+                    epoch from rate.next_start_at
+                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        - rate.at
+                ),
+                0
+            )::float8
+        from rate
+        where (select count(*) from due) >= (select number from tokens)
+    ) as room_in,
+    (select key from key where number > %(keys)s::bigint) as next_key,
+    (select priority from last) as last_priority,
+    (select run_at::text from last) as last_run_at,
+    (select id::text from last) as last_id,
+    id::text,
+    input::text,
+    extract(epoch from timeout)::text as timeout,
+    attempt,
+    max_attempts,
+    extract(epoch from retry_delay)::text as retry_delay,
+    priority,
+    extract(epoch from run_at)::text as run_at,
+    (select extract(epoch from now())::text) as claimed_at,
+    rest
+from (select) as always
+left join claimed on true
+order by claimed.priority, claimed.run_at, claimed.id;
+
 -- claim_limited
 --
 -- Claim as claim.sql does, but no more jobs than may run under the queue's limit, and begin by its rate;
@@ -1891,20 +2259,24 @@ size as materialized (
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
 ),
 rate as materialized (
@@ -1935,10 +2307,10 @@ free as materialized (
     from size
 ),
 due as materialized (
-    select candidate.id
+    select candidate.id, candidate.priority, candidate.run_at
     from level
     cross join lateral (
-        select id from m25.job
+        select id, priority, run_at from m25.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
@@ -2647,7 +3019,9 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2663,22 +3037,28 @@ wanted as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from bounded, wanted
     order by unique_key, id
     on conflict do nothing
@@ -2704,11 +3084,14 @@ with bounded as materialized (
 )
 insert into m25.job (
     attempt,
+    order_number,
     id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+    unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+    order_key
 )
 select
     1,
+    case when %(order_key)s::text is not null then m25.next_order_number() end,
     %(id)s::uuid,
     %(queue_name)s::text,
     %(scheduled_at)s::timestamptz,
@@ -2723,7 +3106,8 @@ select
     %(own_retry)s::boolean,
     %(waiter)s::text,
     %(parent_id)s::uuid,
-    %(lane)s::text
+    %(lane)s::text,
+    %(order_key)s::text
 from bounded
 on conflict do nothing
 returning
@@ -2738,7 +3122,9 @@ returning
 -- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
 -- key. `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -2755,6 +3141,7 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(key)s::text[],
         %(holding)s::text[],
         %(within)s::interval[],
@@ -2762,6 +3149,7 @@ with wanted as (
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         key,
         holding,
         within,
@@ -2773,15 +3161,19 @@ inserted as (
         attempt,
         has_begun,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         false,
         follows,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted
     order by id
     on conflict do nothing
@@ -2962,7 +3354,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from unnest(
     %(id)s::uuid[],
     %(queue_name)s::text[],
@@ -2978,12 +3371,13 @@ from unnest(
     %(own_retry)s::boolean[],
     %(waiter)s::text[],
     %(parent_id)s::uuid[],
-    %(lane)s::text[]
+    %(lane)s::text[],
+    %(order_key)s::text[]
 ) with ordinality as wanted (
     wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
     wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
     wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-    wanted_parent_id, wanted_lane,
+    wanted_parent_id, wanted_lane, wanted_order_key,
     position
 )
 join m25.job on job.id = wanted_id
@@ -3306,7 +3700,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from taker
 left join lateral (
     select
@@ -3317,7 +3712,7 @@ left join lateral (
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
         waiter, parent_id, has_children, has_begun, follows, unknown_since,
-        session_losses, lane
+        session_losses, lane, order_key
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -3620,7 +4015,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -3662,6 +4058,38 @@ returning
     id::text,
     cancel_requested_at is not null as to_cancel,
     stack_asked_at is not null and stack is null as is_stack_asked;
+
+-- hold_rate
+--
+-- Put clocks of a rate off: of each key no job begins before its delay is over. A clock that says later
+-- already stays as it is.
+-- Safe under concurrency: the limiter is locked by this transaction, as by all who read or write its clocks.
+with wanted as (
+    select key, max(delay) as delay
+    from unnest(%(key)s::text[], %(delay)s::interval[]) as w (key, delay)
+    group by key
+),
+rate as (
+    select name from m25.limiter where name = %(limiter)s::text and rate_interval is not null
+),
+clock as (
+    insert into m25.rate_clock (limiter, key, next_start_at)
+    select rate.name, wanted.key, now() + wanted.delay
+    from rate
+    cross join wanted
+    where %(reads_inputs)s::boolean
+    order by wanted.key
+    on conflict (limiter, key) do update
+
+    set next_start_at = greatest(rate_clock.next_start_at, excluded.next_start_at)
+)
+update m25.limiter
+
+set next_start_at = greatest(limiter.next_start_at, now() + (select max(delay) from wanted))
+from rate
+where limiter.name = rate.name
+    and not %(reads_inputs)s::boolean
+returning limiter.name;
 
 -- keep_steps
 --
@@ -3806,7 +4234,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -3990,6 +4419,8 @@ ended as materialized (
     where walked.queue_name = %(queue_name)s::text
         and walked.original_attempt_id is null
         and walked.parent_id is null
+
+        and not exists (select from m25.stopped_key where stopped_key.job_id = walked.id)
 
         and latest.ended_at < now()
             - case latest.status
@@ -4641,7 +5072,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     from held
     where job.id = any(
             array(select id from held where not is_cancelled)
@@ -4745,7 +5177,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     where id = any(array(select id from held where not is_cancelled))
     returning id
 )
@@ -4806,13 +5239,14 @@ with wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(twin_id)s::uuid[],
         %(moves)s::boolean[]
     ) as w (
         wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
         wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
         wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-        wanted_parent_id, wanted_lane,
+        wanted_parent_id, wanted_lane, wanted_order_key,
         twin_id,
         moves
     )
@@ -4846,7 +5280,15 @@ set
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
     was_due_at = null,
-    lane = wanted_lane
+    lane = wanted_lane,
+    order_key = wanted_order_key,
+    -- A job that moves to another key, or time, comes last.
+    order_number = case
+        when wanted_order_key is null then null
+        when moves or wanted_order_key is distinct from order_key
+        then m25.next_order_number()
+        else order_number
+    end
 from wanted
 where id = any(array(select id from held))
     and id = twin_id
@@ -4894,6 +5336,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -4996,6 +5439,7 @@ returning
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
+    order_key,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -5118,14 +5562,14 @@ followed as (
     job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
     job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
     job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-    job.has_begun, job.messages, job.nursery
+    job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         id, scheduled_at, attempt, original_attempt_id, previous_attempt_id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     )
     select
         (select next_id from seen where seen.id = followed.id),
@@ -5149,11 +5593,18 @@ next_attempt as (
         parent_id,
         has_children,
         has_begun,
+        order_key,
         messages,
-        nursery
+        nursery,
+        order_number
     from bounded, followed
     on conflict do nothing
-    returning id, previous_attempt_id, queue_name
+    returning id, previous_attempt_id, queue_name, original_attempt_id
+),
+goes_on as (
+    delete from m25.stopped_key
+    where job_id = any(array(select original_attempt_id from next_attempt))
+    returning job_id
 )
 select
     latest.asked::text,
@@ -5399,7 +5850,7 @@ settled as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 failed as (
     select
@@ -5417,7 +5868,7 @@ next_attempt as (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         next_attempt_id,
@@ -5431,7 +5882,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where not is_last and case
         when failure_reason is null then false
@@ -5471,10 +5922,33 @@ failure_told as (
             else attempt::bigint - losses < max_attempts
         end)
     returning queue_name
+),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
 )
 select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
+    coalesce(settled.original_attempt_id, settled.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -5549,7 +6023,9 @@ with bounded as materialized (
     end as lock_timeout
 ),
 wanted as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -5566,12 +6042,14 @@ wanted as (
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
         %(lane)s::text[],
+        %(order_key)s::text[],
         %(parent_attempt_id)s::uuid[],
         %(parent_token)s::uuid[],
         %(nursery)s::text[]
     ) as w (
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
         unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key,
         parent_attempt_id,
         parent_token,
         nursery
@@ -5604,16 +6082,19 @@ inserted as (
     insert into m25.job (
         attempt,
         nursery,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
         nursery,
+        order_number,
         wanted.id, wanted.queue_name, wanted.scheduled_at, wanted.input, wanted.timeout,
         wanted.max_attempts, wanted.retry_delay, wanted.unique_key, wanted.priority,
         wanted.meta, wanted.expires_at, wanted.own_retry, wanted.waiter,
-        wanted.parent_id, wanted.lane
+        wanted.parent_id, wanted.lane, wanted.order_key
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token
     order by wanted.unique_key, wanted.id
@@ -5658,7 +6139,7 @@ succeeded as (
     where job.id = any(array(select id from held))
     and outcome.id = job.id
     and outcome.claim_token = job.claim_token
-    returning job.id, job.original_attempt_id, job.waiter
+    returning job.id, job.original_attempt_id, job.waiter, job.place
 )
 select
     id::text,
@@ -5671,14 +6152,18 @@ from succeeded;
 -- succeed_and_claim
 --
 -- End attempts that have succeeded as succeed.sql does, and claim due jobs of the same queue in their
--- places: as many as end here, but for what runs beyond a limit that was made smaller. A row tells of
--- each that has ended, or that was claimed.
+-- places: as many as end here, but for what runs beyond a limit that was made smaller. Where the limit is
+-- reached, more are claimed behind these, so that each place has `ahead` jobs that wait for it: the caller
+-- runs the jobs of one place one after the other. A row tells of each that has ended, or that was claimed.
 -- A claim that finds the limit reached says when it is its turn. From then on the next to end here leaves
--- one place to whoever takes it, and all who have the limit are told.
+-- its place to whoever takes it, and all who have the limit are told. Where jobs wait for that place, these
+-- run before it is left: the caller is told, and says which place it is `leaving` until it is empty.
 -- Safe under concurrency: the limit is not locked, and need not be. Whoever claims under its lock counts
--- the jobs that run, and finds either those that end here or those in their places, never fewer; and this
--- adds none. Rows that others have locked are left out, the limit's own among them: then its turn comes
--- with the next that ends.
+-- the places of jobs that are live, and finds either those that end here or those in their places, never
+-- fewer; and this adds none. A place is that of a job which ends here by the caller's own claim: so all that
+-- have it are one caller's. It has a name of its own, and not a job's id: once that job is deleted, another
+-- one may be enqueued by its id. Rows that others have locked are left out, the limit's own among them: then
+-- its turn comes with the next that ends.
 with recursive level (priority) as (
     (
         select priority from m25.job
@@ -5720,28 +6205,45 @@ succeeded as (
     where job.id = any(array(select id from held))
     and outcome.id = job.id
     and outcome.claim_token = job.claim_token
-    returning job.id, job.original_attempt_id, job.waiter
+    returning job.id, job.original_attempt_id, job.waiter, job.place
 ),
 size as materialized (
     select coalesce(set_to, declared, 2147483647) as size
     from m25.limiter
     where name = %(limiter)s::text
 ),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
 taken as materialized (
-    select key, count(*) as number
-    from (
-        select left(coalesce(job.input #>> queue.limit_path, ''), 200) as key
-        from m25.queue
-        join m25.job on job.queue_name = queue.name
-        where queue.limiter = %(limiter)s::text
-            and job.queue_name = any(
-                array(select name from m25.queue where limiter = %(limiter)s::text)
-            )
-            and job.reserved_at is not null
-            and job.finished_at is null
-            and job.cancelled_at is null
-    ) as live
+    select key, count(distinct place) as number
+    from live
     group by key
+),
+ended_place as materialized (
+    select
+        coalesce(one.place, gen_random_uuid()) as place,
+        (
+            select count(*) from live
+            where live.place = coalesce(one.place, one.alone)
+                and live.id <> all(array(select id from succeeded))
+        ) as others
+    from (
+        select distinct place, case when place is null then id end as alone
+        from succeeded
+    ) as one
 ),
 turn as (
     update m25.limiter
@@ -5751,23 +6253,64 @@ turn as (
         where name = %(limiter)s::text and turn_at <= now()
         for no key update skip locked
     ))
-        and exists (select from succeeded)
+        and exists (select from ended_place)
     returning name
 ),
-free as materialized (
+left_place as materialized (
+    select place, others
+    from (
+        select place, others, row_number() over (order by others, place) as rank from ended_place
+    ) as ranked
+    where rank = 1 and exists (select from turn)
+        or place = %(leaving)s::uuid
+),
+beyond as materialized (
+    select coalesce((select number from taken where key = ''), 0) - size as number
+    from size
+),
+empty as materialized (
     select
-        (select count(*) from succeeded)
-        - (select count(*) from turn)
-        - greatest(
-            coalesce((select number from taken where key = ''), 0) - (select size from size), 0
+        (
+            select count(*) from ended_place
+            where others = 0
+                and place <> all(array(select place from left_place))
         )
-        as free
+        - greatest((select number from beyond), 0)
+        as number
+),
+behind as materialized (
+    select
+        case
+            when (select number from beyond) = 0
+            then %(ahead)s::bigint
+            else 0
+        end as number
+),
+seat as materialized (
+    select
+        case when (select number from behind) > 0 then place end as place,
+        nth,
+        row_number() over (order by nth, place) as number
+    from (
+        select place, others, row_number() over (order by others, place) as rank
+        from ended_place
+        where place <> all(array(select place from left_place))
+    ) as ranked
+    cross join lateral generate_series(
+        others + 1,
+        1 + (select number from behind)
+    ) as nth
+    where others > 0
+        or rank <= least((select number from empty), %(begin)s::bigint)
+),
+free as materialized (
+    select count(*) as free from seat
 ),
 due as materialized (
-    select candidate.id
+    select candidate.id, candidate.priority, candidate.run_at
     from level
     cross join lateral (
-        select id from m25.job
+        select id, priority, run_at from m25.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
@@ -5803,6 +6346,13 @@ due as materialized (
         ) is null
     limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
 ),
+placed as materialized (
+    select due.id, seat.place, seat.nth
+    from (
+        select id, row_number() over (order by priority, run_at, id) as number from due
+    ) as due
+    join seat on seat.number = due.number
+),
 claimed as (
     update m25.job
     set
@@ -5816,8 +6366,9 @@ claimed as (
             )
         end,
         lease_expires_at = now() + %(lease)s::interval,
-        has_begun = case when has_begun is not null then true end
-    where id = any(array(select id from due))
+        has_begun = case when has_begun is not null then true end,
+        place = (select placed.place from placed where placed.id = job.id)
+    where id = any(array(select id from placed))
     returning
         id, input, timeout, attempt, max_attempts, retry_delay, priority, run_at,
         case
@@ -5850,13 +6401,17 @@ claimed as (
 select
     ended.ended_id,
     ended.notified,
-    exists (select from turn) as has_turned,
+    exists (select from left_place where others = 0) as has_turned,
     (
         select count(pg_notify(channel, ''))
         from m25.queue
-        where limiter = any(array(select name from turn)) and channel is not null
+        where limiter = %(limiter)s::text and channel is not null
+            and exists (select from left_place where others = 0)
             and %(notifies)s::boolean
     ) as turn_notified,
+    (select max(place::text) from left_place where others > 0) as leaving,
+    (select count(*) from placed where nth = 1) < (select number from empty) as has_room,
+    (select placed.place::text from placed where placed.id = claimed.id) as place,
     id::text,
     input::text,
     extract(epoch from timeout)::text as timeout,
@@ -6068,6 +6623,7 @@ failed as (
         queue.allowed_losses,
         false as is_last,
         null::interval as retry_after,
+        job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
         null::text as crash_message,
@@ -6075,14 +6631,14 @@ failed as (
         job.queue_name, job.input, job.timeout, job.max_attempts, job.retry_delay,
         job.unique_key, job.priority, job.losses, job.meta, job.expires_at,
         job.own_retry, job.progress, job.waiter, job.parent_id, job.has_children,
-        job.has_begun, job.messages, job.nursery
+        job.has_begun, job.order_key, job.messages, job.nursery, job.order_number
 ),
 next_attempt as (
     insert into m25.job (
         scheduled_at, attempt, original_attempt_id, previous_attempt_id, queue_name,
         input, timeout, max_attempts, retry_delay, unique_key, priority, losses, meta,
         expires_at, own_retry, progress, waiter, parent_id, has_children, has_begun,
-        messages, nursery
+        order_key, messages, nursery, order_number
     )
     select
         now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
@@ -6095,7 +6651,7 @@ next_attempt as (
         id,
         queue_name, input, timeout, max_attempts, retry_delay, unique_key, priority,
         losses, meta, expires_at, own_retry, progress, waiter, parent_id, has_children,
-        has_begun, messages, nursery
+        has_begun, order_key, messages, nursery, order_number
     from failed
     where case
         when failure_reason is null then false
@@ -6135,6 +6691,28 @@ failure_told as (
         end)
     returning queue_name
 ),
+key_stopped as (
+    insert into m25.stopped_key (job_id, queue_name, order_key, order_number)
+    select
+        coalesce(failed.original_attempt_id, failed.id),
+        failed.queue_name,
+        failed.order_key,
+        failed.order_number
+    from failed
+    join m25.queue on queue.name = failed.queue_name
+    where failed.order_number is not null
+        and queue.holds_failed
+        and failed.parent_id is null
+        and failed.cancel_requested_at is null
+        and (failed.is_last or not case
+            when failure_reason is null then false
+            when failure_reason = 'heartbeat_timeout'
+            then losses <= allowed_losses
+            else attempt::bigint - losses < max_attempts
+        end)
+    on conflict do nothing
+    returning job_id
+),
 released as (
     update m25.job
     set
@@ -6146,7 +6724,8 @@ released as (
         claim_token = null,
         lease_expires_at = null,
         stack_asked_at = null,
-        stack = null
+        stack = null,
+        place = null
     where id = any(array(select id from dead where status = 'reserved' and not is_cancelled))
     returning id, queue_name, attempt, max_attempts
 )
@@ -6158,6 +6737,7 @@ select
     failed.attempt,
     failed.max_attempts,
     false as is_cancelled,
+    coalesce(failed.original_attempt_id, failed.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then case
@@ -6174,7 +6754,7 @@ select
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
+select queue_name, id::text, null, false, attempt, max_attempts, false, false, null, null
 from released
 union all
 select
@@ -6185,6 +6765,7 @@ select
     attempt,
     max_attempts,
     true,
+    false,
     case
         when waiter is not null and %(notifies)s::boolean
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
@@ -6265,7 +6846,9 @@ ticked as (
     returning schedule.name, judged.is_live
 ),
 wanted_job as (
-    select *
+    select
+        *,
+        case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(schedule_name)s::text[],
         %(id)s::uuid[],
@@ -6282,23 +6865,29 @@ wanted_job as (
         %(own_retry)s::boolean[],
         %(waiter)s::text[],
         %(parent_id)s::uuid[],
-        %(lane)s::text[]
+        %(lane)s::text[],
+        %(order_key)s::text[]
     ) as w (
         schedule_name,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
 ),
 inserted as (
     insert into m25.job (
         attempt,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     )
     select
         1,
+        order_number,
         id, queue_name, scheduled_at, input, timeout, max_attempts, retry_delay,
-        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane
+        unique_key, priority, meta, expires_at, own_retry, waiter, parent_id, lane,
+        order_key
     from wanted_job
     where schedule_name in (select name from ticked where not is_live)
     order by id
@@ -6403,7 +6992,8 @@ select
     follows::text,
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
-    lane
+    lane,
+    order_key
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

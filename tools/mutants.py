@@ -1619,7 +1619,7 @@ MUTANTS = (
     *(
         Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
         for name, rule, instead in (
-            ("a fair queue has no limit", "a fair queue keeps to its limit", "then 2147483647"),
+            ("a fair queue has no limit", "a queue of keys keeps to its limit", "then 2147483647"),
             (
                 "what is put without a lane never has one",
                 "what has no lane is given one",
@@ -1638,6 +1638,77 @@ MUTANTS = (
             ),
             ("weights do not count", "a key has as much as its weight says", "),"),
             ("a job waits for ever in its lane", "in no lane a job waits for ever", ""),
+        )
+    ),
+    *(
+        Mutant(26, name, (Rule(rule, instead),), (f"tests/{where}",))
+        for name, rule, instead, where in (
+            (
+                "two of a key run at once",
+                "of a key one job runs",
+                "select order_key from running where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "of a key any job comes first",
+                "the first of a key comes first",
+                "order by order_number desc",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is behind a job that is not due overtakes it",
+                "a head that is not due holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what has failed holds nothing",
+                "what has failed holds what is behind",
+                "and false",
+                "store/test_store_order.py",
+            ),
+            (
+                "an attempt that is followed by another stops its key",
+                "what has failed for good holds its key",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what was cancelled stops its key",
+                "what was cancelled holds nothing",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a child that has failed stops its key",
+                "a child's failure is its parent's affair",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is retried goes on to hold its key",
+                "a retry lets its key go on",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "what is put without a place never has one",
+                "what has no place is given one",
+                "where false",
+                "store/test_store_order.py",
+            ),
+            (
+                "a key goes on since its failed job was pruned",
+                "a job is kept while its key stands still for it",
+                "",
+                "store/test_store_order.py",
+            ),
+            (
+                "a retry that others wait behind is late",
+                "a retry that others wait behind is not late",
+                "pass",
+                "worker/test_order.py",
+            ),
         )
     ),
     Mutant(
@@ -1716,6 +1787,24 @@ MUTANTS = (
                 "tests/store/test_store_rates.py",
             ),
             (
+                "a clock that was put off is put back",
+                "a clock that was put off comes no sooner",
+                "set next_start_at = excluded.next_start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a rate that was put off is put back",
+                "a rate that was put off comes no sooner",
+                "set next_start_at = now() + (select max(delay) from wanted)",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "a delay for the whole rate is for one job",
+                "a delay for the whole rate is written",
+                "pass",
+                "tests/worker/test_rates.py",
+            ),
+            (
                 "what a process that is gone has held up waits for ever",
                 "what a process that is gone has held up is found",
                 "pass",
@@ -1744,14 +1833,62 @@ MUTANTS = (
     Mutant(
         20,
         "more begin than end",
-        (Rule("no more begin than end", "(select count(*) + 1 from settled)"),),
+        (Rule("no more begin than end", "others,"),),
         ("tests/store/test_store_places.py",),
     ),
     Mutant(
         20,
         "no place is left to others",
-        (Rule("each has a turn", "- 0 * (select count(*) from turn)"),),
+        (Rule("each has a turn", "where false"),),
         ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "a place that others wait for is never empty",
+        (Rule("a place that is left comes to be empty"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "jobs wait for a place while there is another",
+        (Rule("what could run elsewhere does not wait here", "when true"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "who waits for a place takes one more",
+        (Rule("jobs of one place take one", "select key, count(*) as number"),),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "what is released keeps the place that others have",
+        (
+            Text(
+                "src/m25/_store/columns.py",
+                '"place": Column("uuid", of_claim=True)',
+                '"place": Column("uuid")',
+            ),
+        ),
+        ("tests/store/test_store_places.py",),
+    ),
+    Mutant(
+        20,
+        "two jobs of one place run at once",
+        (Rule("no two jobs of one place run at once", "is_free = True"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        8,
+        "jobs wait behind one that was lost before",
+        (Rule("behind a job that was lost before nobody waits", "if False:"),),
+        ("tests/worker/test_places.py",),
+    ),
+    Mutant(
+        3,
+        "a job that may start only once waits for a place",
+        (Rule("a job that may start only once does not wait for a place"),),
+        ("tests/worker/test_places.py",),
     ),
     Mutant(
         20,

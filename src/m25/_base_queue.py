@@ -47,6 +47,7 @@ class BaseQueue(Generic[Input, Output_co, Error]):
     retry: Retry | None
     unknown_fields: UnknownFields
     fair_by: Fair | None
+    ordered_by: str | None
     input_type: Any
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)

@@ -99,6 +99,7 @@ def check_batch_queue(queue: Queue[Any, Any, Any]) -> None:
             "it says when each job begins, and a batch begins at once",
         ),
         (queue.fair_by is not None, "fair_by", "its keys take turns, and a batch begins at once"),
+        (queue.ordered_by is not None, "ordered_by", "its jobs run one after another"),
     ):
         if is_given:
             raise InvalidQueue(f"batch cannot be had with {option}: {why}")

@@ -13,6 +13,7 @@ from ._duration import Duration
 from ._errors import InvalidQueue
 from ._fair import Fair, as_fair, check_fair
 from ._job import Error, Input, Output_co
+from ._order import check_order
 from ._queue_checks import (
     check_duration,
     check_errors,
@@ -55,6 +56,7 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
     size_limit: int
     unknown_fields: UnknownFields
     fair_by: Fair | None
+    ordered_by: str | None
     #: How often a job that is waited for is looked for, where nothing says that it has ended.
     poll_interval: timedelta = timedelta(seconds=5)
     #: Where it is declared: the file and the line.
@@ -90,6 +92,7 @@ def declare(
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
     fair_by: Fair | str | None = ...,
+    ordered_by: str | None = ...,
 ) -> DeclaredQueue[Input, Output, Never]: ...
 @overload
 def declare(
@@ -103,6 +106,7 @@ def declare(
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
     fair_by: Fair | str | None = ...,
+    ordered_by: str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 @overload
 def declare(
@@ -116,6 +120,7 @@ def declare(
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
     fair_by: Fair | str | None = ...,
+    ordered_by: str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2]: ...
 @overload
 def declare(
@@ -129,6 +134,7 @@ def declare(
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
     fair_by: Fair | str | None = ...,
+    ordered_by: str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1 | E2 | E3]: ...
 @overload
 def declare(
@@ -142,6 +148,7 @@ def declare(
     size_limit: int = ...,
     unknown_fields: UnknownFields = ...,
     fair_by: Fair | str | None = ...,
+    ordered_by: str | None = ...,
 ) -> DeclaredQueue[Input, Output, E1]: ...
 def declare(
     name: str,
@@ -154,6 +161,7 @@ def declare(
     size_limit: int = _DEFAULT_SIZE_LIMIT,
     unknown_fields: UnknownFields = "release",
     fair_by: Fair | str | None = None,
+    ordered_by: str | None = None,
 ) -> DeclaredQueue[Any, Any, Any]:
     """Declare a queue without its handler: all that who enqueues needs to know.
 
@@ -175,6 +183,7 @@ def declare(
             has it. With "ignore", fields that are not known are left out of outputs and errors as
             well, where these are read.
         fair_by: between which keys its workers are fair, as `Queue` has it.
+        ordered_by: of which key jobs run one after another, as `Queue` has it.
 
     Raises:
         InvalidQueue: an option is out of range, or a type cannot be kept as JSON; it says where the
@@ -192,6 +201,7 @@ def declare(
         check_unknown_fields("unknown_fields", unknown_fields)
         fair = as_fair(fair_by)
         check_fair("fair_by", fair)
+        check_order("ordered_by", ordered_by)
     except InvalidQueue as error:
         raise InvalidQueue(f"queue {name!r:.80}: {error} (at {place})") from error.__cause__
     return DeclaredQueue(
@@ -204,5 +214,6 @@ def declare(
         size_limit=size_limit,
         unknown_fields=unknown_fields,
         fair_by=fair,
+        ordered_by=ordered_by,
         place=place,
     )

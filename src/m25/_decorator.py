@@ -17,6 +17,7 @@ from ._fair import Fair
 from ._job import Error, FailedJob, Input, Output
 from ._keep import Keep
 from ._limits import Limit, Rate
+from ._order import IfFailed
 from ._queue import Lifespan, Queue, Runs, Setup
 from ._queue_checks import check_options
 from ._retry import Retry, RetryFunction
@@ -47,6 +48,8 @@ class QueueOptions(TypedDict, total=False):
     keep: Keep | None
     rate: Rate | None
     fair_by: Fair | str | None
+    ordered_by: str | None
+    if_failed: IfFailed
     transactional: bool
     unknown_fields: UnknownFields
     input_to_json: Callable[[Any], Any]
@@ -84,6 +87,7 @@ _DECLARED: Final[Sequence[str]] = (
     "size_limit",
     "unknown_fields",
     "fair_by",
+    "ordered_by",
     "input_to_json",
     "input_decoder",
     "output_to_json",
@@ -119,6 +123,7 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
             size_limit=declared.size_limit,
             unknown_fields=declared.unknown_fields,
             fair_by=declared.fair_by,
+            ordered_by=declared.ordered_by,
             **self.options,  # type: ignore[misc]  # none of these is among them
         )
         returned = hints_of(handler, names_around(handler)).get("return")

@@ -570,6 +570,19 @@ class RetryCancelled(JobEvent):
     message = f"no attempt follows after all, its cancel was asked for: {_JOB}"
 
 
+@attrs.frozen(kw_only=True)
+class KeyStopped(JobEvent):
+    """A job of an ordered queue has failed for good, and the jobs of its key behind it are held.
+
+    They wait until somebody retries the job (`m25 retry`), or deletes it (`m25 delete`), once what
+    was wrong is mended. `m25 doctor` lists the keys that stand still.
+    """
+
+    level = logging.ERROR
+    logger = "m25.manager"
+    message = f"jobs of its key wait until it is retried or deleted, it has failed for good: {_JOB}"
+
+
 # Attempts that do not count
 
 

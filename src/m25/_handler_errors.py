@@ -19,6 +19,10 @@ class RetryAfter(M25Error):
     The attempt counts: where none is left, none follows. `delay` is in seconds or a `timedelta`,
     and goes before that of the job and the queue.
 
+    With `whole_rate`, no other job begins before that by the rate of the queue, or by that of the
+    job's key, where the rate has one: the other side has had too much, as a 429 of HTTP says. This
+    is so whether an attempt is left or not. On a queue without a rate it says nothing.
+
     Raised `from` another exception, that one is what the job's record keeps: as its error, if the
     queue declares it, else as a crash.
 
@@ -26,8 +30,9 @@ class RetryAfter(M25Error):
         ValueError: `delay` is negative, or no duration.
     """
 
-    def __init__(self, delay: Duration) -> None:
+    def __init__(self, delay: Duration, *, whole_rate: bool = False) -> None:
         self.delay: timedelta = as_timedelta(delay, "delay", ValueError, zero=True)
+        self.whole_rate = whole_rate
         super().__init__(f"to be tried again after {self.delay.total_seconds():g} s")
 
 

@@ -30,8 +30,8 @@ from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, Output, has_own_id
 from ._lifecycle import FINAL_VALUES
 from ._query import check_is_queue
+from ._refused_children import refuse_own_key, refuse_own_limit
 from ._result_errors import JobCancelled
-from ._running_job import current_attempt
 from ._start_names import StartNames
 from ._store.protocol import JobRow, NewJob
 from ._waiters import Wait, Waiters
@@ -98,7 +98,8 @@ class JobNursery:
 
         Raises:
             UsageError: another job of this nursery has the key; the `Job` has an id; the block was
-                left; or the job would run under the limit of the one that waits for it.
+                left; or the job would run under the limit of the one that waits for it, or in its
+                order behind that one.
             ValueError: the key is empty, or no text.
             StartRefused: the handler was cancelled, and goes on all the same.
             ValueRefused, UniqueKeyConflict, OutcomeUnknown, EnqueueQueryError, ClientClosed: as
@@ -131,7 +132,7 @@ class JobNursery:
         check_is_queue(queue)
         self._check_open()
         if not detached:
-            _refuse_own_limit(queue)
+            refuse_own_limit(queue)
         news = [
             self._new(queue, job, key, detached=detached)
             for job, key in zip(jobs, keys, strict=True)
@@ -163,6 +164,9 @@ class JobNursery:
                     self._family.new_job(new) if row is None else row
                     for new, (_, row) in zip(news, found, strict=True)
                 ]
+                for row in rows:
+                    if isinstance(row, NewJob):
+                        refuse_own_key(row)
                 missing: list[tuple[NewJob, ChildJob[Any], Wait]] = []
                 for row, (id, _) in zip(rows, found, strict=True):
                     child, is_known = self._child(queue, id)
@@ -378,22 +382,3 @@ def _outside(scope: trio.CancelScope, error: BaseException | None) -> BaseExcept
     except BaseException as remaining:  # noqa: BLE001 - it is raised in the group
         return remaining
     return None if is_absorbed else error
-
-
-def _refuse_own_limit(queue: BaseQueue[Any, Any, Any]) -> None:
-    """Refuse a job that would run under the limit of the one that waits for it.
-
-    Raises:
-        UsageError: it would. The one that waits keeps its place; so both might wait for ever.
-    """
-    attempt = current_attempt.get(None)
-    limiter = None if attempt is None else attempt.queue.limiter_name
-    # Of one that is only declared here no limit is known but that it may be the same queue.
-    is_same = attempt is not None and attempt.queue.name == queue.name
-    if limiter is not None and (is_same or limiter == getattr(queue, "limiter_name", None)):
-        raise UsageError(
-            f"a job that runs under the limit {limiter!r} cannot wait for one of queue"
-            f" {queue.name!r}, which runs under it, too: a job keeps its place while it waits, and"
-            " both could wait for ever; give the queues different limits, or start it with"
-            " detached=True"
-        )

@@ -149,6 +149,12 @@ VERBS: Final[Mapping[str, Verb]] = {
         time="as for `claim_limited`, and others of its key have had no more than their share;"
         " or it is given its lane",
     ),
+    "claim_in_order": Verb(
+        {JobStatus.PENDING: _to(JobStatus.RESERVED, JobStatus.EXECUTING, JobStatus.PENDING)},
+        token=Token.NEW,
+        time="as for `claim_limited`, and all before it of its key have ended; or it is given its"
+        " place",
+    ),
     # It ends others, as `settle` does.
     "succeed_and_claim": Verb(
         {JobStatus.PENDING: _to(JobStatus.EXECUTING)},

@@ -35,6 +35,7 @@ from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
 from ._keep import Keep, check_keep
 from ._limits import Limit, Rate, check_limit, check_one_key, check_rate, limiter_name
+from ._order import IfFailed, check_alone, check_if_failed, check_order
 from ._queue_checks import (
     RUNS,
     check_callable,
@@ -338,6 +339,14 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     #: inputs, and returns a list of outcomes: for each job its output, or an error to fail it with.
     #: To type checkers that is one for `@queue` alone.
     batch: Batch | None = attrs.field(default=None, kw_only=True, validator=_check(check_batch))
+    #: The path of a key in the input: jobs of one key run one after another, in the order in which
+    #: they were enqueued, in all processes together. It brings `exclusive` with it.
+    ordered_by: str | None = attrs.field(default=None, kw_only=True, validator=_check(check_order))
+    #: What becomes of the jobs behind one that has failed for good: "hold" has them wait until
+    #: somebody has retried or deleted it; with "pass" they go on.
+    if_failed: IfFailed = attrs.field(
+        default="hold", kw_only=True, validator=_check(check_if_failed)
+    )
     #: Whether the handler runs in a transaction: it takes a `connection`, and what it writes on
     #: that, its output and the job's success are one commit, or none of them is there.
     transactional: bool = attrs.field(default=False, kw_only=True, validator=_check(check_flag))
@@ -401,10 +410,11 @@ class Queue(BaseQueue[Input, Output_co, Error]):
                 )
             if self.batch is not None:
                 check_batch_queue(self)
-            if self.limit is not None:
+            if self.makes_room:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
             check_one_key(self)
+            check_alone(self)
             if self.exclusive:
                 check_exclusive(self)
             if cycle := failure_cycle([self]):
@@ -447,9 +457,16 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     @property
     def lock_name(self) -> str | None:
         """The name of the row that its claims lock, so that one comes after the other: that of its
-        limit or its rate, and of a fair queue without any its own; `None` of all other queues.
+        limit or its rate, and of a fair or an ordered queue without any its own; `None` of all
+        other queues.
         """
-        return self.limiter_name or (None if self.fair_by is None else self.name)
+        has_keys = self.fair_by is not None or self.ordered_by is not None
+        return self.limiter_name or (self.name if has_keys else None)
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether one of its jobs that ends lets another begin."""
+        return self.limit is not None or self.ordered_by is not None
 
     @property
     def lease(self) -> timedelta:

@@ -12,7 +12,7 @@ queue by name. It is sent the input as the database has it, as JSON text, and an
 
 With "request", what the handler has asked for by raising it, beside the error or the crash:
 
-    {"crash": […], "request": ["RetryAfter", 30.0]}
+    {"crash": […], "request": ["RetryAfter", 30.0, {"whole_rate": false}]}
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _raised(handler: Handler[Any, Any, Any], error: BaseException) -> dict[str, 
         told = str(request) if isinstance(request, GiveUp) else request.delay.total_seconds()
         # A subclass is known here alone: the program is told what it asks for.
         name = next(name for name, cls in _REQUESTS.items() if isinstance(request, cls))
-        asked = {"request": [name, told]}
+        options = {"whole_rate": request.whole_rate} if isinstance(request, RetryAfter) else {}
+        asked = {"request": [name, told, options]}
     kept = kept_of(error, request)
     declared = handler.declared(kept)
     if declared is not None:
@@ -169,11 +170,11 @@ def _read(handler: Handler[Any, Any, Any], answer: dict[str, Any]) -> Any:
         UndecodedElsewhere: the input is not of the handler's type.
     """
     if request := answer.pop("request", None):
-        name, asked = request
+        name, asked, options = request
         try:
             _read(handler, answer)
         except Exception as cause:
-            raise _REQUESTS[name](asked) from cause
+            raise _REQUESTS[name](asked, **options) from cause
     ((kind, told),) = answer.items()
     match kind:
         case "output":

@@ -78,6 +78,13 @@ SICK = [
         ["queue 'slow' has been paused for 3 h (a flood)", "due for 2 h", "`m25 resume slow`"],
     ),
     Sick(
+        "stopped_key",
+        "insert into m25.stopped_key values"
+        " ('0198a2b4-0000-7000-8000-000000000001', 'steps', 'ada', 1, now() - interval '2 hours'),"
+        " (gen_random_uuid(), 'steps', 'bob', 2, now() - interval '1 hour')",
+        ["2 keys of queue 'steps' stand still", "for 2 h", "`m25 retry 0198a2b4-0000-7000"],
+    ),
+    Sick(
         "unserved",
         f"{JOB}, scheduled_at) values ('mails', '1', '1 min', 1, now() - interval '5 days')",
         ["nobody serves queue 'mails'", "due for 5 d", "start a worker"],

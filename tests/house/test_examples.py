@@ -44,6 +44,7 @@ PRINTED = {
     ],
     "emails.py": ["succeeded sent 'Welcome' to ada@example.org", "failed MailboxFull"],
     "fairness.py": ["bob's photos are done while ada's wait: True", "photos done: 205"],
+    "order.py": ["accounts: ['ada', 'bob']", "in order: True"],
     "handlers.py": [
         "opened once",
         "for ada: forecasts",

@@ -19,6 +19,7 @@ PAGES = {
         "growing.md",
         "handlers.md",
         "limits.md",
+        "order.md",
         "retention.md",
         "retrying.md",
         "schedules.md",

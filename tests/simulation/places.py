@@ -1,7 +1,10 @@
 """A cluster whose jobs run under limits, with faults at every call: two queues share one, another
-has one for each key, a fourth is fair between keys, and a fifth has a rate with a clock for each.
+has one for each key, a fourth is fair between keys, a fifth has a rate with a clock for each, and a
+sixth runs the jobs of each in order.
 
-Whatever happens to a process, its handlers have ended before others begin in their places.
+Whatever happens to a process, its handlers have ended before others begin in their places. In half
+of the histories nearly all jobs are brief, so that some wait in a process for the place of another;
+now and then one of these is slow.
 """
 
 from __future__ import annotations
@@ -31,7 +34,11 @@ SHARED = m25.Limit(2, name="gpu")
 BY_KEY = m25.Limit(1, key="key")
 RATE = m25.Rate(1, per=2, burst=2, key="key", cost="takes")
 #: By queue, how many jobs there are.
-JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16, "parcels": 16}
+JOBS = {"images": 14, "films": 8, "orders": 12, "letters": 16, "parcels": 16, "steps": 12}
+#: By how many times as many there are of those that share a limit, where they are brief.
+MORE = 8
+#: How long jobs take, in seconds, in the two kinds of histories.
+SLOW, BRIEF = (0, 0.1, 0.5, 2, 6), (0, 0.01, 0.03, 0.03, 0.03, 0.03, 0.05, 0.05, 0.05, 0.6)
 #: Of the fair queue, how many jobs are put first, all of one key; then come those of others.
 FIRST = 12
 
@@ -40,12 +47,13 @@ FIRST = 12
 class Work:
     key: str
     takes: float
+    number: int = 0
 
 
 #: By hand: made from annotations they take longer than the rest of a history.
 CODECS: dict[str, Any] = {
     "input_to_json": attrs.asdict,
-    "input_decoder": lambda value: Work(value["key"], value["takes"]),
+    "input_decoder": lambda value: Work(value["key"], value["takes"], value["number"]),
     "output_to_json": lambda _: None,
     "output_decoder": lambda _: None,
 }
@@ -62,14 +70,22 @@ class Places:
     running: Counter[str] = attrs.field(factory=Counter)
     #: Of the fair queue, the keys of jobs as they began.
     turns: list[str] = attrs.field(factory=list)
-    #: How many jobs have begun in a place that was passed on.
+    #: Of the ordered queue, the numbers of jobs as they began, by key.
+    steps: dict[str, list[int]] = attrs.Factory(dict[str, list[int]])
+    #: How many jobs have begun in a place that was passed on, and how many were to wait for it.
     passed_on: int = 0
+    behind: int = 0
     #: Of the queue with a rate, by key, when jobs were claimed, and what each cost.
     claimed: defaultdict[str, list[tuple[float, int]]] = attrs.field(
         factory=lambda: defaultdict(list)
     )
     faults: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether nearly all jobs are brief."""
+        return self.seed % 2 == 0
 
     def count(self, fault: str) -> None:
         self.faults[fault] += 1
@@ -96,6 +112,7 @@ class PlacesView(View):
         await self._process.before("succeed_and_claim")
         passed = await self._store.succeed_and_claim(*args, **kwargs)
         self._history.passed_on += len(passed.rows)
+        self._history.behind += len(passed.places) - len(set(passed.places.values()))
         await self._process.after("succeed_and_claim")
         return passed
 
@@ -114,7 +131,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def share(work: Work) -> None:
         with history.one("gpu", SHARED.size):
             await trio.sleep(work.takes)
-        if history.rng.random() < 0.2:
+        if history.rng.random() < (0.02 if history.is_brief else 0.2):
             raise OSError
 
     async def one_by_one(work: Work) -> None:
@@ -127,6 +144,13 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
     async def in_turn(work: Work) -> None:
         history.turns.append(work.key)
         await trio.sleep(work.takes)
+
+    async def in_order(work: Work) -> None:
+        history.steps.setdefault(work.key, []).append(work.number)
+        with history.one(f"step {work.key}", 1):
+            await trio.sleep(work.takes)
+        if history.rng.random() < 0.2:
+            raise OSError
 
     options: dict[str, Any] = {
         "max_concurrency": 3,
@@ -143,6 +167,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
         m25.Queue("letters", handler_function=in_turn, fair_by="key", **options),
         m25.Queue("parcels", handler_function=at_its_time, rate=RATE, **options),
+        m25.Queue("steps", handler_function=in_order, ordered_by="key", **options),
     ]
 
 
@@ -155,7 +180,7 @@ async def _live(history: Places, process: Process, until: trio.Event) -> None:
 
 
 async def _history(seed: int) -> Places:
-    rng = random.Random(f"places {seed}")
+    rng, brief = random.Random(f"places {seed}"), random.Random(f"brief {seed}")
     history = Places(seed, rng, MemoryStore(make_id=_ids(rng)))
     workers = [Process(f"worker {n}", random.Random(rng.random()), Limits()) for n in range(3)]
     end = trio.Event()
@@ -163,7 +188,11 @@ async def _history(seed: int) -> Places:
         for queue in queues(history):
             for number in range(JOBS[queue.name]):
                 key = "a" if queue.fair_by is not None and number < FIRST else rng.choice("abc")
-                work = Work(key, rng.choice((0, 0.1, 0.5, 2, 6)))
+                work = Work(key, rng.choice(SLOW), number)
+                if history.is_brief and queue.limit is SHARED:
+                    for takes in brief.choices(BRIEF, k=MORE):
+                        await m.enqueue(queue, Work(key, takes))
+                    continue
                 await m.enqueue(queue, work)
         for process in workers:
             nursery.start_soon(keep_alive, history, process, end, _live)
@@ -180,6 +209,11 @@ async def _history(seed: int) -> Places:
         if row.status not in FINAL
     ]
     history.problems += _too_many(history)
+    history.problems += [
+        f"26: those of {key} have begun in another order: {numbers}"
+        for key, numbers in history.steps.items()
+        if numbers != sorted(numbers)
+    ]
     if all(key == "a" for key in history.turns[: FIRST - 3]):
         history.problems.append(f"24: all keys but one were starved: {history.turns}")
     return history

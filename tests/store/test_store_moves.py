@@ -134,12 +134,36 @@ async def claim_fairly(world: WithVerbs, name: str, *, start: bool) -> None:
         )
 
 
+async def claim_in_order(world: WithVerbs, name: str, *, start: bool) -> None:
+    queue = DeclaredQueue(name, LEASE, limiter=name, order_path=["key"], holds_failed=True)
+    await world.store.announce(Worker(make_id(), "1", [queue]))
+    # The first gives jobs their places.
+    for _ in range(2):
+        await world.store.claim_in_order(
+            name,
+            limiter=name,
+            token=token(),
+            limit=10,
+            lease=LEASE,
+            start=start,
+            from_key="",
+            after=None,
+        )
+
+
 async def succeed_and_claim(world: WithVerbs, name: str) -> None:
     ended = await executing(world, make_id())
     queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10)
     await world.store.announce(Worker(make_id(), "1", [queue]))
     await world.store.succeed_and_claim(
-        [success(ended)], name, limiter=name, token=token(), limit=10, lease=LEASE
+        [success(ended)],
+        name,
+        limiter=name,
+        token=token(),
+        limit=10,
+        ahead=0,
+        leaving=None,
+        lease=LEASE,
     )
 
 
@@ -173,6 +197,10 @@ VERBS: Mapping[str, list[Act]] = {
     "claim_fairly": [
         lambda world, _, name: claim_fairly(world, name, start=True),
         lambda world, _, name: claim_fairly(world, name, start=False),
+    ],
+    "claim_in_order": [
+        lambda world, _, name: claim_in_order(world, name, start=True),
+        lambda world, _, name: claim_in_order(world, name, start=False),
     ],
     "succeed_and_claim": [lambda world, _, name: succeed_and_claim(world, name)],
     "confirm": [lambda world, claim, _: world.store.confirm([claim], LEASE)],
@@ -269,6 +297,7 @@ async def test_a_verb_that_demands_the_claims_own_token_does_nothing_with_anothe
         "claim_by_key",
         "claim_by_rate",
         "claim_fairly",
+        "claim_in_order",
         "succeed_and_claim",
         "cancel",
         "change",

@@ -12,11 +12,23 @@ from m25._store.protocol import ClaimedJob, Outcome, PassedOn, WriteResult
 
 
 async def passed_on(
-    world: WithVerbs, *outcomes: Outcome, queue: str = "q", limit: int = 10
+    world: WithVerbs,
+    *outcomes: Outcome,
+    queue: str = "q",
+    limit: int = 10,
+    ahead: int = 0,
+    leaving: str | None = None,
 ) -> tuple[list[ClaimedJob], PassedOn]:
     mine = token()
     answer = await world.store.succeed_and_claim(
-        outcomes, queue, limiter="l", token=mine, limit=limit, lease=LEASE
+        outcomes,
+        queue,
+        limiter="l",
+        token=mine,
+        limit=limit,
+        ahead=ahead,
+        leaving=leaving,
+        lease=LEASE,
     )
     return [ClaimedJob(row.id, mine) for row in answer.rows], answer
 
@@ -142,3 +154,101 @@ async def test_places_that_are_passed_on_at_once_are_never_one_too_many(
         for _ in range(6):
             nursery.start_soon(work)
     assert max(most) == 3
+
+
+# Several jobs for one place
+
+
+def shared(answer: PassedOn) -> set[str]:
+    """The place that all jobs of an answer have; `None` where each is alone."""
+    assert {*answer.places} == {row.id for row in answer.rows}
+    return set(answer.places.values())
+
+
+async def test_jobs_are_claimed_behind_those_that_run_and_all_of_one_place_count_as_one(
+    world: WithVerbs,
+) -> None:
+    await declare(world, "q", size=2)
+    ids = await world.put(*(job() for _ in range(12)))
+    first, second = (await claimed(world))[0]
+    begun, answer = await passed_on(world, success(first), success(second), ahead=2)
+    # The first of each place, then those that wait.
+    assert [claim.id for claim in begun] == ids[2:8]
+    places = [answer.places[claim.id] for claim in begun]
+    assert len({*places}) == 2
+    assert places[:2] == places[2:4] == places[4:]
+    assert [row.status for row in answer.rows] == ["executing"] * 6
+    assert (await claimed(world))[0] == []
+    # One has ended, and two are there: one is claimed.
+    (behind,), answer = await passed_on(world, success(begun[0]), ahead=2)
+    assert shared(answer) == {places[0]}
+    assert not answer.has_room
+    # Whatever else ends there leaves no room before the last has.
+    for claim in (begun[2], begun[4]):
+        await world.settle(success(claim))
+        assert (await claimed(world))[0] == []
+    (last,), answer = await passed_on(world, success(behind))
+    assert answer.places == {}
+    await world.settle(success(last))
+    (other,), _ = await claimed(world)
+    for claim in (begun[1], begun[3]):
+        await world.settle(success(claim))
+    none, answer = await passed_on(world, success(begun[5]), limit=0)
+    assert none == []
+    assert answer.has_room
+    assert len((await claimed(world))[0]) == 1
+    assert (await world.row(other.id)).status == "executing"
+
+
+async def test_what_could_run_elsewhere_is_claimed_behind_nothing(world: WithVerbs) -> None:
+    await declare(world, "q", size=3)
+    await world.put(*(job() for _ in range(8)))
+    first, _ = (await claimed(world, limit=2))[0]
+    (begun,), answer = await passed_on(world, success(first), ahead=5)
+    assert answer.places == {}
+    await claimed(world)
+    behind, answer = await passed_on(world, success(begun), ahead=1)
+    assert len(behind) == 2
+    await world.store.set_limit("l", 2)
+    # Beyond a smaller limit nothing is claimed, not even where others wait.
+    assert (await passed_on(world, success(behind[0]), ahead=5))[0] == []
+    assert (await passed_on(world, success(behind[1]), ahead=5))[0] == []
+
+
+async def test_what_is_released_from_a_place_has_one_of_its_own_when_it_is_claimed_again(
+    world: WithVerbs,
+) -> None:
+    await declare(world, "q", size=1)
+    ids = await world.put(*(job() for _ in range(6)))
+    (first,), _ = await claimed(world)
+    begun, _ = await passed_on(world, success(first), ahead=2)
+    await world.release(begun[0])
+    assert (await claimed(world))[0] == []
+    await world.store.set_limit("l", 2)
+    (again,), _ = await claimed(world)
+    assert again.id == ids[1]
+    assert (await claimed(world))[0] == []
+    await world.settle(success(again))
+    assert len((await claimed(world))[0]) == 1
+    await world.settle(success(begun[1]))
+    assert (await claimed(world))[0] == []
+    await world.settle(success(begun[2]))
+    assert len((await claimed(world))[0]) == 1
+
+
+async def test_a_place_that_others_wait_for_is_left_once_its_jobs_have_run(
+    world: WithVerbs,
+) -> None:
+    await declare(world, "q", "r", size=1)
+    await world.put(*(job() for _ in range(8)), job("r"))
+    (first,), _ = await claimed(world)
+    begun, answer = await passed_on(world, success(first), ahead=1)
+    (place,) = shared(answer)
+    assert (await claimed(world, "r"))[0] == []
+    await world.pass_time(1)
+    none, answer = await passed_on(world, success(begun[0]), ahead=1)
+    assert (none, answer.has_turned, answer.leaving) == ([], False, place)
+    assert (await claimed(world, "r"))[0] == []
+    none, answer = await passed_on(world, success(begun[1]), ahead=1, leaving=place)
+    assert (none, answer.has_turned, answer.leaving) == ([], True, None)
+    assert len((await claimed(world, "r"))[0]) == 1

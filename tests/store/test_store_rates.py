@@ -10,7 +10,7 @@ import pytest
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, job, success, token
 
-from m25._store.protocol import Change, Claimed, ClaimedJob, DeclaredQueue, NewJob, Worker
+from m25._store.protocol import Change, Claimed, ClaimedJob, DeclaredQueue, NewJob, RateHold, Worker
 
 TIMEOUT = timedelta(minutes=5)
 
@@ -240,6 +240,50 @@ async def test_a_cost_may_be_of_any_size(world: WithVerbs) -> None:
     _, answer = await claim(world)
     # A million is the most.
     assert answer.room_in == pytest.approx(1_000, abs=2)
+
+
+# Put off
+
+
+@pytest.mark.parametrize("key", [None, "customer"])
+async def test_a_rate_that_is_put_off_lets_nothing_of_its_key_begin_before(
+    world: WithVerbs, key: str | None
+) -> None:
+    await declare(world, key=key, cost="cost")
+    held = RateHold("a" if key else "", timedelta(seconds=100))
+    await world.store.hold_rate("unheard of", [held], reads_inputs=True)
+    # The longest counts, in whatever order they come.
+    for seconds in (50, 100, 30):
+        shorter = held._replace(delay=timedelta(seconds=seconds))
+        await world.store.hold_rate(
+            "l", [held._replace(delay=timedelta(0)), shorter], reads_inputs=True
+        )
+    await world.put(of("a"), of("a"), of("a"), of("b"))
+    assert await begun(world) == (["b"] if key else [])
+    await world.pass_time(98)
+    assert await begun(world) == []
+    await world.pass_time(4)
+    # Nothing was saved up meanwhile.
+    assert await begun(world) == ["a"]
+    await world.pass_time(5)
+    assert await begun(world) == []
+
+
+async def test_a_plain_rate_is_put_off_as_a_whole(world: WithVerbs) -> None:
+    await declare(world, key=None)
+    await world.store.hold_rate("l", [RateHold("", timedelta(seconds=50))], reads_inputs=False)
+    await world.store.hold_rate("l", [RateHold("", timedelta(seconds=20))], reads_inputs=False)
+    await world.put(job(), job())
+
+    async def found() -> Claimed:
+        return await world.store.claim_limited(
+            "q", limiter="l", token=token(), limit=10, lease=LEASE, start=True
+        )
+
+    answer = await found()
+    assert answer.rows == []
+    await world.pass_time(52)
+    assert len((await found()).rows) == 1
 
 
 # Many keys

@@ -82,6 +82,12 @@ def work(order: Order) -> dict[str, Any]:
     return {"pid": os.getpid(), "number": order.number}
 
 
+@m25.queue("told to wait", runs="process", rate=m25.Rate(100), max_concurrency=1)
+def told_to_wait(number: int) -> None:
+    if number == 0:
+        raise m25.RetryAfter(0.5, whole_rate=True)
+
+
 def pid_file(path: str) -> None:
     """Say in a file which process this is."""
     new = Path(f"{path}.new")

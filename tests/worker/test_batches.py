@@ -527,6 +527,7 @@ async def nothing() -> AsyncGenerator[None]:
         ({"limit": m25.Limit(3)}, "batch cannot be had with limit"),
         ({"rate": m25.Rate(3, per=1)}, "batch cannot be had with rate"),
         ({"fair_by": "customer"}, "batch cannot be had with fair_by"),
+        ({"ordered_by": "customer"}, "batch cannot be had with ordered_by"),
         ({"batch": 3}, "batch must be a m25.Batch"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

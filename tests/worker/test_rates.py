@@ -18,6 +18,7 @@ import m25.testing
 from m25 import errors
 from m25._ids import IdSource
 from m25._store.protocol import ClaimedJob, NewJob, Outcome
+from support.cpu import told_to_wait
 
 
 @attrs.frozen
@@ -146,6 +147,65 @@ async def test_jobs_are_counted_by_what_they_cost_and_not_overtaken(
     assert begun.numbers == [0, 1, 2, 3, 4]
     # The third one costs more than can be saved up: those after it pay for the rest.
     assert begun.of("a") == [0, 3, 8, 24, 25]
+
+
+@pytest.mark.parametrize("key", [None, "customer"])
+async def test_a_handler_that_was_told_to_wait_keeps_all_others_of_its_key_waiting(
+    autojump_clock: trio.testing.MockClock, key: str | None
+) -> None:
+    begun = Begun()
+    rate = m25.Rate(1, key=key)
+
+    @m25.queue("calls", rate=rate, max_concurrency=1, retry=m25.Retry(max_attempts=3, delay=1))
+    async def calls(order: Order) -> None:
+        begun.note(order)
+        if order.number == 1 and m25.current_job().attempt == 1:
+            raise m25.RetryAfter(60, whole_rate=True) from OSError("429")
+        if order.number == 7:
+            raise m25.RetryAfter(5)
+
+    async with m25.testing.open() as m:
+        m.add_queue(calls)
+        await m.start()
+        await m.enqueue_many(calls, [Order("a", number) for number in (0, 1, 2)])
+        await m.enqueue(calls, Order("b"))
+        await m25.testing.drain(m, scheduled=True)
+    first, second, *later = begun.of("a")
+    assert (first, second) == (0, 0)
+    assert min(later) == 60
+    assert len(later) == 2
+    assert begun.of("b") == ([0] if key else [max(begun.of("b"))])
+    assert key or begun.of("b")[0] > 60
+
+
+async def test_a_delay_for_a_whole_rate_is_kept_where_no_attempt_follows(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+
+    @m25.queue("calls", rate=m25.Rate(100), max_concurrency=1)
+    async def calls(order: Order) -> None:
+        begun.note(order)
+        raise m25.RetryAfter(timedelta(minutes=1), whole_rate=order.number == 1)
+
+    async with m25.testing.open() as m:
+        m.add_queue(calls)
+        await m.start()
+        await m.enqueue_many(calls, [Order("a", number) for number in (0, 1, 2)])
+        await m25.testing.drain(m)
+    assert begun.of("a") == [0, 0, 60]
+
+
+async def test_a_handler_in_a_process_keeps_all_others_waiting() -> None:
+    async with m25.testing.open() as m:
+        m.add_queue(told_to_wait)
+        await m.start()
+        await m.enqueue_many(told_to_wait, range(2))
+        await m25.testing.drain(m)
+        first, second = m25.testing.jobs(m, told_to_wait)
+    assert first.started_at is not None
+    assert second.started_at is not None
+    assert (second.started_at - first.started_at).total_seconds() >= 0.5
 
 
 async def test_a_queue_that_waits_for_its_rate_asks_the_database_at_the_time_alone(

@@ -203,6 +203,13 @@ CHECKS: Final[Sequence[Check]] = (
         "`m25 resume {queue:q}`, if it is to go on",
     ),
     Check(
+        "stopped_key",
+        "{keys} keys of queue {queue!r} stand still: the first for {age:s}, since job {job} has"
+        " failed for good, and what is behind it waits",
+        "mend what was wrong and `m25 retry {job}`, or give it up by `m25 delete {job}`; declare"
+        ' the queue with if_failed="pass" where later jobs are to go on',
+    ),
+    Check(
         "unserved",
         "nobody serves queue {queue!r}: its oldest job has been due for {age:s}, and none of"
         " {workers} live workers names it",

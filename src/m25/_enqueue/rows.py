@@ -70,6 +70,9 @@ def make_job(
     # by every claim.
     if queue.fair_by is not None and options.scheduled_at is None:
         lane = key_of(text, queue.fair_by.path)
+    order_key: str | None = None
+    if queue.ordered_by is not None:
+        order_key = key_of(text, queue.ordered_by.split("."))
     new = NewJob(
         id=make_id() if id is None else id,
         queue_name=queue.name,
@@ -88,6 +91,7 @@ def make_job(
         own_retry=own_retry or None,
         waiter=waiter,
         lane=lane,
+        order_key=order_key,
     )
     if (unique := options.unique) is None:
         return new

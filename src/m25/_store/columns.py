@@ -107,6 +107,7 @@ class JobRow(NamedTuple):
     unknown_since: Annotated[str | None, Column("timestamptz", claimed="rarely", internal=True)]
     session_losses: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
     lane: Annotated[str | None, Column("text", given=True, of_claim=True, internal=True)]
+    order_key: Annotated[str | None, Column("text", given=True, inherited=True, internal=True)]
     # fmt: on
 
     @property
@@ -132,15 +133,19 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "stack_asked_at": Column("timestamptz", of_claim=True),
     "stack": Column("text", of_claim=True),
     "nursery": Column("text", inherited=True),
+    "place": Column("uuid", of_claim=True),
+    "order_number": Column("bigint", inherited=True),
 }
 
 #: What is null once a job is released.
 OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
 GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
 #: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
-#: is not a part of it, nor is whether its numbers are its own or its queue's, nor its lane, which
-#: follows from its input.
-COMPARED: Final = tuple(name for name in GIVEN if name not in ("id", "waiter", "own_retry", "lane"))
+#: is not a part of it, nor is whether its numbers are its own or its queue's, nor its lane and its
+#: order's key, which follow from its input.
+COMPARED: Final = tuple(
+    name for name in GIVEN if name not in ("id", "waiter", "own_retry", "lane", "order_key")
+)
 INHERITED: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.inherited)
 #: Of what is claimed, what comes for every job, and what comes only for jobs that have any of it.
 ALWAYS_CLAIMED: Final = tuple(n for n, column in COLUMNS.items() if column.claimed == "always")

@@ -15,7 +15,10 @@ from .jsonb import as_jsonb_text
 LONGEST_KEY: Final = 200
 #: At how many lanes a fair claim looks, at least.
 FEWEST_LANES: Final = 50
-#: How many pending jobs it looks at for those that have no lane.
+#: At the keys of how many due jobs a claim in order looks, at least; and at how many beside.
+SHORTEST_FRONT: Final = 50
+MOST_KEYS: Final = 100
+#: How many pending jobs such claims look at, for those that have no lane, or no place.
 WALK: Final = 200
 
 

@@ -43,6 +43,7 @@ from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Descendants,
     Due,
@@ -69,6 +70,7 @@ from .protocol import (
     Position,
     Pruned,
     QueueChanged,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -87,6 +89,7 @@ from .protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -686,6 +689,36 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        steps = rate_steps.hold_rate(limiter, holds, reads_inputs=reads_inputs)
+        await self._run(steps, pool=self._work_pool)
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        steps = self._calls.claim_in_order(
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            from_key=from_key,
+            after=after,
+        )
+        return await self._run(steps, pool=self._work_pool)
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))
 
@@ -727,6 +760,8 @@ class PostgresStore(Store):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         steps = self._calls.succeed_and_claim(
@@ -735,6 +770,8 @@ class PostgresStore(Store):
             limiter=limiter,
             token=token,
             limit=limit,
+            ahead=ahead,
+            leaving=leaving,
             lease=lease,
         )
         return await self._run(steps, pool=self._work_pool)

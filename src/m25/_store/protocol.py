@@ -46,6 +46,8 @@ class NewJob(NamedTuple):
     parent_id: str | None = None
     #: The key of a job that is due at once, where its queue is fair between keys.
     lane: str | None = None
+    #: The key of a job whose queue runs the jobs of one key in order.
+    order_key: str | None = None
 
 
 class UniqueJob(NamedTuple):
@@ -147,7 +149,7 @@ class Claimed(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """How far a queue's pending jobs were looked at for those that have no lane."""
+    """How far a queue's pending jobs were looked at for those that have no lane, or no place."""
 
     priority: int
     #: As the database writes it.
@@ -184,6 +186,26 @@ class FairlyClaimed(NamedTuple):
     room_in: float | None = None
 
 
+class ClaimedInOrder(NamedTuple):
+    """What a claim in order has brought."""
+
+    rows: list[JobRow]
+    #: Jobs may wait until the limit has room for them, or the rate a token.
+    is_full: bool
+    #: Jobs were given their places just now.
+    has_more: bool
+    #: Jobs are due that were not claimed: they wait for those before them, it seems.
+    has_waiting: bool
+    #: In how many seconds the first head is due of those that are not yet, if there is one.
+    next_in: float | None
+    #: From which key the next claim goes on; `None` where this one came to the last.
+    next_key: str | None
+    #: The last job that was looked at for its place; `None` where it was the last of all.
+    walked: Walked | None
+    #: As of a `Claimed`.
+    room_in: float | None = None
+
+
 class PassedOn(NamedTuple):
     """What became of attempts that have ended, and the jobs that have their places."""
 
@@ -191,6 +213,13 @@ class PassedOn(NamedTuple):
     rows: list[JobRow]
     #: A place was left to others, which were told.
     has_turned: bool
+    #: A place that is left to others once the jobs that wait for it have run.
+    leaving: str | None
+    #: A place is empty beside those that are left.
+    has_room: bool
+    #: By id, the place of each of `rows`, where others are claimed for the same. A job that is not
+    #: here is alone in its place.
+    places: dict[str, str]
 
 
 class ClaimedJob(NamedTuple):
@@ -206,6 +235,14 @@ class Started(NamedTuple):
     id: str
     started_at: str
     deadline: str
+
+
+class RateHold(NamedTuple):
+    """That no job of a key is to begin for a while, by the rate of its queue."""
+
+    #: What the rate's path leads to in the job's input; empty where all jobs have one clock.
+    key: str
+    delay: timedelta
 
 
 class Outcome(NamedTuple):
@@ -228,6 +265,8 @@ class Outcome(NamedTuple):
     #: The id of the job's first attempt, if the job may have started others: where its chain ends,
     #: they are cancelled with it.
     children_of: str | None = None
+    #: What its handler has asked for all others; it is written by a call of its own.
+    rate_hold: RateHold | None = None
 
 
 class SetAside(NamedTuple):
@@ -450,6 +489,8 @@ class WriteResult(enum.Enum):
 
     #: It was written now, and ended the chain.
     SETTLED = "settled"
+    #: The same, and the jobs of its key behind it are held, since it has failed.
+    STOPPED = "stopped"
     #: It was written now, and a next attempt inserted.
     RETRIED = "retried"
     #: It had been written before, by a call whose answer was lost.
@@ -458,6 +499,11 @@ class WriteResult(enum.Enum):
     FENCED = "fenced"
     #: Somebody has locked the row for now. Nothing was written, and it is to be tried again.
     LOCKED = "locked"
+
+    @property
+    def ends_chain(self) -> bool:
+        """Whether it was written now, and nothing follows."""
+        return self in (WriteResult.SETTLED, WriteResult.STOPPED)
 
 
 @attrs.frozen
@@ -517,6 +563,10 @@ class DeclaredQueue:
     #: Where the key is that has a clock of its own by the rate, and where what a job costs of it.
     rate_path: Sequence[str] | None = None
     cost_path: Sequence[str] | None = None
+    #: Where in their inputs the key is whose jobs run in order, and whether one of them that has
+    #: failed for good holds those behind it; `None` of a queue without such a key.
+    order_path: Sequence[str] | None = None
+    holds_failed: bool | None = None
 
 
 @attrs.frozen
@@ -541,6 +591,8 @@ class Swept(NamedTuple):
     max_attempts: int
     #: Whether it ended as cancelled, since somebody had asked for that.
     is_cancelled: bool = False
+    #: Whether the jobs of its key behind it are held, since it has failed.
+    stops_key: bool = False
 
     @property
     def ends_chain(self) -> bool:
@@ -1035,6 +1087,38 @@ class Store(Protocol):
         """
         ...
 
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        """Let no job begin by the clocks of these keys before the delays are over.
+
+        `reads_inputs` says whether the rate has a key or a cost, and so clocks for `claim_by_rate`.
+        Nothing is done where no worker has announced such a rate.
+        """
+        ...
+
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        """Claim as `claim_limited` does without a key, but of each key one job at a time, in order.
+
+        A job waits until those before it have ended, down to their last attempts; where the queue
+        holds what has failed for good, until that is retried or deleted. Between keys the order is
+        that of priority and age, as far as it is seen: the keys of the first due jobs are looked
+        at, and some more from `from_key` on; "" is the first. Some pending jobs behind `after` are
+        looked at, and given their places if they have none.
+        """
+        ...
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         """Set how many may run at once under a limit; `None` is as its workers declare it.
 
@@ -1085,14 +1169,21 @@ class Store(Protocol):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         """End attempts of a queue that have succeeded, as `settle` does, and start due jobs of the
         queue in their places, in one transaction: no more than end, and up to `limit`, so that no
         more run under the queue's limit than before. None of the outcomes has `children_of`.
 
+        Where the limit is reached, `ahead` jobs are to be claimed for each of these places beside
+        the one that runs, and count as one with it: no two jobs that have the same place may run at
+        once. That is the caller's affair, whose they all are.
+
         The limit has no key, and there is no rate. Where others have waited for a place for a
-        second, one is left to them.
+        second, one is left to them; and so is the one that the caller is `leaving`, as the answer
+        to an earlier call said.
         """
         ...
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 from .claimed_rows import claimed_rows
-from .parameters import interval
-from .protocol import Claimed
+from .parameters import array, interval
+from .protocol import Claimed, RateHold
 from .steps import Statement, Steps
 
 #: How many due jobs a claim looks at, at least: it may be too early for some of them.
 _SHORTEST_WALK: Final = 50
+
+
+def hold_rate(limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool) -> Steps[None]:
+    """See `Store.hold_rate`."""
+    parameters = {
+        "limiter": limiter,
+        "key": array(hold.key for hold in holds),
+        "delay": array(interval(hold.delay) for hold in holds),
+        "reads_inputs": "true" if reads_inputs else "false",
+    }
+    yield Statement("hold_rate", parameters, after=Statement("lock_limit", {"limiter": limiter}))
 
 
 def claim_by_rate(

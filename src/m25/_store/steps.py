@@ -24,12 +24,13 @@ from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN
 from .failures import sort_error
-from .lanes import FEWEST_LANES, WALK
+from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     Due,
     Enqueued,
@@ -139,7 +140,9 @@ _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one
 
 #: What `settle` writes, by the names in the table.
 _OUTCOME_COLUMNS: Final = tuple(
-    "claim_token" if name == "token" else name for name in Outcome._fields if name != "children_of"
+    "claim_token" if name == "token" else name
+    for name in Outcome._fields
+    if name not in ("children_of", "rate_hold")
 )
 
 
@@ -487,6 +490,50 @@ class Calls:
             room_in,
         )
 
+    def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> Steps[ClaimedInOrder]:
+        behind = _FIRST if after is None else after
+        parameters = {
+            "queue_name": queue_name,
+            "limiter": limiter,
+            "claim_token": token,
+            "limit": str(limit),
+            "lease": interval(lease),
+            "start": "true" if start else "false",
+            "from_key": from_key,
+            "front": str(max(limit, SHORTEST_FRONT)),
+            "keys": str(MOST_KEYS),
+            "walk": str(WALK),
+            "priority": str(behind.priority),
+            "run_at": behind.run_at,
+            "id": behind.id,
+        }
+        lock = Statement("lock_limit", {"limiter": limiter})
+        rows = yield Statement("claim_in_order", parameters, after=lock)
+        is_full, has_more, has_waiting, next_in, room_in, next_key, *walked = rows[0][:9]
+        # Where nothing was claimed there is one row, and no job in it.
+        found = [row[9:] for row in rows if row[9] is not None]
+        return ClaimedInOrder(
+            claimed_rows(found, queue_name, start=start),
+            is_full,
+            has_more,
+            has_waiting,
+            next_in,
+            next_key,
+            None if walked[2] is None else Walked(*walked),
+            room_in,
+        )
+
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}
         rows = yield Statement("set_limit", {**parameters, **NOTIFIES})
@@ -554,8 +601,12 @@ class Calls:
             "settle", {**written, **NOTIFIES, "allowed_losses": str(allowed_losses)}
         )
         return {
-            id: WriteResult.RETRIED if has_next_attempt else WriteResult.SETTLED
-            for id, has_next_attempt, _, _ in rows
+            id: WriteResult.RETRIED
+            if has_next_attempt
+            else WriteResult.STOPPED
+            if stops_key
+            else WriteResult.SETTLED
+            for id, has_next_attempt, stops_key, _, _ in rows
         }
 
     def succeed_and_claim(
@@ -566,6 +617,8 @@ class Calls:
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> Steps[PassedOn]:
         rows = yield Statement(
@@ -576,7 +629,10 @@ class Calls:
                 "queue_name": queue_name,
                 "limiter": limiter,
                 "claim_token": token,
-                "limit": str(limit),
+                "begin": str(limit),
+                "ahead": str(ahead),
+                "leaving": leaving,
+                "limit": str((1 + ahead) * len(outcomes)),
                 "lease": interval(lease),
                 "start": "true",
             },
@@ -584,9 +640,15 @@ class Calls:
         # A row is of an attempt that has ended, or of a job that was claimed.
         ended = [row[0] for row in rows if row[0] is not None]
         results = yield from _all_results(outcomes, dict.fromkeys(ended, WriteResult.SETTLED))
-        found = [row[4:] for row in rows if row[4] is not None]
-        claimed = claimed_rows(found, queue_name, start=True)
-        return PassedOn(results, claimed, has_turned=any(row[2] for row in rows))
+        found = [row[7:] for row in rows if row[7] is not None]
+        return PassedOn(
+            results,
+            claimed_rows(found, queue_name, start=True),
+            has_turned=any(row[2] for row in rows),
+            leaving=rows[0][4] if rows else None,
+            has_room=any(row[5] for row in rows),
+            places={row[7]: row[6] for row in rows if row[6] is not None},
+        )
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:
         rows = yield Statement("find_steps", {"job_id": plain_array(job_ids)})
@@ -711,6 +773,10 @@ class Calls:
             "cost_path": array(
                 None if queue.cost_path is None else array(queue.cost_path) for queue in queues
             ),
+            "order_path": array(
+                None if queue.order_path is None else array(queue.order_path) for queue in queues
+            ),
+            "holds_failed": array(_boolean(queue.holds_failed) for queue in queues),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
         yield Statement("announce", parameters)

@@ -179,7 +179,9 @@ class TreeCalls:
         yield from self._end(
             one.children_of
             for one in outcomes
-            if one.children_of is not None and results.get(one.id) is WriteResult.SETTLED
+            if one.children_of is not None
+            and (result := results.get(one.id)) is not None
+            and result.ends_chain
         )
         return results
 

@@ -23,7 +23,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._queue import Queue
 from .._store.protocol import JobRow
@@ -44,8 +44,14 @@ class AheadJob(NamedTuple):
 
     row: JobRow
     token: str
-    #: When the claim was answered, by Trio's clock.
+    #: When it was claimed, by Trio's clock; in an exclusive queue, when the claim was sent.
     claimed_at: float
+    #: Under a limit: for which place. No two jobs of one place run at once.
+    place: str | None = None
+
+
+#: A job that begins, with the same of it.
+BegunJob: TypeAlias = tuple[JobRow, str, float, str | None]
 
 
 class Ahead:

@@ -53,6 +53,8 @@ class Announcer:
                     None if queue.fair_by is None else queue.fair_by.path,
                     None if queue.rate is None else queue.rate.path,
                     None if queue.rate is None else queue.rate.cost_path,
+                    None if queue.ordered_by is None else queue.ordered_by.split("."),
+                    None if queue.ordered_by is None else queue.if_failed == "hold",
                 )
                 for queue in queues
             ],

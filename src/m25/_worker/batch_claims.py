@@ -13,8 +13,8 @@ import trio
 
 from .._batch import Batch
 from .._process_slots import ProcessSlots
-from .._store.protocol import ClaimedJob, JobRow
-from .ahead import Ahead
+from .._store.protocol import ClaimedJob
+from .ahead import Ahead, BegunJob
 from .batches import Member, RunningBatch, add_member
 from .claimer import Claimer
 from .executor import Executor
@@ -126,16 +126,12 @@ class BatchClaimer(Claimer):
         self._claims_at = None
         return await super()._claim(slots, size)
 
-    def _begin(
-        self,
-        jobs: Sequence[tuple[JobRow, str]],
-        asked_at: float,  # noqa: ARG002 - of leases, which batches have not
-    ) -> Sequence[Executor]:
+    def _begin(self, jobs: Sequence[BegunJob]) -> Sequence[Executor]:
         """Members of batches, in the order of the jobs. From now on they count as running."""
         begun: list[Executor] = []
         for first in range(0, len(jobs), self._batch.size):
             batch = RunningBatch(self._queue, self._runtime, self._environment, self._ledger.slots)
-            for row, token in jobs[first : first + self._batch.size]:
+            for row, token, _, _ in jobs[first : first + self._batch.size]:
                 add_member(
                     batch,
                     row,

@@ -15,7 +15,7 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import Claimed, ClaimedJob, JobRow, Release
 from . import plan
-from .ahead import AheadJob
+from .ahead import AheadJob, BegunJob
 from .crew import start_crews
 from .doubt import confirm
 from .environment import Environment
@@ -113,7 +113,10 @@ class Claimer:
             granted = ledger.take_granted()
             # After a stop it is left in doubt, and so released.
             if granted is not None and not self.stopping:
-                self._begin_granted(granted)
+                if granted.places:
+                    self._keep_ahead(granted)
+                else:
+                    self._begin_granted(granted)
                 self._asked()
                 self._answered()
             self._give_back(ledger.ahead.late(trio.current_time()))
@@ -179,13 +182,14 @@ class Claimer:
         """Wait until there may be something to claim or to give back, or a slot, or the queue is to
         stop.
         """
+        late_at = self._ledger.ahead.late_at
         if self._limited is None:
-            with trio.move_on_at(self._ledger.ahead.late_at):
+            with trio.move_on_at(late_at):
                 await self._hint.wakeup.wait()
             return
-        with trio.move_on_at(self._limited.room_at) as scope:
+        with trio.move_on_at(min(self._limited.room_at, late_at)):
             await self._hint.wakeup.wait()
-        if scope.cancelled_caught:
+        if self._limited.room_at <= trio.current_time():
             self._limited.room_at = math.inf
             self._hint.due = True  # rule: room that others make is found
 
@@ -273,7 +277,7 @@ class Claimer:
                 )
             ledger.ahead.met(rows)
             if size > slots:
-                self._keep_ahead(token, rows)
+                self._keep_ahead(Granted(token, rows, trio.current_time()))
             elif not has_begun:
                 self._begin_granted(Granted(token, rows, began))
         finally:
@@ -307,13 +311,16 @@ class Claimer:
         if not self._at_once and self._setup_pause.left > 0:
             self._release_untried(rows, token)
             return
-        self._start(self._begin([(row, token) for row in rows], granted.asked_at))
+        self._start(self._begin([(row, token, granted.asked_at, None) for row in rows]))
 
-    def _keep_ahead(self, token: str, rows: Sequence[JobRow]) -> None:
-        """Keep jobs that a claim has brought until there are slots for them."""
+    def _keep_ahead(self, granted: Granted) -> None:
+        """Keep jobs that a claim has brought until there are slots, or places, for them."""
         self._look_around()
-        now = trio.current_time()
-        jobs = [AheadJob(row, token, now) for row in self._in_time(rows, token)]
+        token, at, places = granted.token, granted.asked_at, granted.places
+        jobs = [
+            AheadJob(row, token, at, places.get(row.id))
+            for row in self._in_time(granted.rows, token)
+        ]
         self._give_back(self._ledger.ahead.put(jobs))
 
     def _fill_slots(self) -> None:
@@ -330,7 +337,7 @@ class Claimer:
             self._give_back(late)
             # rule: what expires before it has a slot is not started
             jobs = [job for job in jobs if job not in late]
-        return self._begin([(row, token) for row, token, _ in jobs], now)
+        return self._begin(jobs)
 
     def _give_back(self, jobs: Sequence[AheadJob]) -> None:
         """Release jobs that were claimed ahead, and do not begin here."""
@@ -345,10 +352,8 @@ class Claimer:
         self._expired += ((row, token) for row in late)
         return rows
 
-    def _begin(self, jobs: Sequence[tuple[JobRow, str]], asked_at: float) -> Sequence[Executor]:
-        """Executors for jobs, each with the token of its claim, which was sent at that time. From
-        now on they count as running.
-        """
+    def _begin(self, jobs: Sequence[BegunJob]) -> Sequence[Executor]:
+        """Executors for jobs. From now on they count as running."""
         queue, at_once, now = self._queue, self._at_once, trio.current_time()
         begun = [
             Executor(
@@ -363,14 +368,16 @@ class Claimer:
                 slots=self._ledger.slots,
                 claimed=self._until_claimed,
                 started=at_once,
-                lease=Lease(queue, asked_at, started=at_once) if queue.exclusive else None,
+                lease=Lease(queue, claimed_at, started=at_once) if queue.exclusive else None,
                 emits_all=self._emits_all,
             )
-            for row, token in jobs
+            for row, token, claimed_at, _ in jobs
         ]
         self._runtime.loop_watch.began([executor.job for executor in begun], queue.name)
         for executor in begun:
             self._ledger.begin(executor)
+        if self._limited is not None:
+            self._limited.began(jobs)
         return begun
 
     def _start(self, begun: Sequence[Executor]) -> None:
@@ -385,7 +392,7 @@ class Claimer:
         finally:
             self._ledger.end(executor)
             if self._limited is not None:
-                self._limited.ended(executor.row)
+                self._limited.ended(executor)
             self._runtime.loop_watch.ended(executor.job)
             if executor.misses:
                 self._heartbeats.executor_ended(executor)

@@ -20,7 +20,7 @@ owed, apart from the rest, until it is to be tried again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -74,6 +74,8 @@ class Granted(NamedTuple):
     rows: Sequence[JobRow]
     #: When the claim was sent, by Trio's clock.
     asked_at: float
+    #: By id, the places of those that share one; see `Places`.
+    places: Mapping[str, str] = {}
 
 
 class Ledger:
@@ -93,7 +95,8 @@ class Ledger:
         self.slots = slots
         #: The jobs that are claimed, and have no slot yet.
         self.ahead = ahead
-        #: How many jobs the claim that is under way may bring.
+        #: Whether a claim is under way, and how many slots the jobs that it brings may take.
+        self.is_claiming = False
         self._claiming = 0
         #: By token as well as id: a job that was released may be claimed again, by another token,
         #: before its executor has ended.
@@ -138,14 +141,10 @@ class Ledger:
         """A claim is about to be sent, for so many slots."""
         assert self.in_doubt is None, "a claim in doubt must be made sure of before the next claim"
         self.in_doubt = token
+        self.is_claiming = True
         self._claiming = size
         if self._process is not None:
             self._process.leave(self)
-
-    @property
-    def is_claiming(self) -> bool:
-        """Whether a claim is under way."""
-        return self._claiming > 0
 
     def grant_jobs(self, jobs: Granted) -> None:
         """The claim has brought jobs. It is under way until the claimer has begun them."""
@@ -155,18 +154,18 @@ class Ledger:
         """The jobs that were granted, if any, and begin now; their claim is not `answered` yet."""
         jobs, self._granted = self._granted, None
         if jobs is not None:
-            self._claiming = 0
+            self.is_claiming, self._claiming = False, 0
         return jobs
 
     def asked(self) -> None:
         """The claim is under way no more: what it brought runs, or is not known yet."""
-        self._claiming = 0
+        self.is_claiming, self._claiming = False, 0
         self.grant()
 
     def answered(self) -> None:
         """The claim is in doubt no more: the jobs that it gave are ours, or known to be fenced."""
         self.in_doubt = self._granted = None
-        self._claiming = 0
+        self.is_claiming, self._claiming = False, 0
         self.write_held_back()
 
     def begun_in_doubt(self) -> list[ClaimedJob]:
@@ -190,7 +189,7 @@ class Ledger:
 
     def give_back(self, jobs: Iterable[AheadJob]) -> None:
         """These, which are not ahead any more, are to be released: they have not begun."""
-        for row, token, _ in jobs:
+        for row, token, *_ in jobs:
             children_of = row.job_id if row.has_children else None
             self.owe_release(Release(row.id, token, children_of=children_of, claimed_ahead=True))
 

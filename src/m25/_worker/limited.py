@@ -1,27 +1,33 @@
 """Claims of a queue that has a limit or a rate: the database counts, over all processes.
 
 Under a limit without a key, the statement that writes a job's success claims the next one in its
-place. So no place is empty until another claim is answered, and no lock is waited for that
-whoever claims elsewhere has. Now and then the database leaves a place to others instead.
+place, and a few that wait for the same place (`places.py`). So no place is empty until another
+claim is answered, and no lock is waited for that whoever claims elsewhere has. Now and then the
+database leaves a place to others instead.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import trio
 
 from .._hints import QueueHint
+from .._limits import Rate
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
-from .._store.protocol import Claimed, JobRow, Outcome, PassedOn, WriteResult
+from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
 from ..pg._wakeup import Wakeup
+from .ahead import BegunJob
+from .executor import Executor
 from .fair import Turns
 from .ledger import Granted, Ledger
+from .order import Keys
+from .places import Places
 
 #: How often a queue whose limit is reached is claimed from although nothing says that there is
 #: room, in seconds: it may be another process that has made room, or is gone.
@@ -40,7 +46,7 @@ def _has_just_succeeded(outcome: Outcome) -> bool:
 
 
 class LimitedClaims:
-    """One for each manager whose queue has a limit or a rate, or is fair between keys.
+    """One for each manager whose queue has a limit or a rate, or an order, or is fair between keys.
 
     It remembers from which key to go on.
     """
@@ -52,14 +58,19 @@ class LimitedClaims:
         runtime: Runtime,
         hint: QueueHint,
         ledger: Ledger,
+        places: Places,
     ) -> None:
         self._queue = queue
         self._limiter = limiter
         self._runtime = runtime
         self._hint = hint
         self._ledger = ledger
+        self._places = places
         self._from_key = None if queue.limit is None or queue.limit.key is None else ""
         self._turns = None if queue.fair_by is None else Turns(queue.fair_by)
+        self._keys = None if queue.ordered_by is None else Keys()
+        #: The place that is left to others once it is empty, if there is such a one.
+        self._leaving: str | None = None
         #: Whether the claimer begins jobs.
         self.is_open = False
         #: Set when a claim is under way no more.
@@ -76,8 +87,15 @@ class LimitedClaims:
         """
         queue = self._queue
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
+        if queue.rate is not None:
+            # Whoever was told to wait is not to begin another job in the meantime.
+            await self._hold_rate(
+                queue.rate, [each.outcome for each in self._ledger.next_outcomes()]
+            )
         if self._turns is not None:
             claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
+        elif self._keys is not None:
+            claimed = await self._claim_in_order(self._keys, token, size, lease, start=start)
         elif queue.rate is not None and queue.rate.reads_inputs:
             claimed = await self._runtime.store.claim_by_rate(
                 queue.name,
@@ -125,10 +143,37 @@ class LimitedClaims:
         has_more = turns.claimed(claimed)
         return Claimed(claimed.rows, claimed.is_full, has_more, room_in=claimed.room_in)
 
-    def ended(self, row: JobRow) -> None:
+    async def _claim_in_order(
+        self, keys: Keys, token: str, size: int, lease: timedelta, *, start: bool
+    ) -> Claimed:
+        claimed = await self._runtime.store.claim_in_order(
+            self._queue.name,
+            limiter=self._limiter,
+            token=token,
+            limit=size,
+            lease=lease,
+            start=start,
+            from_key=keys.from_key,
+            after=keys.after,
+        )
+        has_more = keys.claimed(claimed)
+        room_in = claimed.room_in
+        if room_in is None and claimed.next_in is not None:
+            # rule: a retry that others wait behind is not late
+            room_in = min(claimed.next_in, _FULL_INTERVAL)
+        return Claimed(
+            claimed.rows, claimed.is_full or claimed.has_waiting, has_more, room_in=room_in
+        )
+
+    def began(self, jobs: Iterable[BegunJob]) -> None:
+        """Jobs run here from now on."""
+        self._places.began(jobs, trio.current_time())
+
+    def ended(self, executor: Executor) -> None:
         """A job runs here no more."""
+        self._places.left(executor.job, trio.current_time())
         if self._turns is not None:
-            self._turns.ended(row)
+            self._turns.ended(executor.row)
 
     async def until_asked(self) -> None:
         """Wait until no claim is under way, for a while."""
@@ -143,17 +188,31 @@ class LimitedClaims:
             StatementFailed: the database did not answer; all of it may have been committed.
             RowRefused: of one of the rows; nothing was written, and nothing claimed.
         """
+        if self._queue.rate is not None:
+            await self._hold_rate(self._queue.rate, outcomes)
         size = min(len(outcomes), self._ledger.claim_size())
-        if size and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
-            passed = await self._succeed_and_claim(outcomes, size)
-            has_room = len(passed.rows) < len(outcomes) and not passed.has_turned
-            results = passed.results
+        depth = self._places.depth if self._ledger.may_claim_ahead else 0
+        if (size or depth) and self._can_pass_on and all(map(_has_just_succeeded, outcomes)):
+            passed = await self._succeed_and_claim(outcomes, size, depth)
+            results, has_room = passed.results, passed.has_room
         else:
             results = await self._runtime.store.settle(outcomes, self._queue.allowed_losses)
-            has_room = self._queue.limit is not None
+            has_room = self._queue.makes_room
         if has_room:
             self._runtime.hints.room(self._limiter)  # rule: room is used as soon as it is there
         return results
+
+    async def _hold_rate(self, rate: Rate, outcomes: Sequence[Outcome]) -> None:
+        """Let others wait as long as handlers have asked for, where any of these has.
+
+        It may be done twice for one of them, by claim and write, whichever comes first.
+        """
+        holds = [each.rate_hold for each in outcomes if each.rate_hold is not None]
+        if holds:
+            # rule: a delay for the whole rate is written
+            await self._runtime.store.hold_rate(
+                self._limiter, holds, reads_inputs=rate.reads_inputs
+            )
 
     @property
     def _can_pass_on(self) -> bool:
@@ -168,10 +227,13 @@ class LimitedClaims:
             and queue.rate is None
             # What is passed on goes to the oldest job, whatever its key.
             and self._turns is None
+            and self._keys is None
             and queue.handler.setup is None
         )
 
-    async def _succeed_and_claim(self, outcomes: Sequence[Outcome], size: int) -> PassedOn:
+    async def _succeed_and_claim(
+        self, outcomes: Sequence[Outcome], size: int, depth: int
+    ) -> PassedOn:
         queue, ledger = self._queue, self._ledger
         token = self._runtime.new_token(named=False)  # rule: no limited lease is cut short
         asked_at = trio.current_time()
@@ -184,10 +246,13 @@ class LimitedClaims:
                 limiter=self._limiter,
                 token=token,
                 limit=size,
+                ahead=depth,
+                leaving=self._leaving,
                 lease=queue.lease,
             )
+            self._places.met(passed.rows)
             if passed.rows:
-                ledger.grant_jobs(Granted(token, passed.rows, asked_at))
+                ledger.grant_jobs(Granted(token, passed.rows, asked_at, passed.places))
                 is_granted = True
         except RowRefused:
             # Nothing was written.
@@ -200,6 +265,8 @@ class LimitedClaims:
             self._hint.wakeup.set()
         if not passed.rows:
             ledger.answered()
+        if passed.has_turned or passed.leaving is not None:
+            self._leaving = passed.leaving
         if passed.has_turned:
             self.room_at = min(self.room_at, trio.current_time() + _TURN)
         return passed

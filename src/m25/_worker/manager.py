@@ -42,6 +42,7 @@ from .environment import Environment
 from .heartbeats import Heartbeats
 from .ledger import Ledger
 from .limited import LimitedClaims
+from .places import places_of
 from .settler import Settler
 from .slots import Slots
 from .stacks import Stacks
@@ -65,15 +66,17 @@ class Manager:
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
         slots, process = Slots(runtime.waiting, self._slots_changed), runtime.process_slots
+        places = None if queue.lock_name is None else places_of(queue)
         if queue.batch is None:
-            self._ledger = Ledger(queue.max_concurrency, slots, ahead_of(queue), process)
+            ahead = ahead_of(queue) if places is None else places
+            self._ledger = Ledger(queue.max_concurrency, slots, ahead, process)
         else:
             self._ledger = BatchLedger(queue.max_concurrency, slots, process, queue.batch.size)
         limiter = queue.lock_name
         limited = (
             None
-            if limiter is None
-            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger)
+            if limiter is None or places is None
+            else LimitedClaims(queue, limiter, runtime, self._hint, self._ledger, places)
         )
         self._settler = Settler(queue, runtime, self._ledger, limited)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)

@@ -27,11 +27,12 @@ from .._events import (
     SetupGivenUp,
 )
 from .._handler import kept_of
-from .._handler_errors import JobTimeout, Request, Snooze
+from .._handler_errors import JobTimeout, Request, RetryAfter, Snooze
 from .._job import FailureReason, JobId, JobStatus
 from .._remote import AskedElsewhere, UndecodedElsewhere
 from .._runtime import Runtime
-from .._store.protocol import LONGEST_UNKNOWN, Descendant, JobRow, Outcome
+from .._store.lanes import key_of
+from .._store.protocol import LONGEST_UNKNOWN, Descendant, JobRow, Outcome, RateHold
 from . import plan
 from .endings import Snoozed
 from .retries import Next, decide
@@ -65,6 +66,15 @@ def raised(executor: Executor, error: BaseException, request: Request | None) ->
     """
     if isinstance(error, UndecodedElsewhere):
         return undecodable(executor, error)
+    outcome = _raised(executor, error, request)
+    rate = executor.queue.rate
+    if rate is not None and isinstance(request, RetryAfter) and request.whole_rate:
+        key = key_of(executor.row.input, rate.path or ())
+        return outcome._replace(rate_hold=RateHold(key, request.delay))
+    return outcome
+
+
+def _raised(executor: Executor, error: BaseException, request: Request | None) -> Outcome:
     kept = kept_of(error, request)
     declared = executor.environment.handler.declared(kept)
     if declared is None:

@@ -61,8 +61,8 @@ class Results:
             ledger.owe_release(Release(*executor.job, session_lost=True))
             ledger.commits_in_doubt[executor.job] = result
         elif result is Unfinished.COMMITTED:
-            if self.queue.limit is not None and self.queue.limiter_name is not None:
-                self.runtime.hints.room(self.queue.limiter_name)
+            if self.queue.makes_room and self.queue.lock_name is not None:
+                self.runtime.hints.room(self.queue.lock_name)
         elif result is not Unfinished.FENCED:
             lost = result is Unfinished.LOST_CONNECTION
             release = Release(*executor.job, setup_failed=executor.setup_failed, session_lost=lost)

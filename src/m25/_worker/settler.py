@@ -17,6 +17,7 @@ import trio
 from .._crash import type_name
 from .._events import (
     JobReleased,
+    KeyStopped,
     OutcomeRefused,
     OutcomeUnstorable,
     ProgressRefused,
@@ -118,6 +119,8 @@ class Settler:
                 if each.row.has_begun:
                     # A job that follows it may be due now.
                     hints.work(name, rewind=True)
+                if result is WriteResult.STOPPED:
+                    self._runtime.events.emit(KeyStopped(**self._facts(each)))
                 if result is WriteResult.FENCED:
                     self._runtime.events.emit(ResultDiscarded(**self._facts(each)))
                 elif (

@@ -15,6 +15,7 @@ import trio
 from .._events import (
     CancelSwept,
     JobSwept,
+    KeyStopped,
     ReservationSwept,
     TransactionEnded,
     TransactionNotEnded,
@@ -126,6 +127,8 @@ class Sweeper:
                     failure_reason=job.failure_reason, next_attempt=job.has_next_attempt, **facts
                 )
             )
+            if job.stops_key:
+                self._runtime.events.emit(KeyStopped(**facts))
 
 
 def _patience(queue: Queue[Any, Any, Any]) -> float:

@@ -102,6 +102,9 @@ class Keys:
             given["scheduled_at"] = row.scheduled_at
         elif twin.is_held_up:
             given["scheduled_at"] = None if twin.was_due_at == twin.created_at else twin.was_due_at
+        # A job that moves to another key, or time, comes last.
+        if moves or row.order_key != twin.order_key:
+            given["order_number"] = None
         # Its key under a limit may be another now: it is to be looked at anew.
         given["limit_key"] = given["was_due_at"] = None
         self._replaced.append((twin, {name: getattr(twin, name) for name in given}))

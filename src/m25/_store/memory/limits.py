@@ -122,6 +122,11 @@ class Limits:
         """How many of `limit` may run beside those that do, of all keys together."""
         return max(0, min(limit, self._most(limiter) - self._taken(limiter)[""]))
 
+    def hold(self, limiter: str, until: int) -> None:
+        """Let no job begin by the rate before a time."""
+        if (clock := self._clocks.get(limiter)) is not None:
+            clock.next_start_at = max(clock.next_start_at, until)
+
     def rate(self, limiter: str) -> tuple[int, int] | None:
         """How much time lies between two that begin, and how many may beyond that, if anybody has
         said so.
@@ -142,8 +147,18 @@ class Limits:
         return True
 
     def beyond(self, limiter: str) -> int:
-        """How many more run than may, as the limit was made smaller."""
-        return max(0, self._taken(limiter)[""] - self._most(limiter))
+        """How many more run than may, as the limit was made smaller; below zero, how many more may
+        run.
+        """
+        return self._taken(limiter)[""] - self._most(limiter)
+
+    def held_places(self, limiter: str) -> Counter[str]:
+        """How many live jobs have each place; one that is alone has its own id for a place."""
+        return Counter(
+            row.place or row.id
+            for queue in self._queues.under(limiter)
+            for row in self._table.live(queue.name)
+        )
 
     def choose_by_key(
         self, queue_name: str, limiter: str, limit: int, from_key: str, now: int
@@ -200,11 +215,12 @@ class Limits:
         return _ANY if size is None else size
 
     def _taken(self, limiter: str) -> Counter[str]:
-        return Counter(
-            key_of(row.input, queue.limit_path or ())
+        places = {
+            (key_of(row.input, queue.limit_path or ()), row.place or row.id)
             for queue in self._queues.under(limiter)
             for row in self._table.live(queue.name)
-        )
+        }
+        return Counter(key for key, _ in places)
 
 
 def _place(row: Row) -> tuple[int, int, str]:

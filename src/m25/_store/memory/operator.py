@@ -220,6 +220,7 @@ class MemoryOperator(Operator):
                 previous_attempt_id=row.id,
             )
         )
+        self._table.places.go_on(row.job_id)
         self._listeners.notify([row.queue_name])
         return Answer(attempt.id, None, attempt.next_id)
 

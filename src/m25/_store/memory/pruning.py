@@ -40,6 +40,8 @@ class Pruning:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.parent_id is not None:
                 continue
+            if self._table.places.is_stopped_for(id):
+                continue
             if row.original_attempt_id is None and self._is_over(row, keep, now):
                 tree = self._tree(row)
                 if all(each.status in FINAL for each in tree) and not any(

@@ -88,6 +88,12 @@ class Rates:
             room_in=room_in,
         )
 
+    def hold(self, limiter: str, key: str, until: int) -> None:
+        """Let no job of a key begin before a time."""
+        if self._limits.rate(limiter) is not None:
+            until = max(until, self._clocks.get((limiter, key), _EARLIEST))
+            self._clocks[limiter, key] = until
+
     def _drop(self, limiter: str, before: int) -> None:
         """Forget the clocks that say nothing any more."""
         for (name, key), next_start_at in list(self._clocks.items()):

@@ -88,8 +88,11 @@ class Row:
     stack_asked_at: int | None
     stack: str | None
     nursery: str | None
+    place: str | None
     unknown_since: int | None
     lane: str | None
+    order_key: str | None
+    order_number: int | None
 
     def __init__(self, **columns: Any) -> None:
         self.write({**_DEFAULTS, **columns})

@@ -32,6 +32,7 @@ from ..protocol import (
     CancelRequest,
     Change,
     Claimed,
+    ClaimedInOrder,
     ClaimedJob,
     DeclaredQueue,
     Descendants,
@@ -58,6 +59,7 @@ from ..protocol import (
     PassedOn,
     Position,
     Pruned,
+    RateHold,
     Refused,
     Release,
     ScheduleRow,
@@ -76,6 +78,7 @@ from ..protocol import (
     UniqueAnswer,
     UniqueJob,
     Unserved,
+    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -91,6 +94,7 @@ from .listeners import Listeners
 from .messages import Messages
 from .newer import NewerLine
 from .operator import MemoryOperator
+from .order import Order
 from .pruning import Pruning
 from .queues import Queues
 from .rates import Rates
@@ -166,6 +170,7 @@ class MemoryStore(Store):
         self._limits = Limits(self._table, self._queues)
         self._lanes = Lanes(self._table, self._queues, self._limits)
         self._rates = Rates(self._table, self._queues, self._limits)
+        self._order = Order(self._table, self._queues, self._limits)
         self._newer = NewerLine(self._table)
         self.operator: Operator = MemoryOperator(
             self._way,
@@ -208,7 +213,7 @@ class MemoryStore(Store):
             return True
         if self._queues.pause_of(queue_name) is not None:
             return False
-        return bool(table.due(queue_name, self._clock.now(), 1) or table.held_up(queue_name))
+        return table.has_due(queue_name, self._clock.now()) or bool(table.held_up(queue_name))
 
     def skip_to_next(self, queue_names: Sequence[str]) -> bool:
         """Set the clock forward to when the first pending job of these queues is due.
@@ -619,6 +624,25 @@ class MemoryStore(Store):
             claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
             return FairlyClaimed(claimed, *chosen[1:])
 
+    async def claim_in_order(
+        self,
+        queue_name: str,
+        *,
+        limiter: str,
+        token: str,
+        limit: int,
+        lease: timedelta,
+        start: bool,
+        from_key: str,
+        after: Walked | None,
+    ) -> ClaimedInOrder:
+        async with self._way.call("claim") as now:
+            if self._queues.pause_of(queue_name) is not None:
+                limit = 0
+            chosen = self._order.choose(queue_name, limiter, limit, from_key, after, now)
+            claimed = self._claim("claim_in_order", chosen.rows, now, token, lease, start)
+            return ClaimedInOrder(claimed, *chosen[1:])
+
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
         async with self._way.call("take_pruning") as now:
             return self._pruning.take(queue_name, gap, now)
@@ -626,6 +650,17 @@ class MemoryStore(Store):
     async def prune(self, queue_name: str, keep: Keep, *, after: str | None, walk: int) -> Pruned:
         async with self._way.call("prune") as now:
             return self._pruning.prune(queue_name, keep, after or "", walk, now)
+
+    async def hold_rate(
+        self, limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool
+    ) -> None:
+        async with self._way.call("hold_rate") as now:
+            for hold in holds:
+                until = now + hold.delay // MICROSECOND
+                if reads_inputs:
+                    self._rates.hold(limiter, hold.key, until)
+                else:
+                    self._limits.hold(limiter, until)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
@@ -738,21 +773,52 @@ class MemoryStore(Store):
         limiter: str,
         token: str,
         limit: int,
+        ahead: int,
+        leaving: str | None,
         lease: timedelta,
     ) -> PassedOn:
         async with self._way.call("succeed_and_claim") as now:
             # Looked for first, as the statement does: what follows these jobs is not due yet.
             is_paused = self._queues.pause_of(queue_name) is not None
-            due = [] if is_paused else self._table.due(queue_name, now, limit)
+            most = (1 + ahead) * len(outcomes)
+            due = [] if is_paused else self._table.due(queue_name, now, most)
             beyond = self._limits.beyond(limiter)
+            behind = ahead if beyond == 0 else 0
             results = self._settle_all(outcomes, 0, now)
-            ended = list(results.values()).count(WriteResult.SETTLED)
-            has_turned = ended > 0 and self._limits.has_turned(limiter, now)
+            held = self._limits.held_places(limiter)
+            ended = [
+                self._table.rows[id]
+                for id, result in results.items()
+                if result is WriteResult.SETTLED
+            ]
+            #: By the place that ends, or comes to be empty, what it is called from now on.
+            places = {row.place or row.id: row.place or self._make_id() for row in ended}
+            left = {place for place in places if place == leaving}
+            if places and self._limits.has_turned(limiter, now):
+                left.add(min(places, key=lambda place: held[place]))
+            for place in left:
+                places.pop(place)
+            has_turned = not all(held[place] for place in left)
             if has_turned:
                 self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
-            rows = [self._table.rows[id] for _, _, id in due[: max(0, ended - has_turned - beyond)]]
+            empty = [place for place in places if not held[place]]
+            room = len(empty) - max(0, beyond)
+            begun = empty[: max(0, min(room, limit))]
+            seats = begun + [
+                place
+                for nth in range(1, 1 + behind)
+                for place in places
+                if held[place] <= nth and (held[place] or place in begun)
+            ]
+            rows = [self._table.rows[id] for _, _, id in due[: len(seats)]]
             claimed = self._claim("succeed_and_claim", rows, now, token, lease, start=True)
-            return PassedOn(results, claimed, has_turned)
+            named: dict[str, str] = {}
+            if behind:
+                for row, place in zip(rows, seats, strict=False):
+                    row.place = named[row.id] = places[place]
+            has_room = min(len(begun), len(rows)) < room
+            now_leaving = max((place for place in left if held[place]), default=None)
+            return PassedOn(results, claimed, has_turned, now_leaving, has_room, named)
 
     async def find_steps(self, job_ids: Sequence[str]) -> dict[str, list[StepRow]]:
         async with self._way.call("find_steps") as now:
@@ -1085,6 +1151,7 @@ class MemoryStore(Store):
             "next_attempt_id",
             "retry_after",
             "children_of",
+            "rate_hold",
         ):
             del written[name]
         reason, next_id = outcome.failure_reason, outcome.next_attempt_id
@@ -1093,11 +1160,11 @@ class MemoryStore(Store):
             "settle", row, now, reason, next_id, allowed_losses, retry_after=after, **written
         ):
             return WriteResult.RETRIED
-        self._tell_of_failure(row, now)
+        stops_key = self._chain_failed(row, now)
         self._chain_ended(row)
         if outcome.children_of is not None:
             self._end_tree(outcome.children_of, now)
-        return WriteResult.SETTLED
+        return WriteResult.STOPPED if stops_key else WriteResult.SETTLED
 
     def _start_child(
         self, row: Row, parent: ClaimedJob
@@ -1143,10 +1210,27 @@ class MemoryStore(Store):
         if row.waiter is not None:
             self._listeners.chain_ended(row.waiter, row.job_id)
 
+    def _chain_failed(self, row: Row, now: int) -> bool:
+        """What else there is to a chain's end, if it has failed; return whether its key stops."""
+        if row.failure_reason is None:
+            return False
+        self._tell_of_failure(row, now)
+        declared = self._queues.declared(row.queue_name)
+        stops_key = (
+            declared is not None
+            and declared.holds_failed is True
+            and row.order_key is not None
+            and row.cancel_requested_at is None
+            and row.parent_id is None
+        )
+        if stops_key:
+            self._table.places.stop(row)
+        return stops_key
+
     def _tell_of_failure(self, row: Row, now: int) -> None:
         """Insert a job for the queue that is told of failures, once the last attempt has failed."""
         source = self._queues.declared(row.queue_name)
-        if row.failure_reason is None or source is None or source.on_failure is None:
+        if source is None or source.on_failure is None:
             return
         target = self._queues.declared(source.on_failure) or DeclaredQueue(
             source.on_failure, _TIMEOUT
@@ -1197,7 +1281,16 @@ class MemoryStore(Store):
             claim_token=None,
             lease_expires_at=None,
         )
+        stops_key = False
         if not retried:
-            self._tell_of_failure(row, now)
+            stops_key = self._chain_failed(row, now)
             self._chain_ended(row)
-        return Swept(row.queue_name, row.id, reason.value, retried, row.attempt, row.max_attempts)
+        return Swept(
+            row.queue_name,
+            row.id,
+            reason.value,
+            retried,
+            row.attempt,
+            row.max_attempts,
+            stops_key=stops_key,
+        )

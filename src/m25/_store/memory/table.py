@@ -1,4 +1,4 @@
-"""The job table in memory: its rows, and the indexes that are kept in step with them."""
+"""The job table in memory; long, since it has the rows, and all that is kept in step with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..._lifecycle import FINAL, KEYLESS, LIVE, MOVES, FailureReason, JobStatus, has_next_attempt
 from ..columns import OF_CLAIM
 from ..protocol import Change, ClaimedJob, Enqueued, Exists, Held, Position
+from .places import Places
 from .rows import (
     HELD_UP_UNTIL,
     LARGEST_INTEGER,
@@ -39,6 +40,8 @@ class Table:
         self.children = defaultdict[str, list[Row]](list)
         #: By unique key, the id of the row that holds it.
         self._holders: dict[str, str] = {}
+        #: The places of those whose queues have an order.
+        self.places = Places()
         #: The ids of the rows that a stranger's transaction has locked.
         self.locked: set[str] = set()
 
@@ -66,6 +69,7 @@ class Table:
         self.rows[row.id] = row
         self._chains[row.job_id].append(row)
         insort(self._pending[row.queue_name], row.key)
+        self.places.put(row)
         if row.parent_id is not None:
             self.children[row.parent_id].append(row)
         if row.unique_key is not None:
@@ -78,6 +82,7 @@ class Table:
         self._chains[row.job_id].remove(row)
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
+        self.places.take(row)
         if row.parent_id is not None:
             self.children[row.parent_id].remove(row)
         if row.unique_key is not None:
@@ -88,6 +93,8 @@ class Table:
         for row in rows:
             del self.rows[row.id]
             self._chains[row.job_id].remove(row)
+            if not self._chains[row.job_id]:
+                self.places.go_on(row.job_id)
             if row.parent_id is not None:
                 self.children[row.parent_id].remove(row)
             if row.unique_key is not None and self._holders.get(row.unique_key) == row.id:
@@ -101,6 +108,8 @@ class Table:
         if after is before:
             return
         assert verb in MOVES.get((before, after), ()), f"{verb}: {before} → {after}"
+        if after in FINAL:
+            self.places.take(row)
         if before is JobStatus.PENDING:
             pending = self._pending[row.queue_name]
             del pending[bisect_left(pending, row.key)]
@@ -128,7 +137,9 @@ class Table:
         """Set what is given of a pending row anew."""
         pending = self._pending[row.queue_name]
         del pending[bisect_left(pending, row.key)]
+        self.places.take(row)
         row.write(columns)
+        self.places.put(row)
         insort(pending, row.key)
 
     def wake(self, row: Row, now: int) -> None:
@@ -304,6 +315,11 @@ class Table:
         locked = held.keys() & self.locked
         return [row for id, row in held.items() if id not in locked], locked
 
+    def has_due(self, queue_name: str, now: int) -> bool:
+        """Whether a pending job of a queue is due that waits for no other of its key."""
+        due = self.due(queue_name, now, len(self._pending[queue_name]))
+        return any(not self.places.waits(self.rows[id]) for _, _, id in due)
+
     def due(
         self, queue_name: str, now: int, limit: int, after: Sequence[Position] = ()
     ) -> list[Key]:
@@ -378,7 +394,12 @@ class Table:
     def _first(self, pending: Sequence[Key], start: int, end: int) -> int | None:
         """Where the first job is, of one priority, that waits for no other's end."""
         return next(
-            (at for at in range(start, end) if not self._waits(self.rows[pending[at][2]])), None
+            (
+                at
+                for at in range(start, end)
+                if not self._waits(row := self.rows[pending[at][2]]) and not self.places.waits(row)
+            ),
+            None,
         )
 
 

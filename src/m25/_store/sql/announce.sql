@@ -12,11 +12,12 @@ with session as (
 declared as (
     insert into {schema}.queue (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     select
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[]
+        limiter, limit_path::text[], lane_path::text[], rate_path::text[], cost_path::text[],
+        order_path::text[], holds_failed
     from unnest(
         %(queue_name)s::text[],
         %(default_job_timeout)s::interval[],
@@ -28,10 +29,12 @@ declared as (
         %(limit_path)s::text[],
         %(lane_path)s::text[],
         %(rate_path)s::text[],
-        %(cost_path)s::text[]
+        %(cost_path)s::text[],
+        %(order_path)s::text[],
+        %(holds_failed)s::boolean[]
     ) as q (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
-        limiter, limit_path, lane_path, rate_path, cost_path
+        limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
     order by name
     on conflict (name) do update
@@ -46,6 +49,8 @@ declared as (
         lane_path = excluded.lane_path,
         rate_path = excluded.rate_path,
         cost_path = excluded.cost_path,
+        order_path = excluded.order_path,
+        holds_failed = excluded.holds_failed,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -57,7 +62,9 @@ declared as (
             queue.limit_path,
             queue.lane_path,
             queue.rate_path,
-            queue.cost_path
+            queue.cost_path,
+            queue.order_path,
+            queue.holds_failed
         )
         is distinct from (
             excluded.default_job_timeout,
@@ -69,7 +76,9 @@ declared as (
             excluded.limit_path,
             excluded.lane_path,
             excluded.rate_path,
-            excluded.cost_path
+            excluded.cost_path,
+            excluded.order_path,
+            excluded.holds_failed
         )
     returning name
 ),

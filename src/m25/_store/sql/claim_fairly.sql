@@ -12,19 +12,7 @@
 -- claimed or cancelled since this began is no more pending once it is locked, and left out, too.
 with recursive {room},
 {tokens},
-free as materialized (
-    select
-        least(
-            %(limit)s::bigint,
-            case
-                when size.size < 2147483647
-                -- rule: a fair queue keeps to its limit
-                then size.size - coalesce((select number from taken where key = ''), 0)
-            end,
-            (select number from tokens)
-        ) as free
-    from size
-),
+{free_of_all_keys},
 path as materialized (
     select lane_path from {schema}.queue where name = %(queue_name)s::text
 ),

@@ -15,7 +15,8 @@ free as materialized (
         ) as free
     from size
 ),
-{claimed_in_room},
+{due_in_room},
+{claimed},
 {spent},
 waits as (
     update {schema}.limiter

@@ -5,7 +5,9 @@
 -- `channels` are notified in the same commit; an empty array notifies nobody.
 with {bounded},
 wanted as (
-    select *
+    select
+        *,
+        {order_number}
     from unnest(
         {given_arrays}
     ) as w (
@@ -15,10 +17,12 @@ wanted as (
 inserted as (
     insert into {schema}.job (
         attempt,
+        order_number,
         {given_columns}
     )
     select
         1,
+        order_number,
         {given_columns}
     from bounded, wanted
     order by unique_key, id

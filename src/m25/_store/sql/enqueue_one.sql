@@ -5,10 +5,12 @@
 with {bounded}
 insert into {schema}.job (
     attempt,
+    order_number,
     {given_columns}
 )
 select
     1,
+    case when %(order_key)s::text is not null then {schema}.next_order_number() end,
     {given_values}
 from bounded
 on conflict do nothing -- rule: an enqueue can be repeated

@@ -2,7 +2,9 @@
 -- Safe under concurrency: the caller has locked the keys. A row whose id exists is skipped, and takes no
 -- key. `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        *,
+        {order_number}
     from unnest(
         {given_arrays},
         %(key)s::text[],
@@ -22,12 +24,14 @@ inserted as (
         attempt,
         has_begun,
         follows,
+        order_number,
         {given_columns}
     )
     select
         1,
         false,
         follows,
+        order_number,
         {given_columns}
     from wanted
     order by id

@@ -31,6 +31,8 @@ ended as materialized (
     where walked.queue_name = %(queue_name)s::text
         and walked.original_attempt_id is null
         and walked.parent_id is null -- rule: a job is kept as long as that which started it
+        -- rule: a job is kept while its key stands still for it
+        and not exists (select from {schema}.stopped_key where stopped_key.job_id = walked.id)
         -- rule: a job is kept for its time
         and latest.ended_at < now()
             - case latest.status

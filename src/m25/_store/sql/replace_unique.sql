@@ -45,7 +45,15 @@ set
     -- Its key under a limit may be another now: it is to be looked at anew.
     limit_key = null,
     was_due_at = null,
-    lane = wanted_lane
+    lane = wanted_lane,
+    order_key = wanted_order_key,
+    -- A job that moves to another key, or time, comes last.
+    order_number = case
+        when wanted_order_key is null then null
+        when moves or wanted_order_key is distinct from order_key
+        then {schema}.next_order_number()
+        else order_number
+    end
 from wanted
 where id = any(array(select id from held))
     and id = twin_id

@@ -70,7 +70,12 @@ next_attempt as (
         {retried_columns}
     from bounded, followed
     on conflict do nothing
-    returning id, previous_attempt_id, queue_name
+    returning id, previous_attempt_id, queue_name, original_attempt_id
+),
+goes_on as (
+    delete from {schema}.stopped_key
+    where job_id = any(array(select original_attempt_id from next_attempt)) -- rule: a retry lets its key go on
+    returning job_id
 )
 select
     latest.asked::text,

@@ -71,10 +71,12 @@ next_attempt as (
     on conflict (id) do nothing
     returning previous_attempt_id
 ),
-{failure_told}
+{failure_told},
+{key_stopped}
 select
     settled.id::text,
     next_attempt.previous_attempt_id is not null as has_next_attempt,
+    coalesce(settled.original_attempt_id, settled.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then {end_notified}

@@ -6,7 +6,9 @@
 -- are made from the parent's, so a repeat finds what it has inserted.
 with {bounded},
 wanted as (
-    select *
+    select
+        *,
+        {order_number}
     from unnest(
         {given_arrays},
         %(parent_attempt_id)s::uuid[],
@@ -46,11 +48,13 @@ inserted as (
     insert into {schema}.job (
         attempt,
         nursery,
+        order_number,
         {given_columns}
     )
     select
         1,
         nursery,
+        order_number,
         {given_columns_of_wanted}
     from bounded, wanted
     join held on held.id = wanted.parent_attempt_id and held.parent_token = wanted.parent_token

@@ -75,6 +75,7 @@ failed as (
         queue.allowed_losses,
         false as is_last,
         null::interval as retry_after,
+        job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
         null::text as crash_message,
@@ -91,6 +92,7 @@ next_attempt as (
     returning previous_attempt_id
 ),
 {failure_told},
+{key_stopped},
 released as (
     update {schema}.job
     set
@@ -106,6 +108,7 @@ select
     failed.attempt,
     failed.max_attempts,
     false as is_cancelled,
+    coalesce(failed.original_attempt_id, failed.id) in (select job_id from key_stopped) as stops_key,
     case
         when next_attempt.previous_attempt_id is null
         then {end_notified}
@@ -114,7 +117,7 @@ select
 from failed
 left join next_attempt on next_attempt.previous_attempt_id = failed.id
 union all
-select queue_name, id::text, null, false, attempt, max_attempts, false, null, null
+select queue_name, id::text, null, false, attempt, max_attempts, false, false, null, null
 from released
 union all
 select
@@ -125,6 +128,7 @@ select
     attempt,
     max_attempts,
     true,
+    false,
     {end_notified} as notified,
     null
 from cancelled

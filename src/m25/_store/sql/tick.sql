@@ -59,7 +59,9 @@ ticked as (
     returning schedule.name, judged.is_live
 ),
 wanted_job as (
-    select *
+    select
+        *,
+        {order_number}
     from unnest(
         %(schedule_name)s::text[],
         {given_arrays}
@@ -71,10 +73,12 @@ wanted_job as (
 inserted as (
     insert into {schema}.job (
         attempt,
+        order_number,
         {given_columns}
     )
     select
         1,
+        order_number,
         {given_columns}
     from wanted_job
     where schedule_name in (select name from ticked where not is_live) -- rule: a tick's job comes with its claim

@@ -13,5 +13,5 @@ succeeded as (
         output = outcome.output
     from outcome
     where {with_outcome}
-    returning job.id, job.original_attempt_id, job.waiter
+    returning job.id, job.original_attempt_id, job.waiter, job.place
 )

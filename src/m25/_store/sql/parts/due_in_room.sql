@@ -1,10 +1,9 @@
--- The due jobs of the queue that are free to begin, as many as `free` says, and what the claim has written
--- of them.
+-- The due jobs of the queue that are free to begin, as many as `free` says, in the order of claims.
 due as materialized (
-    select candidate.id
+    select candidate.id, candidate.priority, candidate.run_at
     from level
     cross join lateral (
-        select id from {schema}.job
+        select id, priority, run_at from {schema}.job
         where queue_name = %(queue_name)s::text
             and status = 'pending'
             and job.priority = level.priority
@@ -17,5 +16,4 @@ due as materialized (
     where level.priority is not null
         and {not_paused}
     limit least(%(limit)s::bigint, greatest(coalesce((select free from free), 0), 0))
-),
-{claimed}
+)
