@@ -3020,7 +3020,22 @@ with bounded as materialized (
 ),
 wanted as (
     select
-        *,
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        order_key,
         case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
@@ -3116,6 +3131,32 @@ returning
     case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
         as notified;
 
+-- enqueue_plain
+--
+-- Insert a new job that has none of the options, so that who uses none pays for none: `enqueue_one` without
+-- the columns of options, and without a bound for waits.
+-- Safe under concurrency: as `enqueue_one`. `channel`, if any, is notified in the same commit.
+insert into m25.job (
+    attempt,
+    id, queue_name, input, timeout, max_attempts, retry_delay, priority
+)
+values (
+    1,
+    %(id)s::uuid,
+    %(queue_name)s::text,
+    %(input)s::jsonb,
+    %(timeout)s::interval,
+    %(max_attempts)s::integer,
+    %(retry_delay)s::interval,
+    %(priority)s::smallint
+)
+on conflict do nothing
+returning
+    id::text,
+    extract(epoch from created_at)::text as created_at,
+    case when %(channel)s::text is not null then pg_notify(%(channel)s::text, '')::text end
+        as notified;
+
 -- enqueue_unique
 --
 -- Insert new jobs, each of which takes a key, or follows the one that has it.
@@ -3123,7 +3164,26 @@ returning
 -- key. `channels` are notified in the same commit.
 with wanted as (
     select
-        *,
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        order_key,
+        key,
+        holding,
+        within,
+        follows,
         case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
@@ -3356,30 +3416,50 @@ select
     session_losses,
     lane,
     order_key
-from unnest(
-    %(id)s::uuid[],
-    %(queue_name)s::text[],
-    %(scheduled_at)s::timestamptz[],
-    %(input)s::jsonb[],
-    %(timeout)s::interval[],
-    %(max_attempts)s::integer[],
-    %(retry_delay)s::interval[],
-    %(unique_key)s::text[],
-    %(priority)s::smallint[],
-    %(meta)s::jsonb[],
-    %(expires_at)s::timestamptz[],
-    %(own_retry)s::boolean[],
-    %(waiter)s::text[],
-    %(parent_id)s::uuid[],
-    %(lane)s::text[],
-    %(order_key)s::text[]
-) with ordinality as wanted (
-    wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
-    wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
-    wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
-    wanted_parent_id, wanted_lane, wanted_order_key,
-    position
-)
+from (
+    select
+        wanted_id,
+        coalesce(wanted_queue_name, (%(queue_name)s::text[])[1]) as wanted_queue_name,
+        wanted_scheduled_at,
+        coalesce(wanted_input, (%(input)s::jsonb[])[1]) as wanted_input,
+        coalesce(wanted_timeout, (%(timeout)s::interval[])[1]) as wanted_timeout,
+        coalesce(wanted_max_attempts, (%(max_attempts)s::integer[])[1]) as wanted_max_attempts,
+        coalesce(wanted_retry_delay, (%(retry_delay)s::interval[])[1]) as wanted_retry_delay,
+        wanted_unique_key,
+        coalesce(wanted_priority, (%(priority)s::smallint[])[1]) as wanted_priority,
+        wanted_meta,
+        wanted_expires_at,
+        wanted_own_retry,
+        wanted_waiter,
+        wanted_parent_id,
+        wanted_lane,
+        wanted_order_key,
+        position
+    from unnest(
+        %(id)s::uuid[],
+        %(queue_name)s::text[],
+        %(scheduled_at)s::timestamptz[],
+        %(input)s::jsonb[],
+        %(timeout)s::interval[],
+        %(max_attempts)s::integer[],
+        %(retry_delay)s::interval[],
+        %(unique_key)s::text[],
+        %(priority)s::smallint[],
+        %(meta)s::jsonb[],
+        %(expires_at)s::timestamptz[],
+        %(own_retry)s::boolean[],
+        %(waiter)s::text[],
+        %(parent_id)s::uuid[],
+        %(lane)s::text[],
+        %(order_key)s::text[]
+    ) with ordinality as w (
+        wanted_id, wanted_queue_name, wanted_scheduled_at, wanted_input, wanted_timeout,
+        wanted_max_attempts, wanted_retry_delay, wanted_unique_key, wanted_priority,
+        wanted_meta, wanted_expires_at, wanted_own_retry, wanted_waiter,
+        wanted_parent_id, wanted_lane, wanted_order_key,
+        position
+    )
+) as wanted
 join m25.job on job.id = wanted_id
 where job.id = any(%(id)s::uuid[]);
 
@@ -5222,7 +5302,25 @@ returning schedule.name;
 -- meanwhile is left alone, and does not come back: the caller looks again. Rows are locked in order.
 -- `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        wanted_id,
+        coalesce(wanted_queue_name, (%(queue_name)s::text[])[1]) as wanted_queue_name,
+        wanted_scheduled_at,
+        coalesce(wanted_input, (%(input)s::jsonb[])[1]) as wanted_input,
+        coalesce(wanted_timeout, (%(timeout)s::interval[])[1]) as wanted_timeout,
+        coalesce(wanted_max_attempts, (%(max_attempts)s::integer[])[1]) as wanted_max_attempts,
+        coalesce(wanted_retry_delay, (%(retry_delay)s::interval[])[1]) as wanted_retry_delay,
+        wanted_unique_key,
+        coalesce(wanted_priority, (%(priority)s::smallint[])[1]) as wanted_priority,
+        wanted_meta,
+        wanted_expires_at,
+        wanted_own_retry,
+        wanted_waiter,
+        wanted_parent_id,
+        wanted_lane,
+        wanted_order_key,
+        twin_id,
+        moves
     from unnest(
         %(id)s::uuid[],
         %(queue_name)s::text[],
@@ -6024,7 +6122,25 @@ with bounded as materialized (
 ),
 wanted as (
     select
-        *,
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        order_key,
+        parent_attempt_id,
+        parent_token,
+        nursery,
         case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(id)s::uuid[],
@@ -6847,7 +6963,23 @@ ticked as (
 ),
 wanted_job as (
     select
-        *,
+        schedule_name,
+        id,
+        coalesce(queue_name, (%(queue_name)s::text[])[1]) as queue_name,
+        scheduled_at,
+        coalesce(input, (%(input)s::jsonb[])[1]) as input,
+        coalesce(timeout, (%(timeout)s::interval[])[1]) as timeout,
+        coalesce(max_attempts, (%(max_attempts)s::integer[])[1]) as max_attempts,
+        coalesce(retry_delay, (%(retry_delay)s::interval[])[1]) as retry_delay,
+        unique_key,
+        coalesce(priority, (%(priority)s::smallint[])[1]) as priority,
+        meta,
+        expires_at,
+        own_retry,
+        waiter,
+        parent_id,
+        lane,
+        order_key,
         case when order_key is not null then m25.next_order_number() end as order_number
     from unnest(
         %(schedule_name)s::text[],

@@ -130,6 +130,12 @@ MUTANTS = (
     ),
     Mutant(
         1,
+        "an enqueue of a job without options cannot be repeated",
+        (Rule("an enqueue of a plain job can be repeated"),),
+        ("tests/store/test_store_enqueue.py",),
+    ),
+    Mutant(
+        1,
         "the same job from another trace is another job",
         (Rule("a trace is no difference"),),
         ("tests/instrumentation/test_opentelemetry.py",),

@@ -49,7 +49,7 @@ async def test_every_statement_begins_with_a_comment_that_names_it(dsn: str) -> 
             found = await rows(
                 dsn, "select query from pg_stat_activity where wait_event = 'relation'"
             )
-            return any(row["query"].startswith("/* m25.enqueue_one */") for row in found)
+            return any(row["query"].startswith("/* m25.enqueue_plain */") for row in found)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(enqueue)

@@ -90,7 +90,7 @@ def test_an_error_is_of_its_kind_whatever_statement_it_comes_from(
     ids=lambda error: type(error).__name__,
 )
 def test_a_value_is_refused_only_to_a_statement_that_writes_values(error: psycopg.Error) -> None:
-    for statement in ("enqueue", "enqueue_one", "enqueue_all", "settle"):
+    for statement in ("enqueue", "enqueue_one", "enqueue_plain", "enqueue_all", "settle"):
         refused = sort_error(statement, error)
         assert isinstance(refused, RowRefused)
         assert refused.kind is ROW

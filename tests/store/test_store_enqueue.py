@@ -68,6 +68,44 @@ async def test_answers_come_in_the_order_of_the_jobs(world: WithVerbs) -> None:
     assert [type(answer) for answer in answers] == [Enqueued, Held, Enqueued, Enqueued, Exists]
 
 
+@pytest.mark.parametrize("others", ["all", "first", "second", "last", "none"])
+async def test_of_jobs_put_together_each_has_what_it_was_given(
+    world: WithVerbs, others: str
+) -> None:
+    now = await world.now()
+    new = []
+    for place in ("first", "second", "last"):
+        if others in (place, "all"):
+            new.append(
+                job(
+                    "letters",
+                    input="7",
+                    scheduled_at=now + timedelta(hours=1),
+                    timeout=timedelta(seconds=3),
+                    max_attempts=2,
+                    retry_delay=timedelta(seconds=9),
+                    priority=4,
+                    meta='{"by": "tests"}',
+                )
+            )
+        else:
+            new.append(job())
+    await world.store.enqueue(new, [])
+    for given in new:
+        row = await world.row(given.id)
+        assert (row.queue_name, row.input, row.meta) == (given.queue_name, given.input, given.meta)
+        assert float(row.timeout) == given.timeout.total_seconds()
+        assert float(row.retry_delay) == given.retry_delay.total_seconds()
+        assert (row.max_attempts, row.priority) == (given.max_attempts, given.priority)
+        assert (row.scheduled_at is None) == (given.scheduled_at is None)
+    repeated = await world.store.enqueue(new, [])
+    assert repeated == [Exists(await world.row(given.id)) for given in new]
+    changed = await world.store.enqueue([given._replace(priority=5) for given in new], [])
+    assert [answer.differs for answer in changed if isinstance(answer, Exists)] == 3 * [
+        ("priority",)
+    ]
+
+
 @pytest.mark.parametrize("nothing", [[], ()])
 async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequence[Any]) -> None:
     store = world.store
@@ -85,8 +123,11 @@ async def test_a_call_about_nothing_does_nothing(world: WithVerbs, nothing: Sequ
     await store.notify(nothing)
 
 
-async def test_an_enqueue_repeated_after_a_lost_answer_inserts_nothing(world: WithVerbs) -> None:
-    new = job(unique_key="k")
+@pytest.mark.parametrize("key", ["k", None])
+async def test_an_enqueue_repeated_after_a_lost_answer_inserts_nothing(
+    world: WithVerbs, key: str | None
+) -> None:
+    new = job(unique_key=key)
     await world.put(new)
     claim = await world.claim_one()
     (answer,) = await world.store.enqueue([new], [])

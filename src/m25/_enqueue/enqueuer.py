@@ -72,16 +72,17 @@ class Enqueuer:
         self._lock_waits = lock_waits
         self._notifier = Notifier(runtime.store)
         # An insert waits while another open transaction holds its unique key or its id. Jobs with
-        # neither a key nor an id of the caller's meet nobody's, and go in statements of their own.
-        # Those with a `Unique` are a transaction of several statements.
+        # neither a key nor an id of the caller's meet nobody's, and go in statements of their own:
+        # these need no bound for their waits. Those with a `Unique` are a transaction of several
+        # statements.
         self._batcher, self._named_batcher, self._unique_batcher = (
             Batcher[_Request, UniqueAnswer](
-                self._enqueue_batch,
+                partial(self._enqueue_batch, lock_wait),
                 closed,
                 unanswered=_unanswered,
                 size=lambda request: size_of(request.job),
             )
-            for _ in range(3)
+            for lock_wait in (None, FIRST_WAIT, FIRST_WAIT)
         )
 
     async def run(self) -> None:
@@ -285,7 +286,7 @@ class Enqueuer:
         return make_job(queue, value, options, self._runtime.make_id, id=id, waiter=waiter)
 
     async def _enqueue_batch(
-        self, requests: Sequence[_Request]
+        self, lock_wait: timedelta | None, requests: Sequence[_Request]
     ) -> Sequence[UniqueAnswer | Exception]:
         jobs = [request.job for request in requests]
         rows = list(map(row_of, jobs))
@@ -294,41 +295,43 @@ class Enqueuer:
         )
         answers: Sequence[UniqueAnswer | Exception]
         try:
-            answers = await self._insert_and_notify(jobs, self._notifier.in_statement(names))
+            channels = self._notifier.in_statement(names)
+            answers = await self._insert_and_notify(jobs, channels, lock_wait)
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]
             # One of the rows is the reason; each is tried alone, so that the others are written.
             # What was written is to be known, also if this is cancelled in between.
             try:
-                return await complete(partial(self._enqueue_one_by_one, requests), CLEAN_UP)
+                one_by_one = partial(self._enqueue_one_by_one, lock_wait, requests)
+                return await complete(one_by_one, CLEAN_UP)
             except trio.TooSlowError:
                 raise _unanswered() from error
         self._runtime.hints.enqueued(rows)
         return answers
 
     async def _enqueue_one_by_one(
-        self, requests: Sequence[_Request]
+        self, lock_wait: timedelta | None, requests: Sequence[_Request]
     ) -> list[UniqueAnswer | Exception]:
         answers: list[UniqueAnswer | Exception] = []
         for request in requests:
             try:
-                answers += await self._enqueue_batch([request])
+                answers += await self._enqueue_batch(lock_wait, [request])
             except StatementFailed as failure:
                 answers.append(failure)
         return answers
 
     async def _insert_and_notify(
-        self, jobs: Sequence[AnyJob], channels: Sequence[str]
+        self, jobs: Sequence[AnyJob], channels: Sequence[str], lock_wait: timedelta | None
     ) -> Sequence[UniqueAnswer]:
         try:
-            return await self._insert(jobs, channels, lock_wait=FIRST_WAIT)
+            return await self._insert(jobs, channels, lock_wait=lock_wait)
         except StatementFailed as failure:
             if not channels or not failure.is_about_notifying:
                 raise
         # A notification is a hint. That the database cannot take it is no reason not to enqueue.
         self._notifier.notify_soon(channels)
-        return await self._insert(jobs, [], lock_wait=FIRST_WAIT)
+        return await self._insert(jobs, [], lock_wait=lock_wait)
 
 
 def _unanswered() -> StatementFailed:

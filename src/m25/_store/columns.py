@@ -116,10 +116,12 @@ class JobRow(NamedTuple):
         return self.original_attempt_id or self.id
 
 
-#: Those that are read, in the order of a `JobRow`.
-COLUMNS: Final[Mapping[str, Column]] = {
-    name: get_args(hint)[1] for name, hint in get_type_hints(JobRow, include_extras=True).items()
+_TYPES: Final = {
+    name: get_args(hint) for name, hint in get_type_hints(JobRow, include_extras=True).items()
 }
+
+#: Those that are read, in the order of a `JobRow`.
+COLUMNS: Final[Mapping[str, Column]] = {name: column for name, (_, column) in _TYPES.items()}
 
 #: Those that the statements alone read and write.
 HIDDEN: Final[Mapping[str, Column]] = {
@@ -140,6 +142,11 @@ HIDDEN: Final[Mapping[str, Column]] = {
 #: What is null once a job is released.
 OF_CLAIM: Final = tuple(name for name, column in {**COLUMNS, **HIDDEN}.items() if column.of_claim)
 GIVEN: Final = tuple(name for name, column in COLUMNS.items() if column.given)
+#: Of those that are given, what every job has, and what most jobs have nothing in.
+REQUIRED: Final = tuple(name for name in GIVEN if not isinstance(None, _TYPES[name][0]))
+OPTIONAL: Final = tuple(name for name in GIVEN if name not in REQUIRED)
+#: What jobs that are given together may all have the same of: then it is sent once.
+SHARED: Final = tuple(name for name in REQUIRED if name != "id")
 #: Of those that are given, in which of them two jobs of one id must not differ: who waits for a job
 #: is not a part of it, nor is whether its numbers are its own or its queue's, nor its lane and its
 #: order's key, which follow from its input.

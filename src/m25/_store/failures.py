@@ -138,6 +138,7 @@ _WRITES_VALUES: Final = frozenset(
         "commit",
         "enqueue",
         "enqueue_one",
+        "enqueue_plain",
         "enqueue_all",
         "keep_steps",
         "report",

@@ -26,6 +26,8 @@ from .columns import (
     INHERITED,
     OF_CLAIM,
     RARELY_CLAIMED,
+    REQUIRED,
+    SHARED,
 )
 
 _FILES: Final = resources.files("m25._store") / "sql"
@@ -96,11 +98,15 @@ def _from_columns() -> dict[str, str]:
         "given_columns_of_wanted": _names(f"wanted.{name}" for name in GIVEN),
         "wanted_columns": _names(f"wanted_{name}" for name in GIVEN),
         "given_arrays": _lines(f"%({name})s::{COLUMNS[name].type}[]" for name in GIVEN),
+        "given_of_each": _lines(_of_each(name, name) for name in GIVEN),
+        "wanted_of_each": _lines(_of_each(name, f"wanted_{name}") for name in GIVEN),
         "given_differences": _lines(
             f"case when {name} is distinct from wanted_{name} then '{name}' end"
             for name in COMPARED
         ),
         "given_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in GIVEN),
+        "required_columns": _names(REQUIRED),
+        "required_values": _lines(f"%({name})s::{COLUMNS[name].type}" for name in REQUIRED),
         "inherited_columns": _names(INHERITED),
         "failed_columns": _names(f"job.{name}" for name in failed),
         "next_attempt_columns": _names((*next_attempt, *INHERITED)),
@@ -118,6 +124,16 @@ def _selected(name: str) -> str:
             return f"{name}::text"
         case _:
             return name
+
+
+def _of_each(name: str, alias: str) -> str:
+    """What is given of each job, in a row that `unnest` has made of the arrays of `given_arrays`.
+
+    Where all jobs have the same, there is an array of one, and `unnest` puts nulls below its end.
+    """
+    if name not in SHARED:
+        return alias
+    return f"coalesce({alias}, (%({name})s::{COLUMNS[name].type}[])[1]) as {alias}"
 
 
 def _as_text(name: str) -> str:

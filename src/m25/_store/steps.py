@@ -16,13 +16,14 @@ import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
 from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
-from .columns import COLUMNS, GIVEN
+from .columns import COLUMNS, GIVEN, OPTIONAL, SHARED
 from .failures import sort_error
 from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array, timestamp
@@ -137,6 +138,8 @@ _GIVEN: Final = tuple(
 )
 #: Of these, the ones that are not text.
 _WRITTEN: Final = tuple((name, write.one) for name, write in _GIVEN if write.one is not None)
+_options_of: Final[Callable[[NewJob], tuple[object, ...]]] = attrgetter(*OPTIONAL)
+_NO_OPTIONS: Final = (None,) * len(OPTIONAL)
 
 #: What `settle` writes, by the names in the table.
 _OUTCOME_COLUMNS: Final = tuple(
@@ -282,6 +285,8 @@ class Calls:
                 if (value := parameters[name]) is not None:
                     parameters[name] = write(value)
             parameters["channel"] = self.channel(notify[0]) if notify else None
+            if lock_wait is None and _options_of(job) == _NO_OPTIONS:
+                return Statement("enqueue_plain", parameters, is_awaited=True)
             parameters["lock_wait"] = milliseconds(lock_wait)
             return Statement("enqueue_one", parameters, is_awaited=True)
         parameters = given_arrays(jobs)
@@ -860,11 +865,26 @@ def _step_columns(steps: Sequence[NewStep]) -> dict[str, str]:
 
 
 def given_arrays(jobs: Sequence[NewJob]) -> dict[str, Any]:
-    """What is given of many jobs, column by column."""
+    """What is given of many jobs, column by column.
+
+    An option that none of the jobs has is not there, and what all have the same of is there once:
+    `{given_of_each}` in a statement is what each job has.
+    """
     return {
-        name: write.many(values if write.one is None else map(write.one, values))
+        name: _given_array(name, write, values)
         for (name, write), values in zip(_GIVEN, zip(*jobs, strict=True), strict=True)
     }
+
+
+def _given_array(name: str, write: _Writer, values: tuple[Any, ...]) -> str | None:
+    first = values[0]
+    # Where the last differs, the others need not be looked at.
+    if first == values[-1] and values.count(first) == len(values):
+        if first is None:
+            return None
+        if name in SHARED:
+            values = (first,)
+    return write.many(values if write.one is None else map(write.one, values))
 
 
 def without_repeats(jobs: Mapping[int, NewJob]) -> Mapping[int, NewJob]:

@@ -6,7 +6,7 @@
 with {bounded},
 wanted as (
     select
-        *,
+        {given_of_each},
         {order_number}
     from unnest(
         {given_arrays}

@@ -3,7 +3,11 @@
 -- key. `channels` are notified in the same commit.
 with wanted as (
     select
-        *,
+        {given_of_each},
+        key,
+        holding,
+        within,
+        follows,
         {order_number}
     from unnest(
         {given_arrays},

@@ -9,11 +9,16 @@ select
         null
     ) as differs,
     {job_row}
-from unnest(
-    {given_arrays}
-) with ordinality as wanted (
-    {wanted_columns},
-    position
-)
+from (
+    select
+        {wanted_of_each},
+        position
+    from unnest(
+        {given_arrays}
+    ) with ordinality as w (
+        {wanted_columns},
+        position
+    )
+) as wanted
 join {schema}.job on job.id = wanted_id
 where job.id = any(%(id)s::uuid[])

@@ -5,7 +5,10 @@
 -- meanwhile is left alone, and does not come back: the caller looks again. Rows are locked in order.
 -- `channels` are notified in the same commit.
 with wanted as (
-    select *
+    select
+        {wanted_of_each},
+        twin_id,
+        moves
     from unnest(
         {given_arrays},
         %(twin_id)s::uuid[],

@@ -7,7 +7,10 @@
 with {bounded},
 wanted as (
     select
-        *,
+        {given_of_each},
+        parent_attempt_id,
+        parent_token,
+        nursery,
         {order_number}
     from unnest(
         {given_arrays},

@@ -60,7 +60,8 @@ ticked as (
 ),
 wanted_job as (
     select
-        *,
+        schedule_name,
+        {given_of_each},
         {order_number}
     from unnest(
         %(schedule_name)s::text[],
