@@ -131,7 +131,7 @@ class RunningBatch:
     runtime: Runtime
     environment: Environment
     slots: Slots
-    members: list[Member] = attrs.field(factory=list)
+    members: list[Member] = attrs.field(factory=list[Member])
     has_ended: bool = False
     #: Those that the handler is called with.
     _called: Sequence[Member] = ()
