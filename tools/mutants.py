@@ -1805,6 +1805,18 @@ MUTANTS = (
                 "tests/store/test_store_rates.py",
             ),
             (
+                "whoever takes turns has all that was ever saved up",
+                "whoever takes turns has no more of the burst than jobs",
+                "now() - interval '1 year'",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "whoever takes a turn pays for one job",
+                "whoever takes a turn pays for it",
+                "start_at + make_interval(secs => seconds) as next_start_at",
+                "tests/store/test_store_rates.py",
+            ),
+            (
                 "a delay for the whole rate is for one job",
                 "a delay for the whole rate is written",
                 "pass",
@@ -2021,6 +2033,12 @@ MUTANTS = (
         "an attempt that was followed by another is counted as a job",
         (Rule("a job is counted as its latest attempt"),),
         ("tests/store/test_store_operator.py",),
+    ),
+    Mutant(
+        18,
+        "who is told of a job fails for the same input",
+        (Rule("who is told of a job can read of it, whatever its input"),),
+        ("tests/worker/test_on_failure.py",),
     ),
     Mutant(
         4,

@@ -30,6 +30,7 @@ from ._base_queue import BaseQueue, UnknownFields
 from ._batch import Batch, check_batch, check_batch_queue, input_of, output_of
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
+from ._failed_job import input_codec
 from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
@@ -164,7 +165,8 @@ def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, An
         )
     where = f"the input of {described(handler)}"
     kind = _input_hint(queue, hints[first])
-    return value_codec(kind, where, names, ignores_unknown=queue.ignores_unknown)
+    codec = value_codec(kind, where, names, ignores_unknown=queue.ignores_unknown)
+    return input_codec(kind, codec)
 
 
 def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
