@@ -121,7 +121,7 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-MUTANTS = (
+MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         1,
         "an enqueue cannot be repeated",
@@ -1708,6 +1708,12 @@ MUTANTS = (
                 "a job is kept while its key stands still for it",
                 "",
                 "store/test_store_order.py",
+            ),
+            (
+                "a job from SQL has no place",
+                "a job from SQL has its place",
+                "null",
+                "sync/test_enqueue_in_sql.py",
             ),
             (
                 "a retry that others wait behind is late",
