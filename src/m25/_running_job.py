@@ -1,4 +1,4 @@
-"""`current_job()`: the job whose handler is calling, and what it can reach."""
+"""`current_job()`: the job whose handler is calling; long, since all that it can reach is here."""
 
 from __future__ import annotations
 
@@ -349,6 +349,11 @@ class Attempt(Protocol):
         ...
 
     @property
+    def runtime(self) -> Runtime:
+        """The client's."""
+        ...
+
+    @property
     def grace(self) -> float:
         """How long the handler may go on once it is cancelled, in seconds."""
         ...
@@ -360,6 +365,15 @@ class Attempt(Protocol):
 
     def running_job(self) -> RunningJob[Any, Any, Any]:
         """The job: made when it is first asked for, since most handlers do not ask."""
+        ...
+
+    def running_jobs(self) -> list[RunningJob[Any, Any, Any]]:
+        """The job, or all jobs of a batch."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended, and all around it."""
         ...
 
     async def until_claimed(self) -> None:
@@ -383,10 +397,25 @@ def current_job() -> RunningJob[Any, Any, Any]:
     its own has none.
 
     Raises:
-        NotInJob: called outside a handler.
+        NotInJob: called outside a handler; or the handler is called with a batch of jobs.
         JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
     """
     attempt = current_attempt.get(None)
     if attempt is None:
         raise NotInJob("current_job() can only be called from within a handler")
     return attempt.running_job()
+
+
+def current_jobs() -> list[RunningJob[Any, Any, Any]]:
+    """The jobs whose handler is calling: those of its batch, in the order of the inputs.
+
+    Any other handler has one. It works where `current_job` does.
+
+    Raises:
+        NotInJob: called outside a handler.
+        JobRecordFetchDecodeErrors: a row holds a value that Python's types cannot hold.
+    """
+    attempt = current_attempt.get(None)
+    if attempt is None:
+        raise NotInJob("current_jobs() can only be called from within a handler")
+    return attempt.running_jobs()

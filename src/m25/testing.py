@@ -53,6 +53,7 @@ from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
 from ._tracer import Tracer, check_tracer
 from ._waiting_limit import MOST_WAITING
+from ._worker.batches import Member, RunningBatch
 from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor, Workplace
@@ -210,6 +211,8 @@ async def run_job(
     known. The queue's `lifespan` is entered for
     this one job, and has five seconds to end; what it raises is raised.
 
+    A handler of batches is called with this one job.
+
     Nobody runs the jobs that the handler enqueues by `current_job().m`: to wait for a job there, or
     to start one in a nursery, is a `UsageError`. For these use `m25.testing.open`.
 
@@ -279,10 +282,17 @@ async def _run(
         claimed=claimed,
         emits_all=True,
     )
-    deadline = trio.current_time() + float(row.timeout) if at_once else math.inf
-    executor = Executor(workplace, row, token, deadline, started=at_once)
+    executor: Executor
+    if queue.batch is not None:
+        executor = RunningBatch(workplace).add(row, token)
+    else:
+        deadline = trio.current_time() + float(row.timeout) if at_once else math.inf
+        executor = Executor(workplace, row, token, deadline, started=at_once)
 
     async def run() -> None:
+        if isinstance(executor, Member):
+            await executor.batch.run()
+            return
         with closing(KeptScope()) as scopes:
             await executor.run(scopes)
 
