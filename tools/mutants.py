@@ -1976,6 +1976,12 @@ MUTANTS = (
         ("tests/store/test_store_operator.py",),
     ),
     Mutant(
+        18,
+        "who is told of a job fails for the same input",
+        (Rule("who is told of a job can read of it, whatever its input"),),
+        ("tests/worker/test_on_failure.py",),
+    ),
+    Mutant(
         4,
         "an attempt that failed and was followed is counted as a success",
         (Rule("no attempt that has failed is a success"),),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ._job_filter import JobFilter
     from ._job_nursery import JobNursery
     from ._keep import Keep
+    from ._limit_records import LimitRecord
     from ._limits import Limit, Rate
     from ._operations import ChangedJobs, RefusedJob
     from ._operator import QueueRecord
@@ -93,6 +94,7 @@ else:
             "._job_nursery": ("JobNursery",),
             "._keep": ("Keep",),
             "._fair": ("Fair",),
+            "._limit_records": ("LimitRecord",),
             "._limits": ("Limit", "Rate"),
             "._operations": ("ChangedJobs", "RefusedJob"),
             "._operator": ("QueueRecord",),
@@ -153,6 +155,7 @@ __all__ = [
     "JobTimeout",
     "Keep",
     "Limit",
+    "LimitRecord",
     "M25Error",
     "NoJobRecordFound",
     "Progress",

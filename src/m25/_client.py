@@ -51,6 +51,7 @@ from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._job_filter import JobFilter
 from ._job_nursery import JobNursery
 from ._keep import Keep
+from ._limit_records import LimitRecord, list_limits
 from ._limits import check_alike
 from ._lock_waits import LockWaits
 from ._operations import ChangedJobs, Operations
@@ -874,6 +875,17 @@ class M25:
         """
         self._check_usable("set_limit")
         await self._operator.set_limit(limit, size)
+
+    async def limits(self) -> list[LimitRecord]:
+        """Read the limits and rates under which queues run, by name, with what runs and waits under
+        each: those of queues that a worker has run.
+
+        Raises:
+            JobRecordFetchQueryError: the database failed.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("limits")
+        return await list_limits(self._runtime)
 
     async def queues(self) -> list[QueueRecord]:
         """Read all queues, by name, with what is on them: those that have jobs which have not ended

@@ -11,6 +11,7 @@ from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._duration import Duration
 from ._errors import InvalidQueue
+from ._failed_job import input_codec
 from ._fair import Fair, as_fair, check_fair
 from ._job import Error, Input, Output_co
 from ._order import check_order
@@ -71,7 +72,7 @@ class DeclaredQueue(BaseQueue[Input, Output_co, Error]):
         ignores = self.ignores_unknown
         for what, kind in (("input", self.input_type), ("output", self.output_type)):
             codec = value_codec(kind, f"the {what} of {where}", ignores_unknown=ignores)
-            self._set_codec(f"{what}_codec", codec)
+            self._set_codec(f"{what}_codec", input_codec(kind, codec))
         codec = error_codec(self.errors, f"the errors of {where}", ignores_unknown=ignores)
         self._set_codec("error_codec", codec)
 

@@ -313,5 +313,6 @@ class FailedJob:
     #: What the last attempt left: of a crash "type: message"; of a declared error its JSON, as in
     #: `{"args": ["a", 1], "type": "NoSuchMailbox"}`; of a deadline or a loss `None`.
     error: str | None
-    #: The job's input, as JSON has it: dicts, lists, strings, numbers.
+    #: The job's input, as JSON has it: dicts, lists, strings, numbers. Where Python cannot read it,
+    #: which may be why the job has failed, it is the JSON text.
     input: Any

@@ -28,6 +28,7 @@ import attrs
 from ._base_queue import BaseQueue, UnknownFields
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
+from ._failed_job import input_codec
 from ._fair import Fair, as_fair, check_fair
 from ._handler import Handler
 from ._job import Error, FailedJob, Input, Output_co
@@ -154,7 +155,8 @@ def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, An
             "which says how its input is kept as JSON; or give input_to_json and input_decoder"
         )
     where = f"the input of {described(handler)}"
-    return value_codec(hints[first], where, names, ignores_unknown=queue.ignores_unknown)
+    codec = value_codec(hints[first], where, names, ignores_unknown=queue.ignores_unknown)
+    return input_codec(hints[first], codec)
 
 
 def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 import m25
 import m25.testing
+from m25 import _events
 from m25._events import DatabaseFailing, JobCancelled, JobCancelOverran
 from m25.instrumentation.prometheus import Prometheus
 
@@ -136,22 +137,63 @@ async def test_a_database_that_does_not_answer_leaves_no_old_numbers(
 BOARD = Path(__file__).parents[2] / "examples" / "grafana" / "m25.json"
 
 
-def test_the_board_shows_metrics_that_there_are() -> None:
+#: In a query: series, as `m25_jobs{queue=~"$queue",state="due"}`, and what they are summed up by.
+SERIES = re.compile(r"\b((?:m25|messaging)_\w+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~?)"([^"]*)"')
+BY = re.compile(r"\bby \(([^)]*)\)")
+
+
+def board_queries() -> list[tuple[str, str]]:
+    """The queries of all panels, each with what its legend says."""
     board = json.loads(BOARD.read_text(encoding="utf-8"))
+    targets = [target for panel in board["panels"] for target in panel["targets"]]
+    return [(target["expr"], target["legendFormat"]) for target in targets]
+
+
+async def test_each_query_of_the_board_finds_series_that_are_exported(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     registry = CollectorRegistry()
-    Prometheus(registry)
-    there = {
-        f"{family.name}{suffix}"
-        for family in registry.collect()
-        for suffix in ("", "_total", "_bucket", "_count", "_sum")
-    }
-    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
-    queries += [variable["query"] for variable in board["templating"]["list"]]
-    used = {name for query in queries for name in re.findall(r"\b(?:m25|messaging)_\w+", query)}
-    # Those that follow a brace or a bracket are labels.
-    labels = {"messaging_destination_name", "messaging_system", "messaging_operation_name"}
-    assert used - labels <= there
-    assert len(used - labels) > 6
+    metrics = Prometheus(registry)
+    async with m25.testing.open(listeners=[metrics]) as m:
+        m.add_queue(sums)
+        await m.start()
+        for what in ("returns", "fails"):
+            await m.enqueue(sums, what)
+        await m25.testing.drain(m)
+        # One that is due, and so has been for some time.
+        await m.pause(sums)
+        await m.enqueue(sums, "returns")
+        await metrics.scrape(m)
+    exported: dict[str, list[dict[str, str]]] = {}
+    for family in registry.collect():
+        for sample in family.samples:
+            exported.setdefault(sample.name, []).append(sample.labels)
+    events = {each.__name__ for each in vars(_events).values() if isinstance(each, type)}
+    queries = board_queries()
+    for query, legend in queries:
+        names = re.sub(r"\{[^}]*\}|\bby \([^)]*\)", "", query)
+        found = [match for match in SERIES.finditer(query) if match[1] in names]
+        assert found, query
+        by = {name.strip() for names in BY.findall(query) for name in names.split(",")}
+        for name, matchers in (match.groups() for match in found):
+            assert name in exported, query
+            assert by <= exported[name][0].keys(), query
+            for label, operator, value in MATCHER.findall(matchers or ""):
+                values = {labels[label] for labels in exported[name]}
+                if operator == "=":
+                    assert value in values, (query, label)
+                elif value != "$queue":
+                    assert {*value.split("|")} <= events, (query, label)
+        assert {*re.findall(r"\{\{(\w+)\}\}", legend)} <= by, query
+    assert len(queries) > 10
+
+
+def test_the_board_is_laid_out_as_grafana_reads_it() -> None:
+    board = json.loads(BOARD.read_text(encoding="utf-8"))
+    assert "label_values(m25_jobs, queue)" in [
+        each["query"] for each in board["templating"]["list"]
+    ]
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
     assert all({"h", "w", "x", "y"} == set(panel["gridPos"]) for panel in board["panels"])

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from _world import PostgresWorld, WithVerbs, failure, job, make_id, success
+from _world import LEASE, PostgresWorld, WithVerbs, failure, job, make_id, success, token
 
 from m25 import pg
 from m25._store.failures import StatementFailed
@@ -193,6 +194,64 @@ async def test_queues_are_listed_with_what_is_on_them(world: WithVerbs) -> None:
     assert await refusal_of(world, failed) is None
     (_, q, _) = await world.store.operator.queues(99, MINUTES)
     assert (q.due, q.failed) == (3, 0)
+
+
+async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: WithVerbs) -> None:
+    hour = timedelta(hours=1)
+    second = timedelta(seconds=1)
+    await world.store.announce(
+        Worker(
+            make_id(),
+            "1",
+            [
+                DeclaredQueue("q", hour, limiter="each", limit_size=1, limit_path=["to", "id"]),
+                DeclaredQueue("b", hour, limiter="gpu", limit_size=3),
+                DeclaredQueue("a", hour, limiter="gpu", limit_size=3),
+                DeclaredQueue("paced", hour, limiter="paced", rate_interval=second, rate_burst=2),
+                DeclaredQueue(
+                    "slow",
+                    hour,
+                    limiter="slow",
+                    rate_interval=second,
+                    rate_burst=1,
+                    rate_path=["to"],
+                ),
+                DeclaredQueue("free", hour),
+            ],
+        )
+    )
+    of_ada, of_bob = '{"to": {"id": "ada"}}', '{"to": {"id": "bob"}}'
+    later = await world.now() + hour
+    await world.put(
+        *(job(input=text) for text in (of_ada, of_ada, of_ada, of_bob)),
+        job(scheduled_at=later),
+        *(job(name) for name in ("a", "b", "b", "b", "paced", "free")),
+    )
+    claim = partial(world.store.claim_limited, lease=LEASE, start=True)
+    await claim("q", limiter="each", token=token(), limit=9, from_key="")
+    await claim("b", limiter="gpu", token=token(), limit=2, from_key=None)
+    await world.store.set_limit("gpu", 2)
+    each, gpu, paced, slow = await world.store.operator.limits(99)
+    assert (each.name, each.queues, each.key) == ("each", ["q"], "to.id")
+    # Of three of a key one runs, and two are held up.
+    assert (each.size, each.running, each.waiting) == (1, 2, 2)
+    assert (each.full_keys, each.named_keys) == (2, ["ada", "bob"])
+    assert (gpu.queues, gpu.key, gpu.size, gpu.is_set) == (["a", "b"], None, 2, True)
+    assert (gpu.running, gpu.waiting, gpu.full_keys, gpu.named_keys) == (2, 2, 0, [])
+    assert (gpu.interval, gpu.burst) == (None, None)
+    assert (paced.size, paced.burst, paced.waiting) == (None, 2, 1)
+    assert float(paced.interval or 0) == 1
+    assert not each.is_set
+    assert (slow.key, slow.rate_key, slow.next_start_at) == (None, "to", None)
+    (started,) = (await claim("paced", limiter="paced", token=token(), limit=1, from_key=None)).rows
+    (_, _, paced, _) = await world.store.operator.limits(99)
+    assert (paced.running, paced.waiting) == (1, 0)
+    assert paced.next_start_at is not None
+    # A burst of two was saved up, of which one is left.
+    assert float(paced.next_start_at) < float((await world.row(started.id)).started_at or 0)
+    # What waits is counted no further than is asked, of each queue.
+    (_, gpu, *_) = await world.store.operator.limits(1)
+    assert gpu.waiting == 2
 
 
 async def test_a_retry_is_one_more_attempt_that_is_due_at_once(world: WithVerbs) -> None:

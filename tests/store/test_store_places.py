@@ -178,6 +178,8 @@ async def test_jobs_are_claimed_behind_those_that_run_and_all_of_one_place_count
     assert len({*places}) == 2
     assert places[:2] == places[2:4] == places[4:]
     assert [row.status for row in answer.rows] == ["executing"] * 6
+    (limit,) = await world.store.operator.limits(99)
+    assert (limit.running, limit.waiting) == (2, 8)
     assert (await claimed(world))[0] == []
     # One has ended, and two are there: one is claimed.
     (behind,), answer = await passed_on(world, success(begun[0]), ahead=2)

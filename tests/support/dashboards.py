@@ -69,7 +69,31 @@ async def catalogues(pages: int) -> int:
     return pages
 
 
-QUEUES = (mails, photos, albums, invoices, catalogues)
+@attrs.frozen
+class Export:
+    customer: str
+    year: int
+
+
+GPU = m25.Limit(4, name="gpu")
+
+
+@m25.queue("exports", limit=m25.Limit(2, key="customer"), rate=m25.Rate(600, per=60))
+async def exports(export: Export) -> None:
+    await trio.sleep_forever()
+
+
+@m25.queue("renders", limit=GPU)
+async def renders(scene: str) -> None:
+    await trio.sleep_forever()
+
+
+@m25.queue("previews", limit=GPU)
+async def previews(scene: str) -> None:
+    await trio.sleep_forever()
+
+
+QUEUES = (mails, photos, albums, invoices, catalogues, exports, renders, previews)
 
 
 @asynccontextmanager
@@ -98,6 +122,11 @@ async def shop(m: m25.M25) -> AsyncGenerator[dict[str, str]]:
         later = await m.enqueue(
             mails, m25.Job("bob@example.org", scheduled_at=datetime.now(UTC) + timedelta(hours=3))
         )
+        await m.enqueue_many(
+            exports, [Export("Noether & Söhne", year) for year in range(2020, 2026)]
+        )
+        await m.enqueue_many(renders, ["a hill", "a house", "a tree", "a lake", "a road"])
+        await m.enqueue_many(previews, ["a cloud", "a field"])
         running = await m.enqueue(catalogues, 120)
         with trio.fail_after(30):
             async for _ in m.progress(catalogues, running.id):

@@ -18,7 +18,7 @@ from m25 import errors, testing, web
 from support.browsers import HOST, TOKEN, Browser, Forms, Scripts
 from support.dashboards import Order, catalogues, invoices, mails, shop
 
-PAGES = ("/", "/queue?name=mails", "/jobs", "/workers", "/schedules")
+PAGES = ("/", "/queue?name=mails", "/jobs", "/limits", "/workers", "/schedules")
 
 
 @pytest.fixture
@@ -59,6 +59,12 @@ async def test_the_pages_show_what_there_is(m: m25.M25, browser: Browser) -> Non
         text = (await browser.get(f"/jobs/{ids['running']}")).text
         assert "page 37: garden chairs" in text
 
+        text = (await browser.get("/limits")).text
+        assert all(name in text for name in (">renders</a>", ">previews</a>", "gpu"))
+        # Of six exports of one customer two run.
+        assert "Noether &amp; Söhne" in text
+        assert "10 a second" in text
+
         text = (await browser.get("/schedules")).text
         assert "30 2 * * *" in text
         assert "Europe/Berlin" in text
@@ -78,6 +84,7 @@ async def test_where_there_is_nothing_a_page_says_what_to_do(browser: Browser) -
     assert "enqueued" in (await browser.get("/jobs")).text
     assert "m25 worker" in (await browser.get("/workers")).text
     assert "add_schedule" in (await browser.get("/schedules")).text
+    assert "limit=m25.Limit(5)" in (await browser.get("/limits")).text
 
 
 async def test_an_address_of_what_is_unknown_is_not_found_and_says_so(
@@ -154,7 +161,7 @@ async def test_what_jobs_hold_is_text_on_every_page(m: m25.M25, browser: Browser
 
     EvilError.__qualname__ = f"Evil{EVIL}"
 
-    @m25.queue(f"queue {EVIL}")
+    @m25.queue(f"queue {EVIL}", limit=m25.Limit(5, name=f"limit {EVIL}"))
     async def queue(text: str) -> str:
         if text.endswith("!"):
             raise EvilError(EVIL)

@@ -28,6 +28,7 @@ TESTS = Path(__file__).parents[1]
 PICTURES = (
     *("queues-light-1400", "queues-dark-400", "queue-light-1400", "failed-light-1400"),
     *("job-light-1400", "tree-light-1400", "tree-dark-400", "running-dark-400"),
+    "limits-light-1400",
 )
 #: Chromium's advice for sites with names of users: this one has none.
 ADVICE = "Password forms should have"
@@ -54,6 +55,7 @@ async def test_every_page_works_and_is_accessible_in_light_and_dark_narrow_and_w
             "running": f"/jobs/{ids['running']}",
             "tree": f"/jobs/{ids['album']}",
             "broken": f"/jobs/{ids['broken']}",
+            "limits": "/limits",
             "workers": "/workers",
             "schedules": "/schedules",
             "sign-in": "/sign-in",

@@ -140,6 +140,26 @@ async def test_a_declared_error_is_told_in_the_same_words_with_and_without_a_dat
         assert without == '{"args": ["a", 1], "type": "Refused"}'
 
 
+@pytest.mark.parametrize("text", ["1e5000", "[" * 3_000 + "]" * 3_000], ids=["long", "deep"])
+async def test_a_job_whose_input_python_cannot_read_is_told_too(dsn: str, text: str) -> None:
+    told: list[FailedJob] = []
+    alerts = alerting(told)
+    async with m25.open(dsn) as m:
+        m.add_queue(letters(alerts))
+        m.add_queue(alerts)
+        await m.start()
+        (job,) = await rows(dsn, f"select m25.enqueue('letters', '{text}') as id")
+
+        async def is_told() -> list[FailedJob]:
+            return told
+
+        (failed,) = await eventually(is_told)
+    assert (failed.job_id, failed.queue) == (m25.JobId(str(job["id"])), "letters")
+    # The input comes as its text where it cannot be what it is.
+    digits = "1" + 5_000 * "0" if text == "1e5000" else text
+    assert failed.input == digits
+
+
 async def test_the_target_need_not_run_in_the_process_whose_jobs_fail(dsn: str) -> None:
     alerts = alerting([])
     async with m25.open(dsn) as m:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+#: How many of the keys of which as many run as may are named.
+MOST_KEYS_NAMED: Final = 10
 
 
 class JobFilter(NamedTuple):
@@ -121,6 +124,37 @@ class QueueState(NamedTuple):
     workers: int
 
 
+class LimitState(NamedTuple):
+    """A limit, a rate, or both of one name. Times and durations are as in a `JobRow`.
+
+    What waits is counted up to the `most` of the call, of each queue.
+    """
+
+    name: str
+    #: Those that have it.
+    queues: Sequence[str]
+    #: The path into the input, with dots, where so many run of each key.
+    key: str | None
+    #: How many may run at once.
+    size: int | None
+    #: Whether an operator has set that.
+    is_set: bool
+    #: How many seconds lie between two jobs that begin, where there is a rate.
+    interval: str | None
+    burst: int | None
+    #: The path into the input, with dots, where so many begin of each key.
+    rate_key: str | None
+    #: When the next may begin by the rate, if that is the same for all.
+    next_start_at: str | None
+    #: How many jobs are reserved or executing, each in a place of its own; and how many are due,
+    #: held up by others of their key, or claimed for the place of one that runs.
+    running: int
+    waiting: int
+    #: Of how many keys as many run as may, and the first ten of these.
+    full_keys: int
+    named_keys: Sequence[str]
+
+
 class WorkerState(NamedTuple):
     """A worker that is there. Times are as in a `JobRow`."""
 
@@ -194,6 +228,10 @@ class Operator(Protocol):
 
         A worker of which nothing was heard for `silence` is not counted.
         """
+        ...
+
+    async def limits(self, most: int) -> list[LimitState]:
+        """The limits under which queues run, by name."""
         ...
 
     async def workers(self, silence: timedelta) -> list[WorkerState]:

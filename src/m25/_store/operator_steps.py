@@ -8,11 +8,13 @@ from typing import Final
 
 from .._lifecycle import FINAL_VALUES, UNSUCCESSFUL_VALUES
 from .operator import (
+    MOST_KEYS_NAMED,
     Answer,
     CountedJobs,
     FoundJob,
     FoundJobs,
     JobFilter,
+    LimitState,
     Look,
     NewAttempt,
     QueueRate,
@@ -31,6 +33,12 @@ def queues(most: int, silence: timedelta) -> Steps[list[QueueState]]:
     """See `Operator.queues`."""
     rows = yield Statement("queue_states", {"most": str(most), "silence": interval(silence)})
     return list(map(QueueState._make, rows))
+
+
+def limits(most: int) -> Steps[list[LimitState]]:
+    """See `Operator.limits`."""
+    rows = yield Statement("limit_states", {"most": str(most), "named": str(MOST_KEYS_NAMED)})
+    return list(map(LimitState._make, rows))
 
 
 def workers(silence: timedelta) -> Steps[list[WorkerState]]:

@@ -13,6 +13,7 @@ from .operator import (
     FoundJob,
     FoundJobs,
     JobFilter,
+    LimitState,
     NewAttempt,
     Operator,
     QueueRate,
@@ -33,6 +34,10 @@ class PostgresOperator(Operator):
 
     async def queues(self, most: int, silence: timedelta) -> list[QueueState]:
         states: list[QueueState] = await self._run(operator_steps.queues(most, silence))
+        return states
+
+    async def limits(self, most: int) -> list[LimitState]:
+        states: list[LimitState] = await self._run(operator_steps.limits(most))
         return states
 
     async def workers(self, silence: timedelta) -> list[WorkerState]:

@@ -1,27 +1,37 @@
-"""`m25 limits`: how many jobs may run at once, in all processes; it is set anew."""
+"""`m25 limits`: how many jobs may run at once, and begin in a time; the first is set anew."""
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from .._client import M25
-from .._operator import QueueRecord
+from .._glance import pace
+from .._limit_records import LimitRecord
 from . import _asking
 from ._console import Console
 from ._exits import DONE, WrongUsage
 from ._tables import as_json, table
 
-_COLUMNS: Final = ("limit", "at once", "running", "waiting", "queues")
+_COLUMNS: Final = (
+    "limit",
+    "at once",
+    "of each",
+    "rate",
+    "running",
+    "waiting",
+    "full keys",
+    "queues",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = """\
-List the limits of all queues, or set how many jobs may run at once under one, for each key if it
-has one. That goes before what workers declare, and outlasts them."""
+List the limits and rates of all queues, with what runs and waits under each, or set how many jobs
+may run at once under one, for each key if it has one. That goes before what workers declare, and
+outlasts them."""
     parser.epilog = _asking.epilog("m25 limits", "m25 limits gpu --set 8")
     parser.add_argument("limit", nargs="?", metavar="LIMIT", help="its name, to set it")
     size = parser.add_mutually_exclusive_group()
@@ -41,29 +51,30 @@ def run(options: argparse.Namespace, console: Console) -> int:
 async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
     if options.limit is not None:
         await m.set_limit(options.limit, options.set)
-    limits = _limits(await m.queues())
+    limits = await m.limits()
     if options.json:
         console.data(as_json(limits))
     elif limits:
-        rows = [[*list(limit.values())[:-1], ", ".join(limit["queues"])] for limit in limits]
-        console.data(table(_COLUMNS, rows))
+        console.data(table(_COLUMNS, [_row(limit) for limit in limits]))
     else:
         console.say("no worker has run a queue with a limit")
     return DONE
 
 
-def _limits(queues: list[QueueRecord]) -> list[dict[str, Any]]:
-    by_name = defaultdict[str, list[QueueRecord]](list)
-    for queue in queues:
-        if queue.limiter is not None:
-            by_name[queue.limiter].append(queue)
+def _rate(limit: LimitRecord) -> str | None:
+    if limit.interval is None:
+        return None
+    return pace(limit.interval) + (f" of each {limit.rate_key}" if limit.rate_key else "")
+
+
+def _row(limit: LimitRecord) -> list[object]:
     return [
-        {
-            "limit": name,
-            "at_once": under[0].limit,
-            "running": sum(queue.running for queue in under),
-            "waiting": sum(queue.waiting for queue in under),
-            "queues": [queue.name for queue in under],
-        }
-        for name, under in sorted(by_name.items())
+        limit.name,
+        limit.size,
+        limit.key,
+        _rate(limit),
+        limit.running,
+        limit.waiting,
+        limit.full_keys if limit.key else None,
+        ", ".join(limit.queues),
     ]

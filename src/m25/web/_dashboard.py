@@ -32,6 +32,7 @@ _PAGES: Final = (
     ("/queue", _views.queue),
     ("/jobs", _views.jobs),
     ("/jobs/{id}", _views.job),
+    ("/limits", _views.limits),
     ("/workers", _views.workers),
     ("/schedules", _views.schedules),
 )

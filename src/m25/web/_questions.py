@@ -10,6 +10,7 @@ import attrs
 
 from .._activity import QueueRate, WorkerRecord
 from .._client import M25
+from .._limit_records import LimitRecord
 from .._operator import QueueRecord
 from .._schedule_calls import ScheduleRecord
 from .._summaries import JobDetails, JobPage
@@ -52,6 +53,18 @@ class AskOverview:
         """See `Question.ask`."""
         queues = await m.queues()
         return Overview(queues, {rate.queue_name: rate for rate in await m.rates()})
+
+
+@attrs.frozen
+class AskLimits:
+    """Which limits there are, and what is under them."""
+
+    period: ClassVar[float] = 3.0
+    statements: ClassVar[int] = 1
+
+    async def ask(self, m: M25) -> Sequence[LimitRecord]:
+        """See `Question.ask`."""
+        return await m.limits()
 
 
 @attrs.frozen

@@ -25,6 +25,7 @@ from ._watch import Answer, Watch
 _PARTS: Final = (
     ("queues", "/", "Queues"),
     ("jobs", "/jobs", "Jobs"),
+    ("limits", "/limits", "Limits"),
     ("workers", "/workers", "Workers"),
     ("schedules", "/schedules", "Schedules"),
 )
@@ -65,6 +66,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["count"] = _glance.count
+        self._environment.filters["pace"] = _glance.pace
         for name in ("span", "ago", "stamp", "pretty", "line"):
             self._environment.filters[name] = getattr(_words, name)
         # What is shown as a command may be copied into a shell.

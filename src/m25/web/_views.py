@@ -21,7 +21,16 @@ from .._summaries import JobDetails, tree_below
 from ._chart import Chart, chart
 from ._history import History
 from ._job_list import JobList
-from ._questions import AskJob, AskJobs, AskOverview, AskSchedules, AskWorkers, Overview, Question
+from ._questions import (
+    AskJob,
+    AskJobs,
+    AskLimits,
+    AskOverview,
+    AskSchedules,
+    AskWorkers,
+    Overview,
+    Question,
+)
 
 #: How long the lines of charts are at least, in seconds.
 _SHORTEST: Final = 60.0
@@ -137,6 +146,18 @@ def job(request: Request) -> View:
         values,
         {"id": id, "details": None},
         is_known=lambda details: details is not None,
+    )
+
+
+def limits(_: Request) -> View:
+    """How many jobs may run at once, and begin in a time."""
+    return View(
+        "Limits",
+        "limits",
+        "limits.html",
+        AskLimits(),
+        lambda seen, _: {"limits": seen},
+        {"limits": ()},
     )
 
 

@@ -9,13 +9,16 @@ from typing import Final, NamedTuple
 import attrs
 
 from ..lanes import key_of
+from ..operator import MOST_KEYS_NAMED, LimitState
 from ..protocol import DeclaredQueue
 from .queues import Queues
-from .rows import MICROSECOND, SECOND, Row
+from .rows import MICROSECOND, SECOND, Row, seconds
 from .table import Table
 
 #: More than there can be.
 _ANY: Final = 2**31 - 1
+#: When the next job may begin where none has begun by now.
+_NEVER: Final = -(2**63)
 #: How many due jobs one claim looks at, as the statement does.
 _SHORTEST_WALK: Final = 50
 #: How many keys with jobs that are held up.
@@ -38,12 +41,17 @@ class _Clock:
 
     interval: int
     burst: int
-    next_start_at: int = -(2**63)
+    next_start_at: int = _NEVER
 
     def tokens(self, now: int) -> int:
         """How many may begin now."""
         self.next_start_at = max(self.next_start_at, now - self.burst * self.interval)
         return max(0, (now - self.next_start_at) // self.interval + 1)
+
+    @property
+    def began(self) -> str | None:
+        """When the next may begin, if one has begun."""
+        return None if self.next_start_at == _NEVER else seconds(self.next_start_at)
 
     def spend(self, number: int) -> None:
         """So many begin."""
@@ -98,6 +106,42 @@ class Limits:
         if limiter is None:
             return None
         return self._set_to.get(limiter, self._declared.get(limiter))
+
+    def states(self, most: int, now: int) -> list[LimitState]:
+        """Those under which queues run, by name."""
+        named = {name: self._queues.under(name) for name in sorted(self._declared)}
+        return [self._state(name, queues, most, now) for name, queues in named.items() if queues]
+
+    def _state(
+        self, limiter: str, queues: Sequence[DeclaredQueue], most: int, now: int
+    ) -> LimitState:
+        names = sorted(queue.name for queue in queues)
+        path, rate_path = queues[0].limit_path, queues[0].rate_path
+        clock = self._clocks.get(limiter)
+        size, taken = self._most(limiter), self._taken(limiter)
+        full = [] if path is None else sorted(key for key in taken if taken[key] >= size)
+        waiting = sum(
+            min(len(self._table.due(name, now, most)), most)
+            + min(sum(map(len, self._table.held_up(name).values())), most)
+            for name in names
+        )
+        # What is claimed for the place of one that runs waits for it.
+        waiting += sum(len(self._table.live(name)) for name in names) - taken.total()
+        return LimitState(
+            limiter,
+            names,
+            None if path is None else ".".join(path),
+            self.size(limiter),
+            limiter in self._set_to,
+            None if clock is None else seconds(clock.interval),
+            None if clock is None else clock.burst,
+            None if rate_path is None else ".".join(rate_path),
+            None if clock is None or rate_path else clock.began,
+            taken.total(),
+            waiting,
+            len(full),
+            full[:MOST_KEYS_NAMED],
+        )
 
     def choose(self, queue_name: str, limiter: str, limit: int, now: int) -> Chosen:
         """The first due jobs, as many as may run."""

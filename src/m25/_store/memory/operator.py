@@ -17,6 +17,7 @@ from ..operator import (
     FoundJob,
     FoundJobs,
     JobFilter,
+    LimitState,
     Look,
     NewAttempt,
     Operator,
@@ -78,6 +79,10 @@ class MemoryOperator(Operator):
                 self._state(name, min(failed[name], most), most, since, now)
                 for name in sorted(names)
             ]
+
+    async def limits(self, most: int) -> list[LimitState]:
+        async with self._way.call("limits") as now:
+            return self._limits.states(most, now)
 
     async def workers(self, silence: timedelta) -> list[WorkerState]:
         async with self._way.call("workers") as now:
