@@ -67,6 +67,7 @@ declare
     end;
     microseconds constant bigint := extract(epoch from clock_timestamp()) * 1000000;
     queue record;
+    order_key text;
     is_same boolean;
     holder uuid;
 begin
@@ -84,15 +85,18 @@ begin
             || right(replace(gen_random_uuid()::text, '-', ''), 16)
         )::uuid
     );
-    select default_job_timeout, default_max_attempts, default_retry_delay, channel
+    select default_job_timeout, default_max_attempts, default_retry_delay, channel, order_path
     into queue
     from "m25".queue
     where name = queue_name;
+    if queue.order_path is not null then
+        order_key := left(coalesce(input #>> queue.order_path, ''), 200);
+    end if;
     -- A key may be let go after it was found held, and before its holder is looked for.
     for attempt in 1..5 loop
         insert into "m25".job (
             id, queue_name, input, scheduled_at, expires_at, timeout, attempt, max_attempts,
-            retry_delay, own_retry, unique_key, priority, meta
+            retry_delay, own_retry, unique_key, priority, meta, order_key, order_number
         ) values (
             id, queue_name, input, scheduled_at, expires_at,
             coalesce(timeout, queue.default_job_timeout, interval '5 minutes'),
@@ -101,7 +105,9 @@ begin
             coalesce(
                 retry_delay, case when not own_retry then queue.default_retry_delay end, interval '0'
             ),
-            nullif(own_retry, false), unique_key, priority, meta
+            nullif(own_retry, false), unique_key, priority, meta, order_key,
+            -- rule: a job from SQL has its place
+            case when order_key is not null then "m25".next_order_number() end
         )
         on conflict do nothing -- rule: a call from SQL can be repeated
         ;

@@ -70,6 +70,13 @@ async def main(dsn: str) -> None:
         print("ada's second print waits until both are paid for:", waited >= 0.3)
         print("bob waits for ada:", times[2] > times[1])
 
+        async with trio.open_nursery() as nursery:
+            began = trio.current_time()
+            for _ in range(5):
+                nursery.start_soon(m.limiter(letters).take)
+        took = trio.current_time() - began
+        print("five turns of the letters' rate take at least 0.2 s:", took >= 0.2)
+
         await m.pause(reports, reason="the printer is away")
         waiting = await m.enqueue(reports, Report("ada", 12))
         with trio.move_on_after(0.3):

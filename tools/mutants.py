@@ -1663,6 +1663,12 @@ MUTANTS = (
                 "store/test_store_order.py",
             ),
             (
+                "a job from SQL has no place",
+                "a job from SQL has its place",
+                "null",
+                "sync/test_enqueue_in_sql.py",
+            ),
+            (
                 "a retry that others wait behind is late",
                 "a retry that others wait behind is not late",
                 "pass",
@@ -1755,6 +1761,18 @@ MUTANTS = (
                 "a rate that was put off is put back",
                 "a rate that was put off comes no sooner",
                 "set next_start_at = now() + (select max(delay) from wanted)",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "whoever takes turns has all that was ever saved up",
+                "whoever takes turns has no more of the burst than jobs",
+                "now() - interval '1 year'",
+                "tests/store/test_store_rates.py",
+            ),
+            (
+                "whoever takes a turn pays for one job",
+                "whoever takes a turn pays for it",
+                "start_at + make_interval(secs => seconds) as next_start_at",
                 "tests/store/test_store_rates.py",
             ),
             (

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._job_nursery import JobNursery
     from ._keep import Keep
     from ._limit_records import LimitRecord
+    from ._limiter import Limiter
     from ._limits import Limit, Rate
     from ._operations import ChangedJobs, RefusedJob
     from ._operator import QueueRecord
@@ -95,6 +96,7 @@ else:
             "._keep": ("Keep",),
             "._fair": ("Fair",),
             "._limit_records": ("LimitRecord",),
+            "._limiter": ("Limiter",),
             "._limits": ("Limit", "Rate"),
             "._operations": ("ChangedJobs", "RefusedJob"),
             "._operator": ("QueueRecord",),
@@ -156,6 +158,7 @@ __all__ = [
     "Keep",
     "Limit",
     "LimitRecord",
+    "Limiter",
     "M25Error",
     "NoJobRecordFound",
     "Progress",

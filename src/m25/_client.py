@@ -52,6 +52,7 @@ from ._job_filter import JobFilter
 from ._job_nursery import JobNursery
 from ._keep import Keep
 from ._limit_records import LimitRecord, list_limits
+from ._limiter import Limiter, limiter_of
 from ._limits import check_alike
 from ._lock_waits import LockWaits
 from ._operations import ChangedJobs, Operations
@@ -875,6 +876,20 @@ class M25:
         """
         self._check_usable("set_limit")
         await self._operator.set_limit(limit, size)
+
+    def limiter(self, rate: BaseQueue[Any, Any, Any] | str) -> Limiter:
+        """Return the rate of queues, of which other code can take turns, as jobs do.
+
+        Args:
+            rate: a queue that has one, or the name of a rate; that which a queue has to itself has
+                the queue's name.
+
+        Raises:
+            UsageError: the queue has no rate, or the name is none.
+            ClientClosed: the block was left.
+        """
+        self._check_usable("limiter")
+        return limiter_of(self._runtime, rate)
 
     async def limits(self) -> list[LimitRecord]:
         """Read the limits and rates under which queues run, by name, with what runs and waits under

@@ -56,6 +56,7 @@ PRINTED = {
         "five letters take 0.",
         "ada's second print waits until both are paid for: True",
         "bob waits for ada: False",
+        "five turns of the letters' rate take at least 0.2 s: True",
         "while it is paused: pending",
         "once it is resumed: succeeded",
     ],

@@ -26,6 +26,7 @@ import m25
 from m25._client import open_on
 from m25._lifecycle import FINAL
 from m25._store.memory import MemoryStore
+from m25._store.memory.rows import UNIX_EPOCH
 
 from .cluster import PATIENCE, Process, View, _ids, _seeded_scheduler, keep_alive, live_on
 from .limits import Limits
@@ -179,6 +180,19 @@ async def _live(history: Places, process: Process, until: trio.Event) -> None:
     await live_on(PlacesView(history, process), process, until, add)
 
 
+async def _take_turns(history: Places, until: trio.Event) -> None:
+    """Take turns of the rate, for what is no job."""
+    with trio.move_on_after(20):
+        while not until.is_set():
+            cost = history.rng.choice((1, 1, 2, 4))
+            if turn := await history.store.take_turn("parcels", key="a", cost=cost):
+                wait = turn.wait or 0
+                at = (history.store.now() - UNIX_EPOCH).total_seconds() + wait
+                history.claimed["a"].append((at, cost))
+                await trio.sleep(wait)
+            await trio.sleep(history.rng.uniform(0, 10))
+
+
 async def _history(seed: int) -> Places:
     rng, brief = random.Random(f"places {seed}"), random.Random(f"brief {seed}")
     history = Places(seed, rng, MemoryStore(make_id=_ids(rng)))
@@ -194,6 +208,7 @@ async def _history(seed: int) -> Places:
                         await m.enqueue(queue, Work(key, takes))
                     continue
                 await m.enqueue(queue, work)
+        nursery.start_soon(_take_turns, history, end)
         for process in workers:
             nursery.start_soon(keep_alive, history, process, end, _live)
         await trio.sleep(rng.uniform(20, 60))

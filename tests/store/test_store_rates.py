@@ -195,9 +195,9 @@ async def test_a_job_is_followed_as_late_as_it_costs(world: WithVerbs) -> None:
     await world.pass_time(20)
     await world.put(of("a", cost=1))
     # The first of these looks whether the new one is more urgent.
-    for _ in range(2):
-        none, answer = await claim(world)
-        assert none == []
+    await claim(world)
+    none, answer = await claim(world)
+    assert none == []
     assert answer.room_in == pytest.approx(10, abs=2)
     await world.pass_time(10)
     (heavy,), _ = await claim(world)
@@ -227,7 +227,7 @@ async def test_what_costs_more_than_the_burst_begins_with_all_of_it_and_is_paid_
 
 async def test_what_is_no_cost_is_one(world: WithVerbs) -> None:
     await declare(world, burst=10, cost="cost", key=None)
-    costs = [None, "7", True, [], 0, -3, 0.5, {"a": 1}, 1e-9]
+    costs: list[object] = [None, "7", True, [], 0, -3, 0.5, {"a": 1}, 1e-9]
     await world.put(*(of("a", cost=cost) for cost in costs), job(input="7"), of("a"))
     assert len((await claim(world, limit=20))[0]) == 11
     assert await begun(world) == []
@@ -284,6 +284,48 @@ async def test_a_plain_rate_is_put_off_as_a_whole(world: WithVerbs) -> None:
     assert answer.rows == []
     await world.pass_time(52)
     assert len((await found()).rows) == 1
+
+
+# Turns
+
+
+@pytest.mark.parametrize(("key", "cost"), [("customer", None), (None, "cost"), (None, None)])
+async def test_what_is_no_job_takes_turns_of_the_same_clock(
+    world: WithVerbs, key: str | None, cost: str | None
+) -> None:
+    await declare(world, burst=2, key=key, cost=cost)
+    whose = "a" if key else None
+
+    async def waits(cost: int = 1) -> float | None:
+        turn = await world.store.take_turn("l", key=whose, cost=cost)
+        assert turn is not None
+        assert turn.has_key == (key is not None)
+        return turn.wait
+
+    async def begun_now() -> int:
+        if key or cost:
+            return len((await claim(world))[0])
+        answer = await world.store.claim_limited(
+            "q", limiter="l", token=token(), limit=10, lease=LEASE, start=True
+        )
+        return len(answer.rows)
+
+    assert await world.store.take_turn("unheard of", key=whose, cost=1) is None
+    other = await world.store.take_turn("l", key=None if key else "a", cost=1)
+    assert other is not None
+    assert other.wait is None
+    assert await waits() == 0
+    assert await waits(2) == 0
+    assert await waits() == pytest.approx(10, abs=2)
+    await world.put(of("a"))
+    await world.pass_time(12)
+    assert await begun_now() == 0
+    await world.pass_time(10)
+    assert await begun_now() == 1
+    # What costs more than the burst has all of that, and pays for the rest afterwards.
+    await world.pass_time(3_600)
+    assert await waits(7) == 0
+    assert await waits() == pytest.approx(50, abs=2)
 
 
 # Many keys

@@ -177,3 +177,23 @@ def test_jobs_of_one_statement_keep_their_order(dsn: str) -> None:
         found = connection.execute("select input, id from m25.job order by id").fetchall()
     assert [number for number, _ in found] == list(range(1, 201))
     assert {id.version for _, id in found} == {7}
+
+
+def test_a_job_from_sql_has_its_place_in_its_order_behind_those_that_python_has_put(
+    dsn: str,
+) -> None:
+    steps = m25.declare("steps", input=dict[str, str | None], output=None, ordered_by="account")
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into m25.queue (name, default_job_timeout, order_path)"
+            " values ('steps', '1 min', '{account}')"
+        )
+        for account in ("ada", None, "é" * 300):
+            m25.sync.enqueue(connection, steps, {"account": account})
+            connection.execute(
+                "select m25.enqueue('steps', jsonb_build_object('account', %s::text))", [account]
+            )
+        found = connection.execute(
+            "select order_key from m25.job order by order_number nulls first"
+        ).fetchall()
+    assert found == [(key,) for key in ("ada", "", "é" * 200) for _ in range(2)]

@@ -113,7 +113,7 @@ async def test_what_has_failed_for_good_holds_its_key_and_that_is_told(
         await m.enqueue_many(queue, [Step("a", 1), Step("b", 2)])
         # A drain does not wait for what is held.
         await m25.testing.drain(m)
-        assert log.began == [("a", -1), ("b", 2)]
+        assert (log.of("a"), log.of("b")) == ([-1], [2])
         (line,) = lines(caplog, "KeyStopped")
         assert line.m25_job_id == str(failing.id)
         assert "until it is retried or deleted" in line.getMessage()

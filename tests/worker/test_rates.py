@@ -45,7 +45,7 @@ class Begun:
     """When the jobs of each customer began, from the first of all on."""
 
     times: defaultdict[str, list[float]] = attrs.field(factory=lambda: defaultdict(list))
-    numbers: list[int] = attrs.field(factory=list)
+    numbers: list[int] = attrs.field(factory=list[int])
     since: float = attrs.field(factory=trio.current_time)
 
     def note(self, order: Order) -> None:
@@ -57,7 +57,9 @@ class Begun:
 
 
 def a_queue(begun: Begun, name: str = "orders", **options: Any) -> m25.Queue[Order, None, Any]:
-    @m25.queue(name, **{"poll_interval": 60, **options})
+    options.setdefault("poll_interval", 60)
+
+    @m25.queue(name, **options)
     async def orders(order: Order) -> None:
         begun.note(order)
 
@@ -206,6 +208,71 @@ async def test_a_handler_in_a_process_keeps_all_others_waiting() -> None:
     assert first.started_at is not None
     assert second.started_at is not None
     assert (second.started_at - first.started_at).total_seconds() >= 0.5
+
+
+@pytest.mark.parametrize("key", [None, "customer"])
+async def test_code_that_is_no_job_takes_turns_of_a_rate_with_the_jobs(
+    autojump_clock: trio.testing.MockClock, key: str | None
+) -> None:
+    begun = Begun()
+    queue = a_queue(begun, rate=m25.Rate(1, per=10, name="api", key=key))
+    whose = "a" if key else None
+    async with m25.testing.open() as m:
+        m.add_queue(queue)
+        await m.start()
+        await trio.sleep(1)
+        took: list[int] = []
+
+        async def take() -> None:
+            since = trio.current_time()
+            await m.limiter("api").take(key=whose)
+            took.append(round(trio.current_time() - since))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(take)
+        assert took == [0, 0, 10, 20]
+        begun.since = trio.current_time()
+        await m.enqueue_many(queue, [Order("a"), Order("a")])
+        await m.limiter(queue).take(key=whose, cost=2)
+        await m25.testing.drain(m)
+        # Whoever asks has the turns before what has not begun.
+        assert begun.of("a") == [30, 40]
+        # A turn whose wait is cancelled is spent.
+        with trio.move_on_after(1) as scope:
+            await m.limiter("api").take(key=whose)
+        assert scope.cancelled_caught
+        since = trio.current_time()
+        await m.limiter("api").take(key=whose)
+        assert round(trio.current_time() - since) == 19
+
+
+async def test_a_turn_that_cannot_be_had_says_why(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    begun = Begun()
+    by_key = a_queue(begun, "keyed", rate=m25.Rate(1, key="customer"))
+    plain = a_queue(begun, "plain", rate=m25.Rate(1))
+    async with m25.testing.open() as m:
+        with pytest.raises(errors.UsageError, match="no worker has run a queue with the rate"):
+            await m.limiter("keyed").take()
+        m.add_queue(by_key)
+        m.add_queue(plain)
+        await m.start()
+        await trio.sleep(1)
+        with pytest.raises(errors.UsageError, match="'keyed' goes by a key: give one"):
+            await m.limiter(by_key).take()
+        with pytest.raises(errors.UsageError, match="'plain' goes by no key: give none"):
+            await m.limiter(plain).take(key="a")
+        with pytest.raises(errors.UsageError, match="has no rate"):
+            m.limiter(a_queue(begun, "none"))
+        for cost in (0, True, 1_000_001, 1.5):
+            with pytest.raises(ValueError, match="cost must be"):
+                await m.limiter("plain").take(cost=cost)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="key"):
+            await m.limiter("plain").take(key="")
+    with pytest.raises(errors.ClientClosed):
+        m.limiter("plain")
 
 
 async def test_a_queue_that_waits_for_its_rate_asks_the_database_at_the_time_alone(

@@ -86,6 +86,7 @@ from .protocol import (
     SweptQueue,
     Ticked,
     Transaction,
+    Turn,
     UniqueAnswer,
     UniqueJob,
     Unserved,
@@ -718,6 +719,9 @@ class PostgresStore(Store):
             after=after,
         )
         return await self._run(steps, pool=self._work_pool)
+
+    async def take_turn(self, limiter: str, *, key: str | None, cost: int) -> Turn | None:
+        return await self._run(rate_steps.take_turn(limiter, key, cost))
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))

@@ -245,6 +245,16 @@ class RateHold(NamedTuple):
     delay: timedelta
 
 
+class Turn(NamedTuple):
+    """What became of a try to take a turn of a rate."""
+
+    #: Whether the rate has a clock for each key.
+    has_key: bool
+    #: In how many seconds the turn comes; `None` where none was taken, since a key was given and
+    #: the rate has none, or the other way round.
+    wait: float | None
+
+
 class Outcome(NamedTuple):
     """How an attempt ended."""
 
@@ -1116,6 +1126,12 @@ class Store(Protocol):
         that of priority and age, as far as it is seen: the keys of the first due jobs are looked
         at, and some more from `from_key` on; "" is the first. Some pending jobs behind `after` are
         looked at, and given their places if they have none.
+        """
+        ...
+
+    async def take_turn(self, limiter: str, *, key: str | None, cost: int) -> Turn | None:
+        """Take the next turn of a rate, for something that is no job; `None` if there is no such
+        rate. It is paid for from now on, and before jobs that have not begun.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from .claimed_rows import claimed_rows
 from .parameters import array, interval
-from .protocol import Claimed, RateHold
+from .protocol import Claimed, RateHold, Turn
 from .steps import Statement, Steps
 
 #: How many due jobs a claim looks at, at least: it may be too early for some of them.
@@ -24,6 +24,14 @@ def hold_rate(limiter: str, holds: Sequence[RateHold], *, reads_inputs: bool) ->
         "reads_inputs": "true" if reads_inputs else "false",
     }
     yield Statement("hold_rate", parameters, after=Statement("lock_limit", {"limiter": limiter}))
+
+
+def take_turn(limiter: str, key: str | None, cost: int) -> Steps[Turn | None]:
+    """See `Store.take_turn`."""
+    parameters = {"limiter": limiter, "key": key, "cost": str(cost)}
+    lock = Statement("lock_limit", {"limiter": limiter})
+    rows = yield Statement("take_turn", parameters, after=lock)
+    return Turn(*rows[0]) if rows else None
 
 
 def claim_by_rate(

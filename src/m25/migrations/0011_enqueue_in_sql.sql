@@ -93,11 +93,10 @@ begin
             ),
             nullif(own_retry, false), unique_key, priority, meta
         )
-        on conflict do nothing -- rule: a call from SQL can be repeated
+        on conflict do nothing
         ;
         if found then
             if notify and queue.channel is not null then
-                -- rule: a job from SQL is notified
                 perform pg_notify(queue.channel, '');
             end if;
             return id;

@@ -67,7 +67,7 @@ async def with_two(email: Email) -> list[Receipt]:
     raise Full
 
 
-@m25.queue("three", errors=(Full, Gone, Late))
+@m25.queue("three", errors=(Full, Gone, Late), ordered_by="to", if_failed="pass")
 async def with_three(email: Email) -> None:
     raise Full
 

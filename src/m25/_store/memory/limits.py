@@ -171,6 +171,15 @@ class Limits:
         if (clock := self._clocks.get(limiter)) is not None:
             clock.next_start_at = max(clock.next_start_at, until)
 
+    def take(self, limiter: str, cost: int, now: int) -> float:
+        """Take the next turn of a rate; return in how many seconds it comes."""
+        clock = self._clocks[limiter]
+        clock.tokens(now)
+        ahead = (min(cost, clock.burst + 1) - 1) * clock.interval
+        turn_at = clock.next_start_at + ahead
+        clock.spend(cost)
+        return max(0, turn_at - now) / SECOND
+
     def rate(self, limiter: str) -> tuple[int, int] | None:
         """How much time lies between two that begin, and how many may beyond that, if anybody has
         said so.

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from ..lanes import key_of, value_at
+from ..protocol import Turn
 from .limits import Chosen, Limits
 from .queues import Queues
 from .rows import SECOND, Row
@@ -87,6 +88,24 @@ class Rates:
             has_more=has_room and path is not None and len(walked) == walk,
             room_in=room_in,
         )
+
+    def take(self, limiter: str, key: str | None, cost: int, now: int) -> Turn | None:
+        """Take the next turn for something that is no job."""
+        rate = self._limits.rate(limiter)
+        if rate is None:
+            return None
+        queues = self._queues.under(limiter)
+        has_key = any(queue.rate_path is not None for queue in queues)
+        if has_key != (key is not None):
+            return Turn(has_key, None)
+        if not (has_key or any(queue.cost_path is not None for queue in queues)):
+            return Turn(has_key, self._limits.take(limiter, cost, now))
+        interval, burst = rate
+        clock = limiter, key or ""
+        start_at = max(self._clocks.get(clock, _EARLIEST), now - burst * interval)
+        self._clocks[clock] = start_at + cost * interval
+        turn_at = start_at + (min(cost, burst + 1) - 1) * interval
+        return Turn(has_key, max(0, turn_at - now) / SECOND)
 
     def hold(self, limiter: str, key: str, until: int) -> None:
         """Let no job of a key begin before a time."""

@@ -75,6 +75,7 @@ from ..protocol import (
     SweptQueue,
     Ticked,
     Transaction,
+    Turn,
     UniqueAnswer,
     UniqueJob,
     Unserved,
@@ -661,6 +662,10 @@ class MemoryStore(Store):
                     self._rates.hold(limiter, hold.key, until)
                 else:
                     self._limits.hold(limiter, until)
+
+    async def take_turn(self, limiter: str, *, key: str | None, cost: int) -> Turn | None:
+        async with self._way.call("take_turn") as now:
+            return self._rates.take(limiter, key, cost, now)
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
