@@ -30,6 +30,9 @@ from .workers import wait_until_finished
 QUEUE = "limited"
 #: How long a handler takes, in seconds, and how many may run at once.
 TAKES, LIMIT = 0.02, 5
+#: In seconds: after how long a job of a worker that was killed can be taken for lost, and how long
+#: it takes at most until that is looked at.
+LEASE, LOOK = 4.0, 1.0
 #: How many may begin in a second.
 RATE = 50
 #: The queues of which it is measured how fast they run many jobs of many customers.
@@ -49,7 +52,7 @@ async def work(dsn: str, log: str, kind: str) -> None:
     def note(what: str, order: Order) -> None:
         os.write(file, f"{what} {order.number} {time.monotonic():.6f}\n".encode())
 
-    @m25.queue(QUEUE, limit=m25.Limit(LIMIT), heartbeat_interval=1)
+    @m25.queue(QUEUE, limit=m25.Limit(LIMIT), heartbeat_interval=1, allowed_heartbeat_misses=3)
     async def limited(order: Order) -> None:
         note("begins", order)
         await trio.sleep(TAKES)
@@ -85,21 +88,40 @@ async def work(dsn: str, log: str, kind: str) -> None:
 
 
 class Crew:
-    """Worker processes, each with the file that its handlers write into."""
+    """Worker processes, each with the file that its handlers write into.
 
-    def __init__(self, dsn: str, kind: str, directory: Path) -> None:
-        self._dsn, self._kind, self._directory = dsn, kind, directory
+    Args:
+        dsn: the database.
+        kind: what they run.
+        directory: for the files.
+        module: the program; it is given the database, its file, and the kind.
+    """
+
+    def __init__(self, dsn: str, kind: str, directory: Path, module: str) -> None:
+        self._dsn, self._kind, self._directory, self._module = dsn, kind, directory, module
         self._running: dict[Path, subprocess.Popen[bytes]] = {}
         #: When those that were killed were, by the machine's clock.
         self._killed: dict[Path, float] = {}
+        #: When all others had ended.
+        self._stopped_at = 0.0
         #: When a handler began, as +1, and when one ended, as -1; in order.
         self.times: list[tuple[float, int]] = []
 
     def start(self) -> None:
         """Start one more."""
         log = self._directory / f"{len(self._running) + len(self._killed)}"
-        command = [sys.executable, "-m", "benchmarks.limits", self._dsn, str(log), self._kind]
+        command = [sys.executable, "-m", self._module, self._dsn, str(log), self._kind]
         self._running[log] = subprocess.Popen(command)
+
+    def wait_until_begun(self) -> None:
+        """Wait until a handler has begun in any of them."""
+        while not any(log.exists() and log.stat().st_size for log in self._running):
+            time.sleep(0.05)
+
+    @property
+    def last_killed_at(self) -> float:
+        """When the latest of them was killed, by the machine's clock."""
+        return max(self._killed.values())
 
     def kill(self, rng: random.Random) -> None:
         """Kill any of them, and start another."""
@@ -116,6 +138,7 @@ class Crew:
             process.terminate()
         for process in self._running.values():
             process.wait(60)
+        self._stopped_at = time.monotonic()
 
     def read(self) -> None:
         """Read what their handlers have written."""
@@ -126,15 +149,15 @@ class Crew:
                 what, number, at = line.split()
                 (running.add if what == "begins" else running.discard)(number)
                 found.append((float(at), 1 if what == "begins" else -1))
-            found += [(self._killed[log], -1) for _ in running]
+            found += [(self._killed.get(log, self._stopped_at), -1) for _ in running]
         self.times = sorted(found)
 
 
 @contextmanager
-def crew(dsn: str, kind: str, count: int) -> Generator[Crew]:
+def crew(dsn: str, kind: str, count: int, module: str = "benchmarks.limits") -> Generator[Crew]:
     """So many processes at work, until the block is left."""
     with tempfile.TemporaryDirectory() as directory:
-        found = Crew(dsn, kind, Path(directory))
+        found = Crew(dsn, kind, Path(directory), module)
         for _ in range(count):
             found.start()
         try:
@@ -157,6 +180,16 @@ def most_at_once(times: list[tuple[float, int]]) -> int:
 def rate(times: list[tuple[float, int]], began: float, ended: float) -> float:
     """How many handlers ended in a second, in this time."""
     return sum(change < 0 and began <= at < ended for at, change in times) / (ended - began)
+
+
+def until_full(times: list[tuple[float, int]], since: float, full: float) -> float:
+    """How many seconds pass until as many handlers end in a second as are `full`, but for a
+    twentieth; infinity where that never is.
+    """
+    steps = (since + tenth / 10 for tenth in range(int(10 * (times[-1][0] - since - 1))))
+    return next(
+        (at - since for at in steps if rate(times, at, at + 1) >= 0.95 * full), float("inf")
+    )
 
 
 def fill(dsn: str, jobs: int, customers: int = 1, *, in_order: bool = False) -> None:
@@ -197,10 +230,11 @@ def limited(dsn: str, seconds: float, *, kills: int = 0) -> dict[str, float]:
         began = time.monotonic()
         time.sleep(seconds)
         ended = time.monotonic()
-    return {
-        "used": rate(processes.times, began, ended) / (LIMIT / TAKES),
-        "most at once": most_at_once(processes.times),
-    }
+    full = rate(processes.times, began, ended)
+    found = {"used": full / (LIMIT / TAKES), "most at once": most_at_once(processes.times)}
+    if kills:
+        found["full again"] = until_full(processes.times, processes.last_killed_at, full)
+    return found
 
 
 def rated(dsn: str, seconds: float) -> dict[str, float]:
@@ -251,9 +285,14 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
         report.show(
             f"limits: {LIMIT} at once, jobs of {TAKES * 1000:g} ms, 4 processes, {seconds} s",
             [
-                ("", "of what is allowed", "most at once"),
-                ("left alone", f"{used:.1%}", f"{max(each['most at once'] for each in alone)}"),
-                (f"after {kills} kills", f"{killed['used']:.1%}", f"{killed['most at once']}"),
+                ("", "of what is allowed", "most at once", "full again after, s"),
+                ("left alone", f"{used:.1%}", f"{max(each['most at once'] for each in alone)}", ""),
+                (
+                    f"after {kills} kills",
+                    f"{killed['used']:.1%}",
+                    f"{killed['most at once']}",
+                    f"{killed['full again']:.1f}",
+                ),
             ],
         )
         report.show(
@@ -271,6 +310,9 @@ def main(*, quick: bool = False) -> list[report.Verdict]:
             report.at_least("18.2", "used of what a limit of 5 allows", used, 0.9),
             report.at_least("18.2", "the same after kills", killed["used"], 0.9),
             report.at_most("18.2", "most at once", most, LIMIT),
+            report.at_most(
+                "18.2", "seconds to the full rate again", killed["full again"], LEASE + LOOK
+            ),
             report.at_least("18.3", "used of a rate of 50/s", by_rate["used"], 0.98),
             report.at_most("18.3", "most in a second", by_rate["most in a second"], RATE + 1),
             *(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Never
 
 import attrs
 import trio
@@ -28,7 +29,7 @@ SIDE_BY_SIDE = 4
 AT = (2.0, 12.0)
 
 
-def as_queue(name: str) -> m25.Queue[int, None, None]:
+def as_queue(name: str) -> m25.Queue[int, None, Never]:
     """A queue that says when a job begins, and whose jobs do not end by themselves."""
 
     @m25.queue(name)

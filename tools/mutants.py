@@ -121,7 +121,7 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-MUTANTS = (
+MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         1,
         "an enqueue cannot be repeated",

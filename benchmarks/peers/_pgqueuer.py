@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -82,3 +82,15 @@ async def put(dsn: str, jobs: int, pause: Callable[[int], float]) -> None:
         payload = json.dumps({"to": "ada@home", "number": time.monotonic()}).encode()
         await queries.enqueue("bench", payload)
     await connection.close()
+
+
+async def run_limited(dsn: str, handle: Callable[[int], Awaitable[None]], limit: int) -> None:
+    """Run jobs, no more than `limit` at once in all processes together, until the process ends."""
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect(dsn)))
+
+    @pgq.entrypoint("bench", concurrency_limit=limit)
+    async def limited(job: Job) -> None:
+        assert job.payload is not None
+        await handle(int(json.loads(job.payload)["number"]))
+
+    await pgq.run()

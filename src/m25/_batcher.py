@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 
 #: The most requests in a batch: to prepare it, and to give its answers, is to take less than a
 #: millisecond. With more rows a statement only takes longer.
-_LARGEST: Final = 200
+_LARGEST: Final = 150
 #: The largest sum of the sizes of the requests in a batch, if it has more than one.
 _LARGEST_SIZE: Final = 1_000_000
 

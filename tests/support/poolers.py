@@ -114,7 +114,7 @@ async def greeted_by_another(dsn: str, nursery: trio.Nursery) -> str:
     there = conninfo_to_dict(dsn)
 
     async def serve(client: trio.SocketStream) -> None:
-        server = await trio.open_tcp_stream(str(there["host"]), int(there["port"]))
+        server = await trio.open_tcp_stream(str(there["host"]), int(str(there["port"])))
 
         async def up() -> None:
             async for data in client:

@@ -43,11 +43,11 @@ class World:
     """Processes that run one queue under a limit, and what its handlers see."""
 
     store: Store = attrs.field(factory=Store)
-    begun: list[int] = attrs.field(factory=list)
+    begun: list[int] = attrs.field(factory=list[int])
     running: int = 0
     most: int = 0
     #: By number, how long a job takes that is not brief.
-    takes: dict[int, float] = attrs.field(factory=dict)
+    takes: dict[int, float] = attrs.field(factory=dict[int, float])
 
     def queue(self, **options: Any) -> m25.Queue[int, None, Any]:
         @m25.queue("brief", poll_interval=60, **options)

@@ -15,6 +15,7 @@ import trio.testing
 
 import m25
 import m25.testing
+from m25._worker.ledger import Ledger
 from support.insides import store_of
 from support.waiting import chain, ended, eventually, rows
 
@@ -458,3 +459,35 @@ async def test_jobs_of_hundreds_of_priorities_wait_for_no_survey(
         await m25.testing.drain(m)
         assert trio.current_time() - began < 0.2
     assert sorted(ran) == list(range(900))
+
+
+async def test_the_jobs_of_a_large_claim_begin_in_turns(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    begun_at_once = most = 0
+    begin = Ledger.begin
+
+    class Steps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            nonlocal begun_at_once
+            begun_at_once = 0
+
+    def count(self: Ledger, executor: Any) -> None:
+        nonlocal begun_at_once, most
+        begun_at_once += 1
+        most = max(most, begun_at_once)
+        begin(self, executor)
+
+    @m25.queue("many", max_concurrency=1_000)
+    async def many(number: int) -> None:
+        await trio.sleep(number % 3)
+
+    monkeypatch.setattr(Ledger, "begin", count)
+    async with m25.testing.open() as m:
+        m.add_queue(many)
+        await m.start()
+        trio.lowlevel.add_instrument(Steps())
+        await m.enqueue_many(many, range(1_000))
+        await m25.testing.drain(m)
+        assert {job.status for job in m25.testing.jobs(m, many)} == {m25.JobStatus.SUCCEEDED}
+    assert 1 < most <= 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -32,6 +32,10 @@ from .scan_cursor import ScanCursor
 from .settler import Settler
 from .setup_pause import SetupPause
 from .starter import Starter
+
+#: How many jobs begin without a turn for other tasks: it is to take less than a millisecond, also
+#: where their rows were read in the same turn.
+_BEGUN_TOGETHER: Final = 100
 
 
 class Claimer:
@@ -246,8 +250,10 @@ class Claimer:
         def begin_early(rows: Sequence[JobRow]) -> None:
             nonlocal has_begun
             # Where more jobs may be due and slots are left, these jobs begin after the commit, so
-            # that the next claim is sent before their handlers take the processor.
-            if len(rows) < size or not ledger.claim_size(len(rows)):
+            # that the next claim is sent before their handlers take the processor. So do those that
+            # are too many to begin in one go.
+            is_filled = len(rows) == size and ledger.claim_size(len(rows))
+            if len(rows) <= _BEGUN_TOGETHER and not is_filled:
                 self._begin_granted(Granted(token, rows, began))
                 has_begun = True
 
@@ -275,7 +281,7 @@ class Claimer:
             if size > slots:
                 self._keep_ahead(Granted(token, rows, trio.current_time()))
             elif not has_begun:
-                self._begin_granted(Granted(token, rows, began))
+                await self._begin_in_turns(Granted(token, rows, began))
         finally:
             self._asked()
         self._answered()
@@ -301,13 +307,28 @@ class Claimer:
 
     def _begin_granted(self, granted: Granted) -> None:
         """Begin jobs that a claim has brought, as many as they are."""
+        self._start(self._executors_of(granted))
+
+    async def _begin_in_turns(self, granted: Granted) -> None:
+        """The same, but where they are many other tasks have their turns in between."""
+        rows, begun = granted.rows, list[Executor]()
+        for first in range(0, len(rows), _BEGUN_TOGETHER):
+            if len(rows) > _BEGUN_TOGETHER:
+                # If any job of a claim begins, all do: no cancellation may come in between.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            some = rows[first : first + _BEGUN_TOGETHER]
+            begun += self._executors_of(granted._replace(rows=some))
+        self._start(begun)
+
+    def _executors_of(self, granted: Granted) -> Sequence[Executor]:
+        """Executors for jobs that a claim has brought; for none, where these are to wait."""
         self._look_around()
         rows, token = self._in_time(granted.rows, granted.token), granted.token
         # rule: what was being claimed when a setup failed waits like the rest
         if not self._at_once and self._setup_pause.left > 0:
             self._release_untried(rows, token)
-            return
-        self._start(self._begin([(row, token, granted.asked_at, None) for row in rows]))
+            return ()
+        return self._begin([(row, token, granted.asked_at, None) for row in rows])
 
     def _keep_ahead(self, granted: Granted) -> None:
         """Keep jobs that a claim has brought until there are slots, or places, for them."""
