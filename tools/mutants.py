@@ -794,6 +794,53 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/worker/test_process_slots.py",),
     ),
     Mutant(
+        6,
+        "as many batches are claimed as if none ran",
+        (Rule("a batch takes one slot", "held = 0"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        13,
+        "the jobs of a batch all have the outcome of the first",
+        (
+            Rule(
+                "each job has its own outcome",
+                "self.result = self._result_of(self.batch.members[0].row.input, raised)",
+            ),
+        ),
+        ("tests/worker/test_batches.py", "tests/simulation/test_batch_histories.py"),
+    ),
+    Mutant(
+        11,
+        "an input that cannot be read fails all of its batch",
+        (Rule("an input fails no other job of its batch", "except ZeroDivisionError as error:"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        14,
+        "the cancel of one job cancels the handler of its whole batch",
+        (Rule("a cancel of one job does not reach the others", "if True:"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        13,
+        "outcomes of a batch are taken for jobs that they are not of",
+        (Rule("as many outcomes as jobs", "if True:"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        10,
+        "a batch goes on past the deadline of one of its jobs",
+        (Rule("a batch ends at the first deadline of its jobs"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        10,
+        "each batch of a backlog waits for others",
+        (Rule("a backlog does not wait", "if False:"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
         7,
         "jobs are claimed before they are due",
         (Rule("not before it is due"),),
@@ -1667,12 +1714,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "a job from SQL has its place",
                 "null",
                 "sync/test_enqueue_in_sql.py",
-            ),
-            (
-                "a retry that others wait behind is late",
-                "a retry that others wait behind is not late",
-                "pass",
-                "worker/test_order.py",
             ),
         )
     ),

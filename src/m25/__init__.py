@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import errors, pg, sync
     from ._activity import QueueRate, WorkerRecord
     from ._base_queue import QueueSchema
+    from ._batch import Batch
     from ._child_job import ChildJob
     from ._client import M25, open
     from ._declare import DeclaredQueue, declare
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from ._queue import Queue
     from ._result_errors import JobCancelled, JobFailed
     from ._retry import GIVE_UP, Retry, RetryDecision, exponential
-    from ._running_job import RunningJob, current_job
+    from ._running_job import RunningJob, current_job, current_jobs
     from ._schedule_calls import ScheduleRecord
     from ._signals import until_signal
     from ._stack import JobStack
@@ -72,6 +73,7 @@ else:
         {
             "._activity": ("QueueRate", "WorkerRecord"),
             "._base_queue": ("QueueSchema",),
+            "._batch": ("Batch",),
             "._child_job": ("ChildJob",),
             "._client": ("M25", "open"),
             "._declare": ("DeclaredQueue", "declare"),
@@ -104,7 +106,7 @@ else:
             "._queue": ("Queue",),
             "._result_errors": ("JobCancelled", "JobFailed"),
             "._retry": ("GIVE_UP", "Retry", "RetryDecision", "exponential"),
-            "._running_job": ("RunningJob", "current_job"),
+            "._running_job": ("RunningJob", "current_job", "current_jobs"),
             "._schedule_calls": ("ScheduleRecord",),
             "._signals": ("until_signal",),
             "._stack": ("JobStack",),
@@ -127,6 +129,7 @@ __all__ = [
     "GIVE_UP",
     "M25",
     "AttemptDetails",
+    "Batch",
     "ChangedJobs",
     "ChildJob",
     "DatabaseError",
@@ -182,6 +185,7 @@ __all__ = [
     "ValueRefused",
     "WorkerRecord",
     "current_job",
+    "current_jobs",
     "declare",
     "errors",
     "exponential",

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, Final, Generic, Never, TypedDict, TypeVar, 
 import attrs
 
 from ._base_queue import UnknownFields
+from ._batch import Batch, output_of
 from ._declare import DeclaredQueue
 from ._duration import Duration
 from ._errors import InvalidQueue
@@ -126,6 +127,8 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
             **self.options,  # type: ignore[misc]  # none of these is among them
         )
         returned = hints_of(handler, names_around(handler)).get("return")
+        if made.batch is not None:
+            returned = output_of(returned, handler)
         for what, has, wanted in (
             ("takes", made.input_type, declared.input_type),
             ("returns", returned, declared.output_type),
@@ -136,6 +139,61 @@ class HandlerDeclaration(Generic[Input, Output, Error]):
                     f" and the queue is declared with {wanted!r} at {declared.place}"
                 )
         return made
+
+
+@attrs.frozen
+class BatchDeclaration(Generic[Error]):
+    """What `@queue(..., batch=...)` returns: called with the handler, it returns the queue.
+
+    The queue's types are those of one job.
+    """
+
+    name: str
+    errors: tuple[type[Error], ...]
+    batch: Batch
+    options: QueueOptions
+
+    @overload
+    def __call__(
+        self, handler: Callable[Concatenate[list[Input], ...], Coroutine[Any, Any, None]], /
+    ) -> Queue[Input, None, Error]: ...
+    @overload
+    def __call__(
+        self,
+        handler: Callable[
+            Concatenate[list[Input], ...], Coroutine[Any, Any, Sequence[Output | Exception]]
+        ],
+        /,
+    ) -> Queue[Input, Output, Error]: ...
+    def __call__(self, handler: Callable[Concatenate[Any, ...], Any], /) -> Queue[Any, Any, Error]:
+        return Queue(
+            self.name,
+            handler_function=handler,
+            errors=self.errors,
+            batch=self.batch,
+            **self.options,
+        )
+
+
+@attrs.frozen
+class BatchHandlerDeclaration(Generic[Input, Output, Error]):
+    """What `@queue(declared, batch=...)` returns: called with the handler, it returns the queue."""
+
+    declared: DeclaredQueue[Input, Output, Error]
+    batch: Batch
+    options: QueueOptions
+
+    def __call__(
+        self,
+        handler: Callable[
+            Concatenate[list[Input], ...],
+            Coroutine[Any, Any, Sequence[Output | Exception] | None],
+        ],
+        /,
+    ) -> Queue[Input, Output, Error]:
+        options: Any = {**self.options, "batch": self.batch}
+        declaration = HandlerDeclaration[Any, Any, Error](self.declared, options)
+        return declaration(handler)
 
 
 E1 = TypeVar("E1", bound=Exception)
@@ -177,17 +235,55 @@ def queue(
 def queue(
     name: str, *, errors: tuple[type[E1], ...], **options: Unpack[QueueOptions]
 ) -> Declaration[E1]: ...
+# The same once more, of a handler that takes a list of inputs.
+@overload
+def queue(
+    name: DeclaredQueue[Input, Output, Error], *, batch: Batch, **options: Unpack[QueueOptions]
+) -> BatchHandlerDeclaration[Input, Output, Error]: ...
+@overload
+def queue(
+    name: str, *, batch: Batch, errors: tuple[()] = ..., **options: Unpack[QueueOptions]
+) -> BatchDeclaration[Never]: ...
+@overload
+def queue(
+    name: str, *, batch: Batch, errors: tuple[type[E1]], **options: Unpack[QueueOptions]
+) -> BatchDeclaration[E1]: ...
+@overload
+def queue(
+    name: str, *, batch: Batch, errors: tuple[type[E1], type[E2]], **options: Unpack[QueueOptions]
+) -> BatchDeclaration[E1 | E2]: ...
+@overload
+def queue(
+    name: str,
+    *,
+    batch: Batch,
+    errors: tuple[type[E1], type[E2], type[E3]],
+    **options: Unpack[QueueOptions],
+) -> BatchDeclaration[E1 | E2 | E3]: ...
+@overload
+def queue(
+    name: str, *, batch: Batch, errors: tuple[type[E1], ...], **options: Unpack[QueueOptions]
+) -> BatchDeclaration[E1]: ...
 def queue(
     name: str | DeclaredQueue[Any, Any, Any],
     *,
     errors: tuple[type[Exception], ...] = (),
+    batch: Batch | None = None,
     **options: Unpack[QueueOptions],
-) -> Declaration[Any] | HandlerDeclaration[Any, Any, Any]:
+) -> (
+    Declaration[Any]
+    | HandlerDeclaration[Any, Any, Any]
+    | BatchDeclaration[Any]
+    | BatchHandlerDeclaration[Any, Any, Any]
+):
     """Declare the decorated function as the handler of a queue, and return the `Queue`.
 
     Input and output types are those of its annotations; `errors` are the declared errors, and
     `options` those of `Queue`. It is an `async def`, or with `runs="thread"` or `"process"` a plain
     `def`. What `setup` and `lifespan` yield is not checked against its parameters by type.
+
+    With `batch` the handler is an `async def` that takes a list of inputs, and returns a list of
+    outcomes, each an output or an error; or `None`, where all have succeeded.
 
     In place of a name it takes what `declare` has made: then name, types, errors and what else is
     declared are those, and the handler's annotations must agree with them.
@@ -204,12 +300,16 @@ def queue(
                 f"queue {name.name!r:.80}: {twice} cannot be given here: they are those of its"
                 f" declaration, at {name.place}"
             )
-        check_options(name.name, options, QueueOptions.__annotations__)
+        check_options(name.name, options, {*QueueOptions.__annotations__, "batch"})
+        if batch is not None:
+            return BatchHandlerDeclaration(name, batch, options)
         return HandlerDeclaration(name, options)
     if not isinstance(name, str):
         raise InvalidQueue(
             "@m25.queue takes the queue's name before it takes its handler, as in "
             f'@m25.queue("emails"); not {name!r:.80}'
         )
-    check_options(name, options, {*QueueOptions.__annotations__, "errors"})
+    check_options(name, options, {*QueueOptions.__annotations__, "errors", "batch"})
+    if batch is not None:
+        return BatchDeclaration(name, errors, batch, options)
     return Declaration(name, errors, options)

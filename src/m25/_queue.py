@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
+from types import NoneType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -26,6 +27,7 @@ from typing import (
 import attrs
 
 from ._base_queue import BaseQueue, UnknownFields
+from ._batch import Batch, check_batch, check_batch_queue, input_of, output_of
 from ._codec import Codec, error_codec, value_codec
 from ._errors import InvalidQueue
 from ._failed_job import input_codec
@@ -135,12 +137,19 @@ def _arguments(queue: Queue[Any, Any, Any]) -> Arguments:
 
 def _input_type(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, Any]) -> Any:
     try:
-        return hints_of(queue.handler_function, names).get(first)
+        return _input_hint(queue, hints_of(queue.handler_function, names).get(first))
     except InvalidQueue:
         if queue.input_decoder is None:
             raise
         # With codecs by hand the annotations may be anything.
         return None
+
+
+def _input_hint(queue: Queue[Any, Any, Any], annotation: Any) -> Any:
+    """The type of one input, by the annotation of what the handler takes."""
+    if queue.batch is None:
+        return annotation
+    return input_of(annotation, queue.handler_function)
 
 
 def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, Any]) -> Codec[Any]:
@@ -155,8 +164,9 @@ def _input_codec(queue: Queue[Any, Any, Any], first: str, names: Mapping[str, An
             "which says how its input is kept as JSON; or give input_to_json and input_decoder"
         )
     where = f"the input of {described(handler)}"
-    codec = value_codec(hints[first], where, names, ignores_unknown=queue.ignores_unknown)
-    return input_codec(hints[first], codec)
+    kind = _input_hint(queue, hints[first])
+    codec = value_codec(kind, where, names, ignores_unknown=queue.ignores_unknown)
+    return input_codec(kind, codec)
 
 
 def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
@@ -171,7 +181,8 @@ def _output_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Code
             "output is kept as JSON; or give output_to_json and output_decoder"
         )
     where = f"the output of {described(handler)}"
-    return value_codec(hints["return"], where, names, ignores_unknown=queue.ignores_unknown)
+    kind = hints["return"] if queue.batch is None else output_of(hints["return"], handler)
+    return value_codec(kind, where, names, ignores_unknown=queue.ignores_unknown)
 
 
 def _error_codec(queue: Queue[Any, Any, Any], names: Mapping[str, Any]) -> Codec[Any]:
@@ -326,6 +337,10 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     fair_by: Fair | None = attrs.field(
         default=None, kw_only=True, converter=as_fair, validator=_check(check_fair)
     )
+    #: With how many jobs the handler is called at once; without it, with one. It takes a list of
+    #: inputs, and returns a list of outcomes: for each job its output, or an error to fail it with.
+    #: To type checkers that is one for `@queue` alone.
+    batch: Batch | None = attrs.field(default=None, kw_only=True, validator=_check(check_batch))
     #: The path of a key in the input: jobs of one key run one after another, in the order in which
     #: they were enqueued, in all processes together. It brings `exclusive` with it.
     ordered_by: str | None = attrs.field(default=None, kw_only=True, validator=_check(check_order))
@@ -372,6 +387,8 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     input_codec: Codec[Input] = attrs.field(init=False, repr=False)
     output_codec: Codec[Output_co] = attrs.field(init=False, repr=False)
     error_codec: Codec[Error] = attrs.field(init=False, repr=False)
+    #: Whether its handler returns nothing of the jobs of a batch: all have succeeded then.
+    says_nothing: bool = attrs.field(init=False, repr=False, default=False)
     #: The queue's own code, and how it is called.
     handler: Handler[Input, Output_co, Error] = attrs.field(init=False, repr=False)
 
@@ -393,6 +410,8 @@ class Queue(BaseQueue[Input, Output_co, Error]):
                     f"reserved_timeout ({self.reserved_timeout}): a job whose executor is still "
                     "initialising must not be taken for stuck"
                 )
+            if self.batch is not None:
+                check_batch_queue(self)
             if self.makes_room:
                 object.__setattr__(self, "exclusive", True)
             limiter_name(self.name, self.limit, self.rate)
@@ -409,6 +428,9 @@ class Queue(BaseQueue[Input, Output_co, Error]):
             self._set_codec("input_codec", _input_codec(self, arguments.input, names))
             self._set_codec("output_codec", _output_codec(self, names))
             self._set_codec("error_codec", _error_codec(self, names))
+            if self.batch is not None:
+                returned = hints_of(self.handler_function, names).get("return", Batch)
+                object.__setattr__(self, "says_nothing", returned in (None, NoneType))
         handler = Handler(
             function=self.handler_function,
             arguments=arguments,

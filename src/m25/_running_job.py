@@ -1,4 +1,4 @@
-"""`current_job()`: the job whose handler is calling, and what it can reach."""
+"""`current_job()`: the job whose handler is calling; long, since all that it can reach is here."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._family import NurseryNames
     from ._job_nursery import JobNursery
     from ._queue import Queue
+    from ._runtime import Runtime
     from ._steps import JobSteps
     from ._store.protocol import ClaimedJob, JobRow
     from ._waits import JobWaits
@@ -335,6 +336,7 @@ class Attempt(Protocol):
     job: ClaimedJob
     row: JobRow
     queue: Queue[Any, Any, Any]
+    runtime: Runtime
     #: Whether the job is executing: in `setup` it is not.
     started: bool
     #: Whether the attempt may have started others; to be set before it does.
@@ -358,6 +360,15 @@ class Attempt(Protocol):
         """The job: made when it is first asked for, since most handlers do not ask."""
         ...
 
+    def running_jobs(self) -> list[RunningJob[Any, Any, Any]]:
+        """The job, or all jobs of a batch."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended, and all around it."""
+        ...
+
     async def until_claimed(self) -> None:
         """Wait until its claim is known to be committed: before that it can write nothing."""
         ...
@@ -379,10 +390,25 @@ def current_job() -> RunningJob[Any, Any, Any]:
     its own has none.
 
     Raises:
-        NotInJob: called outside a handler.
+        NotInJob: called outside a handler; or the handler is called with a batch of jobs.
         JobRecordFetchDecodeErrors: the row holds a value that Python's types cannot hold.
     """
     attempt = current_attempt.get(None)
     if attempt is None:
         raise NotInJob("current_job() can only be called from within a handler")
     return attempt.running_job()
+
+
+def current_jobs() -> list[RunningJob[Any, Any, Any]]:
+    """The jobs whose handler is calling: those of its batch, in the order of the inputs.
+
+    Any other handler has one. It works where `current_job` does.
+
+    Raises:
+        NotInJob: called outside a handler.
+        JobRecordFetchDecodeErrors: a row holds a value that Python's types cannot hold.
+    """
+    attempt = current_attempt.get(None)
+    if attempt is None:
+        raise NotInJob("current_jobs() can only be called from within a handler")
+    return attempt.running_jobs()

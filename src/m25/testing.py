@@ -53,6 +53,7 @@ from ._store.protocol import ClaimedJob, Outcome, Release, SetAside, Started
 from ._timestamps import duration_to_text
 from ._tracer import Tracer, check_tracer
 from ._waiting_limit import MOST_WAITING
+from ._worker.batches import Member, RunningBatch, add_member
 from ._worker.endings import LeftToNewer, Snoozed, Unfinished
 from ._worker.environment import Around, Environment, check_around
 from ._worker.executor import Executor
@@ -210,6 +211,8 @@ async def run_job(
     known. The queue's `lifespan` is entered for
     this one job, and has five seconds to end; what it raises is raised.
 
+    A handler of batches is called with this one job.
+
     Nobody runs the jobs that the handler enqueues by `current_job().m`: to wait for a job there, or
     to start one in a nursery, is a `UsageError`. For these use `m25.testing.open`.
 
@@ -269,22 +272,39 @@ async def _run(
         await trio.lowlevel.checkpoint()
 
     noted: dict[ClaimedJob, ProgressNotes] = {}
-    executor = Executor(
-        queue=queue,
-        row=row,
-        job=ClaimedJob(row.id, token),
-        runtime=runtime,
-        environment=environment,
-        deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
-        start=start,
-        noted=noted.__setitem__,
-        slots=Slots(runtime.waiting, lambda: None),
-        claimed=claimed,
-        started=at_once,
-        emits_all=True,
-    )
+    slots = Slots(runtime.waiting, lambda: None)
+    executor: Executor
+    if queue.batch is not None:
+        batch = RunningBatch(queue, runtime, environment, slots)
+        executor = add_member(
+            batch,
+            row,
+            ClaimedJob(row.id, token),
+            start=start,
+            noted=noted.__setitem__,
+            claimed=claimed,
+            emits_all=True,
+        )
+    else:
+        executor = Executor(
+            queue=queue,
+            row=row,
+            job=ClaimedJob(row.id, token),
+            runtime=runtime,
+            environment=environment,
+            deadline=trio.current_time() + float(row.timeout) if at_once else math.inf,
+            start=start,
+            noted=noted.__setitem__,
+            slots=slots,
+            claimed=claimed,
+            started=at_once,
+            emits_all=True,
+        )
 
     async def run() -> None:
+        if isinstance(executor, Member):
+            await executor.batch.run()
+            return
         with closing(KeptScope()) as scopes:
             await executor.run(scopes)
 

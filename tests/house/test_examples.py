@@ -17,6 +17,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 #: What each example prints, in order; a line may hold more.
 PRINTED = {
+    "batches.py": [
+        "mails in the largest batch: 100",
+        "ada succeeded sent in attempt 1",
+        "bob? failed NoMailbox('bob?')",
+        "busy succeeded sent in attempt 2",
+    ],
     "cancel.py": [
         "exporting May",
         "not so: executing",

@@ -13,6 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
     for name in (
+        "batches.md",
         "deploying.md",
         "fairness.md",
         "growing.md",

@@ -15,7 +15,7 @@ OPTIONS = {field.name for field in attrs.fields(Queue) if field.init}
 
 def test_the_decorator_takes_every_option() -> None:
     #: Parameters of `queue` itself, since they decide its types; and what it decorates.
-    others = {"name", "errors", "handler_function"}
+    others = {"name", "errors", "batch", "handler_function"}
     assert set(QueueOptions.__annotations__) == OPTIONS - others
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -382,3 +382,24 @@ async def test_progress_is_written_with_the_next_heartbeat(dsn: str) -> None:
         return await rows(dsn, "select progress from m25.job where progress is not null")
 
     await eventually(is_there)
+
+
+async def test_what_was_reported_last_is_not_lost_where_a_stop_comes_while_it_is_written(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def slow(call: str, _: Literal["before", "after"]) -> None:
+        if call == "report":
+            await trio.sleep(0.5)
+
+    @m25.queue("stopping")
+    async def stopping(_: None) -> None:
+        job = m25.current_job()
+        await job.report(done=7)
+        await job.m.stop()
+
+    async with m25.testing.open(m25.testing.MemoryStore(fault=slow)) as m:
+        m.add_queue(stopping)
+        record = await m.enqueue(stopping, None)
+        await m.start()
+        await m.wait(stopping, record.id)
+        assert [each.done async for each in m.progress(stopping, record.id)] == [7]

@@ -136,7 +136,7 @@ class Claimer:
                 self._wait_for_process(task_status)
                 await self._wait()
                 continue
-            if size and (pause := self._setup_pause.left) > 0:
+            if size and (pause := self._rest()) > 0:
                 await self._pause(pause)
                 continue
             hint.due = hint.due and not size
@@ -177,6 +177,10 @@ class Claimer:
         if not self._ledger.may_claim_ahead:  # rule: nothing is claimed ahead of other queues
             return slots
         return min(slots + self._ledger.ahead.room(trio.current_time()), plan.LARGEST_CLAIM)
+
+    def _rest(self) -> float:
+        """How long to wait before the next claim, in seconds."""
+        return self._setup_pause.left
 
     async def _wait(self) -> None:
         """Wait until there may be something to claim or to give back, or a slot, or the queue is to

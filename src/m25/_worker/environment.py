@@ -27,7 +27,7 @@ from .._processes import ProcessPool
 from .._queue import Queue
 from .._queue_checks import check_context_maker
 from .._remote import processes_for, remote_handler
-from .._running_job import RunningJob, current_attempt, current_job
+from .._running_job import RunningJob, current_attempt, current_jobs
 from .._runtime import Runtime
 from .._supervisor import RAN_WELL
 from ..pg._backoff import Backoff
@@ -224,13 +224,16 @@ class Environment:
     async def _call_around(
         self, function: Callable[..., Awaitable[Any]], value: Any, *resource: Any
     ) -> Any:
-        """Call the handler within each of `around`, the first of them outermost."""
-        job = current_job()
+        """Call the handler within each of `around`, the first of them outermost; of a batch, each
+        is entered for every job.
+        """
+        jobs = current_jobs()
         swallowed: BaseException | None = None
         async with AsyncExitStack() as stack:
             try:
                 for make in self._around:
-                    await stack.enter_async_context(make(job))
+                    for job in jobs:
+                        await stack.enter_async_context(make(job))
                 output = await function(value, *resource)
                 cast("Executor", current_attempt.get()).returned_within_around(output)
                 return output

@@ -190,6 +190,11 @@ class Executor(_State):
             current_attempt.reset(before)
 
     @property
+    def runs_in(self) -> object:
+        """What its task has as `current_attempt`."""
+        return self
+
+    @property
     def _is_asked_for(self) -> bool:
         return self.cancel_reason is CancelReason.ASKED_FOR
 
@@ -720,6 +725,10 @@ class Executor(_State):
             )
         return self._running_job
 
+    def running_jobs(self) -> list[RunningJob[Any, Any, Any]]:
+        """The same, as a list."""
+        return [self.running_job()]
+
     def is_cancelled(self) -> bool:
         """Whether the handler was cancelled; also where it is in a thread, and does not feel it."""
         return self.cancel_reason is not None or self._in_thread in (
@@ -793,4 +802,4 @@ class Executor(_State):
 def is_in_job_of(runtime: Runtime) -> bool:
     """Whether the caller is a job of this client: its handler or setup, or a task of these."""
     attempt = current_attempt.get(None)
-    return isinstance(attempt, Executor) and attempt.runtime is runtime and attempt.result is None
+    return attempt is not None and attempt.runtime is runtime and not attempt.has_ended

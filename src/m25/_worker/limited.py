@@ -159,7 +159,7 @@ class LimitedClaims:
         has_more = keys.claimed(claimed)
         room_in = claimed.room_in
         if room_in is None and claimed.next_in is not None:
-            # rule: a retry that others wait behind is not late
+            # So a retry is not late that others wait behind.
             room_in = min(claimed.next_in, _FULL_INTERVAL)
         return Claimed(
             claimed.rows, claimed.is_full or claimed.has_waiting, has_more, room_in=room_in

@@ -35,6 +35,7 @@ from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._supervisor import keep_running
 from .ahead import ahead_of
+from .batch_claims import BatchClaimer, BatchLedger
 from .cancels import Cancels
 from .claimer import Claimer
 from .environment import Environment
@@ -64,13 +65,13 @@ class Manager:
         self._environment = environment
         self._runtime = runtime
         self._hint = runtime.hints.queues[queue.name] = QueueHint(queue.lock_name)
+        slots, process = Slots(runtime.waiting, self._slots_changed), runtime.process_slots
         places = None if queue.lock_name is None else places_of(queue)
-        self._ledger = Ledger(
-            queue.max_concurrency,
-            Slots(runtime.waiting, self._slots_changed),
-            ahead_of(queue) if places is None else places,
-            runtime.process_slots,
-        )
+        if queue.batch is None:
+            ahead = ahead_of(queue) if places is None else places
+            self._ledger = Ledger(queue.max_concurrency, slots, ahead, process)
+        else:
+            self._ledger = BatchLedger(queue.max_concurrency, slots, process, queue.batch.size)
         limiter = queue.lock_name
         limited = (
             None
@@ -79,7 +80,7 @@ class Manager:
         )
         self._settler = Settler(queue, runtime, self._ledger, limited)
         self._heartbeats = Heartbeats(queue, runtime, self._ledger, self._settler)
-        self._claimer = Claimer(
+        self._claimer = (Claimer if queue.batch is None else BatchClaimer)(
             queue,
             runtime,
             self._hint,

@@ -150,7 +150,8 @@ class Settler:
             return set()
         try:
             answer = await self._report(notes)
-        except StatementFailed:
+        except (StatementFailed, trio.Cancelled):
+            # Cancelled it is by a stop, whose last writes have the rest.
             for job, each in notes.items():
                 self._ledger.note_progress(job, each)
             self._ledger.progress_is_due = True

@@ -62,11 +62,15 @@ class Stacks:
 
 
 def _task_of(executor: Executor, executors: trio.Nursery) -> trio.lowlevel.Task | None:
-    """The task in which a job runs. Others may have the job in their context, as they were started
-    by its handler; but not in this nursery.
+    """The task in which a job runs, alone or in a batch. Other tasks may have the job in their
+    context, as its handler has started them; but not in this nursery.
     """
     return next(
-        (task for task in executors.child_tasks if task.context.get(current_attempt) is executor),
+        (
+            task
+            for task in executors.child_tasks
+            if task.context.get(current_attempt) is executor.runs_in
+        ),
         None,
     )
 
