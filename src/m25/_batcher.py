@@ -1,8 +1,9 @@
 """Many callers share statements: requests that come while one is under way go together in the next.
 
 No request waits for a batch to fill. Where nothing is under way, a request is sent at once, in its
-caller's own task; requests that come meanwhile form the next batch. So batches grow with the load
-and latency does not, and a lone caller does not pay for waking another task.
+caller's own task; requests that come meanwhile form the next batch, and so do those of callers that
+have had their answers just now. So batches grow with the load and latency does not, and a lone
+caller does not pay for waking another task.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ class Batcher(Generic[Request, Answer]):
                 while self._waiting:
                     sent = self._next_batch()
                     await self._send_all(sent)
+                    # The callers that have their answers may ask again at once: they are to go
+                    # together, and not the first of them alone. Trio runs tasks that are ready in
+                    # any order, so each has had its turn once this one has had two.
+                    await trio.lowlevel.checkpoint()
+                    await trio.lowlevel.checkpoint()
                 self._under_way = False
         finally:
             for asked in (*sent, *self._waiting):
