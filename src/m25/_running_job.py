@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._family import NurseryNames
     from ._job_nursery import JobNursery
     from ._queue import Queue
+    from ._runtime import Runtime
     from ._steps import JobSteps
     from ._store.protocol import ClaimedJob, JobRow
     from ._waits import JobWaits
