@@ -69,7 +69,8 @@ class Places:
     store: MemoryStore
     #: How many handlers run, by what is limited.
     running: Counter[str] = attrs.field(factory=Counter)
-    #: Of the fair queue, the keys of jobs as they began.
+    #: Of the fair queue, the keys of jobs as they were claimed: a process that dies may never have
+    #: begun them.
     turns: list[str] = attrs.field(factory=list)
     #: Of the ordered queue, the numbers of jobs as they began, by key.
     steps: dict[str, list[int]] = attrs.Factory(dict[str, list[int]])
@@ -117,6 +118,14 @@ class PlacesView(View):
         await self._process.after("succeed_and_claim")
         return passed
 
+    async def claim_fairly(self, *args: Any, **kwargs: Any) -> Any:
+        await self._process.before("claim")
+        answer = await self._store.claim_fairly(*args, **kwargs)
+        inputs = [CODECS["input_decoder"](json.loads(row.input)) for row in answer.rows]
+        self._history.turns += [work.key for work in inputs]
+        await self._process.after("claim")
+        return answer
+
     async def claim_by_rate(self, *args: Any, **kwargs: Any) -> Any:
         await self._process.before("claim")
         answer = await self._store.claim_by_rate(*args, **kwargs)
@@ -139,11 +148,7 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         with history.one(work.key, BY_KEY.size):
             await trio.sleep(work.takes)
 
-    async def at_its_time(work: Work) -> None:
-        await trio.sleep(work.takes)
-
-    async def in_turn(work: Work) -> None:
-        history.turns.append(work.key)
+    async def takes_time(work: Work) -> None:
         await trio.sleep(work.takes)
 
     async def in_order(work: Work) -> None:
@@ -166,8 +171,8 @@ def queues(history: Places) -> list[m25.Queue[Work, None, Any]]:
         m25.Queue("images", handler_function=share, limit=SHARED, **options),
         m25.Queue("films", handler_function=share, limit=SHARED, **options),
         m25.Queue("orders", handler_function=one_by_one, limit=BY_KEY, **options),
-        m25.Queue("letters", handler_function=in_turn, fair_by="key", **options),
-        m25.Queue("parcels", handler_function=at_its_time, rate=RATE, **options),
+        m25.Queue("letters", handler_function=takes_time, fair_by="key", **options),
+        m25.Queue("parcels", handler_function=takes_time, rate=RATE, **options),
         m25.Queue("steps", handler_function=in_order, ordered_by="key", **options),
     ]
 
