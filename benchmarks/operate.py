@@ -78,6 +78,7 @@ async def calls_of(m: m25.M25) -> dict[str, Call]:
         "m25 top: rates": m.rates,
         "m25 top: workers": m.workers,
         "m25 schedules": m.schedules,
+        "m25 limits": m.limits,
         "m25 jobs": m.jobs,
         "m25 jobs --status failed": lambda: m.jobs(status="failed"),
         "m25 jobs --queue": lambda: m.jobs(queue="queue 7"),
@@ -108,6 +109,7 @@ async def pages_of(m: m25.M25) -> dict[str, Call]:
         "/jobs/ID": f"/jobs/{failed.id}",
         "/workers": "/workers",
         "/schedules": "/schedules",
+        "/limits": "/limits",
     }
 
     dashboard = web.app(m)
