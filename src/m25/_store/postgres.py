@@ -32,7 +32,7 @@ from .._servers import check_server
 from ..pg._one_trip import run_together
 from ..pg._pool_beside import pool_beside
 from ..pg._wire import CLEAN_UP
-from . import message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
+from . import limited_steps, message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
 from .poolers import find_misfit
@@ -642,7 +642,7 @@ class PostgresStore(Store):
         start: bool,
         from_key: str | None = None,
     ) -> Claimed:
-        steps = self._calls.claim_limited(
+        steps = limited_steps.claim_limited(
             queue_name,
             limiter=limiter,
             token=token,
@@ -663,7 +663,7 @@ class PostgresStore(Store):
         lease: timedelta,
         start: bool,
     ) -> Claimed:
-        steps = rate_steps.claim_by_rate(
+        steps = limited_steps.claim_by_rate(
             queue_name, limiter=limiter, token=token, limit=limit, lease=lease, start=start
         )
         return await self._run(steps, pool=self._work_pool)
@@ -679,7 +679,7 @@ class PostgresStore(Store):
         start: bool,
         fair: FairClaim,
     ) -> FairlyClaimed:
-        steps = self._calls.claim_fairly(
+        steps = limited_steps.claim_fairly(
             queue_name,
             limiter=limiter,
             token=token,
@@ -708,7 +708,7 @@ class PostgresStore(Store):
         from_key: str,
         after: Walked | None,
     ) -> ClaimedInOrder:
-        steps = self._calls.claim_in_order(
+        steps = limited_steps.claim_in_order(
             queue_name,
             limiter=limiter,
             token=token,

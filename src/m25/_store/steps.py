@@ -25,19 +25,14 @@ from .._timestamps import duration_from_text, duration_to_text
 from .claimed_rows import claimed_rows
 from .columns import COLUMNS, GIVEN, OPTIONAL, SHARED
 from .failures import sort_error
-from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
     CancelRequest,
     Change,
-    Claimed,
-    ClaimedInOrder,
     ClaimedJob,
     Due,
     Enqueued,
     Exists,
-    FairClaim,
-    FairlyClaimed,
     Fenced,
     Held,
     JobRow,
@@ -57,7 +52,6 @@ from .protocol import (
     Swept,
     SweptQueue,
     Unserved,
-    Walked,
     Watched,
     Worker,
     WriteResult,
@@ -91,12 +85,6 @@ Steps: TypeAlias = Generator[Statement, Rows, T]
 #: Whether those are notified whom it concerns. That is only a hint: a statement that fails by it is
 #: repeated without.
 NOTIFIES: Final = {"notifies": "true"}
-
-#: How many due jobs a claim by key looks at, at least: some of them may be of keys that are full.
-_SHORTEST_WALK: Final = 50
-
-#: What all pending jobs are behind.
-_FIRST: Final = Walked(-(2**15), "-infinity", "00000000-0000-0000-0000-000000000000")
 
 #: How often an insert is tried whose unique key was held, and then by nobody once it was looked up.
 TRIES: Final = 5
@@ -418,126 +406,6 @@ class Calls:
 
         yield Statement(name, parameters, make)
         return claimed
-
-    def claim_limited(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str | None,
-    ) -> Steps[Claimed]:
-        parameters = {
-            "queue_name": queue_name,
-            "limiter": limiter,
-            "claim_token": token,
-            "limit": str(limit),
-            "lease": interval(lease),
-            "start": "true" if start else "false",
-        }
-        name = "claim_limited"
-        if from_key is not None:
-            name = "claim_by_key"
-            parameters["from_key"] = from_key
-            parameters["walk"] = str(max(2 * limit, _SHORTEST_WALK))
-        lock = Statement("lock_limit", {"limiter": limiter})
-        rows = yield Statement(name, parameters, after=lock)
-        is_full, has_more, last_key, room_in = rows[0][:4]
-        # Where nothing was claimed there is one row, and no job in it.
-        found = [row[4:] for row in rows if row[4] is not None]
-        jobs = claimed_rows(found, queue_name, start=start)
-        return Claimed(jobs, is_full, has_more, last_key, room_in)
-
-    def claim_fairly(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        fair: FairClaim,
-    ) -> Steps[FairlyClaimed]:
-        after = _FIRST if fair.after is None else fair.after
-        parameters = {
-            "queue_name": queue_name,
-            "limiter": limiter,
-            "claim_token": token,
-            "limit": str(limit),
-            "lease": interval(lease),
-            "start": "true" if start else "false",
-            "key": array(fair.used),
-            "used": plain_array(fair.used.values()),
-            "weighted": array(fair.weights),
-            "weight": plain_array(fair.weights.values()),
-            "from_lane": fair.from_lane,
-            "lanes": str(max(limit, FEWEST_LANES)),
-            "walk": str(WALK),
-            "priority": str(after.priority),
-            "run_at": after.run_at,
-            "id": after.id,
-        }
-        lock = Statement("lock_limit", {"limiter": limiter})
-        rows = yield Statement("claim_fairly", parameters, after=lock)
-        is_full, has_more, room_in, next_lane, *walked = rows[0][:7]
-        # Where nothing was claimed there is one row, and no job in it.
-        found = [row[7:] for row in rows if row[7] is not None]
-        return FairlyClaimed(
-            claimed_rows(found, queue_name, start=start),
-            is_full,
-            has_more,
-            next_lane,
-            None if walked[2] is None else Walked(*walked),
-            room_in,
-        )
-
-    def claim_in_order(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str,
-        after: Walked | None,
-    ) -> Steps[ClaimedInOrder]:
-        behind = _FIRST if after is None else after
-        parameters = {
-            "queue_name": queue_name,
-            "limiter": limiter,
-            "claim_token": token,
-            "limit": str(limit),
-            "lease": interval(lease),
-            "start": "true" if start else "false",
-            "from_key": from_key,
-            "front": str(max(limit, SHORTEST_FRONT)),
-            "keys": str(MOST_KEYS),
-            "walk": str(WALK),
-            "priority": str(behind.priority),
-            "run_at": behind.run_at,
-            "id": behind.id,
-        }
-        lock = Statement("lock_limit", {"limiter": limiter})
-        rows = yield Statement("claim_in_order", parameters, after=lock)
-        is_full, has_more, has_waiting, next_in, room_in, next_key, *walked = rows[0][:9]
-        # Where nothing was claimed there is one row, and no job in it.
-        found = [row[9:] for row in rows if row[9] is not None]
-        return ClaimedInOrder(
-            claimed_rows(found, queue_name, start=start),
-            is_full,
-            has_more,
-            has_waiting,
-            next_in,
-            next_key,
-            None if walked[2] is None else Walked(*walked),
-            room_in,
-        )
 
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
         parameters = {"limiter": limiter, "size": None if size is None else str(size)}

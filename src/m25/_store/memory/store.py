@@ -90,7 +90,7 @@ from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
 from .keys import Keys
 from .lanes import Lanes
-from .limits import Limits
+from .limits import Chosen, Limits
 from .listeners import Listeners
 from .messages import Messages
 from .newer import NewerLine
@@ -583,10 +583,7 @@ class MemoryStore(Store):
                 chosen = self._limits.choose(queue_name, limiter, limit, now)
             else:
                 chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
-            for row in chosen.rows:
-                self._table.let_go(row)
-            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
-            return Claimed(claimed, *chosen[1:])
+            return self._claim_chosen(chosen, now, token, lease, start)
 
     async def claim_by_rate(
         self,
@@ -602,10 +599,7 @@ class MemoryStore(Store):
             if self._queues.pause_of(queue_name) is not None:
                 return Claimed([], is_full=False, has_more=False)
             chosen = self._rates.choose(queue_name, limiter, limit, now)
-            for row in chosen.rows:
-                self._table.let_go(row)
-            claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
-            return Claimed(claimed, *chosen[1:])
+            return self._claim_chosen(chosen, now, token, lease, start)
 
     async def claim_fairly(
         self,
@@ -1101,6 +1095,14 @@ class MemoryStore(Store):
                 has_begun=None if row.has_begun is None else True,
             )
         return [row.answer() for row in rows]
+
+    def _claim_chosen(
+        self, chosen: Chosen, now: int, token: str, lease: timedelta, start: bool
+    ) -> Claimed:
+        for row in chosen.rows:
+            self._table.let_go(row)
+        claimed = self._claim("claim_limited", chosen.rows, now, token, lease, start)
+        return Claimed(claimed, *chosen[1:])
 
     def _insert_batch(self, jobs: Sequence[NewJob], now: int) -> list[Enqueued | Exists | Held]:
         # All are made before any is inserted: one that is refused takes the others with it.
