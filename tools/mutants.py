@@ -1392,6 +1392,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         10,
+        "a long job that has just ended counts as many short ones",
+        (Rule("nothing is claimed ahead of long jobs", "if seconds >= _SHORTEST_COUNT:"),),
+        ("tests/worker/test_ahead.py",),
+    ),
+    Mutant(
+        10,
         "what was claimed ahead is kept from others while jobs are slow",
         (Rule("what does not begin soon is given back", "found: list[AheadJob] = []"),),
         ("tests/worker/test_ahead.py",),

@@ -305,6 +305,15 @@ def test_a_twentieth_of_a_second_of_work_is_claimed_ahead(rate: float, room: int
     assert after(rate, Ahead(20)) == room
 
 
+def test_nothing_is_claimed_ahead_where_one_job_after_another_takes_longer_than_that() -> None:
+    ahead = Ahead(20)
+    ahead.room(10.0)
+    for ends_at in (10.5, 11.0, 11.5):
+        assert ahead.room(ends_at - 0.02) == 0
+        ahead.ended += 1
+        assert ahead.room(ends_at + 0.005) == 0
+
+
 def test_no_more_is_claimed_before_half_of_it_has_begun() -> None:
     ahead = Ahead(20)
     assert after(1_000, ahead) == 50

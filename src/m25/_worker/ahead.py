@@ -63,9 +63,11 @@ class Ahead:
     Args:
         lease: how long a claim of the queue holds, in seconds; 0 is for a queue that may claim
             nothing ahead.
+        slots: how many of its jobs run at once.
     """
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, lease: float, slots: int = 1) -> None:
+        self._slots = slots
         self._most = LARGEST_CLAIM if lease > 0 else 0
         self._longest_wait = min(_LONGEST_WAIT, _PART_OF_LEASE * lease)
         self._jobs = deque[AheadJob]()
@@ -88,7 +90,9 @@ class Ahead:
     def room(self, now: float) -> int:
         """How many more jobs to claim ahead now: none before half of them are taken."""
         seconds = now - self._counting_since
-        if seconds >= _SHORTEST_COUNT:
+        # Where no slot has ended two jobs, none is known to take less than the count.
+        is_enough = self.ended > self._slots or seconds > _WORK
+        if seconds >= _SHORTEST_COUNT and is_enough:  # rule: nothing is claimed ahead of long jobs
             self._rate = self.ended / seconds
             self._counting_since, self.ended = now, 0
         # rule: no more is claimed ahead than is run soon
@@ -165,4 +169,4 @@ def ahead_of(queue: Queue[Any, Any, Any]) -> Ahead:
         and queue.lock_name is None
         and not (queue.exclusive or queue.transactional)
     )
-    return Ahead(queue.lease.total_seconds() if may_claim else 0)
+    return Ahead(queue.lease.total_seconds() if may_claim else 0, queue.max_concurrency)
