@@ -6,7 +6,8 @@
 -- announce
 --
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
--- asks, and the one that listens, where there is one. And write down what its queues declare.
+-- asks, and the one that listens, where there is one. And write down what its queues declare, but where a
+-- worker is there that runs them, too, and was started later: its word counts for as long as it is there.
 -- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
 -- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
@@ -15,6 +16,16 @@ with session as (
     where %(listener_pid)s::integer is not null
         and pid in (pg_catalog.pg_backend_pid(), %(listener_pid)s::integer)
         and backend_start is not null
+),
+newer as materialized (
+    select distinct unnest(queues) as name
+    from m25.worker
+    where id <> %(id)s::uuid
+        and started_at > coalesce(
+            (select started_at from m25.worker where id = %(id)s::uuid), now()
+        )
+        and ended_at is null
+        and latest_heartbeat_at > now() - interval '2 minutes'
 ),
 declared as (
     insert into m25.queue (
@@ -43,6 +54,7 @@ declared as (
         name, default_job_timeout, default_max_attempts, default_retry_delay, on_failure, channel,
         limiter, limit_path, lane_path, rate_path, cost_path, order_path, holds_failed
     )
+    where name not in (select name from newer)
     order by name
     on conflict (name) do update
     set
@@ -99,6 +111,13 @@ limited as (
         %(rate_burst)s::integer[]
     ) as l (limiter, limit_size, rate_interval, rate_burst)
     where limiter is not null
+
+        and limiter not in (
+            select limiter
+            from m25.queue
+            join newer on newer.name = queue.name
+            where limiter is not null
+        )
     group by limiter
     order by limiter
     on conflict (name) do update

@@ -1629,6 +1629,31 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/store/test_store_limits.py",),
     ),
     *(
+        Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_declared.py",))
+        for name, rule, instead in (
+            (
+                "an older worker takes a queue's options back",
+                "who was started last says what a queue is",
+                "",
+            ),
+            (
+                "an older worker takes a limit's size back",
+                "who was started last says how large a limit is",
+                "",
+            ),
+            (
+                "an older worker takes a queue's options back in memory",
+                "in memory, too, who was started last says what a queue is",
+                "self._queues.declare(worker.queues)",
+            ),
+            (
+                "an older worker takes a limit's size back in memory",
+                "in memory, too, who was started last says how large a limit is",
+                "theirs = set[str | None]()",
+            ),
+        )
+    ),
+    *(
         Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_fair.py",))
         for name, rule, instead in (
             ("a fair queue has no limit", "a queue of keys keeps to its limit", "then 2147483647"),

@@ -281,6 +281,11 @@ class PostgresWorld(WithVerbs):
             by=timedelta(seconds=seconds),
         )
         await self.execute(
+            "update m25.worker set started_at = started_at - %(by)s,"
+            " latest_heartbeat_at = latest_heartbeat_at - %(by)s",
+            by=timedelta(seconds=seconds),
+        )
+        await self.execute(
             "with lines as (update m25.rate_line set look_at = look_at - %(by)s)"
             " update m25.rate_clock set next_start_at = next_start_at - %(by)s",
             by=timedelta(seconds=seconds),

@@ -1285,7 +1285,11 @@ class Store(Protocol):
         ...
 
     async def announce(self, worker: Worker) -> None:
-        """Say that a worker is there: at its start, and now and then."""
+        """Say that a worker is there: at its start, and now and then.
+
+        What it declares of its queues is written down, but of those that another one runs, too, who
+        was started later and is there.
+        """
         ...
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:

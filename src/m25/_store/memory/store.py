@@ -976,8 +976,12 @@ class MemoryStore(Store):
     async def announce(self, worker: Worker) -> None:
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
-            self._queues.declare(worker.queues)
-            self._limits.declare(worker.queues)
+            newer = self._workers.newer(worker, now)
+            # rule: in memory, too, who was started last says how large a limit is
+            theirs = {queue.limiter for name in newer if (queue := self._queues.declared(name))}
+            self._limits.declare([one for one in worker.queues if one.limiter not in theirs])
+            # rule: in memory, too, who was started last says what a queue is
+            self._queues.declare(one for one in worker.queues if one.name not in newer)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):

@@ -11,6 +11,8 @@ from .rows import MICROSECOND, SECOND, Row, seconds
 
 #: How many characters of a claim's token are those of its worker's id.
 _PREFIX: Final = 18
+#: As long as this after it was heard of a worker is there.
+_SILENCE: Final = 120 * SECOND
 
 
 class Workers:
@@ -29,6 +31,14 @@ class Workers:
         self._heard[worker.id] = now, frozenset(queue.name for queue in worker.queues)
         _, started_at = self._announced.get(worker.id, (worker, now))
         self._announced[worker.id] = worker, started_at
+
+    def newer(self, worker: Worker, now: int) -> set[str]:
+        """The queues that a worker runs which is there, and was started later than this one."""
+        order = list(self._announced)
+        later = order[order.index(worker.id) + 1 :]
+        heard = [self._heard[id] for id in later if id in self._heard]
+        live = [queues for heard_at, queues in heard if heard_at > now - _SILENCE]
+        return set[str]().union(*live)
 
     def dismiss(self, worker_id: str) -> None:
         """A worker says goodbye."""
