@@ -347,7 +347,8 @@ CREATE TABLE m25.queue (
     order_path text[],
     holds_failed boolean,
     rate_path text[],
-    cost_path text[]
+    cost_path text[],
+    keys_changed_at timestamp with time zone
 );
 
 CREATE TABLE m25.rate_clock (
@@ -519,3 +520,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T13:30:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T14:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-28T23:32:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -7,7 +7,8 @@
 --
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
 -- asks, and the one that listens, where there is one. And write down what its queues declare, but where a
--- worker is there that runs them, too, and was started later: its word counts for as long as it is there.
+-- worker is there that runs them, too, and was started later: its word counts for as long as it is there. The row names those of its queues
+-- whose jobs may be held up by a key that they have no more.
 -- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
 -- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
@@ -70,6 +71,13 @@ declared as (
         cost_path = excluded.cost_path,
         order_path = excluded.order_path,
         holds_failed = excluded.holds_failed,
+        keys_changed_at = case
+            when coalesce(queue.limit_path, queue.rate_path) is not null
+                and (queue.limit_path, queue.rate_path)
+                    is distinct from (excluded.limit_path, excluded.rate_path)
+            then now()
+            else queue.keys_changed_at
+        end,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -99,7 +107,7 @@ declared as (
             excluded.order_path,
             excluded.holds_failed
         )
-    returning name
+    returning name, keys_changed_at
 ),
 limited as (
     insert into m25.limiter (name, declared, rate_interval, rate_burst)
@@ -143,7 +151,14 @@ set
     ended_at = null,
     session_pids = excluded.session_pids,
     session_starts = excluded.session_starts
-returning cardinality(session_pids);
+returning
+    array(
+        select name from declared where keys_changed_at is not null
+        union
+        select name
+        from m25.queue
+        where name = any(%(queue_name)s::text[]) and keys_changed_at is not null
+    ) as keys_changed;
 
 -- answer_stack
 --
@@ -980,6 +995,8 @@ held_up as materialized (
             and reserved_at is null
             and cancelled_at is null
             and limit_key = held_up_key.key
+
+            and left(coalesce(input #>> (select limit_path from path), ''), 200) = limit_key
             and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
         order by priority, was_due_at, id
         limit least(
@@ -1026,6 +1043,8 @@ put_off as (
         scheduled_at = timestamptz '9000-01-01 00:00:00+00'
     from ranked
     where job.id = any(array(select id from ranked where not (has_room or is_held_up)))
+        -- By a newer worker's word there is no key any more.
+        and (select limit_path from path) is not null
         and ranked.id = job.id
 ),
 claimed as (
@@ -1284,6 +1303,8 @@ held_up as materialized (
                 and reserved_at is null
                 and cancelled_at is null
                 and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+
+            and left(coalesce(input #>> (select rate_path from path), ''), 200) = line.key
         order by priority, was_due_at, id
         limit least(
             %(limit)s::bigint,
@@ -1512,6 +1533,7 @@ ahead as materialized (
                     and reserved_at is null
                     and cancelled_at is null
                     and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+                and left(coalesce(input #>> (select rate_path from path), ''), 200) = line.key
                 and id <> all(array(select id from due))
                 and clock.key = line.key
             order by priority, was_due_at, id
@@ -4338,6 +4360,97 @@ select
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
+
+-- let_go
+--
+-- Let jobs of a queue go that are held up by a key which its limit or rate has no more: they are as they were
+-- before that, and the next claims hold up those that must be. Of those that are held up, `walk` are looked at,
+-- from a position on. Once a whole walk has found none, and claims that began before the key was changed
+-- have ended, no more is looked for. There always is a row: it says how far the walk has come.
+-- By a rate with a key, what is in no line is let go, too: no claim would come to look at it.
+-- Safe under concurrency: what others have locked is left out, and what is no more held up once it is locked;
+-- the next walk finds it. A claim holds jobs up and puts them in their line in one commit. What is let go though
+-- it should not be is looked at by a claim once more.
+with held_by as materialized (
+    select coalesce(limit_path, rate_path) as path, rate_path
+    from m25.queue
+    where name = %(queue_name)s::text
+),
+walked as materialized (
+    select
+        id,
+        limit_key,
+        priority,
+        was_due_at,
+        held_by.path is null
+            or left(coalesce(input #>> held_by.path, ''), 200) <> limit_key
+
+            or held_by.rate_path is not null and not exists (
+                select
+                from m25.rate_line
+                where queue_name = %(queue_name)s::text and rate_line.key = limit_key
+                offset 0
+            )
+            as is_former
+    from m25.job
+    cross join held_by
+    where queue_name = %(queue_name)s::text
+        and was_due_at is not null
+        and reserved_at is null
+        and cancelled_at is null
+        and (limit_key, priority, was_due_at, id) > (
+            %(key)s::text,
+            %(priority)s::smallint,
+            %(was_due_at)s::timestamptz,
+            %(id)s::uuid
+        )
+    order by limit_key, priority, was_due_at, id
+    limit %(walk)s::bigint
+),
+former as materialized (
+    select id
+    from m25.job
+    where id = any(array(select id from walked where is_former))
+        and was_due_at is not null
+            and reserved_at is null
+            and cancelled_at is null
+            and scheduled_at > timestamptz '8000-01-01 00:00:00+00'
+    order by id
+    for no key update skip locked
+),
+let_go as (
+    update m25.job
+    set
+        scheduled_at = nullif(was_due_at, created_at),
+        limit_key = null,
+        was_due_at = null
+    where id = any(array(select id from former))
+    returning id
+),
+ended as (
+    update m25.queue
+    set keys_changed_at = null
+    where name = %(queue_name)s::text
+        and keys_changed_at < now() - interval '1 minute'
+        and %(is_clean)s::boolean
+        and (select count(*) from walked) < %(walk)s::bigint
+        and not exists (select from walked where is_former)
+)
+select
+    (select count(*) from let_go) as number,
+    exists (select from walked where is_former) as found,
+    last.limit_key,
+    last.priority,
+    last.was_due_at::text,
+    last.id::text
+from (select) as always
+left join (
+    select limit_key, priority, was_due_at, id
+    from walked
+    order by limit_key, priority, was_due_at, id
+    offset %(walk)s::bigint - 1
+    limit 1
+) as last on true;
 
 -- limit_states
 --

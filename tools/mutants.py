@@ -1628,6 +1628,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         ("tests/store/test_store_limits.py",),
     ),
+    Mutant(
+        20,
+        "what a former key has held up is let go by nobody",
+        (Rule("what is held up in vain is let go"),),
+        ("tests/worker/test_limits.py",),
+    ),
     *(
         Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_declared.py",))
         for name, rule, instead in (
@@ -1644,12 +1650,57 @@ MUTANTS: tuple[Mutant, ...] = (
             (
                 "an older worker takes a queue's options back in memory",
                 "in memory, too, who was started last says what a queue is",
-                "self._queues.declare(worker.queues)",
+                "said = worker.queues",
             ),
             (
                 "an older worker takes a limit's size back in memory",
                 "in memory, too, who was started last says how large a limit is",
                 "theirs = set[str | None]()",
+            ),
+            (
+                "what a former key has held up stays so",
+                "what was held up by a former key is let go",
+                "then queue.keys_changed_at",
+            ),
+            (
+                "what a former key has held up stays so in memory",
+                "in memory, too, what was held up by a former key is let go",
+                "pass",
+            ),
+            (
+                "nobody looks for what a claim under way holds up by a former key",
+                "a claim may hold jobs up by a former key for a moment",
+                "",
+            ),
+            (
+                "what is held up by a former key goes before the limit of its own",
+                "what is held up by a former key waits until it is let go",
+                "",
+            ),
+            (
+                "what is held up by a former key goes before the limit of its own in memory",
+                "in memory, too, what is held up by a former key waits until it is let go",
+                "if row.id not in self._table.locked",
+            ),
+            (
+                "what is in the line of a former key goes by its clock",
+                "what is in the line of a former key waits until it is let go",
+                "",
+            ),
+            (
+                "what is in no line is held up for ever",
+                "what is in no line is let go",
+                "",
+            ),
+            (
+                "without a key jobs are held up",
+                "without a key no job is held up",
+                "",
+            ),
+            (
+                "without a key jobs are held up in memory",
+                "in memory, too, without a key no job is held up",
+                "if True:",
             ),
         )
     ),

@@ -1203,6 +1203,21 @@ class JobsRedated(QueueEvent):
 
 
 @attrs.frozen(kw_only=True)
+class JobsLetGo(QueueEvent):
+    """Jobs of a queue were held up by a key that its limit or rate has no more, and are due again.
+
+    That is so once workers run whose code names another key, or none.
+    """
+
+    level = logging.INFO
+    logger = "m25.manager"
+    message = "jobs of queue %(queue)r that a former key has held up are due again: %(jobs)d"
+
+    #: How many.
+    jobs: int
+
+
+@attrs.frozen(kw_only=True)
 class JobsPruned(QueueEvent):
     """Jobs of a queue were deleted that had ended, and were kept for as long as it says."""
 

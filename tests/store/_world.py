@@ -281,7 +281,8 @@ class PostgresWorld(WithVerbs):
             by=timedelta(seconds=seconds),
         )
         await self.execute(
-            "update m25.worker set started_at = started_at - %(by)s,"
+            "with queues as (update m25.queue set keys_changed_at = keys_changed_at - %(by)s)"
+            " update m25.worker set started_at = started_at - %(by)s,"
             " latest_heartbeat_at = latest_heartbeat_at - %(by)s",
             by=timedelta(seconds=seconds),
         )

@@ -15,6 +15,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import errors
+from support.told import lines
 
 
 @attrs.define
@@ -264,3 +265,27 @@ async def test_queues_that_share_a_limit_say_the_same_of_it(
             await m.set_limit(a_queue(Running(), "plain"), 3)
         with pytest.raises(errors.InvalidQueue, match="paused"):
             await m.set_limit("gpu", 0)
+
+
+async def test_jobs_that_a_key_holds_up_go_on_where_a_new_program_has_no_key(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "m25")
+    running = Running()
+    store = m25.testing.MemoryStore()
+    old = a_queue(running, limit=m25.Limit(1, key="customer"), max_concurrency=10)
+    new = a_queue(running, limit=m25.Limit(3), max_concurrency=10)
+    async with m25.testing.open(store) as m:
+        m.add_queue(old)
+        await m.start()
+        await m.enqueue_many(old, [Order("a", number, takes=60) for number in range(9)])
+        await trio.sleep(1)
+    async with m25.testing.open(store) as m:
+        m.add_queue(new)
+        await m.start()
+        with trio.fail_after(300):
+            await m25.testing.drain(m)
+    assert running.most["a"] == 3
+    assert set(running.order) == set(range(9))
+    (event,) = lines(caplog, "JobsLetGo")
+    assert (event.m25_queue, event.m25_jobs) == ("orders", 8)

@@ -12,7 +12,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .claimed_rows import claimed_rows
 from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
 from .parameters import array, interval, plain_array
-from .protocol import Claimed, ClaimedInOrder, FairClaim, FairlyClaimed, JobRow, Walked
+from .protocol import (
+    Claimed,
+    ClaimedInOrder,
+    FairClaim,
+    FairlyClaimed,
+    JobRow,
+    LetGo,
+    Walked,
+    WalkedHeldUp,
+)
 from .steps import Statement, Steps
 
 #: How many due jobs a claim that reads their inputs looks at, at least: some of them may be of keys
@@ -21,6 +30,9 @@ _SHORTEST_WALK: Final = 50
 
 #: What all pending jobs are behind.
 _FIRST: Final = Walked(-(2**15), "-infinity", "00000000-0000-0000-0000-000000000000")
+
+#: What all jobs are behind that are held up.
+_FIRST_HELD_UP: Final = WalkedHeldUp("", *_FIRST)
 
 #: What a claim tells of itself, and the jobs that it has brought.
 _Told: TypeAlias = tuple[tuple[Any, ...], list[JobRow]]
@@ -59,6 +71,24 @@ def claim_limited(
         name, more = "claim_by_key", {"from_key": from_key, "walk": _walk(limit)}
     told, jobs = yield from _claim(name, 4, asked, more)
     return Claimed(jobs, *told)
+
+
+def let_go(
+    queue_name: str, after: WalkedHeldUp | None, walk: int, *, is_clean: bool
+) -> Steps[LetGo]:
+    """See `Store.let_go`."""
+    behind = _FIRST_HELD_UP if after is None else after
+    parameters = {
+        "queue_name": queue_name,
+        "key": behind.key,
+        "priority": str(behind.priority),
+        "was_due_at": behind.was_due_at,
+        "id": behind.id,
+        "walk": str(walk),
+        "is_clean": "true" if is_clean else "false",
+    }
+    ((number, found, *last),) = yield Statement("let_go", parameters)
+    return LetGo(number, found, None if last[0] is None else WalkedHeldUp(*last))
 
 
 def claim_by_rate(

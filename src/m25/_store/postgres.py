@@ -56,6 +56,7 @@ from .protocol import (
     Hinted,
     JobRow,
     Kept,
+    LetGo,
     Locked,
     NewChild,
     NewJob,
@@ -91,6 +92,7 @@ from .protocol import (
     UniqueJob,
     Unserved,
     Walked,
+    WalkedHeldUp,
     Watched,
     Worker,
     WriteResult,
@@ -852,11 +854,18 @@ class PostgresStore(Store):
             answers.append(await self.sweep(queues, others))
         return [swept for answer in answers for swept in answer]
 
-    async def announce(self, worker: Worker) -> None:
+    async def announce(self, worker: Worker) -> list[str]:
         # Behind a pooler the sessions are the pooler's, and outlast the worker's process.
         listener = self._listener if self._is_direct else None
         listener_pid = None if listener is None else listener.backend_pid
-        await self._run(self._calls.announce(worker, listener_pid), pool=self._work_pool)
+        calls = self._calls.announce(worker, listener_pid)
+        return await self._run(calls, pool=self._work_pool)
+
+    async def let_go(
+        self, queue_name: str, *, after: WalkedHeldUp | None, walk: int, is_clean: bool
+    ) -> LetGo:
+        steps = limited_steps.let_go(queue_name, after, walk, is_clean=is_clean)
+        return await self._run(steps, pool=self._work_pool)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:
         await self._run(self._calls.dismiss(worker_id, silence), pool=self._work_pool)

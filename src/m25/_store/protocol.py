@@ -157,6 +157,27 @@ class Walked(NamedTuple):
     id: str
 
 
+class WalkedHeldUp(NamedTuple):
+    """How far a queue's jobs were looked at that are held up."""
+
+    key: str
+    priority: int
+    #: As the database writes it.
+    was_due_at: str
+    id: str
+
+
+class LetGo(NamedTuple):
+    """What was held up by a former key, among some jobs."""
+
+    #: How many were let go.
+    number: int
+    #: Whether there was any; somebody may have it locked.
+    found: bool
+    #: How far the walk has come; `None` is to its end.
+    walked: WalkedHeldUp | None
+
+
 class FairClaim(NamedTuple):
     """What a claim is told that is to be fair between keys."""
 
@@ -577,6 +598,11 @@ class DeclaredQueue:
     #: failed for good holds those behind it; `None` of a queue without such a key.
     order_path: Sequence[str] | None = None
     holds_failed: bool | None = None
+
+    @property
+    def held_by(self) -> Sequence[str] | None:
+        """Where the key is by which jobs are held up, if any are."""
+        return self.limit_path or self.rate_path
 
 
 @attrs.frozen
@@ -1284,11 +1310,22 @@ class Store(Protocol):
         """
         ...
 
-    async def announce(self, worker: Worker) -> None:
+    async def announce(self, worker: Worker) -> list[str]:
         """Say that a worker is there: at its start, and now and then.
 
         What it declares of its queues is written down, but of those that another one runs, too, who
-        was started later and is there.
+        was started later and is there. Those of its queues are returned whose jobs may be held up
+        by a key that they have no more: `let_go` is for these.
+        """
+        ...
+
+    async def let_go(
+        self, queue_name: str, *, after: WalkedHeldUp | None, walk: int, is_clean: bool
+    ) -> LetGo:
+        """Let those of the next `walk` jobs of a queue go that are held up by a former key.
+
+        `is_clean` is that the walk has found none before: at its end `announce` names the queue no
+        more then, if its key has been as it is for a while.
         """
         ...
 

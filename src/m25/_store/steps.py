@@ -611,7 +611,7 @@ class Calls:
         rows = yield Statement("sweep", {**parameters, **NOTIFIES})
         return [Swept._make(row[:-2]) for row in rows]
 
-    def announce(self, worker: Worker, listener_pid: int | None) -> Steps[None]:
+    def announce(self, worker: Worker, listener_pid: int | None) -> Steps[list[str]]:
         """Say that a worker is there, by its own session and by the one that listens for it."""
         queues = worker.queues
         parameters = {
@@ -652,7 +652,8 @@ class Calls:
             "holds_failed": array(_boolean(queue.holds_failed) for queue in queues),
             "listener_pid": None if listener_pid is None else str(listener_pid),
         }
-        yield Statement("announce", parameters)
+        ((changed,),) = yield Statement("announce", parameters)
+        return sorted(changed)
 
     def dismiss(self, worker_id: str, silence: timedelta) -> Steps[None]:
         yield Statement("dismiss", {"id": worker_id, "silence": interval(silence)})

@@ -17,6 +17,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import DeclaredQueue, Worker
+from .former_keys import FormerKeys
 
 #: How often it is said again though nothing has changed, in seconds.
 _INTERVAL: Final = 30.0
@@ -31,6 +32,7 @@ class Announcer:
 
     def __init__(self, queues: Sequence[Queue[Any, Any, Any]], runtime: Runtime) -> None:
         self._runtime = runtime
+        self._former_keys = FormerKeys(runtime)
         #: Set once it was said for the first time.
         self.written = trio.Event()
         #: Why it was not said the latest time, if it was not.
@@ -67,12 +69,14 @@ class Announcer:
             while True:
                 pause = _INTERVAL
                 try:
-                    await self._runtime.store.announce(self._worker)
+                    changed = await self._runtime.store.announce(self._worker)
+                    self.written.set()
+                    # rule: what is held up in vain is let go
+                    await self._former_keys.let_go(changed)
                 except StatementFailed as failure:
                     self.latest_failure = failure
                     pause = tries.failed(failure)
                 else:
-                    self.written.set()
                     tries.worked()
                 with trio.move_on_after(pause):
                     await self._runtime.hints.announce.wait()

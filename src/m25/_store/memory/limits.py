@@ -156,6 +156,17 @@ class Limits:
             self._turns.setdefault(limiter, now + SECOND)
         return Chosen(rows, is_full, has_more=False, room_in=room_in)
 
+    def held_by_former_keys(self, queue_name: str) -> list[Row]:
+        """The jobs of a queue that are held up by a key that it has no more."""
+        declared = self._queues.declared(queue_name)
+        path = None if declared is None else declared.held_by
+        return [
+            row
+            for rows in self._table.held_up(queue_name).values()
+            for row in rows
+            if path is None or key_of(row.input, path) != row.limit_key
+        ]
+
     def free(self, limiter: str, limit: int, now: int) -> int:
         """How many of `limit` may begin now, of all keys together."""
         clock = self._clocks.get(limiter)
@@ -229,11 +240,13 @@ class Limits:
         found = [(row.priority, row.run_at, row.id, key_of(row.input, path)) for row in walked]
         held_up = self._table.held_up(queue_name)
         keys = sorted(key for key in held_up if key >= from_key)
+        former = {row.id for row in self.held_by_former_keys(queue_name)}
         found += [
             (row.priority, row.was_due_at or 0, row.id, key)
             for key in keys[:_MOST_KEYS]
             for row in sorted(held_up[key], key=_place)
-            if row.id not in self._table.locked
+            # rule: in memory, too, what is held up by a former key waits until it is let go
+            if row.id not in self._table.locked and row.id not in former
         ]
         chosen: list[Row] = []
         is_full = bool(keys)
@@ -243,9 +256,10 @@ class Limits:
                 if len(chosen) < min(limit, tokens):
                     taken[key] += 1
                     chosen.append(row)
-            elif row.was_due_at is None or not row.is_held_up:
+            elif not row.is_held_up:
                 is_full = True
-                self._table.hold_up(row, key, at)
+                if path:  # rule: in memory, too, without a key no job is held up
+                    self._table.hold_up(row, key, at)
         has_more = len(walked) == walk or len(keys) >= _MOST_KEYS
         last_key = keys[_MOST_KEYS - 1] if len(keys) >= _MOST_KEYS else None
         room_in = self._spend(clock, len(chosen), tokens, now)

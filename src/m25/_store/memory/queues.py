@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..protocol import DeclaredQueue, Pause
-from .rows import MICROSECOND, seconds
+from .rows import MICROSECOND, SECOND, seconds
+
+_MINUTE: Final = 60 * SECOND
 
 
 class QueueRow(NamedTuple):
@@ -30,10 +32,27 @@ class Queues:
         #: Of those of which no worker has heard, how long a handler may run.
         self._timeouts: dict[str, timedelta] = {}
         self._paused: dict[str, tuple[int, str | None]] = {}
+        #: When the key became another by which jobs are held up, or none.
+        self._keys_changed_at: dict[str, int] = {}
 
-    def declare(self, queues: Iterable[DeclaredQueue]) -> None:
+    def declare(self, queues: Iterable[DeclaredQueue], now: int) -> None:
         """A worker says what it runs."""
-        self._declared.update((queue.name, queue) for queue in queues)
+        for queue in queues:
+            before = self._declared.get(queue.name)
+            paths = None if before is None else (before.limit_path, before.rate_path)
+            if before and before.held_by and paths != (queue.limit_path, queue.rate_path):
+                # rule: in memory, too, what was held up by a former key is let go
+                self._keys_changed_at[queue.name] = now
+            self._declared[queue.name] = queue
+
+    def with_former_keys(self, names: Sequence[str]) -> list[str]:
+        """Those of some queues whose jobs may be held up by a key that they have no more."""
+        return sorted(name for name in names if name in self._keys_changed_at)
+
+    def has_no_former_keys(self, name: str, now: int) -> None:
+        """No job of a queue is held up by a former key; but a claim may still do that."""
+        if self._keys_changed_at.get(name, now) < now - _MINUTE:
+            del self._keys_changed_at[name]
 
     def declared(self, name: str) -> DeclaredQueue | None:
         """What a worker has declared of a queue, if one has."""

@@ -54,7 +54,7 @@ class Rates:
             (row.priority, row.was_due_at or 0, row.id, key)
             for key, rows in self._table.held_up(queue_name).items()
             for row in rows
-            if row.id not in self._table.locked
+            if row.id not in self._table.locked and key == key_of(row.input, path or ())
         ]
         starts: dict[str, int] = {}
         full: dict[str, int] = {}

@@ -46,6 +46,7 @@ from ..protocol import (
     Hinted,
     JobRow,
     Kept,
+    LetGo,
     Locked,
     NewChild,
     NewJob,
@@ -80,6 +81,7 @@ from ..protocol import (
     UniqueJob,
     Unserved,
     Walked,
+    WalkedHeldUp,
     Watched,
     Worker,
     WriteResult,
@@ -973,7 +975,7 @@ class MemoryStore(Store):
                         self._end_tree(suspect.children_of, now)
             return swept
 
-    async def announce(self, worker: Worker) -> None:
+    async def announce(self, worker: Worker) -> list[str]:
         async with self._way.call("announce") as now:
             self._workers.announce(worker, now)
             newer = self._workers.newer(worker, now)
@@ -981,7 +983,26 @@ class MemoryStore(Store):
             theirs = {queue.limiter for name in newer if (queue := self._queues.declared(name))}
             self._limits.declare([one for one in worker.queues if one.limiter not in theirs])
             # rule: in memory, too, who was started last says what a queue is
-            self._queues.declare(one for one in worker.queues if one.name not in newer)
+            said = [one for one in worker.queues if one.name not in newer]
+            self._queues.declare(said, now)
+            return self._queues.with_former_keys([one.name for one in worker.queues])
+
+    async def let_go(
+        self,
+        queue_name: str,
+        *,
+        after: WalkedHeldUp | None,  # noqa: ARG002
+        walk: int,  # noqa: ARG002 - all at once
+        is_clean: bool,
+    ) -> LetGo:
+        async with self._way.call("let_go") as now:
+            found = self._limits.held_by_former_keys(queue_name)
+            rows = [row for row in found if row.id not in self._table.locked]
+            for row in rows:
+                self._table.let_go(row)
+            if is_clean and not found:
+                self._queues.has_no_former_keys(queue_name, now)
+            return LetGo(len(rows), bool(found), None)
 
     async def dismiss(self, worker_id: str, silence: timedelta) -> None:  # noqa: ARG002
         async with self._way.call("dismiss"):

@@ -1,6 +1,7 @@
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
 -- asks, and the one that listens, where there is one. And write down what its queues declare, but where a
--- worker is there that runs them, too, and was started later: its word counts for as long as it is there.
+-- worker is there that runs them, too, and was started later: its word counts for as long as it is there. The row names those of its queues
+-- whose jobs may be held up by a key that they have no more.
 -- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
 -- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
@@ -63,6 +64,13 @@ declared as (
         cost_path = excluded.cost_path,
         order_path = excluded.order_path,
         holds_failed = excluded.holds_failed,
+        keys_changed_at = case
+            when coalesce(queue.limit_path, queue.rate_path) is not null
+                and (queue.limit_path, queue.rate_path)
+                    is distinct from (excluded.limit_path, excluded.rate_path)
+            then now() -- rule: what was held up by a former key is let go
+            else queue.keys_changed_at
+        end,
         updated_at = now()
     where (
             queue.default_job_timeout,
@@ -92,7 +100,7 @@ declared as (
             excluded.order_path,
             excluded.holds_failed
         )
-    returning name
+    returning name, keys_changed_at
 ),
 limited as (
     insert into {schema}.limiter (name, declared, rate_interval, rate_burst)
@@ -136,4 +144,11 @@ set
     ended_at = null,
     session_pids = excluded.session_pids,
     session_starts = excluded.session_starts
-returning cardinality(session_pids)
+returning
+    array(
+        select name from declared where keys_changed_at is not null
+        union
+        select name
+        from {schema}.queue
+        where name = any(%(queue_name)s::text[]) and keys_changed_at is not null
+    ) as keys_changed

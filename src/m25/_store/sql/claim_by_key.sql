@@ -74,6 +74,8 @@ held_up as materialized (
             and reserved_at is null
             and cancelled_at is null
             and limit_key = held_up_key.key
+            -- rule: what is held up by a former key waits until it is let go
+            and left(coalesce(input #>> (select limit_path from path), ''), 200) = limit_key
             and scheduled_at > timestamptz '8000-01-01 00:00:00+00' -- rule: what somebody has put off waits
         order by priority, was_due_at, id
         limit least(
@@ -118,6 +120,8 @@ put_off as (
         scheduled_at = timestamptz '9000-01-01 00:00:00+00' -- rule: a full key is walked over once
     from ranked
     where job.id = any(array(select id from ranked where not (has_room or is_held_up)))
+        -- By a newer worker's word there is no key any more.
+        and (select limit_path from path) is not null -- rule: without a key no job is held up
         and ranked.id = job.id
 ),
 {claimed_and_let_go},

@@ -77,6 +77,8 @@ held_up as materialized (
         where queue_name = %(queue_name)s::text
             and limit_key = line.key
             and {is_held_up}
+            -- rule: what is in the line of a former key waits until it is let go
+            and left(coalesce(input #>> (select rate_path from path), ''), 200) = line.key
         order by priority, was_due_at, id
         limit least(
             %(limit)s::bigint,
@@ -244,6 +246,7 @@ ahead as materialized (
             where queue_name = %(queue_name)s::text
                 and limit_key = line.key
                 and {is_held_up}
+                and left(coalesce(input #>> (select rate_path from path), ''), 200) = line.key
                 and id <> all(array(select id from due))
                 and clock.key = line.key
             order by priority, was_due_at, id
