@@ -343,13 +343,14 @@ async def test_what_setup_raises_while_it_is_cancelled_is_told_and_the_job_is_ca
 async def test_a_handler_that_has_returned_is_not_cancelled_while_setup_is_left(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    leaving = trio.Event()
+    leaving, left = trio.Event(), trio.Event()
 
     @asynccontextmanager
     async def setup() -> AsyncIterator[None]:
         yield
         leaving.set()
         await trio.sleep(3)
+        left.set()
 
     @m25.queue("slow", setup=setup, executor_init_timeout=20, reserved_timeout=30)
     async def slow(number: int, resource: None) -> int:
@@ -359,6 +360,7 @@ async def test_a_handler_that_has_returned_is_not_cancelled_while_setup_is_left(
         await leaving.wait()
         await m.cancel_job(slow, id, running=True)
         record = await ended(m, slow, id)
+    assert left.is_set()
     assert (record.status, record.output) == (SUCCEEDED, 1)
 
 
@@ -449,6 +451,22 @@ async def test_a_cancel_that_comes_after_the_deadline_is_too_late(
     assert told(caplog, id) == ["JobTimedOut"]
     assert "no attempt is left" in caplog.text
     assert "deadline" in handler.reason
+
+
+async def test_a_cancel_is_too_late_too_where_the_handler_goes_on_past_its_deadline(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Handler(takes=60)
+    options: dict[str, Any] = {"heartbeat_interval": 5, "cancel_grace": 20}
+    async with begun(MemoryStore(), handler, default_job_timeout=2, **options) as (m, slow, id):
+        await trio.sleep(3)
+        await m.cancel_job(slow, id, running=True)
+        # The attempt ends a heartbeat after its deadline, and not a grace after the cancel.
+        await trio.sleep(10)
+        record = await m.get_job(slow, id)
+        assert (record.status, record.failure_reason) == (FAILED, m25.FailureReason.JOB_TIMEOUT)
+        await handler.over.wait()
+    assert "JobCancelOverran" not in told(caplog, id)
 
 
 async def test_a_deadline_that_passes_during_the_clean_up_changes_nothing(
