@@ -360,13 +360,17 @@ async def test_an_end_that_comes_while_its_job_is_asked_for_is_not_missed(
         raise ValueError
 
     store = MemoryStore()
-    async with m25.testing.open(store) as m:
+    async with m25.testing.open(store) as m, trio.open_nursery() as nursery:
         async with m25.testing.open(store) as worker:
             worker.add_queue(rare)
             await worker.start()
             first = await m.enqueue(rare, m25.Job(None, max_attempts=2, retry_delay=3600))
             await m25.testing.drain(worker)
         second = await m.current(rare, first.id)
+        # Whoever begins to listen asks for all once more, and would find the end by that.
+        listens = await m.enqueue(rare, None)
+        nursery.start_soon(m.wait, rare, listens.id)
+        await trio.testing.wait_all_tasks_blocked()
         watch = store.watch
 
         async def ends_meanwhile(*arguments: Any) -> Any:
@@ -379,6 +383,7 @@ async def test_an_end_that_comes_while_its_job_is_asked_for_is_not_missed(
         store.watch = ends_meanwhile  # type: ignore[method-assign]
         with trio.fail_after(60):
             assert (await m.wait(rare, second.id)).status is m25.JobStatus.CANCELLED
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_ended_while_nobody_listened_is_asked_for(
