@@ -28,9 +28,11 @@ from ._job_filter import (
     make_filter,
     statuses_of,
 )
+from ._job_wait import words_of
 from ._job_walk import JobWalk
 from ._lifecycle import FINAL, FINAL_VALUES, JobStatus
 from ._lock_waits import LockWaits, lock_pauses
+from ._operator import SILENCE
 from ._query import as_job_id, raise_query_error
 from ._runtime import Runtime
 from ._schedule_calls import find_time
@@ -161,10 +163,12 @@ class Operations:
             job_id = attempts[-1].job_id
             steps = await store.find_steps([job_id])
             children = await store.operator.find_below(job_id, _MOST_BELOW)
+            wait = await store.operator.find_wait(attempts[-1].id, SILENCE)
         except StatementFailed as failure:
             raise_query_error(failure)
         job = summary_of(as_found(attempts[-1]))
-        return details_of(job, attempts, steps.get(job_id, ()), children)
+        waits_for = () if wait is None else tuple(words_of(job.queue_name, wait))
+        return details_of(job, waits_for, attempts, steps.get(job_id, ()), children)
 
     # Changing
 

@@ -28,7 +28,7 @@ _TIMEOUT: Final = timedelta(minutes=5)
 #: How far jobs are counted: beyond that it takes long, and tells nobody more.
 MOST_COUNTED: Final = 100_000
 #: A worker of which nothing was heard for this long is not taken for live.
-_SILENCE: Final = timedelta(minutes=2)
+SILENCE: Final = timedelta(minutes=2)
 
 
 @attrs.frozen(kw_only=True)
@@ -137,7 +137,7 @@ class Operator:
     async def queues(self) -> list[QueueRecord]:
         """See `M25.queues`."""
         try:
-            rows = await self._runtime.store.operator.queues(MOST_COUNTED, _SILENCE)
+            rows = await self._runtime.store.operator.queues(MOST_COUNTED, SILENCE)
         except StatementFailed as failure:
             raise_query_error(failure)
         return [_record(row) for row in rows]

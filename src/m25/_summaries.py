@@ -23,6 +23,8 @@ from ._timestamps import duration_from_text, timestamp_from_text
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
+#: What is due later than in this year is woken by something else than its time.
+WOKEN: Final = 8_000
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +134,9 @@ class JobDetails:
     """All that is known of a job. JSON is text."""
 
     job: JobSummary
+    #: What a pending job waits for, in words: "a message 'answer'", "a worker: none serves queue
+    #: 'emails'". Several must all have come.
+    waits_for: Sequence[str]
     input: str
     #: The enqueuer's notes.
     meta: str | None
@@ -149,6 +154,14 @@ class JobDetails:
     #: What it has started, and that has started, down to the last, up to a thousand; `parent_id`
     #: says who has started whom.
     children: Sequence[JobSummary]
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it has not begun, and there is a time at which it is due: what waits for a
+        message, or for others of its key, is due once that has come.
+        """
+        job = self.job
+        return job.started_at is None and job.ended_at is None and job.due_at.year < WOKEN
 
 
 def summary_of(found: FoundJob) -> JobSummary:
@@ -205,6 +218,7 @@ def tree_below(root: JobId, jobs: Iterable[JobSummary]) -> Iterator[TreeRow]:
 
 def details_of(
     job: JobSummary,
+    waits_for: Sequence[str],
     attempts: Sequence[JobRow],
     steps: Sequence[StepRow],
     children: Sequence[FoundJob],
@@ -213,6 +227,7 @@ def details_of(
     latest = attempts[-1]
     return JobDetails(
         job=job,
+        waits_for=waits_for,
         input=latest.input,
         meta=latest.meta,
         timeout=_duration(latest.timeout),

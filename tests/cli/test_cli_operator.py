@@ -97,6 +97,26 @@ def test_a_job_is_shown_with_what_it_has_started_and_without_what_a_terminal_obe
 
 
 @pytest.mark.usefixtures("jobs")
+def test_a_pending_job_is_shown_with_what_it_waits_for(run: Run, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into m25.job (id, queue_name, input, timeout, attempt, scheduled_at, awaits)"
+            " values (%s, 'reports', '1', '1 day', 1, '9000-01-01Z', 'answer')",
+            [UNKNOWN],
+        )
+    code, out, _ = run("show", UNKNOWN)
+    assert code == 0
+    assert "waits for  a message 'answer'; a worker: none serves queue 'reports'\n" in out
+    # It has no time that would say anything.
+    assert "due" not in out
+    code, out, _ = run("show", UNKNOWN, "--json")
+    assert json.loads(out)["waits_for"] == [
+        "a message 'answer'",
+        "a worker: none serves queue 'reports'",
+    ]
+
+
+@pytest.mark.usefixtures("jobs")
 def test_what_is_not_there_is_said_and_is_no_success(run: Run) -> None:
     assert run("show", UNKNOWN) == (1, "", f"m25: there is no job {UNKNOWN}\n")
     code, out, err = run("cancel", UNKNOWN)

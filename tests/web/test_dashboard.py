@@ -58,6 +58,12 @@ async def test_the_pages_show_what_there_is(m: m25.M25, browser: Browser) -> Non
         assert text.count('<li data-level="1">') == 2
         text = (await browser.get(f"/jobs/{ids['running']}")).text
         assert "page 37: garden chairs" in text
+        for held_up in (await m.jobs(queue="exports", status="pending")).jobs:
+            text = (await browser.get(f"/jobs/{held_up.id}")).text
+            assert (
+                "room under limit &#39;exports&#39;: of key &#39;Noether &amp; Söhne&#39; 2 run"
+                in text
+            )
 
         text = (await browser.get("/limits")).text
         assert all(name in text for name in (">renders</a>", ">previews</a>", "gpu"))

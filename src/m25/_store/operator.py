@@ -179,6 +179,40 @@ class QueueRate(NamedTuple):
     ran: float
 
 
+class JobWait(NamedTuple):
+    """What a pending job may wait for. Times are as in a `JobRow`."""
+
+    #: When it is due; late in the years 9000 for what is woken by something else.
+    due_at: str
+    is_due: bool
+    #: Of its queue.
+    is_paused: bool
+    pause_reason: str | None
+    #: How many live workers serve that.
+    workers: int
+    #: How often its setup has failed.
+    setup_failures: int | None
+    #: The name of the message that its handler waits for.
+    awaits: str | None
+    #: The job that it follows, if that has not ended.
+    follows: str | None
+    #: Its key, where its queue has an order; and the first job before it of that key which has
+    #: failed and holds it, and the first that has not ended.
+    order_key: str | None
+    failed_before: str | None
+    before: str | None
+    #: It waits for others of its key under a limit, or for its key's turn by a rate.
+    is_held_up: bool
+    #: The limit or rate of its queue; its key there, if that has one; how many may run at once of
+    #: that key, or of all, and do.
+    limiter: str | None
+    key: str | None
+    size: int | None
+    running: int | None
+    #: When the next may begin by the rate, of its key if the rate has one, and unless that is now.
+    next_start_at: str | None
+
+
 class Refusal(enum.Enum):
     """Why nothing was done about a job."""
 
@@ -259,6 +293,13 @@ class Operator(Protocol):
 
     async def find_below(self, id: str, most: int) -> list[FoundJob]:
         """Find what a job has started, and that has started, up to `most` jobs, in no order."""
+        ...
+
+    async def find_wait(self, id: str, silence: timedelta) -> JobWait | None:
+        """What the pending attempt of this id may wait for; `None` is that it is not pending.
+
+        A worker of which nothing was heard for `silence` is not counted.
+        """
         ...
 
     async def retry(

@@ -14,6 +14,7 @@ from .operator import (
     FoundJob,
     FoundJobs,
     JobFilter,
+    JobWait,
     LimitState,
     Look,
     NewAttempt,
@@ -77,6 +78,12 @@ def find_below(id: str, most: int) -> Steps[list[FoundJob]]:
     """See `Operator.find_below`."""
     rows = yield Statement("find_below", {"id": id, "most": str(most)})
     return list(map(FoundJob._make, rows))
+
+
+def find_wait(id: str, silence: timedelta) -> Steps[JobWait | None]:
+    """See `Operator.find_wait`."""
+    rows = yield Statement("find_wait", {"id": id, "silence": interval(silence)})
+    return JobWait._make(rows[0]) if rows else None
 
 
 def retry(attempts: Sequence[NewAttempt], lock_wait: timedelta | None) -> Steps[list[Answer]]:

@@ -13,6 +13,7 @@ from .operator import (
     FoundJob,
     FoundJobs,
     JobFilter,
+    JobWait,
     LimitState,
     NewAttempt,
     Operator,
@@ -66,6 +67,10 @@ class PostgresOperator(Operator):
     async def find_below(self, id: str, most: int) -> list[FoundJob]:
         found: list[FoundJob] = await self._run(operator_steps.find_below(id, most))
         return found
+
+    async def find_wait(self, id: str, silence: timedelta) -> JobWait | None:
+        wait: JobWait | None = await self._run(operator_steps.find_wait(id, silence))
+        return wait
 
     async def retry(
         self, attempts: Sequence[NewAttempt], *, lock_wait: timedelta | None = None

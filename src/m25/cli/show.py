@@ -50,6 +50,7 @@ def _as_values(details: JobDetails) -> dict[str, Any]:
     """The same, in which JSON is no text."""
     return {
         "job": details.job,
+        "waits_for": list(details.waits_for),
         "input": read_json(details.input),
         "meta": read_json(details.meta),
         "timeout": details.timeout,
@@ -74,7 +75,8 @@ def _lines(details: JobDetails) -> Iterator[str]:
     yield f"job {job.id} of queue {printable(job.queue_name)!r}: {status_of(job)}"
     facts = {
         "created": stamp(details.attempts[0].created_at),
-        "due": stamp(job.due_at) if job.started_at is None and job.ended_at is None else None,
+        "due": stamp(job.due_at) if details.is_by_time else None,
+        "waits for": "; ".join(details.waits_for) or None,
         "timeout": span(details.timeout),
         "expires": None if details.expires_at is None else stamp(details.expires_at),
         "priority": str(job.priority) if job.priority else None,

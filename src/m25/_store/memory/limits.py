@@ -143,6 +143,21 @@ class Limits:
             full[:MOST_KEYS_NAMED],
         )
 
+    def running(
+        self, limiter: str | None, declared: DeclaredQueue | None, key: str | None
+    ) -> int | None:
+        """How many run of a key of a queue's limit, or of all, if it has one."""
+        if limiter is None or self.size(limiter) is None:
+            return None
+        taken = self._taken(limiter)
+        by_key = declared is not None and declared.limit_path is not None
+        return taken[key or ""] if by_key else taken.total()
+
+    def next_start_at(self, limiter: str) -> int | None:
+        """When the next may begin by the rate, if it has one clock for all and one has begun."""
+        clock = self._clocks.get(limiter)
+        return None if clock is None or clock.began is None else clock.next_start_at
+
     def choose(self, queue_name: str, limiter: str, limit: int, now: int) -> Chosen:
         """The first due jobs, as many as may run."""
         free = self._most(limiter) - self._taken(limiter)[""]

@@ -11,12 +11,14 @@ from typing import Final
 from ..._lifecycle import FINAL, KEYLESS, LIVE, JobStatus
 from ..columns import INHERITED
 from ..jsonb import as_jsonb_text, contains_jsonb
+from ..lanes import key_of
 from ..operator import (
     Answer,
     CountedJobs,
     FoundJob,
     FoundJobs,
     JobFilter,
+    JobWait,
     LimitState,
     Look,
     NewAttempt,
@@ -32,6 +34,7 @@ from .limits import Limits
 from .listeners import Listeners
 from .pruning import Pruning
 from .queues import Queues
+from .rates import Rates
 from .rows import LARGEST_INTEGER, MICROSECOND, SECOND, UNIX_EPOCH, Row, seconds
 from .table import Table
 from .way import Way
@@ -53,6 +56,7 @@ class MemoryOperator(Operator):
         keys: Keys,
         queues: Queues,
         limits: Limits,
+        rates: Rates,
         workers: Workers,
         listeners: Listeners,
         pruning: Pruning,
@@ -62,6 +66,7 @@ class MemoryOperator(Operator):
         self._keys = keys
         self._queues = queues
         self._limits = limits
+        self._rates = rates
         self._workers = workers
         self._listeners = listeners
         self._pruning = pruning
@@ -119,6 +124,44 @@ class MemoryOperator(Operator):
             below = () if row is None else self._table.tree([row.job_id], [])
             jobs = list(dict.fromkeys(each.job_id for each in below))[:most]
             return [_found(self._table.chain(job_id)[-1]) for job_id in jobs]
+
+    async def find_wait(self, id: str, silence: timedelta) -> JobWait | None:
+        async with self._way.call("find_wait") as now:
+            row = self._table.rows.get(id)
+            if row is None or row.status is not JobStatus.PENDING:
+                return None
+            queue = self._queues.row(row.queue_name)
+            declared = self._queues.declared(row.queue_name)
+            path = None if declared is None else declared.held_by
+            key = None if path is None else key_of(row.input, path)
+            is_ordered = declared is not None and declared.order_path is not None
+            places = self._table.places
+            return JobWait(
+                seconds(row.run_at),
+                row.run_at <= now,
+                queue.paused_at is not None,
+                queue.pause_reason,
+                self._workers.serving(row.queue_name, now - silence // MICROSECOND),
+                row.setup_failures,
+                row.awaits,
+                row.follows if self._table.waits_for_end(row) else None,
+                row.order_key if is_ordered else None,
+                places.stopped_before(row) if is_ordered else None,
+                self._first_before(row) if is_ordered else None,
+                row.is_held_up,
+                queue.limiter,
+                key,
+                self._limits.size(queue.limiter),
+                self._limits.running(queue.limiter, declared, key),
+                self._rates.next_start_at(declared, key, now),
+            )
+
+    def _first_before(self, row: Row) -> str | None:
+        """The first job of a row's key that has not ended, if that is another one."""
+        if row.order_key is None:
+            return None
+        head = self._table.places.head(row.queue_name, row.order_key)
+        return None if head is None or head == row.id else self._table.rows[head].job_id
 
     async def retry(
         self,

@@ -55,11 +55,17 @@ class Places:
 
     def is_held(self, row: Row) -> bool:
         """Whether one before it has failed for good, and holds what is behind."""
-        return any(
-            (stopped.queue_name, stopped.order_key) == (row.queue_name, row.order_key)
+        return self.stopped_before(row) is not None
+
+    def stopped_before(self, row: Row) -> str | None:
+        """The id of the first job before a row that has failed for good, and holds it."""
+        held_by = [
+            (stopped.order_number, id)
+            for id, stopped in self._stopped.items()
+            if (stopped.queue_name, stopped.order_key) == (row.queue_name, row.order_key)
             and (stopped.order_number or 0) < (row.order_number or 0)
-            for stopped in self._stopped.values()
-        )
+        ]
+        return min(held_by)[1] if held_by else None
 
     def stop(self, row: Row) -> None:
         """What is behind this one is held."""

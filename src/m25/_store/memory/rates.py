@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Final
 
 from ..lanes import key_of, value_at
-from ..protocol import Turn
+from ..protocol import DeclaredQueue, Turn
 from .limits import Chosen, Limits
 from .queues import Queues
-from .rows import SECOND, Row
+from .rows import SECOND, Row, seconds
 from .table import Table
 
 #: How many due jobs one claim looks at, as the statement does.
@@ -88,6 +88,18 @@ class Rates:
             has_more=has_room and path is not None and len(walked) == walk,
             room_in=room_in,
         )
+
+    def next_start_at(
+        self, declared: DeclaredQueue | None, key: str | None, now: int
+    ) -> str | None:
+        """When the next may begin by a queue's rate, of a key if that has one, unless it is now."""
+        if declared is None or declared.limiter is None:
+            return None
+        if declared.rate_path is None and declared.cost_path is None:
+            at = self._limits.next_start_at(declared.limiter)
+        else:
+            at = self._clocks.get((declared.limiter, key or ""))
+        return None if at is None or at <= now else seconds(at)
 
     def take(self, limiter: str, key: str | None, cost: int, now: int) -> Turn | None:
         """Take the next turn for something that is no job."""

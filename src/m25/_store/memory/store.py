@@ -181,6 +181,7 @@ class MemoryStore(Store):
             self._keys,
             self._queues,
             self._limits,
+            self._rates,
             self._workers,
             self._listeners,
             self._pruning,

@@ -345,11 +345,11 @@ class Table:
                 if len(due) == limit:
                     return due
                 id = pending[at][2]
-                if id not in self.locked and not self._waits(self.rows[id]):
+                if id not in self.locked and not self.waits_for_end(self.rows[id]):
                     due.append(pending[at])
         return due
 
-    def _waits(self, row: Row) -> bool:
+    def waits_for_end(self, row: Row) -> bool:
         """Whether a job that it follows is still to end."""
         return row.follows is not None and any(
             each.status not in FINAL for each in self.chain(row.follows)
@@ -397,7 +397,8 @@ class Table:
             (
                 at
                 for at in range(start, end)
-                if not self._waits(row := self.rows[pending[at][2]]) and not self.places.waits(row)
+                if not self.waits_for_end(row := self.rows[pending[at][2]])
+                and not self.places.waits(row)
             ),
             None,
         )
