@@ -60,9 +60,9 @@ class Rule(NamedTuple):
     #: What is there in its place, if anything.
     instead: str = ""
 
-    def apply(self, root: Path) -> None:
-        (path,) = self.files(root)
-        path.write_text(replace_rule(path.read_text(), self.name, self.instead))
+    def without(self, text: str) -> str:
+        """The text of the rule's file, without the rule."""
+        return replace_rule(text, self.name, self.instead)
 
     def files(self, root: Path) -> list[Path]:
         """Where it is: one file, once, if all is right."""
@@ -76,9 +76,9 @@ class Text(NamedTuple):
     before: str
     after: str
 
-    def apply(self, root: Path) -> None:
-        path = root / self.file
-        path.write_text(path.read_text().replace(self.before, self.after))
+    def without(self, text: str) -> str:
+        """The text of the file, with the other text in it."""
+        return text.replace(self.before, self.after)
 
     def files(self, root: Path) -> list[Path]:
         """Where it is: one file, if all is right."""
@@ -342,7 +342,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         16,
         "a handler is set aside that waits for jobs",
-        (Rule("who waits for jobs is not set aside", "return False"),),
+        (Rule("who waits for jobs is not set aside", "False"),),
         ("tests/worker/test_waits.py",),
     ),
     Mutant(
@@ -1483,7 +1483,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         10,
         "a job that waits holds up those that began with it",
-        (Rule("who waits holds up no other", "if False:"),),
+        (Rule("who waits holds up no other"),),
         ("tests/worker/test_crew.py",),
     ),
     Mutant(
@@ -2219,13 +2219,22 @@ def copy_project(directory: Path) -> None:
     compileall.compile_dir(directory / "src", quiet=1, invalidation_mode=by_contents)
 
 
+def texts_without(mutant: Mutant, root: Path) -> dict[Path, str]:
+    """The files in which the rule is kept, as they are without it."""
+    texts: dict[Path, str] = {}
+    for change in mutant.changes:
+        (path,) = change.files(root)
+        texts[path] = change.without(texts.get(path) or path.read_text())
+    return texts
+
+
 @contextmanager
 def taken_out(mutant: Mutant, project: Path) -> Generator[None]:
     """In this copy of the project the rule is missing, until the block is left."""
-    files = {path for change in mutant.changes for path in change.files(project)}
-    before = {path: path.read_text() for path in files}
-    for change in mutant.changes:
-        change.apply(project)
+    after = texts_without(mutant, project)
+    before = {path: path.read_text() for path in after}
+    for path, text in after.items():
+        path.write_text(text)
     try:
         yield
     finally:

@@ -20,6 +20,14 @@ def test_a_rule_is_there_once_to_be_taken_out(mutant: Any) -> None:
     assert all((ROOT / test).exists() for test in mutant.tests)
 
 
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[each.name for each in MUTANTS])
+def test_what_is_left_without_a_rule_can_be_tried(mutant: Any) -> None:
+    for path, text in TOOL["texts_without"](mutant, ROOT).items():
+        assert text != path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            compile(text, path, "exec")
+
+
 def test_every_rule_that_has_a_name_is_taken_out_by_a_mutant() -> None:
     changes = [change for each in MUTANTS for change in each.changes]
     taken_out = {change.name for change in changes if hasattr(change, "instead")}
