@@ -800,6 +800,18 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/worker/test_batches.py",),
     ),
     Mutant(
+        6,
+        "each turn in which a claim begins has batches of its own",
+        (Rule("a batch is filled over the turns of its claim", "batch = None"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
+        6,
+        "a backlog is claimed in parts of batches",
+        (Rule("a backlog is claimed by whole batches", "return min(slots, LARGEST_CLAIM)"),),
+        ("tests/worker/test_batches.py",),
+    ),
+    Mutant(
         13,
         "the jobs of a batch all have the outcome of the first",
         (

@@ -188,6 +188,26 @@ async def test_an_input_that_cannot_be_read_fails_alone(
         assert world.calls == [[1, 2]]
 
 
+@pytest.mark.parametrize(("size", "slots"), [(30, 10), (100, 2), (130, 3), (1_000, 2)])
+async def test_a_call_has_as_many_jobs_as_its_batch_and_no_more_calls_run_than_slots(
+    size: int, slots: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    calls: list[int] = []
+
+    @m25.queue("q", batch=m25.Batch(size), max_concurrency=slots)
+    async def queue(inputs: list[int]) -> None:
+        calls.append(len(inputs))
+        await trio.sleep_forever()
+
+    async with m25.testing.open(shutdown_grace=0) as m:
+        m.add_queue(queue)
+        await m.enqueue_many(queue, range(size * (slots + 1)))
+        await m.start()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.sleep(1)
+        assert calls == [size] * slots
+
+
 async def test_on_a_server_a_batch_is_claimed_and_its_outcomes_are_written(dsn: str) -> None:
     calls: list[int] = []
 

@@ -59,10 +59,9 @@ class BatchLedger(Ledger):
         """How many batches so many jobs are."""
         return -(-jobs // self._size)
 
-    def begin_batch(self, batch: RunningBatch) -> None:
-        """A batch runs from now on."""
+    def begin_batch(self) -> None:
+        """A batch runs from now on; its members are told of by `begin`."""
         self._batches += 1
-        self.begin(batch.members)
 
     def end_batch(self, batch: RunningBatch) -> None:
         """A batch runs no more."""
@@ -105,11 +104,17 @@ class BatchClaimer(Claimer):
     #: When what is due is claimed, by Trio's clock; `None` where nobody has looked since the latest
     #: claim.
     _claims_at: float | None = None
+    #: The batch that is dealt jobs of this claim, until it is full.
+    _filling: RunningBatch | None = None
 
     @property
     def _batch(self) -> Batch:
         assert self._queue.batch is not None, "the claimer is one of batches"
         return self._queue.batch
+
+    def _claim_size(self, slots: int) -> int:
+        """Nothing is claimed ahead of the slots, and a batch may be larger than other claims."""
+        return slots  # rule: a backlog is claimed by whole batches
 
     def _rest(self) -> float:
         """How long jobs that have come wait for others, before they are claimed, in seconds."""
@@ -127,16 +132,20 @@ class BatchClaimer(Claimer):
     def _begin(self, jobs: Sequence[BegunJob]) -> Sequence[Executor]:
         """Members of batches, in the order of the jobs. From now on they count as running."""
         begun: list[Executor] = []
-        for first in range(0, len(jobs), self._batch.size):
-            batch = RunningBatch(self._workplace)
-            for row, token, _, _ in jobs[first : first + self._batch.size]:
-                batch.add(row, token)
-            self._ledger.begin_batch(batch)
-            begun += batch.members
+        # A large claim begins in turns.
+        batch = self._filling  # rule: a batch is filled over the turns of its claim
+        for row, token, _, _ in jobs:
+            if batch is None or len(batch.members) == self._batch.size:
+                batch = RunningBatch(self._workplace)
+                self._ledger.begin_batch()
+            begun.append(batch.add(row, token))
+        self._filling = batch
+        self._ledger.begin(begun)
         self._runtime.loop_watch.began([executor.job for executor in begun], self._queue.name)
         return begun
 
     def _start(self, begun: Sequence[Executor]) -> None:
+        self._filling = None
         batches = dict.fromkeys(member.batch for member in cast("Sequence[Member]", begun))
         for batch in batches:
             name = f"a batch of queue {self._queue.name!r}"
