@@ -566,6 +566,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/worker/test_shared_means.py",),
     ),
     Mutant(
+        9,
+        "a cancellation ends the opening of connections",
+        (Rule("who is shielded has one opened", "with trio.CancelScope() as scope:"),),
+        ("tests/pg/test_pool.py", "tests/worker/test_stopping.py"),
+    ),
+    Mutant(
         10,
         "names are looked up in the threads of users",
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -352,6 +353,57 @@ async def test_what_is_raised_in_a_block_is_not_lost_to_a_cancellation(
                         await stack.enter_async_context(connection.transaction())
                 scope.cancel()
                 raise ValueError("mine")
+
+
+@pytest.mark.parametrize("when", ["before", "while it is opened"])
+async def test_who_is_shielded_is_lent_a_connection_though_the_block_is_cancelled(
+    empty_dsn: str, when: str
+) -> None:
+    async with proxied(empty_dsn) as proxy:
+        with trio.CancelScope() as scope, trio.fail_after(20):
+            async with pg.Pool(proxy.dsn, timeout=10) as pool:
+
+                async def write_the_last() -> None:
+                    with trio.CancelScope(shield=True):
+                        async with pool.connection() as connection:
+                            await connection.execute("select 1")
+
+                if when == "before":
+                    scope.cancel()
+                    await write_the_last()
+                else:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(write_the_last)
+                        await until(lambda: pool.stats().size == 1)
+                        scope.cancel()
+            assert pool.stats().lent == 1
+
+
+async def test_a_cancelled_block_waits_for_no_connection_that_nobody_wants(
+    empty_dsn: str,
+) -> None:
+    async with proxied(empty_dsn) as proxy:
+        proxy.hold()
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for is_shielded in (False, True):
+                    nursery.start_soon(_wait_for_silence, proxy.dsn, is_shielded)
+
+
+async def _wait_for_silence(dsn: str, is_shielded: bool) -> None:
+    """Be cancelled while a connection is opened by a server that never answers."""
+    with trio.CancelScope() as scope:
+        async with (
+            pg.Pool(dsn, timeout=60, kwargs={"connect_timeout": 60}) as pool,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(pool.wait)
+            await until(lambda: pool.stats().size == 1)
+            scope.cancel()
+            with trio.CancelScope(shield=is_shielded):
+                with contextlib.suppress(pg.PoolTimeout):
+                    await pool.wait(timeout=0.2)
+                await until(lambda: pool.stats().size == 0)
 
 
 async def test_it_lends_the_class_it_is_given(empty_dsn: str) -> None:

@@ -10,6 +10,7 @@ import trio
 
 import m25
 from support.processes import worker
+from support.thorough import tries
 from support.told import told
 from support.waiting import PATIENCE, eventually, rows
 
@@ -220,3 +221,36 @@ async def test_a_handler_that_fails_because_it_is_cancelled_spends_no_attempt(
 @m25.queue("sleeps")
 async def sleeps(seconds: float) -> int:
     return 0
+
+
+class _CancelsAtStep(trio.abc.Instrument):
+    """Cancels a scope once all tasks together have taken so many steps."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope, self._left = scope, steps
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing_unwritten(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_through = False
+    for steps in range(2, 1_000, tries(1, 4)):
+        with trio.CancelScope() as scope:
+            async with m25.open(dsn) as m:
+                m.add_queue(sleeps)
+                instrument = _CancelsAtStep(scope, steps)
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    await m.start()
+                    is_through = True
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+        if is_through:
+            break
+    assert is_through, "there is more to a start than was cancelled here"
+    assert told(caplog) == []

@@ -111,6 +111,10 @@ class Pool(Generic[C]):
         self._waiting_for_server = 0
         self._background = Background("m25.pg.Pool")
         self._nursery: trio.Nursery | None = None
+        #: In these scopes connections are being opened.
+        self._opening: set[trio.CancelScope] = set()
+        #: Whether the block was cancelled from outside: who waits after that is shielded from it.
+        self._is_cancelled = False
 
     async def __aenter__(self) -> Self:
         self._nursery = await self._background.__aenter__()
@@ -132,6 +136,7 @@ class Pool(Generic[C]):
             if exc_val is None:
                 raise
         finally:
+            self._stop_opening()
             try:
                 stopped = await self._background.__aexit__(exc_type, exc_val, exc_tb)
             finally:
@@ -222,17 +227,27 @@ class Pool(Generic[C]):
             with trio.move_on_after(timeout):
                 await waiter.served.wait()
         except BaseException:
-            state.remove_waiter(waiter, trio.current_time())
+            self._give_up(waiter)
             raise
         if waiter.pooled is not None:
             return waiter.pooled
         if waiter.error is not None:
             raise _for_one_task(waiter.error) from waiter.error
-        state.remove_waiter(waiter, trio.current_time())
+        self._give_up(waiter)
         raise PoolTimeout(
             f"no connection to {describe(self.conninfo)} was free, or could be opened, "
             f"within {timeout:g} s"
         ) from self._error
+
+    def _give_up(self, waiter: Waiter[C]) -> None:
+        """A task waits for a connection no more."""
+        self._state.remove_waiter(waiter, trio.current_time())
+        if self._is_unwanted():
+            self._stop_opening()
+
+    def _is_unwanted(self) -> bool:
+        """Whether the pool's block was cancelled, and nobody is shielded from that and waits."""
+        return self._is_cancelled and not self._state.waiters
 
     async def _release(self, pooled: Pooled[C]) -> None:
         connection = pooled.connection
@@ -284,12 +299,33 @@ class Pool(Generic[C]):
         )
 
     def _open_what_is_needed(self) -> None:
-        if self._nursery is not None:
+        if self._nursery is not None and not self._is_unwanted():
             for _ in range(self._state.start_opening()):
                 self._nursery.start_soon(self._open)
 
+    def _stop_opening(self) -> None:
+        for scope in self._opening:
+            scope.cancel()
+
     async def _open(self) -> None:
-        """Open a connection that the state counts as being opened."""
+        """Open a connection that the state counts as being opened.
+
+        A cancellation from outside does not reach this: whoever is shielded from it, and writes the
+        last that is to be written, may have no connection yet. Once nobody waits, it ends all the
+        same: see `_give_up`.
+        """
+        with trio.CancelScope(shield=True) as scope:  # rule: who is shielded has one opened
+            self._opening.add(scope)
+            if self._nursery is None or self._is_unwanted():
+                scope.cancel()
+            try:
+                await self._open_one()
+            finally:
+                self._opening.discard(scope)
+        # Where this was cancelled since nobody waited, somebody may have come meanwhile.
+        self._open_what_is_needed()
+
+    async def _open_one(self) -> None:
         state = self._state
         backoff = Backoff(longest=_LONGEST_OPENING_WAIT)
         try:
@@ -318,12 +354,17 @@ class Pool(Generic[C]):
         return Pooled(connection, trio.current_time() + lifetime)
 
     async def _take_care(self) -> None:
-        while True:
-            self._open_what_is_needed()
-            await trio.sleep(min(_CARE_INTERVAL, self._max_idle / 2, self._max_lifetime / 2))
-            for pooled in self._state.pop_overdue(trio.current_time(), self._max_idle):
-                self._state.discard()
-                await pooled.connection.close()
+        try:
+            while True:
+                self._open_what_is_needed()
+                await trio.sleep(min(_CARE_INTERVAL, self._max_idle / 2, self._max_lifetime / 2))
+                for pooled in self._state.pop_overdue(trio.current_time(), self._max_idle):
+                    self._state.discard()
+                    await pooled.connection.close()
+        finally:
+            self._is_cancelled = True
+            if self._is_unwanted():
+                self._stop_opening()
 
     @contextmanager
     def _not_failing_at_once(self) -> Generator[None]:
