@@ -746,15 +746,16 @@ class JobExpired(JobEvent):
 
 @attrs.frozen(kw_only=True)
 class ClaimFenced(JobEvent):
-    """The database says that this process no longer has the job: its handler is cancelled.
+    """The database says that this process no longer has the job: nothing more is written of it.
 
-    Another process took it over, or it was ended by hand. That happens where this process, or its
-    way to the database, stood still for longer than the queue's lease.
+    Its handler is cancelled; one that is called with a batch, once each of its jobs is lost or was
+    cancelled. Another process took the job over, or it was ended by hand. That happens where this
+    process, or its way to the database, stood still for longer than the queue's lease.
     """
 
     level = logging.WARNING
     logger = "m25.manager"
-    message = f"claim is no longer ours, its handler is cancelled: {_JOB}"
+    message = f"claim is no longer ours, nothing more is written of it: {_JOB}"
 
 
 @attrs.frozen(kw_only=True)
