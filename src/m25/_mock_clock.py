@@ -16,7 +16,7 @@ from typing import Any, Final
 import trio
 from trio.testing import MockClock
 
-from ._processes import WAITS
+from ._processes import LOOKS_AFTER, WAITS
 from ._running_job import current_attempt
 
 #: The code by which a task waits for something outside of Trio. For threads, and processes of m25,
@@ -72,6 +72,8 @@ class _Holder(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task has run until it waits, or has ended."""
         if not _waits_outside(task):
+            # Where it only gave others a turn, it was scheduled before its step was over.
+            self.task_scheduled(task)
             return
         if not self._waiting:
             self._threshold = self._clock.autojump_threshold
@@ -93,5 +95,9 @@ def _waits_outside(task: trio.lowlevel.Task) -> bool:
     coro: Any = task.coro
     if getattr(coro, "cr_frame", None) is None:
         return False
-    codes = _FOR_ALL if task.context.get(current_attempt) is None else _FOR_HANDLERS
+    is_handlers = task.context.get(current_attempt) is not None
+    if coro.cr_code is LOOKS_AFTER.__code__:
+        # It has the context of the call for which the process was started.
+        is_handlers = False
+    codes = _FOR_HANDLERS if is_handlers else _FOR_ALL
     return any(frame.f_code in codes for frame, _ in task.iter_await_frames())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -75,6 +78,50 @@ async def test_the_clock_still_jumps_to_a_deadline_that_nothing_outside_keeps(
     assert job.failure_reason is FailureReason.JOB_TIMEOUT
     assert trio.current_time() - began == pytest.approx(100)
     await trio.sleep(1_000)
+
+
+@m25.queue("runs in processes", runs="process")
+def runs_in_processes(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@m25.queue("sleeps for minutes")
+async def sleeps_for_minutes(minutes: int) -> None:
+    await trio.sleep(minutes * 60)
+
+
+async def test_the_clock_jumps_on_once_handlers_in_processes_have_returned(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The processes stay, for the next calls; one of them was started for the second job."""
+    with really_within(60):
+        async with m25.testing.open() as m:
+            m.add_queue(runs_in_processes)
+            m.add_queue(sleeps_for_minutes)
+            await m.start()
+            short = [await m.enqueue(runs_in_processes, 0.05) for _ in range(2)]
+            long = await m.enqueue(sleeps_for_minutes, 1)
+            for job in short:
+                assert (await m.wait(runs_in_processes, job.id)).output == 0.05
+            assert trio.current_time() < 1
+            await m.wait(sleeps_for_minutes, long.id)
+            assert trio.current_time() >= 60
+
+
+@contextmanager
+def really_within(seconds: float) -> Generator[None]:
+    """Raise `TooSlowError` after so many seconds that no mock clock knows."""
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+        timer = threading.Timer(seconds, lambda: token.run_sync_soon(scope.cancel))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+    if scope.cancelled_caught:
+        raise trio.TooSlowError
 
 
 async def test_two_clients_hold_the_clock_together(

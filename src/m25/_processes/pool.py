@@ -86,8 +86,7 @@ class _Process:
     async def end(self) -> None:
         """Kill it and wait until it has ended, though the caller be cancelled."""
         self.kill()
-        with trio.move_on_after(_LONGEST_END, shield=True):
-            await self.process.wait()
+        await _until_ended(self.process)
 
     @property
     def end_in_words(self) -> str:
@@ -98,8 +97,14 @@ class _Process:
         return f"it ended with exit code {code}"
 
 
+async def _until_ended(process: trio.Process) -> None:
+    """Wait until a process has ended that was killed, though the caller be cancelled."""
+    with trio.move_on_after(_LONGEST_END, shield=True):
+        await process.wait()
+
+
 #: The functions in which a task waits for a process that is at work, or ends.
-WAITS: Final = (receive, _Process.end)
+WAITS: Final = (receive, _until_ended)
 
 
 class ProcessPool:
@@ -150,8 +155,7 @@ class ProcessPool:
             finally:
                 # Nothing is left for it to kill.
                 keeper.kill()
-                with trio.move_on_after(_LONGEST_END, shield=True):
-                    await keeper.wait()
+                await _until_ended(keeper)
         finally:
             os.close(self._keeper)
             self._idle.clear()
@@ -294,6 +298,11 @@ class ProcessPool:
             f"the keeper of the handlers' processes has ended, with exit code {code}: without it"
             " they would go on where this program is killed"
         )
+
+
+#: The task that looks after a process waits for its end as long as the process is there, and that
+#: is for the next calls: it waits for nothing that goes on.
+LOOKS_AFTER: Final = ProcessPool._run_process
 
 
 def _script(name: str) -> str:
