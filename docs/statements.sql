@@ -6323,11 +6323,22 @@ next_attempt as (
     )
     select
         next_attempt_id,
-        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
+        now() + make_interval(
             secs => greatest(
-                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+                least(
+                    extract(
+                        epoch from coalesce(
+                            retry_after,
+                            case
+                                when failure_reason = 'heartbeat_timeout' then interval '0' else retry_delay
+                            end
+                        )
+                    ),
+                    31557600000
+                ),
+                0
             )::float8
-        ) end,
+        ),
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,
@@ -7011,6 +7022,8 @@ full join paused on paused.name = next_due.queue_name;
 --   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
 --   any of these whose cancel somebody has asked for           -> cancelled
+-- Jobs that are lost for a second time go on one after the other, as `seconds_apart` in _lifecycle.py
+-- says: one of them may have killed the worker, and the others were only beside it.
 -- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
 -- for its end, that is notified.
 -- Where a chain ends whose job has started others, the caller cancels these in the same transaction. So
@@ -7038,6 +7051,7 @@ dead as materialized (
     select
         job.id,
         job.status,
+        job.losses as former_losses,
         job.claim_token is not null as ours,
         job.cancel_requested_at is not null
             as is_cancelled
@@ -7063,6 +7077,16 @@ held as (
     select id, is_cancelled, null::text as cancel_reason
     from dead
 ),
+apart as (
+    select
+        id,
+        (row_number() over (order by id) - 1)::float8 * least(
+            case when former_losses = 1 then 1 else 5 end, 60::float8 / count(*) over ()
+        ) as seconds
+    from dead
+    where status = 'executing' and not is_cancelled and ours
+        and former_losses > 0
+),
 cancelled as (
     update m25.job
     set
@@ -7084,14 +7108,15 @@ failed as (
         losses = least(losses, 2147483646) + dead.ours::int,
         claim_token = null,
         lease_expires_at = null
-    from dead, queue
+    from dead
+    left join apart on apart.id = dead.id, queue
     where job.id = any(array(select id from dead where status = 'executing' and not is_cancelled))
         and dead.id = job.id
         and queue.name = job.queue_name
     returning
         queue.allowed_losses,
         false as is_last,
-        null::interval as retry_after,
+        make_interval(secs => apart.seconds) as retry_after,
         job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
@@ -7110,11 +7135,22 @@ next_attempt as (
         order_key, messages, nursery, order_number
     )
     select
-        now() + case when failure_reason = 'heartbeat_timeout' then interval '0' else make_interval(
+        now() + make_interval(
             secs => greatest(
-                least(extract(epoch from coalesce(retry_after, retry_delay)), 31557600000), 0
+                least(
+                    extract(
+                        epoch from coalesce(
+                            retry_after,
+                            case
+                                when failure_reason = 'heartbeat_timeout' then interval '0' else retry_delay
+                            end
+                        )
+                    ),
+                    31557600000
+                ),
+                0
             )::float8
-        ) end,
+        ),
         least(attempt, 2147483646) + 1,
         coalesce(original_attempt_id, id),
         id,

@@ -613,6 +613,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/store/test_store_sweep.py",),
     ),
     Mutant(
+        8,
+        "who kills its process takes the same jobs with it each time",
+        (Rule("what is lost again goes on apart", "and false"),),
+        ("tests/store/test_store_sweep.py",),
+    ),
+    Mutant(
         4,
         "a delay grows by what was lost",
         (Rule("what was lost makes no delay longer", "counted = row.attempt"),),

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -308,6 +308,29 @@ def has_next_attempt(
     if reason is FailureReason.HEARTBEAT_TIMEOUT:
         return losses <= allowed_losses
     return attempt - losses < max_attempts
+
+
+def seconds_apart(losses: Sequence[int]) -> list[float]:
+    """How long each of the jobs that are lost together waits for its next attempt, in seconds.
+
+    `losses` has for each of them, in the order of their ids, how often its chain was lost before.
+    The first time a job goes on at once. Among those that are lost again there may be one that
+    kills whatever process it runs in. Claimed together again and again, all would be lost as often
+    as it is, and fail with it. So they begin a second after one another; and the third time five,
+    since some take a while to kill. However many they are, the last waits for a minute at most.
+
+    `_store/sql/sweep.sql` says the same.
+    """
+    again = sum(1 for each in losses if each)
+    seconds: list[float] = []
+    number = 0
+    for each in losses:
+        if not each:
+            seconds.append(0.0)
+            continue
+        seconds.append(number * min(1.0 if each == 1 else 5.0, 60.0 / again))
+        number += 1
+    return seconds
 
 
 def is_dead(

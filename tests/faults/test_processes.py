@@ -128,6 +128,27 @@ async def test_a_handler_that_ends_its_process_is_started_again_so_often_and_no_
     assert [row["max_attempts"] for row in await chain(dsn, id)] == [1, 1, 1]
 
 
+@pytest.mark.slow
+async def test_a_handler_that_ends_its_process_fails_none_of_those_that_run_beside_it(
+    dsn: str,
+) -> None:
+    """They are lost with it, and claimed with it again, as long as it has attempts."""
+    async with m25.open(dsn) as m:
+        ids = [(await m.enqueue(sleeps, seconds)).id for seconds in (-1.0, 0.05, 0.05, 0.05)]
+        command = [sys.executable, str(PROGRAMS / "worker.py"), dsn, "1"]
+
+        async def keep_running() -> None:
+            while True:
+                await trio.run_process(command, check=False, capture_stdout=True)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_running)
+            with trio.fail_after(60):
+                ends = [await m.wait(sleeps, id) for id in ids]
+            nursery.cancel_scope.cancel()
+    assert [end.status.value for end in ends] == ["failed", *["succeeded"] * 3]
+
+
 async def test_an_attempt_that_was_lost_is_excused_up_to_allowed_losses_times(dsn: str) -> None:
     @m25.queue("lost", poll_interval=0.1, allowed_losses=2)
     async def lost(number: int) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 import trio
 from _world import LEASE, RESERVED_TIMEOUT, PostgresWorld, WithVerbs, job, success
 
-from m25._store.protocol import Swept, SweptQueue, WriteResult
+from m25._store.protocol import JobRow, Swept, SweptQueue, WriteResult
 
 LEASE_OVER = LEASE.total_seconds() + 1
 
@@ -30,6 +31,54 @@ async def test_an_executing_job_whose_lease_is_over_fails_and_is_followed_by_the
     assert following.scheduled_at is not None
     # It was not the job's fault: the next does not wait for the retry delay.
     assert following.scheduled_at == row.finished_at
+
+
+@pytest.mark.parametrize(("count", "second", "third"), [(3, 1.0, 5.0), (40, 1.0, 1.5)])
+async def test_jobs_that_are_lost_together_again_go_on_one_after_the_other(
+    world: WithVerbs, count: int, second: float, third: float
+) -> None:
+    """One of them may kill its worker, and would take the others with it until all have failed."""
+    ids = await world.put(*(job() for _ in range(count)))
+    steps: list[float] = []
+    for _ in range(3):
+        assert len(await world.claim(limit=count)) == count
+        await world.pass_time(LEASE_OVER)
+        assert len(await world.sweep(limit=count)) == count
+        waits = sorted([run_in(await latest_of(world, id)) for id in ids])
+        assert waits == [number * waits[1] for number in range(count)]
+        steps.append(waits[1])
+        await world.pass_time(61)
+    assert steps == [0, second, third]
+
+
+def run_in(row: JobRow) -> float:
+    """How long an attempt waits from its beginning, in seconds."""
+    assert row.scheduled_at is not None
+    return round(float(row.scheduled_at) - float(row.created_at), 3)
+
+
+async def latest_of(world: WithVerbs, id: str) -> JobRow:
+    """The latest attempt of a job, by the id of its first."""
+    row = await world.row(id)
+    while (following := await world.successor(row.id)) is not None:
+        row = following
+    return row
+
+
+async def test_one_that_is_lost_again_beside_others_that_are_not_goes_on_at_once(
+    world: WithVerbs,
+) -> None:
+    (again,) = await world.put(job())
+    await world.claim_one()
+    await world.pass_time(LEASE_OVER)
+    await world.sweep()
+    others = await world.put(job(), job())
+    await world.claim()
+    await world.pass_time(LEASE_OVER)
+    assert len(await world.sweep()) == 3
+    for id in (again, *others):
+        latest = await latest_of(world, id)
+        assert (latest.status, run_in(latest)) == ("pending", 0)
 
 
 async def test_a_heartbeat_that_comes_after_the_look_saves_its_job(world: WithVerbs) -> None:

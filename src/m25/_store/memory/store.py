@@ -20,7 +20,7 @@ import trio
 
 from ..._errors import UsageError
 from ..._keep import Keep
-from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death
+from ..._lifecycle import FINAL, LIVE, JobStatus, reason_of_death, seconds_apart
 from ..failures import Sorting
 from ..jsonb import as_jsonb, as_jsonb_text, optional_jsonb
 from ..operator import Operator
@@ -960,6 +960,7 @@ class MemoryStore(Store):
     async def sweep(self, queues: Sequence[SweptQueue], suspects: Sequence[Suspect]) -> list[Swept]:
         by_name = {queue.name: queue for queue in queues}
         async with self._way.call("sweep") as now:
+            apart = self._seconds_apart(suspects)
             swept: list[Swept] = []
             for suspect in suspects:
                 row = self._table.rows.get(suspect.id)
@@ -971,7 +972,7 @@ class MemoryStore(Store):
                 if suspect.children_of is not None and self._trees.is_locked([row.job_id]):
                     continue
                 if row.claim_token is not None or row.is_dead(queue, now):
-                    swept.append(self._sweep(row, queue, now))
+                    swept.append(self._sweep(row, queue, now, apart.get(row.id)))
                     if suspect.children_of is not None and swept[-1].ends_chain:
                         self._end_tree(suspect.children_of, now)
             return swept
@@ -1295,7 +1296,23 @@ class MemoryStore(Store):
         self._table.insert(new_row(job, now))
         self._listeners.notify([target.name])
 
-    def _sweep(self, row: Row, queue: SweptQueue, now: int) -> Swept:
+    def _seconds_apart(self, suspects: Sequence[Suspect]) -> dict[str, float]:
+        """How long the next attempts of those wait that are lost again, by the ids of the rows."""
+        found = (
+            row
+            for suspect in suspects
+            if (row := self._table.rows.get(suspect.id)) is not None
+            and is_as_seen(row, suspect)
+            and row.id not in self._table.locked
+            and row.status is JobStatus.EXECUTING
+            and row.claim_token is not None
+            and row.cancel_requested_at is None
+        )
+        rows = sorted(found, key=lambda row: row.id)
+        seconds = seconds_apart([row.losses for row in rows])
+        return {row.id: each for row, each in zip(rows, seconds, strict=True)}
+
+    def _sweep(self, row: Row, queue: SweptQueue, now: int, apart: float | None) -> Swept:
         if row.cancel_requested_at is not None:
             self._table.cancel_held("sweep", row, now)
             self._chain_ended(row)
@@ -1311,6 +1328,7 @@ class MemoryStore(Store):
             reason.value,
             self._make_id(),
             queue.allowed_losses,
+            None if apart is None else round(apart * SECOND),
             claim_token=None,
             lease_expires_at=None,
         )

@@ -233,14 +233,14 @@ class Table:
             return False
         if next_attempt_id in self.rows:
             return False
-        delay = row.retry_delay if retry_after is None else retry_after
+        delay = (0 if lost else row.retry_delay) if retry_after is None else retry_after
         self.insert(
             Row(
                 **row.inherited(),
                 id=next_attempt_id,
                 created_at=now,
-                # What was lost with its process is followed at once.
-                scheduled_at=now if lost else now + within_bounds(delay),
+                # What was lost with its process is followed at once, but for what goes on apart.
+                scheduled_at=now + within_bounds(delay),
                 attempt=min(row.attempt, LARGEST_INTEGER - 1) + 1,
                 original_attempt_id=row.job_id,
                 previous_attempt_id=row.id,

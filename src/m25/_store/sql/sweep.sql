@@ -6,6 +6,8 @@
 --   reserved, claimed by us, lease over or its worker gone     -> pending
 --   reserved, claimed by the original's worker, longer than reserved_timeout -> pending
 --   any of these whose cancel somebody has asked for           -> cancelled
+-- Jobs that are lost for a second time go on one after the other, as `seconds_apart` in _lifecycle.py
+-- says: one of them may have killed the worker, and the others were only beside it.
 -- Where a chain has failed, the queue is told that its queue names for that; and where somebody waits
 -- for its end, that is notified.
 -- Where a chain ends whose job has started others, the caller cancels these in the same transaction. So
@@ -33,6 +35,7 @@ dead as materialized (
     select
         job.id,
         job.status,
+        job.losses as former_losses,
         job.claim_token is not null as ours,
         job.cancel_requested_at is not null -- rule: a lost job's cancel is not lost
             as is_cancelled
@@ -58,6 +61,16 @@ held as (
     select id, is_cancelled, null::text as cancel_reason
     from dead
 ),
+apart as (
+    select
+        id,
+        (row_number() over (order by id) - 1)::float8 * least(
+            case when former_losses = 1 then 1 else 5 end, 60::float8 / count(*) over ()
+        ) as seconds
+    from dead
+    where status = 'executing' and not is_cancelled and ours
+        and former_losses > 0 -- rule: what is lost again goes on apart
+),
 {cancelled},
 failed as (
     update {schema}.job
@@ -67,14 +80,15 @@ failed as (
         losses = least(losses, 2147483646) + dead.ours::int,
         claim_token = null,
         lease_expires_at = null
-    from dead, queue
+    from dead
+    left join apart on apart.id = dead.id, queue
     where job.id = any(array(select id from dead where status = 'executing' and not is_cancelled))
         and dead.id = job.id
         and queue.name = job.queue_name
     returning
         queue.allowed_losses,
         false as is_last,
-        null::interval as retry_after,
+        make_interval(secs => apart.seconds) as retry_after,
         job.cancel_requested_at,
         null::jsonb as error_data,
         null::text as crash_type,
