@@ -423,9 +423,6 @@ ALTER TABLE ONLY m25.held_key
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
-ALTER TABLE m25.job
-    ADD CONSTRAINT job_waiter_check CHECK ((waiter ~ '^m25_[0-9a-z_]{1,59}$'::text)) NOT VALID;
-
 ALTER TABLE ONLY m25.limiter
     ADD CONSTRAINT limiter_pkey PRIMARY KEY (name);
 
@@ -464,6 +461,8 @@ ALTER TABLE ONLY m25.worker
 
 CREATE INDEX held_key_job_id_idx ON m25.held_key USING btree (job_id);
 
+CREATE INDEX job_attempt_idx ON m25.job USING btree (original_attempt_id, attempt) WHERE (original_attempt_id IS NOT NULL);
+
 CREATE INDEX job_claim_idx ON m25.job USING btree (queue_name, priority, run_at, id) WHERE (status = 'pending'::text);
 
 CREATE INDEX job_held_up_idx ON m25.job USING btree (queue_name, limit_key, priority, was_due_at, id) WHERE ((was_due_at IS NOT NULL) AND (reserved_at IS NULL) AND (cancelled_at IS NULL));
@@ -476,11 +475,7 @@ CREATE INDEX job_newer_idx ON m25.job USING btree (queue_name, scheduled_at) WHE
 
 CREATE INDEX job_order_idx ON m25.job USING btree (queue_name, order_key, order_number) WHERE ((order_number IS NOT NULL) AND (finished_at IS NULL) AND (cancelled_at IS NULL));
 
-CREATE INDEX job_original_attempt_idx ON m25.job USING btree (original_attempt_id) WHERE (original_attempt_id IS NOT NULL);
-
 CREATE INDEX job_parent_id_idx ON m25.job USING btree (parent_id) WHERE (parent_id IS NOT NULL);
-
-CREATE INDEX job_previous_attempt_idx ON m25.job USING btree (previous_attempt_id) WHERE (previous_attempt_id IS NOT NULL);
 
 CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE ((unique_key IS NOT NULL) AND (status <> ALL (ARRAY['failed'::text, 'cancelled'::text])));
 
@@ -521,3 +516,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T14:00:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T23:32:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-29T00:00:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -337,7 +337,8 @@ returning
     lane,
     order_key,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified;
 
@@ -445,7 +446,8 @@ asked as (
 select
     id::text, queue_name, attempt, max_attempts, losses, true as is_cancelled,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled
@@ -2586,7 +2588,8 @@ unsuccessful as materialized (
                 and (
                     select true
                     from m25.job as next
-                    where next.previous_attempt_id = job.id
+                    where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                        and next.attempt > job.attempt
                     limit 1
                 ) is null
         ) as number
@@ -2727,7 +2730,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -2751,7 +2755,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -2776,7 +2781,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -2803,7 +2809,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -3548,7 +3555,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -3572,7 +3580,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -3597,7 +3606,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -3624,7 +3634,8 @@ found as (
             or (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         )
@@ -5006,7 +5017,8 @@ failed as materialized (
             and (
                 select true
                 from m25.job as next
-                where next.previous_attempt_id = job.id
+                where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+                    and next.attempt > job.attempt
                 limit 1
             ) is null
         order by id desc
@@ -5553,7 +5565,8 @@ select
     id::text,
     true,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
@@ -5621,7 +5634,8 @@ union all
 select
     id::text,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from cancelled;
@@ -6414,7 +6428,8 @@ select
     case
         when next_attempt.previous_attempt_id is null
         then case
-            when waiter is not null and %(notifies)s::boolean
+            when %(notifies)s::boolean
+                and waiter ~ '^m25_[0-9a-z_]{1,59}$'
             then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
         end
     end as notified,
@@ -6624,7 +6639,8 @@ succeeded as (
 select
     id::text,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified
 from succeeded;
@@ -6906,7 +6922,8 @@ from (
     select
         succeeded.id::text as ended_id,
         case
-            when waiter is not null and %(notifies)s::boolean
+            when %(notifies)s::boolean
+                and waiter ~ '^m25_[0-9a-z_]{1,59}$'
             then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
         end as notified
     from succeeded
@@ -7246,7 +7263,8 @@ select
     case
         when next_attempt.previous_attempt_id is null
         then case
-            when waiter is not null and %(notifies)s::boolean
+            when %(notifies)s::boolean
+                and waiter ~ '^m25_[0-9a-z_]{1,59}$'
             then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
         end
     end as notified,
@@ -7272,7 +7290,8 @@ select
     true,
     false,
     case
-        when waiter is not null and %(notifies)s::boolean
+        when %(notifies)s::boolean
+            and waiter ~ '^m25_[0-9a-z_]{1,59}$'
         then pg_notify(waiter, coalesce(original_attempt_id, id)::text)::text
     end as notified,
     null

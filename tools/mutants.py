@@ -453,6 +453,17 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/store/test_store_holding.py",),
     ),
     Mutant(
+        1,
+        "a waiter that is no channel is notified like others",
+        (
+            Rule(
+                "a waiter that is no channel harms no other job",
+                "and waiter is not null",
+            ),
+        ),
+        ("tests/store/test_store_holding.py",),
+    ),
+    Mutant(
         3,
         "a result is written without its claim's token",
         (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
 from typing import Any
 
 import psycopg
@@ -13,8 +12,9 @@ import trio.testing
 
 import m25
 import m25.testing
-from m25 import embedded, migrations, pg
+from m25 import pg
 from m25._enqueue.notifier import Notifier
+from support.notifications import full_queue, server_with_few_notifications
 from support.waiting import eventually, rows
 
 
@@ -30,39 +30,8 @@ async def polled(number: int) -> None:
 
 @pytest.fixture(scope="module")
 def small_server() -> Generator[str]:
-    """The conninfo of a server that keeps few notifications, and knows two-phase commit."""
-    settings = {
-        "fsync": "off",
-        "max_notify_queue_pages": "64",
-        "max_prepared_transactions": "5",
-    }
-    with embedded.postgres_sync(settings=settings) as dsn:
-
-        async def migrate() -> None:
-            async with await pg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-                await migrations.apply(connection, "m25")
-
-        trio.run(migrate)
+    with server_with_few_notifications() as dsn:
         yield dsn
-
-
-@asynccontextmanager
-async def full_queue(dsn: str) -> AsyncGenerator[None]:
-    """While it lasts nobody can notify: the queue is full, and a listener is stuck."""
-    async with (
-        await pg.AsyncConnection.connect(dsn, autocommit=True) as stuck,
-        await pg.AsyncConnection.connect(dsn, autocommit=True) as noisy,
-    ):
-        await stuck.execute("listen noise")
-        await stuck.execute("begin")
-        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="NOTIFY queue"):
-            while True:
-                await noisy.execute(
-                    "select pg_notify('noise', n || repeat('x', 7900))"
-                    " from generate_series(1, 50) n"
-                )
-        yield
-        await stuck.execute("rollback")
 
 
 async def test_with_a_full_queue_of_notifications_jobs_are_put_and_run(small_server: str) -> None:

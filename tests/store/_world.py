@@ -13,7 +13,7 @@ import attrs
 from m25 import pg
 from m25._ids import IdSource
 from m25._store.memory import MemoryStore
-from m25._store.postgres import PostgresStore
+from m25._store.postgres import PostgresStore, prepare_connection
 from m25._store.protocol import (
     ClaimedJob,
     Enqueued,
@@ -320,3 +320,14 @@ class PostgresWorld(WithVerbs):
         count: int
         ((count,),) = await self.execute("select count(*) from m25.job")
         return count
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncGenerator[PostgresWorld]:
+    """A world over a database of its own."""
+    async with pg.Pool(
+        dsn, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
+    ) as pool:
+        world = PostgresWorld(pool)
+        await world.store.check_version()
+        yield world

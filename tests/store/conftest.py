@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
-from _world import MemoryWorld, PostgresWorld, WithVerbs
-
-from m25 import pg
-from m25._store.postgres import prepare_connection
+from _world import MemoryWorld, PostgresWorld, WithVerbs, connected
 
 POOLER = "postgres, as through a pooler"
 
@@ -36,13 +32,3 @@ async def database(dsn: str) -> AsyncGenerator[PostgresWorld]:
     """For what only a database does."""
     async with connected(dsn) as database:
         yield database
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncGenerator[PostgresWorld]:
-    async with pg.Pool(
-        dsn, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
-    ) as pool:
-        world = PostgresWorld(pool)
-        await world.store.check_version()
-        yield world

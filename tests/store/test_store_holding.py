@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,13 +15,13 @@ from _world import (
     RESERVED_TIMEOUT,
     PostgresWorld,
     WithVerbs,
+    connected,
     failure,
     job,
     make_id,
     success,
 )
 
-from m25._store.failures import RowRefused
 from m25._store.protocol import (
     CancelAsked,
     CancelRequest,
@@ -32,6 +32,7 @@ from m25._store.protocol import (
     WriteResult,
     Written,
 )
+from support.notifications import full_queue, server_with_few_notifications
 
 T = TypeVar("T")
 
@@ -503,29 +504,43 @@ def test_a_release_is_a_claim_that_says_more() -> None:
 # Notifications that the database does not take
 
 
-async def test_what_cannot_be_notified_is_written_all_the_same(database: PostgresWorld) -> None:
-    # Such a row cannot be inserted; one of before the constraint, or a full queue of notifications,
-    # fails in the same way.
-    await database.execute("alter table m25.job drop constraint job_waiter_check")
-    ids = await database.put(*(job()._replace(waiter="") for _ in range(6)), job())
-    cancelled, *_ = ids
-    assert await database.store.cancel(cancelled, "q") is not None
-    succeeded, failed, released, lost, lost_too, other = await database.claim()
-    results = await database.store.settle([success(succeeded), failure(failed), success(other)], 3)
-    assert set(results.values()) == {WriteResult.SETTLED}
-    await database.store.request_cancel(released.id, "q")
-    assert (await database.store.release([Release(*released)], ["q"])).ids == {released.id}
-    await database.store.request_cancel(lost_too.id, "q")
-    await database.pass_time(LEASE.total_seconds() + 1)
-    assert {one.id for one in await database.sweep(allowed_losses=0)} == {lost.id, lost_too.id}
-    assert [row.status for row in await database.rows(ids)] == [
-        *("cancelled", "succeeded", "failed", "cancelled", "failed", "cancelled", "succeeded")
-    ]
+@pytest.fixture(scope="module")
+def small_server() -> Generator[str]:
+    with server_with_few_notifications() as dsn:
+        yield dsn
+
+
+async def test_what_cannot_be_notified_is_written_all_the_same(small_server: str) -> None:
+    async with connected(small_server) as database, full_queue(small_server):
+        ids = await database.put(*(job()._replace(waiter=ME) for _ in range(6)), job())
+        cancelled, *_ = ids
+        assert await database.store.cancel(cancelled, "q") is not None
+        succeeded, failed, released, lost, lost_too, other = await database.claim()
+        results = await database.store.settle(
+            [success(succeeded), failure(failed), success(other)], 3
+        )
+        assert set(results.values()) == {WriteResult.SETTLED}
+        await database.store.request_cancel(released.id, "q")
+        assert (await database.store.release([Release(*released)], ["q"])).ids == {released.id}
+        await database.store.request_cancel(lost_too.id, "q")
+        await database.pass_time(LEASE.total_seconds() + 1)
+        assert {one.id for one in await database.sweep(allowed_losses=0)} == {lost.id, lost_too.id}
+        assert [row.status for row in await database.rows(ids)] == [
+            *("cancelled", "succeeded", "failed", "cancelled", "failed", "cancelled", "succeeded")
+        ]
 
 
 @pytest.mark.parametrize("waiter", ["", "x" * 64, "m25_" + "x" * 60, 'm25_"'])
-async def test_a_waiter_that_no_channel_can_be_named_after_is_refused(
+async def test_a_waiter_that_no_channel_can_be_named_after_harms_no_other_job(
     database: PostgresWorld, waiter: str
 ) -> None:
-    with pytest.raises(RowRefused, match="job_waiter_check"):
-        await database.put(job()._replace(waiter=waiter))
+    async with database.store.listen_for_ends(ME) as ends:
+        assert await _next(ends) is None
+        ids = await database.put(*(job()._replace(waiter=each) for each in (waiter, ME, waiter)))
+        strange, one, strange_too = await database.claim()
+        results = await database.store.settle(
+            [success(strange), success(one), failure(strange_too)], 3
+        )
+        assert set(results.values()) == {WriteResult.SETTLED}
+        assert await _next(ends) == one.id
+    assert [row.status for row in await database.rows(ids)] == ["succeeded", "succeeded", "failed"]

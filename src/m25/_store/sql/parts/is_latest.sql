@@ -3,6 +3,7 @@
 (
     select true
     from {schema}.job as next
-    where next.previous_attempt_id = job.id
+    where next.original_attempt_id = coalesce(job.original_attempt_id, job.id)
+        and next.attempt > job.attempt
     limit 1
 ) is null
