@@ -76,10 +76,13 @@ class Hints:
 
     def enqueued(self, jobs: Sequence[NewJob]) -> None:
         """Say that these jobs were put on their queues."""
-        for name in {job.queue_name for job in jobs}:
-            self.work(name)
-        if [job for job in jobs if job.scheduled_at is not None]:
-            self.survey.set()
+        if self.queues:
+            for name in {job.queue_name for job in jobs}:
+                self.work(name)
+        for job in jobs:
+            if job.scheduled_at is not None:
+                self.survey.set()
+                break
 
     def room(self, limiter: str) -> None:
         """Say that a job has ended under a limit: another may run, of any queue that has it."""

@@ -7,10 +7,10 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -54,11 +54,9 @@ _LONGEST_PAUSE: Final = 2.0
 _NOTIFY_TIMEOUT: Final = 1.0
 
 
-class _Request(NamedTuple):
-    """A job to be inserted, and whether workers are to be notified."""
-
-    job: AnyJob
-    notify: bool
+#: A job to be inserted, its row, and whether workers are to be notified. To make a bare tuple calls
+#: nothing.
+_Request: TypeAlias = tuple[AnyJob, NewJob, bool]
 
 
 class Enqueuer:
@@ -80,7 +78,7 @@ class Enqueuer:
                 partial(self._enqueue_batch, lock_wait),
                 closed,
                 unanswered=_unanswered,
-                size=lambda request: size_of(request.job),
+                size=_size_of,
             )
             for lock_wait in (None, FIRST_WAIT, FIRST_WAIT)
         )
@@ -93,7 +91,7 @@ class Enqueuer:
             nursery.start_soon(self._unique_batcher.run)
             nursery.start_soon(self._notifier.run)
 
-    async def enqueue(
+    def enqueue(
         self,
         queue: BaseQueue[Input, Output, Error],
         job: Input | Job[Input],
@@ -102,36 +100,56 @@ class Enqueuer:
         *,
         id: str | None = None,
         waiter: str | None = None,
-    ) -> JobRecord[Input, Output, Error]:
+    ) -> Awaitable[JobRecord[Input, Output, Error]]:
         """Put a job on a queue; see `M25.enqueue`.
 
         `id` is a new one of the runtime's, where the caller is to know it before the job is there.
         `waiter` is the channel on which the job's end is notified.
         """
-        check_connection(connection)
+        if connection is not None:
+            check_connection(connection)
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        enqueue = self._enqueue if self._runtime.tracer is None else self._enqueue_traced
+        return enqueue(queue, job, connection, notify, id, waiter)
+
+    async def _enqueue_traced(
+        self, queue: BaseQueue[Input, Output, Error], job: Input | Job[Input], *rest: Any
+    ) -> JobRecord[Input, Output, Error]:
         with sending(self._runtime.tracer, queue.name) as sent:
-            value, options = self._split(job)
-            new = self._make(queue, value, options, id=id, waiter=waiter)
-            try:
-                if connection is None:
-                    answer = await self._ask(_Request(new, notify), is_named=options.id is not None)
-                else:
-                    channels = [queue.name] if notify else []
-                    (answer,) = await self._insert([new], channels, connection)
-            except StatementFailed as failure:
-                ids = [JobId(row_of(new).id)]
-                enqueue_failed(failure, ids, in_transaction=connection is not None)
-            record = record_of(answer, new, value, options, queue)
+            record = await self._enqueue(queue, job, *rest)
             sent(1, record.id)
+        return record
+
+    async def _enqueue(
+        self,
+        queue: BaseQueue[Input, Output, Error],
+        job: Input | Job[Input],
+        connection: pg.AsyncConnection[Any] | None,
+        notify: bool,
+        id: str | None,
+        waiter: str | None,
+    ) -> JobRecord[Input, Output, Error]:
+        runtime = self._runtime
+        value, options = self._split(job)
+        new = make_job(queue, value, options, runtime.make_id, id=id, waiter=waiter)
+        row = row_of(new)
+        try:
+            if connection is None:
+                answer = await self._ask((new, row, notify), is_named=options.id is not None)
+            else:
+                channels = [queue.name] if notify else []
+                (answer,) = await self._insert([new], channels, connection)
+        except StatementFailed as failure:
+            enqueue_failed(failure, [JobId(row.id)], in_transaction=connection is not None)
+        record = record_of(answer, new, value, options, queue)
         if record.unique_outcome is not None:
             # A job that is there may be due earlier than it was.
-            self._runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
+            runtime.hints.work(queue.name, rewind=isinstance(answer, Twin))
         return record
 
     async def _ask(self, request: _Request, *, is_named: bool) -> UniqueAnswer:
         """Have a job inserted together with others; alone, once it has met a lock."""
-        job = request.job
-        row = row_of(job)
+        job, row, _ = request
         names = [row.id] if is_named else []
         if row.unique_key is not None:
             names.append(row.unique_key)
@@ -139,7 +157,7 @@ class Enqueuer:
         if isinstance(job, UniqueJob):
             names.append(f"{row.queue_name}\0{job.key}")
             batcher = self._unique_batcher
-        if not self._lock_waits.is_waited_for(names):
+        if not names or not self._lock_waits.is_waited_for(names):
             try:
                 return await batcher.ask(request)
             except StatementFailed as failure:
@@ -148,29 +166,27 @@ class Enqueuer:
         return await self._lock_waits.run(partial(self._enqueue_alone, request), names)
 
     async def _enqueue_alone(self, request: _Request, lock_wait: timedelta) -> UniqueAnswer:
-        (answer,) = await self._insert([request.job], [], lock_wait=lock_wait)
-        row = row_of(request.job)
-        if request.notify:
+        job, row, notify = request
+        (answer,) = await self._insert([job], [], lock_wait=lock_wait)
+        if notify:
             self._notifier.notify_soon([row.queue_name])
         self._runtime.hints.enqueued([row])
         return answer
 
-    async def _insert(
+    def _insert(
         self,
-        jobs: Sequence[AnyJob],
+        jobs: Sequence[Any],
         channels: Sequence[str],
         connection: pg.AsyncConnection[Any] | None = None,
         *,
         lock_wait: timedelta | None = None,
-    ) -> Sequence[UniqueAnswer]:
+    ) -> Awaitable[Sequence[UniqueAnswer]]:
         """Insert jobs that all have a `Unique`, or none of which has one."""
-        if isinstance(jobs[0], UniqueJob):
-            unique = cast("Sequence[UniqueJob]", jobs)
-            return await self._store.enqueue_unique(
-                unique, channels, connection, lock_wait=lock_wait
-            )
-        plain = cast("Sequence[NewJob]", jobs)
-        return await self._store.enqueue(plain, channels, connection, lock_wait=lock_wait)
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        insert = (
+            self._store.enqueue_unique if isinstance(jobs[0], UniqueJob) else self._store.enqueue
+        )
+        return insert(jobs, channels, connection, lock_wait=lock_wait)
 
     async def enqueue_many(
         self,
@@ -288,15 +304,26 @@ class Enqueuer:
     async def _enqueue_batch(
         self, lock_wait: timedelta | None, requests: Sequence[_Request]
     ) -> Sequence[UniqueAnswer | Exception]:
-        jobs = [request.job for request in requests]
-        rows = list(map(row_of, jobs))
-        names = dict.fromkeys(
-            row.queue_name for row, request in zip(rows, requests, strict=True) if request.notify
-        )
+        jobs: list[AnyJob] = []
+        rows: list[NewJob] = []
+        names: dict[str, None] = {}
+        for job, row, notify in requests:
+            jobs.append(job)
+            rows.append(row)
+            if notify:
+                names[row.queue_name] = None
         answers: Sequence[UniqueAnswer | Exception]
+        channels = self._notifier.in_statement(names)
         try:
-            channels = self._notifier.in_statement(names)
-            answers = await self._insert_and_notify(jobs, channels, lock_wait)
+            try:
+                answers = await self._insert(jobs, channels, lock_wait=lock_wait)
+            except StatementFailed as failure:
+                if not channels or not failure.is_about_notifying:
+                    raise
+                # A notification is a hint. That the database cannot take it is no reason not to
+                # enqueue.
+                self._notifier.notify_soon(channels)
+                answers = await self._insert(jobs, [], lock_wait=lock_wait)
         except RowRefused as error:
             if len(jobs) == 1:
                 return [error]
@@ -321,17 +348,9 @@ class Enqueuer:
                 answers.append(failure)
         return answers
 
-    async def _insert_and_notify(
-        self, jobs: Sequence[AnyJob], channels: Sequence[str], lock_wait: timedelta | None
-    ) -> Sequence[UniqueAnswer]:
-        try:
-            return await self._insert(jobs, channels, lock_wait=lock_wait)
-        except StatementFailed as failure:
-            if not channels or not failure.is_about_notifying:
-                raise
-        # A notification is a hint. That the database cannot take it is no reason not to enqueue.
-        self._notifier.notify_soon(channels)
-        return await self._insert(jobs, [], lock_wait=lock_wait)
+
+def _size_of(request: _Request) -> int:
+    return size_of(request[0])
 
 
 def _unanswered() -> StatementFailed:

@@ -48,7 +48,7 @@ class Notifier:
                 self._notified_at[name] = now
                 self._pending.discard(name)
                 notified.append(name)
-            else:
+            elif name not in self._pending:
                 self._pending.add(name)
                 self._wakeup.set()
         return notified

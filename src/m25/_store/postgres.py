@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import psycopg
 import trio
@@ -236,10 +236,12 @@ class PostgresStore(Store):
     ) -> T:
         # Something was committed of which the caller is to know.
         is_written = False
+        result: T
         try:
             statement = next(steps)
         except StopIteration as done:
-            return cast("T", done.value)
+            result = done.value
+            return result
         try:
             while True:
                 if is_written:
@@ -255,7 +257,8 @@ class PostgresStore(Store):
                     is_written = statement.is_awaited and bool(rows) and _commits(connection)
                 statement = steps.send(rows)
         except StopIteration as done:
-            return cast("T", done.value)
+            result = done.value
+            return result
         except (StatementFailed, trio.TooSlowError) as error:
             if not is_written:
                 raise
@@ -292,7 +295,9 @@ class PostgresStore(Store):
                             ]
                             return (await run_together(pooled, calls))[-1]
                         prepared = self._prepared[statement.name]
-                        on_rows = _passing(statement.on_rows, sorting)
+                        on_rows = statement.on_rows
+                        if on_rows is not None:
+                            on_rows = _passing(on_rows, sorting)
                         return await prepared.run(
                             pooled,
                             statement.parameters,
@@ -958,12 +963,8 @@ async def _close_if_spoilt(
             await pooled.close()
 
 
-def _passing(
-    on_rows: Callable[[Rows], None] | None, sorting: Sorting
-) -> Callable[[Rows], None] | None:
+def _passing(on_rows: Callable[[Rows], None], sorting: Sorting) -> Callable[[Rows], None]:
     """The same, whose errors are not the statement's."""
-    if on_rows is None:
-        return None
 
     def call(rows: Rows) -> None:
         with sorting.theirs():

@@ -268,7 +268,7 @@ class Calls:
         parameters: dict[str, Any]
         if len(jobs) == 1 and len(notify) <= 1:
             (job,) = jobs
-            parameters = job._asdict()
+            parameters = dict(zip(GIVEN, job, strict=True))
             for name, write in _WRITTEN:
                 if (value := parameters[name]) is not None:
                     parameters[name] = write(value)
