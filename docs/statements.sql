@@ -4132,11 +4132,18 @@ select
     facts.setup_failures,
     facts.awaits,
     (
-        select coalesce(job.original_attempt_id, job.id)::text
-        from m25.job
-        where (job.id = facts.follows or job.original_attempt_id = facts.follows)
-            and job.finished_at is null
-            and job.cancelled_at is null
+        -- Two probes: one with an `or` would be a walk over all rows.
+        select first.id::text
+        from m25.job as first
+        where first.id = facts.follows
+            and first.finished_at is null
+            and first.cancelled_at is null
+        union all
+        select next.original_attempt_id::text
+        from m25.job as next
+        where next.original_attempt_id = facts.follows
+            and next.finished_at is null
+            and next.cancelled_at is null
         limit 1
     ) as follows,
     case when facts.order_path is not null then facts.order_key end as order_key,
