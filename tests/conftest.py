@@ -6,6 +6,7 @@ else the embedded one. Parallel workers have one each, unless it was given.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -42,6 +43,12 @@ def pytest_configure() -> None:
     # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    # The modules and the tests stay as long as this process: no collection need go through them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

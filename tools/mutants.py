@@ -36,6 +36,9 @@ SIDE_BY_SIDE = os.cpu_count() or 1
 TEST_TIMEOUT = 60
 TIMEOUT = 900
 
+#: What pytest ends with where no test has the marks that were asked for.
+NO_TESTS = 5
+
 #: What the server holds may be lost, and is in memory where the system has a place for that.
 SETTINGS = {
     "fsync": "off",
@@ -2278,30 +2281,38 @@ def taken_out(mutant: Mutant, project: Path) -> Generator[None]:
 
 
 async def try_out(mutant: Mutant, project: Path, server: str) -> Found:
-    """Run the mutant's tests, until one fails."""
+    """Run the mutant's tests, until one fails: the slow ones where no other does."""
     began = time.monotonic()
     code, said = -1, f"the tests did not end within {TIMEOUT} seconds"
     with taken_out(mutant, project), trio.move_on_after(TIMEOUT):
-        done = await trio.run_process(
-            [
-                *(sys.executable, "-m", "pytest", "-xv", "-p", "no:cacheprovider"),
-                *("--timeout", str(TEST_TIMEOUT), *mutant.tests),
-            ],
-            cwd=project,
-            env={
-                **os.environ,
-                "M25_TEST_DSN": server,
-                "PYTHONPATH": str(project / "src"),
-                "PYTHONDONTWRITEBYTECODE": "",
-            },
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-        )
-        code, said = done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+        for marks in ("not slow and not long", "slow"):
+            code, said = await run_tests(mutant, project, server, marks)
+            if code not in {0, NO_TESTS}:
+                break
     test = first_to_fail(said) if code == 1 else None
-    trouble = "" if test or code == 0 else said
+    trouble = "" if test or code in {0, NO_TESTS} else said
     return Found(mutant, test, trouble, time.monotonic() - began)
+
+
+async def run_tests(mutant: Mutant, project: Path, server: str, marks: str) -> tuple[int, str]:
+    """Run those of the mutant's tests that have these marks: pytest's code, and what it said."""
+    done = await trio.run_process(
+        [
+            *(sys.executable, "-m", "pytest", "-xv", "-p", "no:cacheprovider", "-m", marks),
+            *("--timeout", str(TEST_TIMEOUT), *mutant.tests),
+        ],
+        cwd=project,
+        env={
+            **os.environ,
+            "M25_TEST_DSN": server,
+            "PYTHONPATH": str(project / "src"),
+            "PYTHONDONTWRITEBYTECODE": "",
+        },
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
 
 
 def first_to_fail(said: str) -> str | None:

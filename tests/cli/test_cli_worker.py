@@ -194,6 +194,7 @@ async def test_of_two_processes_each_is_started_again_and_none_outlives_the_supe
             await eventually(is_gone, PATIENCE)
 
 
+@pytest.mark.slow
 async def test_processes_begin_anew_when_their_program_changes_also_after_it_was_broken(
     dsn: str, module: str, tmp_path: Path
 ) -> None:
@@ -219,6 +220,7 @@ async def test_processes_begin_anew_when_their_program_changes_also_after_it_was
         assert await ends(process) == 0
 
 
+@pytest.mark.slow
 async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(
     dsn: str, module: str
 ) -> None:

@@ -13,7 +13,7 @@ import trio
 import m25
 from support import original
 from support.told import told
-from support.waiting import chain, ended, eventually, rows
+from support.waiting import PATIENCE, chain, ended, eventually, rows
 
 
 @m25.queue("notes")
@@ -153,7 +153,8 @@ async def test_words_that_cannot_be_kept_are_refused_and_nothing_is_cancelled(
 async def test_whoever_waits_is_given_the_end_whatever_it_was(dsn: str) -> None:
     begun: trio.Event
 
-    @m25.queue("slow")
+    # Neither a poll nor a heartbeat tells.
+    @m25.queue("slow", poll_interval=600, heartbeat_interval=600)
     async def slow(swallows: bool) -> str:
         begun.set()
         try:
@@ -173,7 +174,7 @@ async def test_whoever_waits_is_given_the_end_whatever_it_was(dsn: str) -> None:
             begun = trio.Event()
             id = (await another.enqueue(slow, swallows)).id
             await begun.wait()
-            with trio.fail_after(4):
+            with trio.fail_after(PATIENCE):
                 record = await another.cancel_job(slow, id, running=True, wait=True)
             assert record.status is status
         pending = await another.enqueue(notes, 1)
@@ -197,7 +198,7 @@ async def test_a_cancel_in_a_transaction_cannot_be_waited_for(dsn: str) -> None:
 @pytest.mark.parametrize(
     "count",
     [
-        100,
+        30,
         pytest.param(500, marks=pytest.mark.slow),
         pytest.param(2_000, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
     ],

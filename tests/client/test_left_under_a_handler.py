@@ -28,8 +28,15 @@ async def start_in_a_nursery_of_the_callers(m: m25.M25, nursery: trio.Nursery) -
     await nursery.start(m.run)
 
 
-@pytest.mark.parametrize("start", [start_in_the_client, start_in_a_nursery_of_the_callers])
-@pytest.mark.parametrize("how", ["error", "cancellation"])
+@pytest.mark.parametrize(
+    ("start", "how"),
+    [
+        (start_in_the_client, "error"),
+        (start_in_the_client, "cancellation"),
+        pytest.param(start_in_a_nursery_of_the_callers, "error", marks=pytest.mark.slow),
+        (start_in_a_nursery_of_the_callers, "cancellation"),
+    ],
+)
 async def test_its_result_is_written_however_the_block_is_left(
     dsn: str, caplog: pytest.LogCaptureFixture, start: Start, how: str
 ) -> None:

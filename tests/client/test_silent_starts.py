@@ -64,9 +64,10 @@ async def test_whoever_waits_for_a_job_of_a_queue_not_started_is_told_soon_and_o
 
 
 async def test_it_is_told_where_somebody_gave_up_waiting(caplog: pytest.LogCaptureFixture) -> None:
-    with trio.move_on_after(0.1):
+    with trio.CancelScope() as scope:
         async with m25.testing.open() as m:
             m.add_queue(numbers)
+            scope.cancel()
             await trio.sleep_forever()
     assert told(caplog) == ["NeverStarted"]
 

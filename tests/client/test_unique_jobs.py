@@ -161,7 +161,11 @@ async def test_a_job_of_a_nursery_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("puts", "kills"), [(90, 1), pytest.param(3_000, 8, marks=pytest.mark.long)]
+    ("puts", "kills"),
+    [
+        pytest.param(90, 1, marks=pytest.mark.slow),
+        pytest.param(3_000, 8, marks=pytest.mark.long),
+    ],
 )
 async def test_every_put_has_a_start_that_comes_after_it_whoever_is_killed(
     dsn: str, puts: int, kills: int

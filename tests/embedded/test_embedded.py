@@ -188,6 +188,7 @@ def test_nothing_is_traded_for_speed_unless_a_setting_says_so():
         assert answer(other, "show fsync") == "off"
 
 
+@pytest.mark.slow
 def test_data_are_kept_in_a_directory_for_one_server_at_a_time(roomy: Path):
     directory = roomy / "some" / "data"
     with embedded.postgres_sync(directory) as dsn:
@@ -246,6 +247,7 @@ def test_nobody_connects_without_the_password():
         answer(make_conninfo(dsn, password="guessed"))
 
 
+@pytest.mark.slow
 def test_the_users_own_settings_of_postgresql_do_not_matter(monkeypatch):
     for name in ("PGDATA", "PGPORT", "PGHOST", "LC_ALL", "TZ"):
         monkeypatch.setenv(name, "nonsense")
@@ -397,6 +399,7 @@ async def test_cancelled_while_it_is_being_made_it_leaves_nothing():
     assert gone(left)
 
 
+@pytest.mark.slow
 def test_a_bad_setting_is_reported_in_the_servers_own_words():
     with (
         pytest.raises(EmbeddedError, match='unrecognized configuration parameter "no_such_thing"'),

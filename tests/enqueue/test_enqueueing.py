@@ -228,7 +228,7 @@ async def test_a_worker_is_woken_when_the_callers_transaction_commits(dsn: str) 
         await m.enqueue(prompt, 1, connection=connection)
         assert not began.is_set()
         await connection.commit()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await began.wait()
 
 

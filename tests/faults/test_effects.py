@@ -106,6 +106,7 @@ async def test_a_worker_is_killed_at_every_request_of_a_job_of_ten_steps(
         await run_and_kill(database, done, when, at)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stands_still_at_its_commit_holds_up_nobody(
     database: str, done: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,6 +193,7 @@ async def storm(dsn: str, *, jobs: int, kills: int, pauses: int, seed: int = 0) 
     assert all(each["count"] == 1 for each in found)
 
 
+@pytest.mark.slow
 async def test_each_job_inserts_one_row_though_workers_are_killed_and_paused(database: str) -> None:
     await storm(database, jobs=12, kills=2, pauses=1)
 

@@ -60,7 +60,11 @@ def has_run_twice(*workers: Worker) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "rounds"), [(20, 1), pytest.param(50, 20, marks=pytest.mark.long)]
+    ("jobs", "rounds"),
+    [
+        pytest.param(20, 1, marks=pytest.mark.slow),
+        pytest.param(50, 20, marks=pytest.mark.long),
+    ],
 )
 async def test_two_handlers_of_one_job_never_overlap(dsn: str, jobs: int, rounds: int) -> None:
     rng = random.Random(25)

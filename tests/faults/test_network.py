@@ -61,11 +61,11 @@ async def test_a_link_that_dies_before_the_commit_leaves_nothing(dsn: str) -> No
     "marker",
     [
         # In the statements' own words: the first of each on a connection carries its text.
-        b"latest_heartbeat_at",
+        pytest.param(b"latest_heartbeat_at", marks=pytest.mark.slow),
         b"for no key update of job skip locked",
         b"what it returned",
-        b"what it raised",
-        b"pg_notify",
+        pytest.param(b"what it raised", marks=pytest.mark.slow),
+        pytest.param(b"pg_notify", marks=pytest.mark.slow),
     ],
 )
 async def test_an_answer_that_is_lost_runs_no_job_twice_and_loses_no_result(
@@ -164,7 +164,9 @@ async def test_a_link_that_is_silent_past_the_lease_costs_that_process_its_jobs_
         assert await rows(dsn, others) == before
 
 
-@pytest.mark.parametrize(("delay", "rate"), [(0.03, None), (0.0, 200_000)])
+@pytest.mark.parametrize(
+    ("delay", "rate"), [pytest.param(0.03, None, marks=pytest.mark.slow), (0.0, 200_000)]
+)
 async def test_a_slow_link_delays_and_does_no_more(
     dsn: str, delay: float, rate: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -98,6 +98,7 @@ async def test_what_is_set_for_our_statements_is_not_left_to_others_behind_a_poo
     assert {name for name, _ in left} <= {"application_name", "client_encoding", "DateStyle"}
 
 
+@pytest.mark.slow
 async def test_it_is_found_out_that_nothing_is_heard_and_others_hear_nothing_of_ours(
     dsn: str,
 ) -> None:

@@ -42,7 +42,17 @@ def test_no_example_is_left_out() -> None:
     assert len(EXAMPLES) + 1 == sum(page.count("```python") for page in PAGES.values())
 
 
-@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
+#: A program with handlers in processes is one itself. Of these, an example is always run.
+MARKS = {
+    name: [pytest.mark.slow] * ('runs="process"' in example["code"])
+    for name, example in EXAMPLES.items()
+}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(example, id=name, marks=MARKS[name]) for name, example in EXAMPLES.items()],
+)
 def test_an_example_prints_what_the_page_says(
     example: re.Match[str],
     tmp_path: Path,

@@ -16,6 +16,7 @@ import attrs
 import httpx
 import hypercorn
 import hypercorn.trio
+import pytest
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -182,6 +183,7 @@ async def a_catalogue_says_how_far_it_is_and_can_be_stopped(shop: Shop) -> None:
     await shop.until(page.url.path, "succeeded")
 
 
+@pytest.mark.slow
 async def test_the_shop_does_what_its_pages_say(dsn: str) -> None:
     # Side by side, as visitors come: to open a shop takes longer than a visit.
     async with open_shop(dsn) as shop, trio.open_nursery() as nursery:

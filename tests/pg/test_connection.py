@@ -136,7 +136,7 @@ async def test_a_cancelled_query_is_cancelled_on_the_server_and_the_connection_u
     with trio.move_on_after(0.05) as scope:
         await connection.execute("select pg_sleep(30)")
     assert scope.cancelled_caught
-    assert trio.current_time() - began < 5
+    assert trio.current_time() - began < 20
     assert await (await connection.execute("select 1")).fetchone() == (1,)
 
 
@@ -286,7 +286,7 @@ async def test_closing_wakes_who_waits_and_ends_the_query(
         with pytest.raises(psycopg.OperationalError):
             await connection.execute("select pg_sleep(30)")
 
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
@@ -318,13 +318,13 @@ async def test_each_host_has_its_own_time_to_connect(empty_dsn: str) -> None:
         began = trio.current_time()
         async with await pg.AsyncConnection.connect(several) as connection:
             assert connection.info.port == int(port)
-        assert 1.5 < trio.current_time() - began < 8
+        assert 1.5 < trio.current_time() - began < 30
 
 
 async def test_silent_hosts_leave_time_for_those_after_them(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pg.AsyncConnection, "liveness", {"connect_timeout": "3"})
+    monkeypatch.setattr(pg.AsyncConnection, "liveness", {"connect_timeout": "6"})
     listener = await trio.open_tcp_listeners(0, host="127.0.0.1")
     deaf = listener[0].socket.getsockname()[1]
     async with listener[0], proxied(empty_dsn) as proxy:
@@ -332,7 +332,8 @@ async def test_silent_hosts_leave_time_for_those_after_them(
         several = make_conninfo(
             proxy.dsn, host="127.0.0.1,127.0.0.1,127.0.0.1", port=f"{deaf},{deaf},{port}"
         )
-        with trio.fail_after(2.9):
+        # Two hosts take two seconds each; if each had all of the time, they would take twelve.
+        with trio.fail_after(11):
             async with await pg.AsyncConnection.connect(several) as connection:
                 assert connection.info.port == int(port)
 

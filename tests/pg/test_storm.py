@@ -10,6 +10,7 @@ import random
 from collections import Counter
 
 import psycopg
+import pytest
 import trio
 from psycopg.conninfo import make_conninfo
 
@@ -20,7 +21,10 @@ SEED = int(os.environ.get("M25_STORM_SEED", "25"))
 NAME = "m25_storm"
 
 
-async def test_terminated_backends_cost_no_result_no_slot_and_little_time(empty_dsn: str) -> None:
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(SECONDS, marks=pytest.mark.slow)])
+async def test_terminated_backends_cost_no_result_no_slot_and_little_time(
+    empty_dsn: str, seconds: float
+) -> None:
     chance = random.Random(SEED)
     found: Counter[str] = Counter()
     storm_is_over = trio.Event()
@@ -64,11 +68,11 @@ async def test_terminated_backends_cost_no_result_no_slot_and_little_time(empty_
         pg.Pool(make_conninfo(empty_dsn, application_name=NAME), max_size=10) as pool,
     ):
         await killer.execute("create table t (n int)")
-        with trio.fail_after(SECONDS + 30):
+        with trio.fail_after(seconds + 30):
             async with trio.open_nursery() as nursery:
                 for number in range(50):
                     nursery.start_soon(work, number, pool)
-                with trio.move_on_after(SECONDS):
+                with trio.move_on_after(seconds):
                     while True:
                         cursor = await killer.execute(
                             "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -83,7 +87,7 @@ async def test_terminated_backends_cost_no_result_no_slot_and_little_time(empty_
         recovered_in = trio.current_time() - ended
         print(dict(found), f"recovered in {recovered_in:.2f} s", pool.stats())
         assert worked_since == set(range(50))
-        assert recovered_in < 5
+        assert recovered_in < 15
         assert found["terminated"] > SECONDS
         stats = pool.stats()
         assert stats.waiting == 0
@@ -102,7 +106,7 @@ async def test_terminated_backends_cost_no_result_no_slot_and_little_time(empty_
                         barrier.set()
                     await barrier.wait()
 
-            with trio.fail_after(5):
+            with trio.fail_after(15):
                 for _ in range(10):
                     nursery.start_soon(hold)
                 await barrier.wait()

@@ -145,7 +145,7 @@ def test_the_last_of_many_missed_ticks_is_found_at_once() -> None:
     assert due is not None
     assert due.ticks == (BEGIN + 3650 * DAY,)
     assert due.missed_from == BEGIN + timedelta(minutes=1)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
     due = made("0 0 1 1 *").due(BEGIN, BEGIN + 400 * DAY)
     assert due is not None
     assert due.ticks == (datetime(2027, 1, 1, tzinfo=UTC),)

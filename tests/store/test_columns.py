@@ -67,8 +67,11 @@ def test_a_new_job_has_what_is_given_in_the_tables_order() -> None:
     assert NewJob._fields == GIVEN
 
 
-@pytest.mark.parametrize("name", sorted(expanded_statements()))
+STATEMENTS = expanded_statements()
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_no_statement_leaves_it_to_the_table_which_columns_there_are(name: str) -> None:
-    text = expanded_statements()[name]
+    text = STATEMENTS[name]
     # All columns of a list of parameters are named where it is made.
     assert not re.search(r"(select|returning) \*(?!\s+from unnest)|\.\*\s", text)

@@ -95,7 +95,7 @@ def pid_file(path: str) -> None:
     new.rename(path)
 
 
-@m25.queue("endless", runs="process", max_concurrency=1)
+@m25.queue("endless", runs="process", max_concurrency=1, cancel_grace=60)
 def endless(path: str) -> int:
     """Work in C that looks at no signal, and that no exception can end."""
     pid_file(path)

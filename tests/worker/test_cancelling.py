@@ -129,12 +129,15 @@ async def test_a_running_job_is_cancelled_at_once_and_its_handler_is_told_why(
 ) -> None:
     caplog.set_level(logging.INFO, "m25")
     handler = Handler()
-    async with begun(dsn, handler) as (_, slow, id), m25.open(dsn) as another:
+    async with (
+        begun(dsn, handler, heartbeat_interval=600) as (_, slow, id),
+        m25.open(dsn) as another,
+    ):
         asked = await another.cancel_job(slow, id, running=True, by="ada", reason="not needed")
         assert asked.status is m25.JobStatus.EXECUTING
         assert asked.cancel_requested_at is not None
-        # A heartbeat comes after five.
-        with trio.fail_after(3):
+        # Long before a heartbeat.
+        with trio.fail_after(60):
             await handler.over.wait()
             record = await ended(another, slow, id)
     assert "'ada': not needed" in handler.reason
@@ -299,7 +302,7 @@ async def test_a_job_in_setup_is_cancelled_and_its_handler_never_called(dsn: str
         await trio.sleep_forever()
         yield
 
-    @m25.queue("slow", setup=setup, executor_init_timeout=20, reserved_timeout=30)
+    @m25.queue("slow", setup=setup, executor_init_timeout=600, reserved_timeout=700)
     async def slow(number: int, resource: None) -> int:
         nonlocal called
         called = True
@@ -309,7 +312,7 @@ async def test_a_job_in_setup_is_cancelled_and_its_handler_never_called(dsn: str
         await entered.wait()
         asked = await m.cancel_job(slow, id, running=True)
         assert asked.status is m25.JobStatus.RESERVED
-        with trio.fail_after(3):
+        with trio.fail_after(60):
             assert (await ended(m, slow, id)).status is CANCELLED
     assert not called
 
@@ -412,6 +415,7 @@ async def test_a_process_that_is_cancelled_is_killed(dsn: str, tmp_path: Path) -
 
         await eventually(is_at_work)
         await m.cancel_job(endless, id, running=True)
+        # Long before its grace is over.
         with trio.fail_after(endless.cancel_grace.total_seconds() / 2):
             assert (await ended(m, endless, id)).status is CANCELLED
 

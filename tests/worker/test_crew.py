@@ -79,7 +79,7 @@ async def test_jobs_that_follow_together_hold_up_no_other() -> None:
         if len(begun) == 50:
             all_are_there.set()
         if number > 0:
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 await all_are_there.wait()
 
     following = iter(range(1, 50))
@@ -113,7 +113,7 @@ async def test_jobs_that_wait_begin_together() -> None:
         seen += 1
         if seen == 100:
             all_are_there.set()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await all_are_there.wait()
 
     await run(range(100), job)

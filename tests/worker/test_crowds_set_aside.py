@@ -83,7 +83,7 @@ async def test_jobs_that_are_set_aside_ask_for_no_statement(
     ("jobs", "spread", "watched", "latest"),
     # In brief, beside other tests, it shows that none is passed over.
     [
-        (1_000, 3, 3, 10.0),
+        pytest.param(1_000, 3, 3, 10.0, marks=pytest.mark.slow),
         pytest.param(100_000, 600, 600, LATE, marks=[pytest.mark.long, pytest.mark.timeout(900)]),
     ],
 )

@@ -227,6 +227,7 @@ async def test_with_no_allowed_losses_a_job_of_one_attempt_starts_at_most_once(
     assert len(await chain(dsn, record.id)) == 1
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_blocked_past_its_leases_loses_its_jobs_and_nothing_else(
     dsn: str,
 ) -> None:

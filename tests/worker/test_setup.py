@@ -34,17 +34,16 @@ async def run_one(dsn: str, queue: m25.Queue[Any, Any, Any], job: Any) -> dict[s
 async def test_the_time_of_a_job_begins_once_its_executor_is_ready(dsn: str) -> None:
     @asynccontextmanager
     async def resource() -> AsyncIterator[str]:
-        await trio.sleep(0.4)
+        await trio.sleep(1.2)
         yield "ready"
 
     @m25.queue("slow to start", setup=resource)
     async def slow_to_start(number: int, given: str) -> str:
-        await trio.sleep(0.1)
         return given
 
-    row = await run_one(dsn, slow_to_start, m25.Job(1, timeout=0.3))
+    row = await run_one(dsn, slow_to_start, m25.Job(1, timeout=1))
     assert row["output"] == "ready"
-    assert (row["started_at"] - row["reserved_at"]).total_seconds() >= 0.4
+    assert (row["started_at"] - row["reserved_at"]).total_seconds() >= 1.2
 
 
 async def test_a_job_of_a_queue_with_setup_times_out_and_its_resource_is_left(dsn: str) -> None:
@@ -196,6 +195,7 @@ async def test_what_was_being_claimed_when_a_setup_failed_waits_like_the_rest(
     assert (record.status.value, record.attempt, record.losses) == ("succeeded", 1, 0)
 
 
+@pytest.mark.slow
 async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_not_at_all(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,10 +265,10 @@ async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
     @m25.queue(
         "deaf",
         setup=resource,
-        executor_init_timeout=0.1,
-        reserved_timeout=0.3,
+        executor_init_timeout=0.5,
+        reserved_timeout=1.5,
         poll_interval=0.1,
-        heartbeat_interval=0.1,
+        heartbeat_interval=0.5,
     )
     async def deaf(number: int, attempt: int) -> int:
         release.set()

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+import trio.testing
 
 import m25
 import m25.testing
 from m25 import FailureReason, JobStatus
 
 
-async def test_a_setup_whose_own_scope_ends_the_handler_has_not_succeeded() -> None:
+async def test_a_setup_whose_own_scope_ends_the_handler_has_not_succeeded(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @asynccontextmanager
     async def setup() -> AsyncIterator[None]:
         with trio.move_on_after(0.01):
@@ -60,7 +63,9 @@ async def test_a_declared_error_that_setup_suppresses_is_still_the_jobs_error() 
     assert record.error_data.args == ("nobody",)
 
 
-async def test_a_setup_that_takes_long_to_end_does_not_make_a_finished_job_late() -> None:
+async def test_a_setup_that_takes_long_to_end_does_not_make_a_finished_job_late(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     left = trio.Event()
 
     @asynccontextmanager

