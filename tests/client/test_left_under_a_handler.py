@@ -45,9 +45,9 @@ async def test_its_result_is_written_however_the_block_is_left(
 
     # Longer than its lease; and where no nursery of the client's waits for the handler, longer than
     # any clean-up of m25's.
-    seconds = 11.0 if how == "error" and start is not start_in_the_client else 1.5
+    seconds = 11.0 if how == "error" and start is not start_in_the_client else 2.5
 
-    @m25.queue("shielded", heartbeat_interval=0.2, allowed_heartbeat_misses=1, poll_interval=0.2)
+    @m25.queue("shielded", heartbeat_interval=0.25, allowed_heartbeat_misses=4, poll_interval=0.2)
     async def shielded(seconds: float) -> str:
         with trio.CancelScope(shield=True):
             begun.set()

@@ -8,7 +8,7 @@ import trio.testing
 
 import m25
 import m25.testing
-from support.told import told
+from support.told import said, told
 
 
 @m25.queue("numbers")
@@ -21,7 +21,7 @@ async def letters(letter: str) -> None: ...
 
 
 def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [each.getMessage() for each in caplog.records]
+    return [each.getMessage() for each in said(caplog)]
 
 
 async def test_a_start_without_a_queue_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,16 +92,21 @@ async def test_workers_their_listener_and_clients_all_use_tls(dsn: str, tmp_path
 
 
 async def test_a_query_is_cancelled_through_tls(dsn: str, tmp_path: Path) -> None:
-    async def none_sleeps() -> bool:
+    async def sleeps() -> bool:
         asked = "select 1 from pg_stat_activity where query = 'select pg_sleep(60)'"
-        return not await rows(dsn, f"{asked} and state = 'active'")
+        return bool(await rows(dsn, f"{asked} and state = 'active'"))
+
+    async def none_sleeps() -> bool:
+        return not await sleeps()
 
     async with (
         encrypting(dsn, certify(tmp_path, "server")) as server,
         await pg.AsyncConnection.connect(server.dsn, autocommit=True) as connection,
     ):
-        with trio.move_on_after(0.2):
-            await connection.execute("select pg_sleep(60)")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.execute, "select pg_sleep(60)")
+            await eventually(sleeps)
+            nursery.cancel_scope.cancel()
         assert not connection.closed
         assert await (await connection.execute("select 1")).fetchone() == (1,)
         # The request to cancel came by a connection of its own.

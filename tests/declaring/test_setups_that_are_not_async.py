@@ -14,6 +14,7 @@ import m25
 import m25.testing
 from m25 import FailureReason, JobStatus
 from m25.errors import InvalidQueue
+from support.told import told
 
 
 @contextmanager
@@ -120,4 +121,4 @@ async def test_one_that_shows_itself_when_called_ends_the_attempt_once(
     assert job.crash_type == "m25.errors.SetupUnusable"
     assert job.crash_message is not None
     assert re.search(said, job.crash_message)
-    assert [record.m25_event for record in caplog.records] == ["JobCrashed"]
+    assert told(caplog) == ["JobCrashed"]

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import m25
-from support.told import told
+from support.told import said, told
 from support.waiting import ended, eventually, rows
 
 #: To make the rows younger is as good as to set the clock of a server back.
@@ -45,7 +45,7 @@ async def test_jobs_that_nobody_scheduled_do_not_wait_for_the_clock(
         await eventually(lambda: succeeded(dsn, 7))
         assert (await m.get_job(waiting, soon.id)).status is m25.JobStatus.PENDING
     assert told(caplog) == ["JobsRedated", "JobsRedated"]
-    assert caplog.messages[0] == (
+    assert said(caplog)[0].getMessage() == (
         "database's clock was set back: pending jobs of queue 'waiting' dated now, 6"
     )
 

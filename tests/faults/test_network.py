@@ -11,6 +11,7 @@ import trio
 
 import m25
 from support.proxy import Direction, Proxy, proxied
+from support.told import said
 from support.waiting import PATIENCE, ended, eventually, rows
 
 
@@ -77,7 +78,13 @@ async def test_an_answer_that_is_lost_runs_no_job_twice_and_loses_no_result(
     class Mishap(Exception):
         pass
 
-    @m25.queue("frail", errors=(Mishap,), poll_interval=0.2, heartbeat_interval=0.3)
+    @m25.queue(
+        "frail",
+        errors=(Mishap,),
+        poll_interval=0.2,
+        heartbeat_interval=0.3,
+        allowed_heartbeat_misses=9,
+    )
     async def frail(text: str) -> str:
         attempt = m25.current_job().attempt
         runs[f"{text} {attempt}"] += 1
@@ -170,7 +177,13 @@ async def test_a_link_that_is_silent_past_the_lease_costs_that_process_its_jobs_
 async def test_a_slow_link_delays_and_does_no_more(
     dsn: str, delay: float, rate: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @m25.queue("far", poll_interval=0.5, heartbeat_interval=0.3, max_concurrency=50)
+    @m25.queue(
+        "far",
+        poll_interval=0.5,
+        heartbeat_interval=0.3,
+        allowed_heartbeat_misses=20,
+        max_concurrency=50,
+    )
     async def far(text: str) -> int:
         await trio.sleep(0.4)
         return len(text)
@@ -189,7 +202,7 @@ async def test_a_slow_link_delays_and_does_no_more(
             await eventually(all_done)
     (row,) = await rows(dsn, "select count(*), max(attempt) from m25.job")
     assert (row["count"], row["max"]) == (100, 1)
-    assert caplog.messages == []
+    assert said(caplog) == []
 
 
 async def slow(proxy: Proxy, delay: float, rate: float | None) -> None:

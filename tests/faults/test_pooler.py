@@ -16,6 +16,7 @@ import m25.sync
 from m25 import pg
 from support.poolers import bouncer
 from support.processes import worker
+from support.told import said
 from support.waiting import ended, eventually, rows
 
 from .test_processes import check_chains, sleeps, succeeded
@@ -34,7 +35,12 @@ async def test_behind_a_transaction_pooler_all_works_by_polling(
         pass
 
     @m25.queue(
-        "pooled", errors=(Mishap,), max_concurrency=20, poll_interval=0.2, heartbeat_interval=0.2
+        "pooled",
+        errors=(Mishap,),
+        max_concurrency=20,
+        poll_interval=0.2,
+        heartbeat_interval=0.2,
+        allowed_heartbeat_misses=20,
     )
     async def pooled(number: int) -> int:
         await trio.sleep(0.01 * (number % 7))
@@ -76,9 +82,9 @@ async def test_behind_a_transaction_pooler_all_works_by_polling(
     expected = [*range(400), *range(401, 500), 999]
     assert [row["output"] for row in found] == expected
     assert {row["input"] for row in found if row["attempt"] == 2} <= set(range(0, 1_000, 10))
-    said = [each for each in caplog.records if each.levelno > logging.INFO]
+    warnings = [each for each in said(caplog) if each.levelno > logging.INFO]
     # That of each client which listens, if it took that long.
-    assert {each.name for each in said} <= {"m25.pg.listener"}
+    assert {each.name for each in warnings} <= {"m25.pg.listener"}
 
 
 async def test_what_is_set_for_our_statements_is_not_left_to_others_behind_a_pooler(

@@ -59,7 +59,7 @@ PRINTED = {
     ],
     "limits.py": [
         "reports of one customer at once, at most: 2",
-        "five letters take 0.",
+        "five letters take ",
         "ada's second print waits until both are paid for: True",
         "bob waits for ada: False",
         "five turns of the letters' rate take at least 0.2 s: True",

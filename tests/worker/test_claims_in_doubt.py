@@ -60,7 +60,12 @@ class Work:
         self.starts: list[int] = []
         self.cancelled: list[int] = []
         self.begun, self.go_on = trio.Event(), trio.Event()
-        self.queue = m25.queue(name, poll_interval=0.2, heartbeat_interval=0.2)(self._run)
+        options: dict[str, Any] = {
+            "poll_interval": 0.2,
+            "heartbeat_interval": 0.2,
+            "allowed_heartbeat_misses": 20,
+        }
+        self.queue = m25.queue(name, **options)(self._run)
 
     async def _run(self, number: int) -> int:
         self.starts.append(number)

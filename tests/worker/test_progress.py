@@ -17,6 +17,7 @@ import m25.testing
 from m25._store.memory import MemoryStore
 from support.failing import connection_lost, failing
 from support.insides import store_of
+from support.told import told
 from support.waiting import eventually, rows
 
 
@@ -189,7 +190,7 @@ async def test_a_refused_report_is_dropped_and_the_job_goes_on(
                 for length in (3, 300):
                     nursery.start_soon(call, length)
     assert sorted(outputs) == [3, 300]
-    assert [r.m25_event for r in caplog.records if hasattr(r, "m25_event")] == ["ProgressRefused"]
+    assert told(caplog) == ["ProgressRefused"]
 
 
 @pytest.mark.parametrize(

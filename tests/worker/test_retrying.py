@@ -19,7 +19,7 @@ import m25.testing
 from m25 import GIVE_UP, FailureReason, JobStatus, Retry, exponential
 from m25._store.protocol import SweptQueue
 from support.cpu import Declined, Order, work
-from support.told import told
+from support.told import said, told
 from support.waiting import PATIENCE, chain, ended, eventually
 
 Record = m25.JobRecord[Any, Any, Any]
@@ -339,7 +339,7 @@ async def test_what_a_handler_asks_for_is_no_crash_in_the_log(
     caplog.set_level("INFO", "m25")
     queue = failing(Retry(max_attempts=3), raised)
     await m25.testing.run_job(queue, 1)
-    (line,) = (each for each in caplog.records if each.levelname != "DEBUG")
+    (line,) = (each for each in said(caplog) if each.levelname != "DEBUG")
     assert line.m25_event == "FailureRequested"
     assert (line.levelname, line.exc_info) == (level, None)
     assert text in line.getMessage()

@@ -17,7 +17,7 @@ import trio.testing
 import m25
 import m25.testing
 from support.insides import store_of
-from support.told import told
+from support.told import said, told
 from support.waiting import chain, ended, eventually, rows
 
 
@@ -140,7 +140,7 @@ async def test_a_setup_that_always_fails_is_tried_with_growing_pauses_and_spends
     assert all(pause >= 0.05 * 2**n for n, pause in enumerate(pauses[:4]))
     (row,) = await chain(dsn, record.id)
     assert (row["status"], row["attempt"], row["losses"]) == ("pending", 1, 0)
-    event = next(r for r in caplog.records if r.levelno >= logging.WARNING)
+    event = next(r for r in said(caplog) if r.levelno >= logging.WARNING)
     assert event.getMessage() == (
         f"setup raised OSError: job {record.id} of queue 'broken', attempt 1 of 1; "
         "released, the attempt does not count"
@@ -240,11 +240,12 @@ async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_n
     assert all(silence < 304 for silence in silences)
     assert tries > 1_000
     assert lines < 20
-    counts = [record.m25_failures for record in caplog.records]  # type: ignore[attr-defined]
+    lines_said = said(caplog)
+    counts = [record.m25_failures for record in lines_said]  # type: ignore[attr-defined]
     assert counts[0] == counts[lines] == 1
     assert counts[:lines] == sorted(counts[:lines])
     assert 0 <= tries - counts[lines - 1] < 300
-    assert f"setup raised OSError, {counts[1]} times by now: job " in caplog.messages[1]
+    assert f"setup raised OSError, {counts[1]} times by now: job " in lines_said[1].getMessage()
 
 
 async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
