@@ -171,7 +171,7 @@ async def test_an_error_at_the_commit_is_that_of_its_sqlstate(
 ) -> None:
     for code in ("23505", "40001", "54000", "55P03"):
         for _ in range(2):
-            with trio.fail_after(10), pytest.raises(psycopg.Error) as caught:
+            with trio.fail_after(60), pytest.raises(psycopg.Error) as caught:
                 await run(connection, code)
             assert caught.value.sqlstate == code
             assert type(caught.value) is psycopg.errors.lookup(code)
@@ -182,7 +182,7 @@ async def test_an_error_at_the_commit_is_that_of_its_sqlstate(
 async def test_a_session_that_is_ended_at_the_commit_says_so(
     connection: Connection, run: Way
 ) -> None:
-    with trio.fail_after(10), pytest.raises(psycopg.OperationalError) as caught:
+    with trio.fail_after(60), pytest.raises(psycopg.OperationalError) as caught:
         await run(connection, "terminate")
     # psycopg's pipelines drop what has come before the end of the connection.
     in_pipeline = run.__name__.startswith(("pipeline", "executemany"))
@@ -199,7 +199,7 @@ async def test_a_session_that_is_ended_at_the_commit_says_so(
 async def test_a_task_that_is_cancelled_at_the_commit_is_cancelled_and_nothing_else(
     connection: Connection, run: Way
 ) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         for seconds in (0.02, 0.05, 0.1):
             with trio.move_on_after(seconds) as scope:
                 await run(connection, "sleep")
