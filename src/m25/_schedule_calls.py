@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import attrs
 
@@ -14,7 +15,12 @@ from ._schedule_errors import InvalidSchedule, NoScheduleFound
 from ._store.failures import StatementFailed
 from ._store.protocol import ScheduleRow, Schedules
 from ._text import check_text
+from ._ticks import interval_ticks, next_ticks
 from ._timestamps import duration_from_text, timestamp_from_text
+
+#: Processes that declare a schedule say so every five minutes. Where none has for this long, none
+#: is there.
+_LEFT: Final = timedelta(minutes=10)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,8 +43,15 @@ class ScheduleRecord:
     paused_at: datetime | None
     #: The latest tick that was claimed, in UTC; at first, when the schedule was declared.
     last_tick: datetime
+    #: The tick that comes next, if a process is there for it; one that lies in the past is late.
+    #: `None` where it is paused, its time zone is not known here, or no day of 50 years has one.
+    next_tick: datetime | None
     #: The job of the latest tick that has one.
     last_job_id: JobId | None
+
+    def is_left(self, now: datetime) -> bool:
+        """Whether no process is there any more that declares it: then it has no ticks."""
+        return now - self.declared_at > _LEFT
 
 
 async def list_schedules(runtime: Runtime) -> list[ScheduleRecord]:
@@ -86,5 +99,20 @@ def _record(row: ScheduleRow) -> ScheduleRecord:
         declared_at=timestamp_from_text(row.declared_at),
         paused_at=None if row.paused_at is None else timestamp_from_text(row.paused_at),
         last_tick=timestamp_from_text(row.last_tick),
+        next_tick=_next_tick(row),
         last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),
     )
+
+
+def _next_tick(row: ScheduleRow) -> datetime | None:
+    """When a schedule ticks next, if it does."""
+    if row.paused_at is not None:
+        return None
+    after = timestamp_from_text(row.last_tick)
+    if row.every is not None:
+        return next(interval_ticks(duration_from_text(row.every), after))
+    try:
+        return next(next_ticks(row.expression or "", timezone=row.timezone, after=after), None)
+    except InvalidSchedule:
+        # As where another machine has declared it, which knows more time zones.
+        return None

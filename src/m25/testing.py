@@ -177,6 +177,9 @@ async def advance(m: M25, by: Duration) -> None:
         looked = None if scheduler is None else await scheduler.look()
         if looked is not None and looked.has_ticked:
             continue
+        # The client's own task may have claimed the ticks.
+        if any(store.has_work(name) for name in names):
+            continue
         if store.now() >= end:
             return
         times = [end, store.next_due(names), looked and looked.next_tick]

@@ -69,6 +69,53 @@ async def test_a_year_of_a_nightly_schedule_takes_a_second() -> None:
     assert time.process_time() - began < 15
 
 
+@pytest.mark.parametrize("pauses", range(5))
+async def test_what_a_tick_brought_that_was_missed_is_done_when_no_time_has_passed(
+    pauses: int,
+) -> None:
+    store = MemoryStore(epoch=BEGIN)
+
+    @m25.queue("slow reports")
+    async def slow_reports(number: int) -> int:
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        return number
+
+    for _ in range(2):
+        async with m25.testing.open(store) as m:
+            m.add_queue(slow_reports)
+            m.add_schedule("nightly", slow_reports, "30 2 * * *", input=7)
+            await m.start()
+            # The client's own task looks for ticks as well, sooner or later than `advance`.
+            for _ in range(pauses):
+                await trio.lowlevel.checkpoint()
+            await m25.testing.advance(m, timedelta(0))
+            outputs = [job.output for job in m25.testing.jobs(m, slow_reports)]
+        store.move_clock(2 * DAY)
+    assert outputs == [7]
+
+
+async def test_a_schedule_is_listed_with_its_next_tick_unless_it_is_paused() -> None:
+    store = MemoryStore(epoch=datetime(2026, 10, 24, 12, tzinfo=UTC))
+    async with m25.testing.open(store) as m:
+        m.add_queue(numbers)
+        m.add_schedule("nightly", numbers, "30 2 * * *", timezone="Europe/Berlin", input=1)
+        m.add_schedule("often", numbers, every=HOUR, input=1)
+        await m.start()
+        await m25.testing.advance(m, timedelta(0))
+        nightly, often = await m.schedules()
+        # 2:30 comes twice in this night; the first is the one.
+        assert nightly.next_tick == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+        assert often.next_tick == datetime(2026, 10, 24, 13, tzinfo=UTC)
+        await m25.testing.advance(m, DAY)
+        await m.pause_schedule("often")
+        nightly, often = await m.schedules()
+        assert nightly.next_tick == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+        assert often.next_tick is None
+        assert not nightly.is_left(store.now())
+        assert nightly.is_left(store.now() + HOUR)
+
+
 async def test_a_tick_that_waits_for_a_job_of_days_takes_no_time() -> None:
     @m25.queue("reminders")
     async def reminders(day: int) -> None:

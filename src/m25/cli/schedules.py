@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -15,14 +16,17 @@ from ._exits import DONE, FAILED
 from ._tables import as_json, table
 from ._words import ago, span
 
-_COLUMNS: Final = ("schedule", "queue", "ticks", "last tick", "last job", "declared", "state")
+_COLUMNS: Final = ("schedule", "queue", "ticks", "next tick", "last tick", "last job", "state")
+
+#: A tick that has not come for this long is late.
+_LATE: Final = timedelta(minutes=1)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = """\
-List every schedule that was ever declared, or pause one, or resume it. One that was declared
-longer than five minutes ago has no ticks, since no process is there for it."""
+List every schedule that was ever declared, or pause one, or resume it. One that no
+running process declares any more has no ticks, and says so."""
     parser.epilog = _asking.epilog("m25 schedules", "m25 schedules --pause nightly")
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--pause", metavar="NAME", help="it has no ticks until it is resumed")
@@ -60,8 +64,19 @@ def _row(schedule: ScheduleRecord) -> list[object]:
         schedule.name,
         schedule.queue_name,
         f"{schedule.expression} {schedule.timezone}" if schedule.expression else every,
-        ago(schedule.last_tick),
+        "" if schedule.next_tick is None else ago(schedule.next_tick),
+        "" if schedule.last_job_id is None else ago(schedule.last_tick),
         schedule.last_job_id,
-        ago(schedule.declared_at),
-        "" if schedule.paused_at is None else f"paused for {ago(schedule.paused_at)}",
+        _state(schedule),
     ]
+
+
+def _state(schedule: ScheduleRecord) -> str:
+    if schedule.paused_at is not None:
+        return f"paused for {ago(schedule.paused_at)}"
+    now = datetime.now(UTC)
+    if schedule.is_left(now):
+        return f"nobody declares it, since {ago(schedule.declared_at)}"
+    if schedule.next_tick is not None and now - schedule.next_tick > _LATE:
+        return "late"
+    return ""
