@@ -17,7 +17,7 @@ LONG_SILENCE: Final = timedelta(seconds=90)
 UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
 #: Of those in which something is so many times, the shortest first, in seconds.
-_TIMES: Final = ((1.0, "second"), (60.0, "minute"), (3_600.0, "hour"), (86_400.0, "day"))
+_TIMES: Final = ((1.0, "a second"), (60.0, "a minute"), (3_600.0, "an hour"), (86_400.0, "a day"))
 
 
 def count(number: int) -> str:
@@ -33,7 +33,7 @@ def pace(interval: timedelta) -> str:
     for length, name in _TIMES:
         # An interval is rounded up.
         if (number := round(length / seconds, 1)) >= 1:
-            return f"{number:,.1f}".removesuffix(".0") + f" a {name}"
+            return f"{number:,.1f}".removesuffix(".0") + f" {name}"
     return f"one in {whole(seconds)}"
 
 

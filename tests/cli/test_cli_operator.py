@@ -97,6 +97,24 @@ def test_a_job_is_shown_with_what_it_has_started_and_without_what_a_terminal_obe
 
 
 @pytest.mark.usefixtures("jobs")
+def test_jobs_are_counted_by_what_they_are(run: Run) -> None:
+    code, out, _ = run("jobs", "--count")
+    assert (code, out.split()) == (
+        0,
+        ["status", "jobs", "pending", "1", "failed", "3", "cancelled", "3"],
+    )
+    code, out, _ = run("jobs", "--count", "--queue", "mails", "--since", "1w", "--json")
+    assert json.loads(out) == {
+        "by_status": {"failed": 3},
+        "is_out_of_time": False,
+        "looked_back_to": None,
+    }
+    assert run("jobs", "--count", "--queue", "unheard of") == (0, "", "there are no such jobs\n")
+    code, _, err = run("jobs", "--count", "--after", UNKNOWN)
+    assert (code, "--after" in err) == (2, True)
+
+
+@pytest.mark.usefixtures("jobs")
 def test_a_pending_job_is_shown_with_what_it_waits_for(run: Run, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(

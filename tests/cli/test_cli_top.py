@@ -32,8 +32,8 @@ def queue(name: str, **columns: object) -> QueueRecord:
     return QueueRecord(**{**dict.fromkeys(names), **zeros, "name": name, **columns})
 
 
-def text_of(seen: Seen) -> str:
-    console = Console(file=io.StringIO(), width=150, record=True)
+def text_of(seen: Seen, width: int = 150) -> str:
+    console = Console(file=io.StringIO(), width=width, record=True)
     console.print(render(seen, NOW))
     return console.export_text()
 
@@ -76,6 +76,19 @@ def test_a_queue_has_a_row_with_what_is_on_it_and_what_has_ended() -> None:
     # Nothing that a name holds is taken for markup.
     assert row_of(text, "odd")[:3] == ["[red]odd[/red] paused", "100,000+", "–"]
     assert row_of(text, "01a2") == ["01a2b3c4-0000-7000", "1.0", "5 min ago", "mails, [bold]"]
+
+
+def test_on_a_narrow_terminal_columns_are_left_out_and_none_is_cut() -> None:
+    seen = Seen("shop", [queue("mails", due=1_234, due_since=NOW - timedelta(hours=3), workers=2)])
+    wide, narrow = text_of(seen), text_of(seen, 80)
+    for column in ("due", "oldest", "running", "waiting", "failed", "workers"):
+        assert f" {column} " in narrow
+    assert row_of(narrow, "1,234")[:3] == ["mails", "1,234", "3 h"]
+    (line,) = [line for line in narrow.splitlines() if "no room" in line]
+    spared = line.partition(":")[2].strip().split(", ")
+    assert "waited" in spared
+    assert all(f" {column} " in wide and f" {column} " not in narrow for column in spared)
+    assert "no room" not in wide
 
 
 async def test_it_asks_one_thing_a_second_and_says_where_the_database_fails(

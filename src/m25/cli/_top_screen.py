@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,11 +18,15 @@ from .._activity import QueueRate, WorkerRecord
 from .._glance import LONG_SILENCE, LONG_WAIT, count, whole
 from .._operator import QueueRecord
 
-#: Of each queue, beside its name.
+#: Of each queue, beside its name; called as `m25 queues` calls them.
 _COLUMNS: Final = (
-    *("due", "since", "running", "later", "waiting", "failed"),
+    *("due", "oldest", "running", "scheduled", "waiting", "failed"),
     *("ended/min", "waited", "ran", "workers"),
 )
+#: Those without which the others are shown where there is no room for all: the first goes first.
+_SPARED: Final = ("waited", "ran", "scheduled", "ended/min")
+#: So wide that there is room for everything.
+_ROOMY: Final = 10_000
 
 
 @attrs.define
@@ -61,22 +66,45 @@ def render(seen: Seen, now: datetime) -> RenderableType:
     parts: list[RenderableType] = [title]
     if seen.failure is not None:
         parts.append(Text(f"the database does not answer: {seen.failure}", "bold red"))
-    return Group(*parts, _queues(seen, now), _workers(seen))
+    return Group(*parts, _Queues(seen, now), _workers(seen))
 
 
-def _queues(seen: Seen, now: datetime) -> Table:
+@attrs.frozen
+class _Queues:
+    """The table of queues, with the columns for which there is room."""
+
+    seen: Seen
+    now: datetime
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        roomy = options.update(max_width=_ROOMY)
+        spared: tuple[str, ...] = ()
+        table = _queues(self.seen, self.now, spared)
+        while Measurement.get(console, roomy, table).minimum > options.max_width:
+            if spared == _SPARED:
+                break
+            spared = _SPARED[: len(spared) + 1]
+            table = _queues(self.seen, self.now, spared)
+        yield table
+        if spared:
+            yield Text(f"there is no room for: {', '.join(spared)}", "dim")
+
+
+def _queues(seen: Seen, now: datetime, spared: Sequence[str]) -> Table:
     table = Table(expand=True)
     table.add_column("queue", overflow="fold")
     for column in _COLUMNS:
-        table.add_column(column, justify="right")
+        if column not in spared:
+            table.add_column(column, justify="right", no_wrap=True)
     for queue in seen.queues:
         rate = seen.rates.get(queue.name)
         since = None if queue.due_since is None else max(now - queue.due_since, timedelta(0))
         title = Text(queue.name)
         if queue.paused_at is not None:
             title.append(" paused", "yellow")
-        table.add_row(
-            title,
+        cells: Sequence[RenderableType] = (
             count(queue.due),
             Text("–") if since is None else Text(_span(since), _red(since > LONG_WAIT)),
             count(queue.running),
@@ -88,6 +116,8 @@ def _queues(seen: Seen, now: datetime) -> Table:
             "–" if rate is None else _span(rate.ran),
             Text(str(queue.workers), _red(queue.workers == 0 and queue.due > 0)),
         )
+        named = zip(_COLUMNS, cells, strict=True)
+        table.add_row(title, *(cell for column, cell in named if column not in spared))
     return table
 
 

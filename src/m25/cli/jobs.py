@@ -1,4 +1,4 @@
-"""`m25 jobs`: jobs by what they are, the youngest first."""
+"""`m25 jobs`: jobs by what they are, the youngest first; or how many there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._summaries import JobPage, JobSummary
 from . import _asking, _which
 from ._console import Console
 from ._exits import DONE
-from ._tables import as_json, table
+from ._tables import as_json, fields_of, table
 from ._words import ago, stamp
 
 _DESCRIPTION: Final = """\
@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"{_which.HELP}\n\n" + _asking.epilog(
         "m25 jobs --status failed",
         "m25 jobs --queue mails --since 1h --where input.to=ada@example.org",
+        "m25 jobs --queue mails --status succeeded --since 1w --count",
     )
     _which.add_options(parser)
     parser.add_argument(
@@ -35,6 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--after", metavar="ID", help="go on behind this one: the id that the list before has named"
+    )
+    parser.add_argument(
+        "--count", action="store_true", help="say how many there are of each status, and list none"
     )
     parser.add_argument(
         "--seconds",
@@ -47,8 +51,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """List them, and return the exit code."""
-    return _asking.run(options, console, partial(_list, options, console))
+    """List or count them, and return the exit code."""
+    do = _count if options.count else _list
+    return _asking.run(options, console, partial(do, options, console))
+
+
+async def _count(options: argparse.Namespace, console: Console, m: M25) -> int:
+    if options.after is not None:
+        raise ValueError("--count begins with the youngest job, and takes no --after")
+    counts = await m.counts(seconds=options.seconds, **_which.read(options))
+    if options.json:
+        by_status = {status.value: number for status, number in counts.by_status.items()}
+        console.data(as_json({**fields_of(counts), "by_status": by_status}))
+        return DONE
+    rows = [[status.value, f"{number:,}"] for status, number in counts.by_status.items()]
+    if rows:
+        console.data(table(("status", "jobs"), rows))
+    if counts.is_out_of_time and counts.looked_back_to is not None:
+        console.say(
+            f"the time was up: counted back to jobs of {stamp(counts.looked_back_to)}; give it more"
+            " --seconds"
+        )
+    elif not rows:
+        console.say("there are no such jobs")
+    return DONE
 
 
 async def _list(options: argparse.Namespace, console: Console, m: M25) -> int:
