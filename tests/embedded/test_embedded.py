@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -573,3 +574,29 @@ def test_an_ordinary_user_needs_nobodys_help(roomy: Path):
         assert line_of(process) == "42 True"
         assert line_of(process) == f"the directory {roomy}/data cannot be made: Permission denied"
         assert process.wait(PATIENCE) == 0
+
+
+def test_as_a_command_it_runs_until_it_is_asked_to_stop_and_says_where_it_is() -> None:
+    command = [sys.executable, "-m", "m25.embedded"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            (word, assignment) = shlex.split(process.stdout.readline())
+            name, _, conninfo = assignment.partition("=")
+            assert (word, name) == ("export", "DATABASE_URL")
+            with psycopg.connect(conninfo) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(conninfo)
+
+
+def test_the_command_says_in_a_line_why_it_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "m25.embedded", str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("m25.embedded: ")
+    assert "Traceback" not in done.stderr

@@ -23,6 +23,11 @@ PRINTED = {
         "bob? failed NoMailbox('bob?')",
         "busy succeeded sent in attempt 2",
     ],
+    "bulk_insert.py": [
+        "written: (2499,)",
+        "events in the largest batch: 1000",
+        "failed: [BadEvent(-1)]",
+    ],
     "cancel.py": [
         "exporting May",
         "not so: executing",

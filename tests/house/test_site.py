@@ -52,4 +52,4 @@ def test_a_pages_links_lead_to_pages_and_headings(name: str) -> None:
 def test_the_reference_is_of_names_that_are_there() -> None:
     text = "".join(path.read_text() for name, path in PAGES.items() if name.startswith("reference"))
     documented = set(re.findall(r":: m25\.(\w+)$", text, re.MULTILINE))
-    assert documented <= {*m25.__all__, "django", "instrumentation", "testing"}
+    assert documented <= {*m25.__all__, "django", "embedded", "instrumentation", "testing"}

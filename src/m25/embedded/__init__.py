@@ -6,6 +6,8 @@ as the block, and dies with the program even if that is killed: a small keeper p
 
     async with m25.embedded.postgres() as dsn:
         ...
+
+`python -m m25.embedded` runs one in a terminal, until Ctrl-C.
 """
 
 from ._launch import EmbeddedError, postgres, postgres_sync
