@@ -1274,13 +1274,18 @@ class OutcomesUnwritten(QueueEvent):
 
     level = logging.ERROR
     logger = "m25.manager"
-    message = (
-        "database did not take what queue %(queue)r had left to write; leases will end %(jobs)s"
-    )
-    derived = ("jobs",)
+    message = "database did not %(what)s; leases will end %(jobs)s"
+    derived = ("what", "jobs")
 
-    #: The ids of the jobs; none where it is not known which jobs a claim took.
+    #: The ids of the jobs; none where it is not known which jobs a claim took, if it took any.
     job_ids: tuple[str, ...]
+
+    @property
+    def what(self) -> str:
+        """What the database did not do, in words."""
+        if self.job_ids:
+            return f"take what queue {self.queue!r} had left to write"
+        return f"say whether the last claim of queue {self.queue!r} took jobs"
 
     @property
     def jobs(self) -> str:

@@ -212,6 +212,16 @@ def test_a_line_names_a_few_jobs_and_its_record_all(
         assert line.m25_job_ids == job_ids
 
 
+def test_a_stop_says_no_result_is_lost_where_there_was_none(
+    lines: list[logging.LogRecord],
+) -> None:
+    emit(OutcomesUnwritten(queue="emails", job_ids=()))
+    emit(OutcomesUnwritten(queue="emails", job_ids=("a",)))
+    claim, outcome = (line.getMessage() for line in lines)
+    assert "whether the last claim of queue 'emails' took jobs" in claim
+    assert "what queue 'emails' had left to write" in outcome
+
+
 def test_a_level_that_is_not_enabled_is_not_wanted(lines: list[logging.LogRecord]) -> None:
     emitter = Emitter([LoggingListener()])
     assert emitter.wants(JobStarted)

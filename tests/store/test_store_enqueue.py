@@ -453,3 +453,11 @@ async def test_a_store_in_memory_has_no_transactions_to_take_part_in() -> None:
         await world.store.get([make_id()], object())
     with pytest.raises(TypeError):
         await world.store.cancel(make_id(), "q", object())
+
+
+async def test_numbers_are_given_back_as_postgresql_has_them(world: WithVerbs) -> None:
+    """So a test without a database sees what production will: no negative zero, no exponent."""
+    written = '[-0.0, -0, -0e3, 1e2, -0.5, "-0.0 and 1e2"]'
+    (id,) = await world.put(job(input=written))
+    given = json.loads((await world.row(id)).input, parse_float=str, parse_int=str)
+    assert given == ["0.0", "0", "0", "100", "-0.5", "-0.0 and 1e2"]

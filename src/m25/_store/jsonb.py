@@ -9,8 +9,10 @@ from typing import Final, cast
 
 import psycopg
 
-#: A string, or a number with an exponent.
-_STRING_OR_NUMBER: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?[eE][+-]?\d+')
+#: A string, or a number that is not given back as it is: with an exponent, or a negative zero.
+_STRING_OR_NUMBER: Final = re.compile(
+    r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?[eE][+-]?\d+|-0(?:\.0+)?(?![.\d])'
+)
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 #: How many digits PostgreSQL's numbers have, before the point and after it.
 _MOST_DIGITS: Final = 131_072
@@ -20,7 +22,8 @@ _MOST_DECIMALS: Final = 16_383
 def as_jsonb(text: str) -> str:
     """JSON as a `jsonb` column gives it back, as far as a reader can tell.
 
-    Its numbers are decimal and have no exponent, so that 1e300 comes back as an integer.
+    Its numbers are decimal and have no exponent, so that 1e300 comes back as an integer, and -0.0
+    as 0.0.
 
     Raises:
         psycopg.DataError: a `jsonb` column would not take it.
@@ -31,7 +34,7 @@ def as_jsonb(text: str) -> str:
             if _NUL.search(text):
                 raise ValueError("\\u0000 cannot be converted to text")
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded
-        return _STRING_OR_NUMBER.sub(_without_exponent, text)
+        return _STRING_OR_NUMBER.sub(_as_decimal, text)
     except ValueError as error:
         raise psycopg.DataError(f"invalid JSON: {error}") from error
     except RecursionError:
@@ -66,8 +69,7 @@ def _written(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_written, cast('list[object]', value)))}]"
     if isinstance(value, Decimal):
-        # PostgreSQL's numbers have no negative zero.
-        return f"{value or abs(value):f}"
+        return _in_digits(value)
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -134,7 +136,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _without_exponent(match: re.Match[str]) -> str:
+def _as_decimal(match: re.Match[str]) -> str:
     if match[0].startswith('"'):
         return match[0]
     number = Decimal(match[0])
@@ -142,4 +144,9 @@ def _without_exponent(match: re.Match[str]) -> str:
     assert isinstance(exponent, int)
     if number.adjusted() >= _MOST_DIGITS or -exponent > _MOST_DECIMALS:
         raise ValueError(f"the number {match[0]} is out of range")
-    return f"{number:f}"
+    return _in_digits(number)
+
+
+def _in_digits(number: Decimal) -> str:
+    # PostgreSQL's numbers have no negative zero.
+    return f"{number or abs(number):f}"
