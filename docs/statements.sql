@@ -1103,7 +1103,7 @@ claimed as (
 spent as (
     update m25.limiter
     set next_start_at = rate.next_start_at
-        + make_interval(secs => (select count(*) from due) * rate.seconds)
+        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
@@ -1127,7 +1127,7 @@ select
             greatest(
                 extract(
                     epoch from rate.next_start_at
-                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
                         - rate.at
                 ),
                 0
@@ -1156,7 +1156,8 @@ order by claimed.priority, claimed.run_at, claimed.id;
 -- up to 200 characters of it; nothing is '', a key like others, and without a path all jobs have it.
 -- A job may begin once its key's clock has come to as many intervals as the job costs; the burst at most is
 -- saved up, so one that costs more begins with all of that, and what is left to pay keeps the next waiting.
--- Of one key the order is strict: nothing overtakes a job because it costs less.
+-- Of one key the order is strict: nothing overtakes a job because it costs less. Times are within what a
+-- timestamp can hold: what is to be paid makes nobody wait for more than a thousand years.
 -- A job that is due too early for its key is held up, as in claim_by_key.sql, in the line of its key. The line
 -- says when the first job in it may begin, so a claim looks at those lines alone whose time has come, the
 -- longest due first: neither how many jobs wait makes a claim longer, nor how many keys. A line may be looked at
@@ -1350,7 +1351,10 @@ placed as materialized (
         candidate.is_held_up,
         candidate.is_in_order,
         clock.start_at + make_interval(
-            secs => (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds
+            secs => least(
+                (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds,
+                31557600000
+            )
         ) as start_at
     from (
         select
@@ -1475,7 +1479,8 @@ paid as (
     select
         %(limiter)s::text,
         clock.key,
-        clock.start_at + make_interval(secs => spent.cost * rate.seconds)
+
+        clock.start_at + make_interval(secs => least(spent.cost * rate.seconds, 31557600000))
     from spent
     join clock on clock.key = spent.key
     cross join rate
@@ -1515,16 +1520,19 @@ ahead as materialized (
         cross join lateral (
             select
                 clock.start_at + make_interval(
-                    secs => (
-                        coalesce((select cost from spent where spent.key = line.key), 0)
-                        + least(case
-                            when jsonb_typeof(input #> (select cost_path from path)) = 'number'
-                            then ceil(
-                                least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
-                            )::bigint
-                            else 1
-                        end, rate.burst + 1) - 1
-                    )::float8 * rate.seconds
+                    secs => least(
+                        (
+                            coalesce((select cost from spent where spent.key = line.key), 0)
+                            + least(case
+                                when jsonb_typeof(input #> (select cost_path from path)) = 'number'
+                                then ceil(
+                                    least(greatest((input #>> (select cost_path from path))::numeric, 1), 1000000)
+                                )::bigint
+                                else 1
+                            end, rate.burst + 1) - 1
+                        )::float8 * rate.seconds,
+                        31557600000
+                    )
                 ) as start_at
             from m25.job
             cross join rate
@@ -1885,7 +1893,7 @@ claimed as (
 spent as (
     update m25.limiter
     set next_start_at = rate.next_start_at
-        + make_interval(secs => (select count(*) from due) * rate.seconds)
+        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
@@ -1903,7 +1911,7 @@ select
             greatest(
                 extract(
                     epoch from rate.next_start_at
-                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
                         - rate.at
                 ),
                 0
@@ -2232,7 +2240,7 @@ claimed as (
 spent as (
     update m25.limiter
     set next_start_at = rate.next_start_at
-        + make_interval(secs => (select count(*) from due) * rate.seconds)
+        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
@@ -2248,7 +2256,7 @@ select
             greatest(
                 extract(
                     epoch from rate.next_start_at
-                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
                         - rate.at
                 ),
                 0
@@ -2436,7 +2444,7 @@ claimed as (
 spent as (
     update m25.limiter
     set next_start_at = rate.next_start_at
-        + make_interval(secs => (select count(*) from due) * rate.seconds)
+        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
@@ -2461,7 +2469,7 @@ select
             greatest(
                 extract(
                     epoch from rate.next_start_at
-                        + make_interval(secs => (select count(*) from due) * rate.seconds)
+                        + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
                         - rate.at
                 ),
                 0
@@ -5549,7 +5557,7 @@ given_back as (
     update m25.limiter
 
     set next_start_at = limiter.next_start_at
-            - make_interval(secs => unspent.number * unspent.rate_interval)
+            - make_interval(secs => least(unspent.number * unspent.rate_interval, 31557600000))
     from unspent
     where limiter.name = unspent.name
         and limiter.name = any(array(
@@ -7366,7 +7374,11 @@ clock as materialized (
 paid as materialized (
     select
         has_clocks,
-        start_at + make_interval(secs => %(cost)s::bigint * seconds) as next_start_at
+        least(
+            timestamptz '9000-01-01 00:00:00+00',
+
+            start_at + make_interval(secs => least(%(cost)s::bigint * seconds, 31557600000))
+        ) as next_start_at
     from clock
 ),
 paid_by_clock as (

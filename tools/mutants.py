@@ -1672,6 +1672,12 @@ MUTANTS: tuple[Mutant, ...] = (
         (Rule("what is held up in vain is let go"),),
         ("tests/worker/test_limits.py",),
     ),
+    Mutant(
+        20,
+        "a turn comes to be later than a time can be",
+        (Rule("no turn is later than a time can be"),),
+        ("tests/store/test_store_rates.py",),
+    ),
     *(
         Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_declared.py",))
         for name, rule, instead in (
@@ -1933,7 +1939,7 @@ MUTANTS: tuple[Mutant, ...] = (
             (
                 "whoever takes a turn pays for one job",
                 "whoever takes a turn pays for it",
-                "start_at + make_interval(secs => seconds) as next_start_at",
+                "start_at + make_interval(secs => seconds)",
                 "tests/store/test_store_rates.py",
             ),
             (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ._duration import Duration, as_timedelta
+from ._duration import LONGEST, Duration, as_timedelta
 from ._errors import InvalidQueue
 from ._text import check_text
 
@@ -143,7 +143,8 @@ class Rate:
     Args:
         number: how many, from 1 to 10,000.
         per: in how long, in seconds or as a `timedelta`.
-        burst: how many may begin beyond that, from 1 to 10,000.
+        burst: how many may begin beyond that, from 1 to 10,000, and as many as are saved up within
+            a century.
         key: a path into the input's JSON, by its names with dots in between: each value that is
             found there has a clock of its own. Without it, all jobs have one.
         cost: a path to a number in the input's JSON: for how many a job counts, rounded up to a
@@ -173,6 +174,11 @@ class Rate:
         if self.interval < _SHORTEST_INTERVAL:
             raise InvalidQueue(
                 f"{self.number} in {self.per} is a rate of more than a thousand in a second"
+            )
+        if self.burst * self.interval > LONGEST:
+            raise InvalidQueue(
+                f"a burst of {self.burst:,} at {self.number:,} in {self.per} is saved up in more"
+                " than a century: give a smaller one"
             )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -371,3 +371,50 @@ async def test_claims_that_come_at_once_begin_no_more_of_a_key_than_its_rate(
         for _ in range(6):
             nursery.start_soon(work)
     assert sorted(found) == [*"aaabbbcccddd"]
+
+
+# As far ahead as clocks go
+
+CENTURY = timedelta(days=36_525).total_seconds()
+
+
+@pytest.mark.parametrize("key", ["customer", None])
+async def test_a_rate_may_be_as_slow_and_a_job_as_dear_as_can_be(
+    world: WithVerbs, key: str | None
+) -> None:
+    await declare(world, every=CENTURY, key=key, cost="cost")
+    await world.put(of("a", cost=1_000_000), of("a", cost=1_000_000), of("a", cost=2))
+    assert await begun(world) == ["a"]
+    _, answer = await claim(world)
+    assert (answer.rows, answer.is_full) == ([], True)
+    # As deadlines are, the next is within a thousand years of this one.
+    assert answer.room_in == pytest.approx(1_000 * 365.25 * 86_400, rel=0.15)
+
+
+async def test_a_rate_of_all_jobs_may_be_as_slow_as_can_be(world: WithVerbs) -> None:
+    queue = DeclaredQueue(
+        "q", TIMEOUT, limiter="l", rate_interval=timedelta(seconds=CENTURY / 5), rate_burst=5
+    )
+    await world.store.announce(Worker(str(uuid4()), "1", [queue]))
+    await world.put(*(job() for _ in range(20)))
+    assert await claim_without_clocks(world) == 6
+
+
+async def test_turns_may_be_taken_for_as_long_as_anybody_likes(world: WithVerbs) -> None:
+    await declare(world, every=CENTURY, key=None)
+    for _ in range(20):
+        turn = await world.store.take_turn("l", key=None, cost=1_000_000)
+        assert turn is not None
+        assert turn.wait is not None
+    (state,) = await world.store.operator.limits(9)
+    assert state.next_start_at is not None
+    assert float(state.next_start_at) == datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+    await world.put(of("a"))
+    assert await claim_without_clocks(world) == 0
+
+
+async def claim_without_clocks(world: WithVerbs) -> int:
+    answer = await world.store.claim_limited(
+        "q", limiter="l", token=token(), limit=9, lease=LEASE, start=True, from_key=None
+    )
+    return len(answer.rows)

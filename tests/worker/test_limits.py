@@ -234,6 +234,7 @@ async def test_a_job_cannot_wait_for_one_that_waits_for_its_place(
         (lambda: m25.Rate(1, burst=0), "from 1 to"),
         (lambda: m25.Rate(1, per=0), "the time of a rate"),
         (lambda: m25.Rate(2_000, per=1), "more than a thousand"),
+        (lambda: m25.Rate(1, per=86_400 * 365, burst=200), "more than a century"),
         (
             lambda: a_queue(Running(), limit=m25.Limit(1, name="a"), rate=m25.Rate(1, name="b")),
             "the same name",

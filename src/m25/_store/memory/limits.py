@@ -12,7 +12,7 @@ from ..lanes import key_of
 from ..operator import MOST_KEYS_NAMED, LimitState
 from ..protocol import DeclaredQueue
 from .queues import Queues
-from .rows import MICROSECOND, SECOND, Row, seconds
+from .rows import HELD_UP_UNTIL, MICROSECOND, SECOND, Row, seconds, within_bounds
 from .table import Table
 
 #: More than there can be.
@@ -55,7 +55,7 @@ class _Clock:
 
     def spend(self, number: int) -> None:
         """So many begin."""
-        self.next_start_at += number * self.interval
+        self.next_start_at = paid(self.next_start_at, number * self.interval)
 
 
 class Limits:
@@ -303,6 +303,11 @@ class Limits:
             for row in self._table.live(queue.name)
         }
         return Counter(key for key, _ in places)
+
+
+def paid(start_at: int, price: int) -> int:
+    """When the next may begin by a clock after one at this time that cost so much of it."""
+    return min(start_at + within_bounds(price), HELD_UP_UNTIL)
 
 
 def _place(row: Row) -> tuple[int, int, str]:

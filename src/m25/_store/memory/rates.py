@@ -10,7 +10,7 @@ from typing import Final
 
 from ..lanes import key_of, value_at
 from ..protocol import DeclaredQueue, Turn
-from .limits import Chosen, Limits
+from .limits import Chosen, Limits, paid
 from .queues import Queues
 from .rows import SECOND, Row, seconds
 from .table import Table
@@ -62,7 +62,11 @@ class Rates:
         for _, at, id, key in sorted(waiting):
             row = self._table.rows[id]
             start_at = starts.setdefault(
-                key, max(self._clocks.get((limiter, key), _EARLIEST), now - burst * interval)
+                key,
+                max(
+                    self._clocks.get((limiter, key), _EARLIEST),
+                    now - burst * interval,
+                ),
             )
             cost = _cost(row.input, declared.cost_path)
             if key not in full:
@@ -71,7 +75,7 @@ class Rates:
                     full[key] = may_start_at
                 elif len(chosen) < free:
                     chosen.append(row)
-                    starts[key] = self._clocks[limiter, key] = start_at + cost * interval
+                    starts[key] = self._clocks[limiter, key] = paid(start_at, cost * interval)
                     continue
                 else:
                     # Its turn has come, and there is no room for it.
@@ -115,7 +119,7 @@ class Rates:
         interval, burst = rate
         clock = limiter, key or ""
         start_at = max(self._clocks.get(clock, _EARLIEST), now - burst * interval)
-        self._clocks[clock] = start_at + cost * interval
+        self._clocks[clock] = paid(start_at, cost * interval)
         turn_at = start_at + (min(cost, burst + 1) - 1) * interval
         return Turn(has_key, max(0, turn_at - now) / SECOND)
 

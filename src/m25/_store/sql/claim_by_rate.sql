@@ -3,7 +3,8 @@
 -- up to 200 characters of it; nothing is '', a key like others, and without a path all jobs have it.
 -- A job may begin once its key's clock has come to as many intervals as the job costs; the burst at most is
 -- saved up, so one that costs more begins with all of that, and what is left to pay keeps the next waiting.
--- Of one key the order is strict: nothing overtakes a job because it costs less.
+-- Of one key the order is strict: nothing overtakes a job because it costs less. Times are within what a
+-- timestamp can hold: what is to be paid makes nobody wait for more than a thousand years.
 -- A job that is due too early for its key is held up, as in claim_by_key.sql, in the line of its key. The line
 -- says when the first job in it may begin, so a claim looks at those lines alone whose time has come, the
 -- longest due first: neither how many jobs wait makes a claim longer, nor how many keys. A line may be looked at
@@ -120,7 +121,10 @@ placed as materialized (
         candidate.is_held_up,
         candidate.is_in_order,
         clock.start_at + make_interval(
-            secs => (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds
+            secs => least(
+                (candidate.before + least(candidate.cost, rate.burst + 1) - 1)::float8 * rate.seconds,
+                31557600000
+            )
         ) as start_at
     from (
         select
@@ -195,7 +199,8 @@ paid as (
     select
         %(limiter)s::text,
         clock.key,
-        clock.start_at + make_interval(secs => spent.cost * rate.seconds) -- rule: a clock's token is spent once
+        -- rule: a clock's token is spent once
+        clock.start_at + make_interval(secs => least(spent.cost * rate.seconds, 31557600000))
     from spent
     join clock on clock.key = spent.key
     cross join rate
@@ -235,10 +240,13 @@ ahead as materialized (
         cross join lateral (
             select
                 clock.start_at + make_interval(
-                    secs => (
-                        coalesce((select cost from spent where spent.key = line.key), 0)
-                        + least({cost}, rate.burst + 1) - 1
-                    )::float8 * rate.seconds
+                    secs => least(
+                        (
+                            coalesce((select cost from spent where spent.key = line.key), 0)
+                            + least({cost}, rate.burst + 1) - 1
+                        )::float8 * rate.seconds,
+                        31557600000
+                    )
                 ) as start_at
             from {schema}.job
             cross join rate

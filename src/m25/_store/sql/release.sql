@@ -130,7 +130,7 @@ given_back as (
     update {schema}.limiter
     -- rule: what is left to newer workers spends no token
     set next_start_at = limiter.next_start_at
-            - make_interval(secs => unspent.number * unspent.rate_interval)
+            - make_interval(secs => least(unspent.number * unspent.rate_interval, 31557600000))
     from unspent
     where limiter.name = unspent.name
         and limiter.name = any(array(

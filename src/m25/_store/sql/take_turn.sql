@@ -48,7 +48,11 @@ clock as materialized (
 paid as materialized (
     select
         has_clocks,
-        start_at + make_interval(secs => %(cost)s::bigint * seconds) as next_start_at -- rule: whoever takes a turn pays for it
+        least(
+            timestamptz '9000-01-01 00:00:00+00', -- rule: no turn is later than a time can be
+            -- rule: whoever takes a turn pays for it
+            start_at + make_interval(secs => least(%(cost)s::bigint * seconds, 31557600000))
+        ) as next_start_at
     from clock
 ),
 paid_by_clock as (

@@ -4,7 +4,7 @@
         greatest(
             extract(
                 epoch from rate.next_start_at
-                    + make_interval(secs => (select count(*) from due) * rate.seconds)
+                    + make_interval(secs => least((select count(*) from due) * rate.seconds, 31557600000))
                     - rate.at
             ),
             0
