@@ -245,7 +245,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from m25.job
 where id = any(array(select id from chain))
 order by attempt;
@@ -336,6 +337,7 @@ returning
     session_losses,
     lane,
     order_key,
+    extract(epoch from was_due_at)::text as was_due_at,
     case
         when %(notifies)s::boolean
             and waiter ~ '^m25_[0-9a-z_]{1,59}$'
@@ -545,6 +547,7 @@ returning
     session_losses,
     lane,
     order_key,
+    extract(epoch from was_due_at)::text as was_due_at,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, '')::text end as notified;
 
 -- claim
@@ -3360,7 +3363,12 @@ select
     losses,
     priority,
     extract(epoch from created_at)::text as created_at,
-    extract(epoch from run_at)::text as run_at,
+    extract(
+        epoch from case
+            when was_due_at is not null and run_at > '8000-01-01Z' then was_due_at
+            else run_at
+        end
+    )::text as run_at,
     extract(epoch from started_at)::text as started_at,
     extract(epoch from coalesce(finished_at, cancelled_at))::text as ended_at,
     failure_reason,
@@ -3471,7 +3479,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from (
     select
         wanted_id,
@@ -3673,7 +3682,12 @@ left join lateral (
         losses,
         priority,
         extract(epoch from created_at)::text as created_at,
-        extract(epoch from run_at)::text as run_at,
+        extract(
+            epoch from case
+                when was_due_at is not null and run_at > '8000-01-01Z' then was_due_at
+                else run_at
+            end
+        )::text as run_at,
         extract(epoch from started_at)::text as started_at,
         extract(epoch from coalesce(finished_at, cancelled_at))::text as ended_at,
         failure_reason,
@@ -3841,7 +3855,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from taker
 left join lateral (
     select
@@ -3852,7 +3867,7 @@ left join lateral (
         losses, crash_type, crash_message, crash_traceback, meta, expires_at, own_retry,
         cancel_requested_at, cancelled_by, cancel_reason, setup_failures, progress,
         waiter, parent_id, has_children, has_begun, follows, unknown_since,
-        session_losses, lane, order_key
+        session_losses, lane, order_key, was_due_at
     from m25.job
     where job.id = taker.latest_id
     offset 0
@@ -4285,7 +4300,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from m25.job
 where id = any(%(id)s::uuid[]);
 
@@ -4359,6 +4375,11 @@ from rate
 where limiter.name = rate.name
     and not %(reads_inputs)s::boolean
 returning limiter.name;
+
+-- holds_others
+--
+-- Whether a job has failed for good, and its key stands still for it: a row comes back, or none. Reads only.
+select job_id from m25.stopped_key where job_id = %(id)s::uuid;
 
 -- keep_steps
 --
@@ -4504,7 +4525,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from latest
 join m25.job on job.id = latest.latest_id
 where job.id = any(array(select latest_id from latest));
@@ -5817,6 +5839,7 @@ returning
     session_losses,
     lane,
     order_key,
+    extract(epoch from was_due_at)::text as was_due_at,
     (
         select count(pg_notify(channel, '')) from unnest(%(channels)s::text[]) as channel
     ) as notified;
@@ -5920,6 +5943,7 @@ returning
     session_losses,
     lane,
     order_key,
+    extract(epoch from was_due_at)::text as was_due_at,
     case when %(notifies)s::boolean then pg_notify(%(channel)s::text, id::text)::text end
         as notified;
 
@@ -6456,6 +6480,35 @@ select
     ) as failure_notified
 from settled
 left join next_attempt on next_attempt.previous_attempt_id = settled.id;
+
+-- skip
+--
+-- Skip jobs that have failed for good and hold those of their key behind them: these go on, and what has failed
+-- stays as it is.
+-- Safe under concurrency: it deletes rows that say for which job a key stands still, and the next claim looks
+-- whether there is one. A retry at the same time deletes the same row: whoever is second finds none.
+with wanted as materialized (
+    select id as asked, coalesce(original_attempt_id, id) as job_id, queue_name
+    from m25.job
+    where id = any(%(id)s::uuid[])
+),
+skipped as (
+    delete from m25.stopped_key
+    where job_id = any(array(select job_id from wanted))
+    returning job_id
+)
+select
+    wanted.asked::text,
+    case when skipped.job_id is null then 'holds none' end as refusal,
+    null::text as other_id,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where name = wanted.queue_name and channel is not null and skipped.job_id is not null
+            and %(notifies)s::boolean
+    ) as notified
+from wanted
+left join skipped on skipped.job_id = wanted.job_id;
 
 -- start
 --
@@ -7628,7 +7681,8 @@ select
     extract(epoch from unknown_since)::text as unknown_since,
     session_losses,
     lane,
-    order_key
+    order_key,
+    extract(epoch from was_due_at)::text as was_due_at
 from latest
 join m25.job on job.id = latest.latest_id
 left join watched on watched.watched_id = latest.latest_id

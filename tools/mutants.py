@@ -1678,6 +1678,33 @@ MUTANTS: tuple[Mutant, ...] = (
         (Rule("no turn is later than a time can be"),),
         ("tests/store/test_store_rates.py",),
     ),
+    Mutant(
+        20,
+        "a job that was held up and is put off has its old time",
+        (Rule("what somebody has put off has its new time"),),
+        ("tests/store/test_store_limits.py",),
+    ),
+    Mutant(
+        20,
+        "the record of a job that is held up has the year 9000",
+        (Rule("a record says for when a job was scheduled, though it is held up"),),
+        ("tests/worker/test_limits.py",),
+    ),
+    *(
+        Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_order.py",))
+        for name, rule, instead in (
+            (
+                "what is skipped holds its key",
+                "what is skipped holds its key no more",
+                "where false",
+            ),
+            (
+                "what is skipped holds its key in memory",
+                "in memory, too, what is skipped holds its key no more",
+                "",
+            ),
+        )
+    ),
     *(
         Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_declared.py",))
         for name, rule, instead in (

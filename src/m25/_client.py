@@ -1004,6 +1004,21 @@ class M25:
         self._check_usable("retry")
         return await self._operations.retry(ids, **which)
 
+    async def skip(self, *ids: JobId | UUID | str, **which: Unpack[JobFilter]) -> ChangedJobs:
+        """Let those go on that are behind jobs which have failed for good, on queues with
+        `ordered_by`: by the ids of the failed ones, or by what these are.
+
+        A job that is skipped stays as it is: failed, and with its history. It may be retried later
+        on, and then runs before all of its key that have not begun. A job for which no key stands
+        still is refused where it is named by its id.
+
+        Raises:
+            UsageError, ValueError, InvalidJob, InvalidQueue, JobRecordFetchQueryError,
+                ClientClosed: as `retry` does.
+        """
+        self._check_usable("skip")
+        return await self._operations.skip(ids, **which)
+
     async def cancel(
         self,
         *ids: JobId | UUID | str,

@@ -574,13 +574,16 @@ class RetryCancelled(JobEvent):
 class KeyStopped(JobEvent):
     """A job of an ordered queue has failed for good, and the jobs of its key behind it are held.
 
-    They wait until somebody retries the job (`m25 retry`), or deletes it (`m25 delete`), once what
-    was wrong is mended. `m25 doctor` lists the keys that stand still.
+    They wait until somebody retries the job (`m25 retry`), once what was wrong is mended, or gives
+    it up (`m25 skip`, or `m25 delete`). `m25 doctor` lists the keys that stand still.
     """
 
     level = logging.ERROR
     logger = "m25.manager"
-    message = f"jobs of its key wait until it is retried or deleted, it has failed for good: {_JOB}"
+    message = (
+        "jobs of its key wait until it is retried, skipped or deleted, it has failed for good:"
+        f" {_JOB}"
+    )
 
 
 # Attempts that do not count

@@ -33,7 +33,7 @@ def _before_its_turn(wait: JobWait) -> Iterator[str]:
     if wait.failed_before is not None:
         yield (
             f"job {wait.failed_before} of key {wait.order_key!r}, which has failed for good, to be"
-            " retried or deleted"
+            " retried, skipped or deleted"
         )
     elif wait.before is not None:
         yield f"job {wait.before}, which comes before it of key {wait.order_key!r}"

@@ -69,6 +69,7 @@ _WHY: Final = {
     Refusal.CHILD: "another job has started it, with which it goes: that one is to be named",
     Refusal.KEY_HELD: "another job has its key by now",
     Refusal.ORIGINALS: "a worker of the original m25 runs it, which cannot be asked to cancel it",
+    Refusal.HOLDS_NONE: "no key stands still for it",
     Refusal.LOCKED: "another transaction has locked it, or has just changed it; try again",
 }
 
@@ -164,11 +165,13 @@ class Operations:
             steps = await store.find_steps([job_id])
             children = await store.operator.find_below(job_id, _MOST_BELOW)
             wait = await store.operator.find_wait(attempts[-1].id, SILENCE)
+            holds_others = attempts[-1].status == JobStatus.FAILED.value
+            holds_others = holds_others and await store.operator.holds_others(job_id)
         except StatementFailed as failure:
             raise_query_error(failure)
         job = summary_of(as_found(attempts[-1]))
         waits_for = () if wait is None else tuple(words_of(job.queue_name, wait))
-        return details_of(job, waits_for, attempts, steps.get(job_id, ()), children)
+        return details_of(job, waits_for, holds_others, attempts, steps.get(job_id, ()), children)
 
     # Changing
 
@@ -177,6 +180,15 @@ class Operations:
     ) -> ChangedJobs:
         """See `M25.retry`."""
         return await self._change(self._retry, ids, RETRIED, {JobStatus.FAILED}, "retried", options)
+
+    async def skip(
+        self, ids: Sequence[JobId | UUID | str], **options: Unpack[JobFilter]
+    ) -> ChangedJobs:
+        """See `M25.skip`."""
+        failed = {JobStatus.FAILED}
+        # Of those that are found most hold nothing, and none of these was meant.
+        unsaid = None if ids else Refusal.HOLDS_NONE
+        return await self._change(self._skip, ids, failed, failed, "skipped", options, unsaid)
 
     async def delete(
         self, ids: Sequence[JobId | UUID | str], **options: Unpack[JobFilter]
@@ -213,8 +225,9 @@ class Operations:
         default: AbstractSet[JobStatus],
         verb: str,
         options: JobFilter,
+        unsaid: Refusal | None = None,
     ) -> ChangedJobs:
-        result = _Result()
+        result = _Result(unsaid)
         if ids:
             if options:
                 raise UsageError(f"jobs that are to be {verb} are given by ids or by what they are")
@@ -255,6 +268,9 @@ class Operations:
         attempts = [NewAttempt(id, self._runtime.make_id()) for id in ids]
         retry = partial(self._runtime.store.operator.retry, attempts)
         return await self._lock_waits.run(lambda lock_wait: retry(lock_wait=lock_wait))
+
+    async def _skip(self, ids: Sequence[str]) -> list[Answer]:
+        return await self._runtime.store.operator.skip(ids)
 
     async def _delete(self, ids: Sequence[str]) -> list[Answer]:
         return await self._runtime.store.operator.delete(ids)
@@ -344,7 +360,8 @@ def _why_not_cancelled(
 class _Result:
     """What has become of the jobs so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsaid: Refusal | None) -> None:
+        self._unsaid = unsaid
         self._done = 0
         self._refusals = 0
         self._refused: list[RefusedJob] = []
@@ -354,6 +371,8 @@ class _Result:
         for id, refusal, other_id in answers:
             if refusal is None:
                 self._done += 1
+                continue
+            if refusal is self._unsaid:
                 continue
             self._refusals += 1
             if len(self._refused) < _MOST_NAMED:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ._queue import Queue
 
 #: What becomes of the jobs behind one that has failed for good: they are held until somebody has
-#: retried or deleted it, or they pass it.
+#: retried, skipped or deleted it, or they pass it.
 IfFailed: TypeAlias = Literal["hold", "pass"]
 
 _IF_FAILED: Final = ("hold", "pass")

@@ -345,7 +345,7 @@ class Queue(BaseQueue[Input, Output_co, Error]):
     #: they were enqueued, in all processes together. It brings `exclusive` with it.
     ordered_by: str | None = attrs.field(default=None, kw_only=True, validator=_check(check_order))
     #: What becomes of the jobs behind one that has failed for good: "hold" has them wait until
-    #: somebody has retried or deleted it; with "pass" they go on.
+    #: somebody has retried, skipped or deleted it; with "pass" they go on.
     if_failed: IfFailed = attrs.field(
         default="hold", kw_only=True, validator=_check(check_if_failed)
     )

@@ -47,6 +47,8 @@ def decode_fields(row: JobRow, queue: BaseQueue[Any, Any, Any]) -> dict[str, Any
     """
     job_id = JobId(row.id)
     fields = row._asdict()
+    # rule: a record says for when a job was scheduled, though it is held up
+    fields["scheduled_at"] = row.scheduled_for
     errors: list[JobRecordDecodeError] = []
     for name, reader in _READERS:
         if (text := fields[name]) is not None:

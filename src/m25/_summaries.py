@@ -137,6 +137,9 @@ class JobDetails:
     #: What a pending job waits for, in words: "a message 'answer'", "a worker: none serves queue
     #: 'emails'". Several must all have come.
     waits_for: Sequence[str]
+    #: Whether it has failed for good, and those of its key wait that are behind it in its queue's
+    #: order: until it is retried, skipped or deleted.
+    holds_others: bool
     input: str
     #: The enqueuer's notes.
     meta: str | None
@@ -219,6 +222,7 @@ def tree_below(root: JobId, jobs: Iterable[JobSummary]) -> Iterator[TreeRow]:
 def details_of(
     job: JobSummary,
     waits_for: Sequence[str],
+    holds_others: bool,
     attempts: Sequence[JobRow],
     steps: Sequence[StepRow],
     children: Sequence[FoundJob],
@@ -228,6 +232,7 @@ def details_of(
     return JobDetails(
         job=job,
         waits_for=waits_for,
+        holds_others=holds_others,
         input=latest.input,
         meta=latest.meta,
         timeout=_duration(latest.timeout),
@@ -268,7 +273,7 @@ def as_found(row: JobRow) -> FoundJob:
         row.losses,
         row.priority,
         row.created_at,
-        row.scheduled_at or row.created_at,
+        row.scheduled_for or row.created_at,
         row.started_at,
         ended_at,
         row.failure_reason,
@@ -328,7 +333,7 @@ def _attempt(row: JobRow) -> AttemptDetails:
         id=JobId(row.id),
         status=JobStatus(row.status),
         created_at=time_of(row.created_at),
-        due_at=time_of(row.scheduled_at or row.created_at),
+        due_at=time_of(row.scheduled_for or row.created_at),
         started_at=_optional(row.started_at),
         ended_at=_optional(row.finished_at or row.cancelled_at),
         **values,

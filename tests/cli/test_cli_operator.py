@@ -8,7 +8,9 @@ import sys
 
 import psycopg
 import pytest
+import trio
 
+import m25
 from m25.cli._tables import printable, table
 from m25.cli._words import parse_duration, span
 from support.commands import Run
@@ -205,3 +207,39 @@ def test_tables_and_words() -> None:
         "47 h",
         "9 d",
     ]
+
+
+async def test_jobs_behind_one_that_has_failed_say_so_and_go_on_once_it_is_skipped(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", dsn)
+
+    @m25.queue("changes", ordered_by="account")
+    async def changes(change: dict[str, str]) -> None:
+        if change["what"] == "first":
+            raise OSError("no")
+
+    async with m25.open(dsn) as m:
+        m.add_queue(changes)
+        await m.start()
+        first = await m.enqueue(changes, {"account": "ada", "what": "first"})
+        await m.wait(changes, first.id)
+        second = await m.enqueue(changes, {"account": "ada", "what": "second"})
+        _, out, _ = await trio.to_thread.run_sync(run, "show", str(second.id))
+        waits = (
+            f"job {first.id} of key 'ada', which has failed for good, to be retried, skipped or"
+            " deleted"
+        )
+        assert f"  waits for  {waits}" in out.splitlines()
+        _, out, _ = await trio.to_thread.run_sync(run, "show", str(first.id))
+        assert "  holds      those of its key behind it" in out.splitlines()
+        code, out, err = await trio.to_thread.run_sync(run, "skip", str(second.id))
+        assert (code, out) == (1, "skipped 0 jobs\n")
+        assert "no key stands still for it" in err
+        # Of those that hold nothing it is not said.
+        other = await m.enqueue(changes, {"account": "bob", "what": "first"})
+        await m.wait(changes, other.id)
+        assert (await m.skip(other.id)).done == 1
+        code, out, err = await trio.to_thread.run_sync(run, "skip", "--queue", "changes", "--yes")
+        assert (code, out) == (0, "skipped 1 job\n")
+        assert (await m.wait(changes, second.id)).status is m25.JobStatus.SUCCEEDED

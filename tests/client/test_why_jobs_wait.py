@@ -114,7 +114,8 @@ async def test_a_job_waits_for_those_before_it_in_its_order(opening: Opening) ->
         await come_to_wait(
             m,
             job.id,
-            f"job {broken.id} of key 'bob', which has failed for good, to be retried or deleted",
+            f"job {broken.id} of key 'bob', which has failed for good, to be retried, skipped or"
+            " deleted",
         )
 
 

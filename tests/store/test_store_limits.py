@@ -11,6 +11,7 @@ import pytest
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, failure, job, success, token
 
+from m25._store.operator import JobFilter
 from m25._store.protocol import (
     Change,
     Claimed,
@@ -345,3 +346,28 @@ async def test_claims_that_come_at_once_never_take_one_too_many(
         for _ in range(6):
             nursery.start_soon(work)
     assert max(most) <= 3 * keys
+
+
+async def test_what_is_held_up_is_found_with_its_own_time(
+    world: WithVerbs,
+) -> None:
+    await declare(world, "q", size=1, path=["customer", "id"])
+    when = await world.now() - timedelta(hours=1)
+    _, held_up, put_off = await world.put(
+        of("ada", priority=-1), of("ada", scheduled_at=when), of("ada")
+    )
+    await claimed(world, from_key="")
+    later = await world.now() + timedelta(hours=1)
+    assert await world.store.change(put_off, "q", Change(True, later, None))
+    found = await world.store.operator.find(
+        JobFilter(statuses=["pending"]), after=None, limit=9, walk=9
+    )
+    times = {each.id: float(each.run_at) for each in found.jobs}
+    assert times == {
+        held_up: pytest.approx(when.timestamp()),
+        put_off: pytest.approx(later.timestamp()),
+    }
+    row = await world.row(held_up)
+    assert row.scheduled_for is not None
+    assert float(row.scheduled_for) == pytest.approx(when.timestamp())
+    assert (await world.row(put_off)).scheduled_for == (await world.row(put_off)).scheduled_at

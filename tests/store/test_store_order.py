@@ -21,7 +21,7 @@ from _world import (
 
 import m25
 from m25._store.lanes import key_of
-from m25._store.operator import NewAttempt
+from m25._store.operator import NewAttempt, Refusal
 from m25._store.protocol import (
     Change,
     ClaimedInOrder,
@@ -395,3 +395,48 @@ async def read(world: PostgresWorld) -> int:
         "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relname = 'job'"
     )
     return int(number)
+
+
+# Skipped
+
+
+async def test_what_is_behind_a_job_that_is_skipped_goes_on_and_a_retry_of_it_comes_first(
+    world: WithVerbs,
+) -> None:
+    await declare(world)
+    first, second, third = await world.put(of("ada"), of("ada"), of("ada"))
+    (other,) = await world.put(of("bob"))
+    claimer, operator = Claimer(world), world.store.operator
+    for claim in await claimer.claim():
+        await world.settle(failure(claim))
+    assert await claimer.ids() == []
+    assert (await operator.holds_others(first), await operator.holds_others(second)) == (
+        True,
+        False,
+    )
+    (answer,) = await operator.skip([first])
+    assert answer.refusal is None
+    assert not await operator.holds_others(first)
+    (two,) = await claimer.claim()
+    assert two.id == second
+    await world.settle(success(two))
+    row = await world.row(first)
+    assert row.status == "failed"
+    (answer,) = await operator.retry([NewAttempt(first, make_id())])
+    assert answer.other_id is not None
+    assert await claimer.ids() == [answer.other_id]
+    refusals = [each.refusal for each in await operator.skip([first, other, third, make_id()])]
+    assert refusals == [Refusal.HOLDS_NONE, None, Refusal.HOLDS_NONE, Refusal.UNKNOWN]
+
+
+async def test_a_job_is_skipped_by_the_id_of_any_of_its_attempts(world: WithVerbs) -> None:
+    await declare(world)
+    first, second = await world.put(of("ada", max_attempts=2), of("ada"))
+    claimer = Claimer(world)
+    (claim,) = await claimer.claim()
+    await world.settle(failure(claim))
+    (again,) = await claimer.claim()
+    await world.settle(failure(again))
+    (answer,) = await world.store.operator.skip([again.id])
+    assert (again.id == first, answer.refusal) == (False, None)
+    assert await claimer.ids() == [second]

@@ -226,7 +226,7 @@ async def test_without_a_token_all_is_read_only(m: m25.M25) -> None:
 
 
 def changing(id: str) -> list[str]:
-    jobs = [f"/jobs/{id}/{what}" for what in ("retry", "cancel")]
+    jobs = [f"/jobs/{id}/{what}" for what in ("retry", "skip", "cancel")]
     return [*jobs, "/queue/pause", "/queue/resume", "/schedules/pause", "/schedules/resume"]
 
 
@@ -303,6 +303,28 @@ async def test_it_answers_to_its_own_names_alone(m: m25.M25) -> None:
             assert (await browser.get(address)).status_code == status
         answer = await browser.post("http://evil.example/sign-in", data={"token": TOKEN})
         assert answer.status_code == 421
+
+
+async def test_a_job_that_holds_others_is_skipped_from_its_page(
+    m: m25.M25, browser: Browser
+) -> None:
+    @m25.queue("changes", ordered_by="account")
+    async def changes(change: dict[str, str]) -> None:
+        if change["what"] == "first":
+            raise OSError("no")
+
+    m.add_queue(changes)
+    await m.start()
+    first = await m.enqueue(changes, {"account": "ada", "what": "first"})
+    await m.wait(changes, first.id)
+    second = await m.enqueue(changes, {"account": "ada", "what": "second"})
+    await browser.sign_in()
+    page = (await browser.get(f"/jobs/{second.id}")).text
+    assert f"job {first.id} of key" in page
+    page = await browser.press(f"/jobs/{first.id}", "Skip")
+    assert "what is behind it goes on" in page.text
+    assert "Skip" not in {form.button for form in Forms.of(page.text)}
+    assert (await m.wait(changes, second.id)).status is m25.JobStatus.SUCCEEDED
 
 
 async def test_what_is_done_from_the_pages_is_done(m: m25.M25, browser: Browser) -> None:

@@ -268,6 +268,22 @@ async def test_queues_that_share_a_limit_say_the_same_of_it(
             await m.set_limit("gpu", 0)
 
 
+async def test_a_job_that_is_held_up_has_its_own_time_in_its_record(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    queue = a_queue(Running(), limit=m25.Limit(1, key="customer"), max_concurrency=10)
+    async with workers(1, queue) as (m,):
+        await m.enqueue(queue, Order("a"))
+        held_up = await m.enqueue(queue, Order("a", 1))
+        await trio.sleep(0.5)
+        record = await m.get_job(queue, held_up.id)
+        assert record.scheduled_at is None
+        details = await m.job_details(held_up.id)
+        assert details is not None
+        assert details.job.due_at == held_up.created_at
+        assert details.attempts[0].due_at == held_up.created_at
+
+
 async def test_jobs_that_a_key_holds_up_go_on_where_a_new_program_has_no_key(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -116,7 +116,7 @@ async def test_what_has_failed_for_good_holds_its_key_and_that_is_told(
         assert (log.of("a"), log.of("b")) == ([-1], [2])
         (line,) = lines(caplog, "KeyStopped")
         assert line.m25_job_id == str(failing.id)
-        assert "until it is retried or deleted" in line.getMessage()
+        assert "until it is retried, skipped or deleted" in line.getMessage()
         await m.retry(failing.id)
         await m25.testing.drain(m)
         assert log.of("a") == [-1, -1]

@@ -206,8 +206,8 @@ CHECKS: Final[Sequence[Check]] = (
         "stopped_key",
         "{keys} keys of queue {queue!r} stand still: the first for {age:s}, since job {job} has"
         " failed for good, and what is behind it waits",
-        "mend what was wrong and `m25 retry {job}`, or give it up by `m25 delete {job}`; declare"
-        ' the queue with if_failed="pass" where later jobs are to go on',
+        "mend what was wrong and `m25 retry {job}`, or let what is behind it go on by"
+        ' `m25 skip {job}`; declare the queue with if_failed="pass" where later jobs are to go on',
     ),
     Check(
         "unserved",

@@ -44,6 +44,10 @@ class Column(NamedTuple):
     internal: bool = False
 
 
+#: What is held up is scheduled for later than this, 8000-01-01 in UTC: seconds since the epoch.
+HELD_UP_SINCE: Final = 190_288_396_800
+
+
 class JobRow(NamedTuple):
     """A row of the job table, as `get`, `cancel` and `claim` return it.
 
@@ -108,12 +112,23 @@ class JobRow(NamedTuple):
     session_losses: Annotated[int | None, Column("integer", claimed="rarely", internal=True)]
     lane: Annotated[str | None, Column("text", given=True, of_claim=True, internal=True)]
     order_key: Annotated[str | None, Column("text", given=True, inherited=True, internal=True)]
+    was_due_at: Annotated[str | None, Column("timestamptz", internal=True)]
     # fmt: on
 
     @property
     def job_id(self) -> str:
         """The id of the chain's first attempt."""
         return self.original_attempt_id or self.id
+
+    @property
+    def scheduled_for(self) -> str | None:
+        """`scheduled_at`, or what it was before the job was held up, and will be again."""
+        if self.was_due_at is None or self.scheduled_at is None:
+            return self.scheduled_at
+        # rule: what somebody has put off has its new time
+        if float(self.scheduled_at) < HELD_UP_SINCE:
+            return self.scheduled_at
+        return None if self.was_due_at == self.created_at else self.was_due_at
 
 
 _TYPES: Final = {
@@ -131,7 +146,6 @@ HIDDEN: Final[Mapping[str, Column]] = {
     "messages": Column("integer", inherited=True),
     "awaits": Column("text"),
     "limit_key": Column("text"),
-    "was_due_at": Column("timestamptz"),
     "stack_asked_at": Column("timestamptz", of_claim=True),
     "stack": Column("text", of_claim=True),
     "nursery": Column("text", inherited=True),

@@ -230,6 +230,8 @@ class Refusal(enum.Enum):
     KEY_HELD = "key held"
     #: A worker of the original m25 has claimed it, which knows of no requests to cancel.
     ORIGINALS = "originals"
+    #: It holds no others of its key.
+    HOLDS_NONE = "holds none"
     #: Somebody has locked one of its rows, or has just changed it: it is to be asked again.
     LOCKED = "locked"
 
@@ -310,6 +312,14 @@ class Operator(Protocol):
 
         Keys that others are just taking are waited for as in `Store.enqueue`.
         """
+        ...
+
+    async def holds_others(self, id: str) -> bool:
+        """Whether the job of this id has failed for good, and holds those of its key behind it."""
+        ...
+
+    async def skip(self, ids: Sequence[str]) -> list[Answer]:
+        """Let those go on that are behind jobs which have failed for good; answer for each."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> list[Answer]:

@@ -100,6 +100,18 @@ def retry(attempts: Sequence[NewAttempt], lock_wait: timedelta | None) -> Steps[
     return _answers([attempt.id for attempt in attempts], rows)
 
 
+def holds_others(id: str) -> Steps[bool]:
+    """See `Operator.holds_others`."""
+    rows = yield Statement("holds_others", {"id": id})
+    return bool(rows)
+
+
+def skip(ids: Sequence[str]) -> Steps[list[Answer]]:
+    """See `Operator.skip`."""
+    rows = yield Statement("skip", {"id": plain_array(ids), **NOTIFIES})
+    return _answers(ids, rows)
+
+
 def delete(ids: Sequence[str]) -> Steps[list[Answer]]:
     """See `Operator.delete`."""
     rows = yield Statement("delete_jobs", {"id": plain_array(ids)})

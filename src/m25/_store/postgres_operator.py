@@ -78,6 +78,14 @@ class PostgresOperator(Operator):
         answers: list[Answer] = await self._run(operator_steps.retry(attempts, lock_wait))
         return answers
 
+    async def holds_others(self, id: str) -> bool:
+        holds: bool = await self._run(operator_steps.holds_others(id))
+        return holds
+
+    async def skip(self, ids: Sequence[str]) -> list[Answer]:
+        answers: list[Answer] = await self._run(operator_steps.skip(ids))
+        return answers
+
     async def delete(self, ids: Sequence[str]) -> list[Answer]:
         answers: list[Answer] = await self._run(operator_steps.delete(ids))
         return answers

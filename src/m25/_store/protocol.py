@@ -1148,10 +1148,10 @@ class Store(Protocol):
         """Claim as `claim_limited` does without a key, but of each key one job at a time, in order.
 
         A job waits until those before it have ended, down to their last attempts; where the queue
-        holds what has failed for good, until that is retried or deleted. Between keys the order is
-        that of priority and age, as far as it is seen: the keys of the first due jobs are looked
-        at, and some more from `from_key` on; "" is the first. Some pending jobs behind `after` are
-        looked at, and given their places if they have none.
+        holds what has failed for good, until that is retried, skipped or deleted. Between keys the
+        order is that of priority and age, as far as it is seen: the keys of the first due jobs are
+        looked at, and some more from `from_key` on; "" is the first. Some pending jobs behind
+        `after` are looked at, and given their places if they have none.
         """
         ...
 

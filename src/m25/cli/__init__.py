@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "jobs": "find jobs by what they are",
     "show": "show all that is known of a job",
     "retry": "have jobs tried once more that have failed",
+    "skip": "let jobs go on that are behind those which have failed",
     "cancel": "cancel jobs, also while they run",
     "delete": "delete jobs that have ended",
     "pause": "let no job of a queue begin",

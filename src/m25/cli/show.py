@@ -51,6 +51,7 @@ def _as_values(details: JobDetails) -> dict[str, Any]:
     return {
         "job": details.job,
         "waits_for": list(details.waits_for),
+        "holds_others": details.holds_others,
         "input": read_json(details.input),
         "meta": read_json(details.meta),
         "timeout": details.timeout,
@@ -77,6 +78,7 @@ def _lines(details: JobDetails) -> Iterator[str]:
         "created": stamp(details.attempts[0].created_at),
         "due": stamp(job.due_at) if details.is_by_time else None,
         "waits for": "; ".join(details.waits_for) or None,
+        "holds": "those of its key behind it" if details.holds_others else None,
         "timeout": span(details.timeout),
         "expires": None if details.expires_at is None else stamp(details.expires_at),
         "priority": str(job.priority) if job.priority else None,

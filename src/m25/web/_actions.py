@@ -91,6 +91,12 @@ async def retry(m: M25, request: Request, _: Form) -> str:
     return "It is tried once more."
 
 
+async def skip(m: M25, request: Request, _: Form) -> str:
+    """Let those go on that are behind a job."""
+    _check(await m.skip(request.path_params["id"]))
+    return "It is skipped: what is behind it goes on."
+
+
 async def cancel(m: M25, request: Request, form: Form) -> str:
     """Cancel a job, also while it runs."""
     id = request.path_params["id"]

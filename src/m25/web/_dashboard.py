@@ -40,6 +40,7 @@ _PAGES: Final = (
 #: Whatever can be done: the address of its form, what is done, and which page is shown next.
 _ACTIONS: Final = (
     ("/jobs/{id}/retry", _actions.retry, _actions.to_job),
+    ("/jobs/{id}/skip", _actions.skip, _actions.to_job),
     ("/jobs/{id}/cancel", _actions.cancel, _actions.to_job),
     ("/queue/pause", _actions.pause, _actions.to_queue),
     ("/queue/resume", _actions.resume, _actions.to_queue),

@@ -180,6 +180,14 @@ class MemoryOperator(Operator):
                 answered[chain[0].job_id] = answered[attempt.id] = answer._replace(id=attempt.id)
             return [answered.get(one.id) or Answer(one.id, Refusal.UNKNOWN) for one in attempts]
 
+    async def holds_others(self, id: str) -> bool:
+        async with self._way.call("holds_others"):
+            return self._table.places.is_stopped_for(id)
+
+    async def skip(self, ids: Sequence[str]) -> list[Answer]:
+        async with self._way.call("skip"):
+            return [self._skip(id) for id in ids]
+
     async def delete(self, ids: Sequence[str]) -> list[Answer]:
         async with self._way.call("delete"):
             chains = {id: self._table.chain(id) for id in ids}
@@ -193,6 +201,17 @@ class MemoryOperator(Operator):
             ]
 
     # What the calls share
+
+    def _skip(self, id: str) -> Answer:
+        row = self._table.rows.get(id)
+        if row is None:
+            return Answer(id, Refusal.UNKNOWN)
+        if not self._table.places.is_stopped_for(row.job_id):
+            return Answer(id, Refusal.HOLDS_NONE)
+        # rule: in memory, too, what is skipped holds its key no more
+        self._table.places.go_on(row.job_id)
+        self._listeners.notify([row.queue_name])
+        return Answer(id, None)
 
     def _state(self, name: str, failed: int, most: int, since: int, now: int) -> QueueState:
         declared = self._queues.row(name)
@@ -342,7 +361,7 @@ def _found(row: Row) -> FoundJob:
         row.losses,
         row.priority,
         seconds(row.created_at),
-        seconds(row.run_at),
+        seconds(row.was_due_at if row.is_held_up and row.was_due_at is not None else row.run_at),
         None if row.started_at is None else seconds(row.started_at),
         None if ended_at is None else seconds(ended_at),
         row.failure_reason,

@@ -8,7 +8,12 @@ max_attempts,
 losses,
 priority,
 extract(epoch from created_at)::text as created_at,
-extract(epoch from run_at)::text as run_at,
+extract(
+    epoch from case
+        when was_due_at is not null and run_at > '8000-01-01Z' then was_due_at
+        else run_at
+    end
+)::text as run_at,
 extract(epoch from started_at)::text as started_at,
 extract(epoch from coalesce(finished_at, cancelled_at))::text as ended_at,
 failure_reason,
