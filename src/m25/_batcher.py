@@ -136,17 +136,16 @@ class Batcher(Generic[Request, Answer]):
             self._waiting.clear()
 
     def _next_batch(self) -> list[_Asked[Request, Answer]]:
-        batch = [self._waiting.popleft()]
-        size = self._size_of(batch[0])
-        while self._waiting and len(batch) < _LARGEST:
-            size += self._size_of(self._waiting[0])
-            if size > _LARGEST_SIZE:
-                break
-            batch.append(self._waiting.popleft())
+        size_of, waiting = self._size, self._waiting
+        batch = [waiting.popleft()]
+        size = 0 if size_of is None else size_of(batch[0].request)
+        while waiting and len(batch) < _LARGEST:
+            if size_of is not None:
+                size += size_of(waiting[0].request)
+                if size > _LARGEST_SIZE:
+                    break
+            batch.append(waiting.popleft())
         return batch
-
-    def _size_of(self, asked: _Asked[Request, Answer]) -> int:
-        return 0 if self._size is None else self._size(asked.request)
 
     async def _send_all(self, batch: Sequence[_Asked[Request, Answer]]) -> None:
         answers: Sequence[Answer | Exception]

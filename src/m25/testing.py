@@ -280,6 +280,7 @@ async def _run(
         runtime=runtime,
         environment=environment,
         start=start,
+        start_locked=start,
         noted=noted.__setitem__,
         slots=Slots(runtime.waiting, lambda: None),
         claimed=claimed,

@@ -69,7 +69,7 @@ async def test_a_scope_that_a_job_leaves_open_is_its_own_failure() -> None:
 async def test_where_trio_does_not_tell_scopes_apart_none_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("m25._worker.kept_scope._place_of", lambda _: None)
+    monkeypatch.setattr("m25._worker.kept_scope._PLACE", "a name that no task has")
     with closing(KeptScope()) as kept:
         with kept.until(math.inf) as scope:
             await trio.lowlevel.checkpoint()

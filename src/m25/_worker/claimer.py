@@ -312,6 +312,7 @@ class Claimer:
             runtime=self._runtime,
             environment=self._environment,
             start=self._starter.start,
+            start_locked=self._starter.start_locked,
             noted=self._ledger.note_progress,
             slots=self._ledger.slots,
             claimed=self._until_claimed,

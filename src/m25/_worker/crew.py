@@ -95,8 +95,9 @@ class Crew(Generic[Job]):
                         scope.close()
                         await trio.lowlevel.checkpoint()
                         ran = 0
-                    left.extend(self._more(_RUN_IN_A_TURN - ran))
-                    self._call_relief()
+                    if more := self._more(_RUN_IN_A_TURN - ran):
+                        left.extend(more)
+                        self._call_relief()
                 # rule: what a handler sets is not there in the next job's context
                 if left and not _is_same(copy_context(), before):
                     break

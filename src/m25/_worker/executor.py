@@ -52,7 +52,15 @@ from .._running_job import RunningJob, current_attempt
 from .._runtime import Runtime
 from .._steps import JobSteps
 from .._store.failures import RowRefused
-from .._store.protocol import CancelRequest, ClaimedJob, JobRow, Outcome, SetAside, Started
+from .._store.protocol import (
+    CancelRequest,
+    ClaimedJob,
+    JobRow,
+    Locked,
+    Outcome,
+    SetAside,
+    Started,
+)
 from .._waits import JobWaits
 from . import outcomes, plan
 from .endings import (
@@ -140,7 +148,9 @@ class Workplace:
     runtime: Runtime
     environment: Environment
     #: Moves a job from reserved to executing; called only if it is not `started` by its claim.
-    start: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
+    start: Callable[[ClaimedJob], Awaitable[Started | Locked | NotOurs]]
+    #: The same of a job whose row was locked, for as long as it takes.
+    start_locked: Callable[[ClaimedJob], Awaitable[Started | NotOurs]]
     #: Called when a handler has noted how far it has come.
     noted: Callable[[ClaimedJob, ProgressNotes], None]
     #: Where a handler's slot is given back while it waits for jobs.
@@ -421,7 +431,7 @@ class Executor(_State):
     async def _run_in_transaction(self, scopes: KeptScope) -> Result:
         losses = self.row.session_losses or 0
         if losses >= _MOST_SESSION_LOSSES:  # rule: sessions are not lost for ever
-            if not self.started and not await self._start():
+            if not self.started and not await self._start(begins=False):
                 return self._fenced()
             return outcomes.sessions_lost(self, losses)
         async with AttemptTransaction(self) as self.transaction:
@@ -443,7 +453,7 @@ class Executor(_State):
         if self.started:
             self._note_begun()
         else:
-            seconds = self.queue.executor_init_timeout.total_seconds()
+            seconds = self.at.queue.executor_init_timeout.total_seconds()
             self.must_end_by = trio.current_time() + seconds
         try:
             with scopes.until(self.must_end_by) as self._scope:
@@ -451,9 +461,9 @@ class Executor(_State):
                     cancel(self._scope, self._why_cancelled)
                 try:
                     if self.lease is None:
-                        output = await handler.run(value, self._begin, self._returned)
+                        output = await handler.run(value, self._start, self._returned)
                     else:
-                        run = partial(handler.run, value, self._begin, self._returned)
+                        run = partial(handler.run, value, self._start, self._returned)
                         output = await self.lease.hold(run)
                 finally:
                     if self._notes is not None:
@@ -521,19 +531,16 @@ class Executor(_State):
         # rule: an outage within a transaction is not counted
         return self.transaction is not None and self.transaction.is_lost_by(raised)
 
-    async def _begin(self) -> bool:
-        """Start the job, between setup and handler; return whether its claim still holds."""
-        if not await self._start():
-            return False
-        if self.lease is not None and self.lease.is_over():
-            return False
-        self._note_begun()
-        return True
+    async def _start(self, *, begins: bool = True) -> bool:
+        """Start the job, between setup and handler; return whether its claim still holds.
 
-    async def _start(self) -> bool:
+        Unless it `begins`, its handler is not called.
+        """
         lease = self.lease
         sent = math.inf if lease is None else trio.current_time()
         started = await self.at.start(self.job)
+        if isinstance(started, Locked):
+            started = await self.at.start_locked(self.job)
         if isinstance(started, NotOurs):
             return False
         self.started = True
@@ -543,6 +550,10 @@ class Executor(_State):
         self._running_job = None
         self.deadline = trio.current_time() + float(self.row.timeout)
         self._end_by(self.deadline)
+        if begins:
+            if lease is not None and lease.is_over():
+                return False
+            self._note_begun()
         return True
 
     def _returned(self, output: Any) -> None:
@@ -550,7 +561,7 @@ class Executor(_State):
         self._has_returned = True
         self._output = output
         self._returned_at = trio.current_time()
-        self._end_by(self._returned_at + self.queue.executor_init_timeout.total_seconds())
+        self._end_by(self._returned_at + self.at.queue.executor_init_timeout.total_seconds())
 
     def _finished(self, output: Any) -> Outcome:
         """The outcome of a handler that returned; perhaps too late, if it blocked Trio's loop."""
@@ -605,7 +616,7 @@ class Executor(_State):
         """
         if self._is_for_newer(error):
             return LeftToNewer(error.path, error.reason)
-        if not self.started and not await self._begin():
+        if not self.started and not await self._start():
             return self._fenced()
         return outcomes.undecodable(self, error)
 
@@ -696,7 +707,7 @@ class Executor(_State):
         seconds = self.queue.executor_init_timeout.total_seconds()
         in_a_row = (self.row.setup_failures or 0) + 1
         if in_a_row >= self.queue.max_setup_failures:  # rule: a setup does not fail for ever
-            if not await self._start():
+            if not await self._start(begins=False):
                 return self._fenced()
             return outcomes.setup_failed(
                 self, raised or SetupTooSlow(f"setup took longer than {seconds:g} s"), in_a_row

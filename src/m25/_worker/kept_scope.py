@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
+from typing import Final
 
 import trio
+
+#: Of a task, what tells its scopes apart: another object in each scope that the task enters. Trio
+#: has no public name for it. Where a Trio has not this one either, no scope is kept.
+_PLACE: Final = "_cancel_status"
 
 
 class KeptScope:
@@ -40,7 +45,7 @@ class KeptScope:
         if scope is None:
             scope = trio.CancelScope(deadline=self._deadline)
             scope.__enter__()
-            self.scope, self._place = scope, _place_of(self._task)
+            self.scope, self._place = scope, getattr(self._task, _PLACE, None)
         elif scope.deadline != self._deadline:
             scope.deadline = self._deadline
         return scope
@@ -58,7 +63,7 @@ class KeptScope:
             # rule: what is left of a job's cancellation does not reach the next job
             and not scope.cancel_called
             # rule: a scope that a handler has left open does not reach the next job
-            and (self._place is not None and _place_of(self._task) is self._place)
+            and (self._place is not None and getattr(self._task, _PLACE, None) is self._place)
         ):
             return False
         self.scope = None
@@ -69,12 +74,3 @@ class KeptScope:
         scope, self.scope = self.scope, None
         if scope is not None:
             scope.__exit__(None, None, None)
-
-
-def _place_of(task: trio.lowlevel.Task) -> object:
-    """What tells scopes of a task apart: another object in each scope that the task enters.
-
-    Trio has no public name for it. A Trio that has not this one either says `None`, and then no
-    scope is kept.
-    """
-    return getattr(task, "_cancel_status", None)

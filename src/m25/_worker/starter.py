@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -41,13 +41,19 @@ class Starter:
         """Send what gathers, until cancelled."""
         await self._batcher.run()
 
-    async def start(self, job: ClaimedJob) -> Started | NotOurs:
-        """Start a job, for as long as it takes: while its row is locked it alone waits."""
-        backoff: Backoff | None = None
-        while isinstance(answer := await self._batcher.ask(job), Locked):
-            backoff = backoff or Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+    def start(self, job: ClaimedJob) -> Awaitable[Started | Locked | NotOurs]:
+        """Start a job, unless somebody has its row locked."""
+        # Returned as it is: another coroutine around it would slow down each of its steps.
+        return self._batcher.ask(job)
+
+    async def start_locked(self, job: ClaimedJob) -> Started | NotOurs:
+        """Start a job whose row was locked, for as long as it takes: it alone waits."""
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, self._runtime.rng)
+        while True:
             await trio.sleep(backoff.failed())
-        return answer
+            answer = await self._batcher.ask(job)
+            if not isinstance(answer, Locked):
+                return answer
 
     async def _send(self, jobs: Sequence[ClaimedJob]) -> Sequence[Started | Locked | NotOurs]:
         tries = self._runtime.tries()
