@@ -24,6 +24,16 @@ def words_of(queue_name: str, wait: JobWait) -> Iterator[str]:
         yield from _turn(wait)
 
 
+def is_declared(wait: JobWait) -> bool:
+    """Whether a job waits for others, or for a time, as its queue's options or it itself say."""
+    return (
+        any(_before_its_turn(wait))
+        or wait.is_paused
+        or _is_full(wait)
+        or wait.next_start_at is not None
+    )
+
+
 def _before_its_turn(wait: JobWait) -> Iterator[str]:
     """What keeps a job from being due, and from being the next of its key."""
     if wait.awaits is not None:

@@ -82,12 +82,28 @@ SICK = [
         "insert into m25.stopped_key values"
         " ('0198a2b4-0000-7000-8000-000000000001', 'steps', 'ada', 1, now() - interval '2 hours'),"
         " (gen_random_uuid(), 'steps', 'bob', 2, now() - interval '1 hour')",
-        ["2 keys of queue 'steps' stand still", "for 2 h", "`m25 retry 0198a2b4-0000-7000"],
+        [
+            "keys of queue 'steps' stand still, 2 in number",
+            "for 2 h",
+            "`m25 retry 0198a2b4-0000-7000",
+        ],
     ),
     Sick(
         "unserved",
         f"{JOB}, scheduled_at) values ('mails', '1', '1 min', 1, now() - interval '5 days')",
         ["nobody serves queue 'mails'", "due for 5 d", "start a worker"],
+    ),
+    Sick(
+        "stalled",
+        "insert into m25.queue (name, default_job_timeout) values ('stalled', '1 minute');"
+        " insert into m25.worker values"
+        " (gen_random_uuid(), now(), now(), null, '1', '{stalled}', '{}', '{}');"
+        f"{JOB}, scheduled_at, setup_failures) values"
+        " ('stalled', '1', '1 min', 1, now() - interval '1 hour', 31)",
+        [
+            "no job of queue 'stalled' runs, though live workers name it (1)",
+            "due for 60 min, and waits for its queue's setup, which has failed for it 31 times",
+        ],
     ),
     Sick(
         "stuck",
@@ -419,12 +435,35 @@ async def test_policies_that_hide_jobs_are_found(dsn: str) -> None:
         assert "policies may hide rows of m25.job" in told(await found(reader, "row_security"))
 
 
+async def test_a_queue_whose_rate_lets_nothing_begin_does_not_stand_still(dsn: str) -> None:
+    async with connected(dsn) as connection:
+        for statement in (
+            (
+                "insert into m25.limiter (name, rate_interval, rate_burst, next_start_at)"
+                " values ('slow', 3600, 1, now() + interval '1 hour')"
+            ),
+            (
+                "insert into m25.queue (name, default_job_timeout, limiter)"
+                " values ('slow', '1 minute', 'slow')"
+            ),
+            (
+                "insert into m25.worker values"
+                " (gen_random_uuid(), now(), now(), null, '1', '{slow}', '{}', '{}')"
+            ),
+            f"{JOB}, scheduled_at) values ('slow', '1', '1 min', 1, now() - interval '1 hour')",
+        ):
+            await connection.execute(statement.encode())
+        assert await found(dsn, "stalled") == []
+        await connection.execute(b"update m25.limiter set next_start_at = now()")
+        assert "waits for a slot: 1 worker serves the queue" in told(await found(dsn, "stalled"))
+
+
 async def test_what_cannot_be_looked_at_is_said_and_the_rest_is_looked_at(dsn: str) -> None:
     async with connected(dsn) as connection:
         await connection.execute("drop table m25.worker")
     healthy = await examination(dsn)
     refused = {finding.check for finding in healthy.findings} - await of_the_server(dsn)
-    assert refused == {"unserved", "silent_worker"}
+    assert refused == {"unserved", "stalled", "silent_worker"}
     assert 'could not be looked at: relation "m25.worker" does not exist' in told(healthy.findings)
     assert len(healthy.made) == len(CHECKS)
 

@@ -204,8 +204,8 @@ CHECKS: Final[Sequence[Check]] = (
     ),
     Check(
         "stopped_key",
-        "{keys} keys of queue {queue!r} stand still: the first for {age:s}, since job {job} has"
-        " failed for good, and what is behind it waits",
+        "keys of queue {queue!r} stand still, {keys} in number: the first for {age:s}, since job"
+        " {job} has failed for good, and what is behind it waits",
         "mend what was wrong and `m25 retry {job}`, or let what is behind it go on by"
         ' `m25 skip {job}`; declare the queue with if_failed="pass" where later jobs are to go on',
     ),
@@ -215,6 +215,14 @@ CHECKS: Final[Sequence[Check]] = (
         " {workers} live workers names it",
         "start a worker with that queue, or correct the queue's name where the jobs are enqueued",
         look=looks.unserved,
+    ),
+    Check(
+        "stalled",
+        "no job of queue {queue!r} runs, though live workers name it ({workers}): its oldest,"
+        " {job}, has been due for {age:s}, and waits for {why}",
+        "look for the queue's name in the log of its workers; where they say nothing of it, restart"
+        " them",
+        look=looks.stalled,
     ),
     Check(
         "stuck",

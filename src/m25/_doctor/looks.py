@@ -14,8 +14,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from .. import migrations, pg
+from .._job_wait import is_declared, words_of
 from .._schedule_errors import InvalidSchedule
 from .._servers import find_misfit
+from .._store.operator import JobWait
 from .._store.statements import load_statements
 from .._ticks import find_zone, interval_ticks, next_ticks
 from . import statements
@@ -30,6 +32,8 @@ _CLOCKS: Final = 10.0
 #: of which nothing was heard for this long count as gone.
 _WAITING: Final = timedelta(seconds=30)
 _SILENCE: Final = timedelta(minutes=2)
+#: Of how many queues it is told at most that they stand still.
+_MOST_STALLED: Final = 20
 #: How late a tick may be.
 _LATE: Final = timedelta(minutes=5)
 
@@ -153,6 +157,20 @@ async def unserved(patient: Patient) -> Sequence[Facts]:
         for each in found
         if each["queue_name"] not in paused
     ]
+
+
+async def stalled(patient: Patient) -> Sequence[Facts]:
+    """Which queues have workers and run nothing, and what their oldest jobs wait for."""
+    find_wait = load_statements(patient.schema)["find_wait"]
+    found: list[Facts] = []
+    for facts in await statements.run(patient, "stalled", silence=_SILENCE, most=_MOST_STALLED):
+        parameters = {"id": facts["job"], "silence": _SILENCE}
+        for row in await statements.execute(patient, find_wait, parameters):
+            wait = JobWait._make(row.values())
+            # What waits for others of its key, for room or for its turn does as was declared.
+            if not is_declared(wait):
+                found.append({**facts, "why": "; ".join(words_of(facts["queue"], wait))})
+    return found
 
 
 async def schedule_zone(patient: Patient) -> Sequence[Facts]:
