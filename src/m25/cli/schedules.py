@@ -64,11 +64,17 @@ def _row(schedule: ScheduleRecord) -> list[object]:
         schedule.name,
         schedule.queue_name,
         f"{schedule.expression} {schedule.timezone}" if schedule.expression else every,
-        "" if schedule.next_tick is None else ago(schedule.next_tick),
+        _next_tick(schedule),
         "" if schedule.last_job_id is None else ago(schedule.last_tick),
         schedule.last_job_id,
         _state(schedule),
     ]
+
+
+def _next_tick(schedule: ScheduleRecord) -> str:
+    if schedule.next_tick is None or schedule.is_left(datetime.now(UTC)):
+        return ""
+    return ago(schedule.next_tick)
 
 
 def _state(schedule: ScheduleRecord) -> str:
