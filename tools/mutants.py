@@ -574,6 +574,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/pg/test_listener.py",),
     ),
     Mutant(
+        9,
+        "a claim begins its jobs though its worker was cancelled before they came",
+        (Rule("who was interrupted is given no rows", "if True:"),),
+        ("tests/pg/test_prepared.py",),
+    ),
+    Mutant(
         10,
         "lease work shares the users' pool",
         (Rule("lease work shares no connection with users", "pass"),),

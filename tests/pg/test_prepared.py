@@ -11,9 +11,11 @@ import trio.testing
 
 from m25 import pg
 from m25.pg._prepared import Prepared, Rows
+from m25.pg._wire import Wire
 from support.waiting import rows
 
 ECHO = Prepared(b"echo", b"select $1::text, $2::int + 1", ("word", "number"))
+LOCK = Prepared(b"lock", b"select pg_advisory_xact_lock($1::int)::text", ("n",))
 INSERT = Prepared(b"insert", b"insert into t values ($1::int) returning n", ("n",))
 
 
@@ -38,6 +40,29 @@ async def test_it_takes_text_and_returns_rows_again_and_again(
         assert taken[number:] == ([found] if early else [])
     names = await (await connection.execute("select name from pg_prepared_statements")).fetchall()
     assert ("echo",) in names
+
+
+async def test_rows_that_come_once_its_task_is_cancelled_are_given_to_nobody(
+    empty_dsn: str, connection: pg.AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_late(_wire: Wire, _give_up_at: float) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Wire, "keep_cancelling", too_late)
+    taken: list[Rows] = []
+    await LOCK.run(connection, {"n": "2"})
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("select pg_advisory_lock(1)")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(LOCK.run, connection, {"n": "1"}, taken.append)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await other.execute("select pg_advisory_unlock(1)")
+    assert taken == []
+    # Those of the next one are given again.
+    await LOCK.run(connection, {"n": "1"}, taken.append)
+    assert len(taken) == 1
 
 
 async def test_rows_are_there_before_the_commit_and_returned_after_it(

@@ -52,7 +52,8 @@ class Prepared:
         """Run it on a connection in autocommit mode, and return its rows once it is committed.
 
         `on_rows` is called with the rows as soon as they have arrived, while the commit is still
-        under way. With `is_awaited` a cancellation waits for the answer, as that of a commit does.
+        under way; not where the task was cancelled before that. With `is_awaited` a cancellation
+        waits for the answer, as that of a commit does.
 
         Raises:
             OutcomeUnknown: it `is_awaited`, and there was no answer.
@@ -122,7 +123,8 @@ class Prepared:
         failure: BaseException | None = None
         try:
             rows = _rows(results, connection)
-            on_rows(rows)
+            if not connection._wire.is_ending:  # rule: who was interrupted is given no rows
+                on_rows(rows)
         except BaseException as error:  # noqa: BLE001 - raised below, with the pipeline at its end
             failure = error
         try:

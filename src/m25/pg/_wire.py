@@ -50,12 +50,14 @@ _BAD: Final = pq.ConnStatus.BAD
 class Wire:
     """What a connection and its lock share: the socket, and when other tasks last could run."""
 
-    __slots__ = ("_look", "_yielded_at", "is_row_by_row", "pgconn")
+    __slots__ = ("_look", "_yielded_at", "is_ending", "is_row_by_row", "pgconn")
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self.pgconn = pgconn
         #: Whether libpq may still be in the single-row or chunked mode of a `stream()`.
         self.is_row_by_row = False
+        #: Whether an operation is being ended whose task was interrupted.
+        self.is_ending = False
         self._yielded_at = -math.inf
         self._look: Callable[[int], int] | None = None
 
@@ -191,6 +193,7 @@ class Wire:
         and takes `CLEAN_UP` seconds at most.
         """
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
+            self.is_ending = True
             try:
                 async with Background() as nursery:
                     nursery.start_soon(self.keep_cancelling, scope.deadline)
@@ -204,6 +207,8 @@ class Wire:
             except BaseException:
                 self.finish()
                 raise
+            finally:
+                self.is_ending = False
         if scope.cancelled_caught or self.is_busy:
             _logger.warning("an interrupted query does not end; its connection is closed")
             self.finish()
