@@ -427,6 +427,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         1,
+        "a queue that polls often is asked for as seldom as those that others wait for",
+        (Rule("who polls often is not kept waiting", "if False:"),),
+        ("tests/client/test_results.py",),
+    ),
+    Mutant(
+        1,
         "what came while nobody listened is not asked for",
         (Rule("after a gap all are asked for", "if first_id is False:"),),
         ("tests/client/test_results.py",),

@@ -35,7 +35,7 @@ from ._groups import unwrapped
 from ._queue import Queue
 from ._runtime import Runtime
 from ._scheduler import Scheduler
-from ._store.protocol import CancelAsked, QueueChanged, StackAsked
+from ._store.protocol import CancelAsked, Hinted, QueueChanged, StackAsked
 from ._supervisor import keep_running
 from ._worker.announcer import Announcer
 from ._worker.environment import Around, Environment
@@ -183,26 +183,28 @@ class Listener:
 
     async def run(self) -> None:
         """Leave hints for the managers, until cancelled."""
-        hints = self._runtime.hints
         try:
-            async with self._runtime.store.listen(self._names) as notified:
+            async with self._runtime.store.listen(self._names, self._heard):
                 self.listens.set()
-                async for name in notified:
-                    if name is None:
-                        # On a new connection, too: the worker has another session.
-                        hints.announce.set()
-                        hints.work_anywhere()
-                        hints.cancel_anywhere()  # rule: after a gap any may be to be cancelled
-                    elif isinstance(name, CancelAsked):
-                        hints.cancel(name.queue_name, name.job_id)
-                    elif isinstance(name, StackAsked):
-                        hints.ask_for_stack(name.queue_name, name.job_id)
-                    elif isinstance(name, QueueChanged):
-                        hints.queue_changed(name.queue_name)
-                    else:
-                        hints.work(name)
+                await trio.sleep_forever()
         finally:
             self.listens.set()
+
+    def _heard(self, hinted: Hinted | None) -> None:
+        hints = self._runtime.hints
+        if hinted is None:
+            # On a new connection, too: the worker has another session.
+            hints.announce.set()
+            hints.work_anywhere()
+            hints.cancel_anywhere()  # rule: after a gap any may be to be cancelled
+        elif isinstance(hinted, CancelAsked):
+            hints.cancel(hinted.queue_name, hinted.job_id)
+        elif isinstance(hinted, StackAsked):
+            hints.ask_for_stack(hinted.queue_name, hinted.job_id)
+        elif isinstance(hinted, QueueChanged):
+            hints.queue_changed(hinted.queue_name)
+        else:
+            hints.work(hinted)
 
 
 async def _wait_until_written(

@@ -129,6 +129,8 @@ class Waiters:
         # and for all.
         self._retry_at = self._follow_at = self._poll_at = math.inf
         self._idle_since = -math.inf
+        #: Until when `run` waits, by Trio's clock, unless it is woken.
+        self._asleep_until = math.inf
         #: Whether the client's role may write into the rows of jobs.
         self._may_watch = True
         #: Whether `run` has ended: nobody answers from then on.
@@ -161,7 +163,8 @@ class Waiters:
             wait = self._waits[key] = Wait(*key, interval, is_coming=is_coming)
             self._by_first[wait.first_id].add(wait)
             self._poll_at = min(self._poll_at, self._next_poll([wait]))
-            self._wakeup.set()
+            if self._poll_at < self._asleep_until:  # rule: who polls often is not kept waiting
+                self._wakeup.set()
             if not is_coming:
                 self._ask(wait)
         wait.tasks += 1
@@ -240,15 +243,17 @@ class Waiters:
             nursery.cancel_scope.cancel()
 
     async def _listen(self) -> None:
-        async with self._runtime.store.listen_for_ends(self.channel) as ends:
-            async for first_id in ends:
-                if first_id is None:  # rule: after a gap all are asked for
-                    for wait in self._waits.values():
-                        self._ask(wait)
-                else:
-                    self._ended_meanwhile.add(first_id)
-                    for wait in self._by_first.get(first_id, ()):
-                        self._ask(wait, has_ended=True)
+        async with self._runtime.store.listen_for_ends(self.channel, self._heard):
+            await trio.sleep_forever()
+
+    def _heard(self, first_id: str | None) -> None:
+        if first_id is None:  # rule: after a gap all are asked for
+            for wait in self._waits.values():
+                self._ask(wait)
+        else:
+            self._ended_meanwhile.add(first_id)
+            for wait in self._by_first.get(first_id, ()):
+                self._ask(wait, has_ended=True)
 
     async def _ask_until_idle(self) -> None:
         tries = self._runtime.tries()
@@ -299,13 +304,17 @@ class Waiters:
         """
         while not (self._due or self._ended):
             idle_at = math.inf if self._waits else self._idle_since + _LONGEST_IDLE
-            with trio.move_on_at(min(self._retry_at, self._follow_at, self._poll_at, idle_at)):
-                await self._wakeup.wait()
+            until = min(self._retry_at, self._follow_at, self._poll_at, idle_at)
+            self._asleep_until = until
+            try:
+                with trio.move_on_at(until):
+                    await self._wakeup.wait()
+            finally:
+                self._asleep_until = math.inf
             now = trio.current_time()
             if not self._waits and now >= self._idle_since + _LONGEST_IDLE:
                 return False
             self._ask_what_is_due(now)
-        await trio.lowlevel.checkpoint()
         return True
 
     def _ask_what_is_due(self, now: float) -> None:

@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 import m25
 import m25.testing
+from m25 import errors
 from m25._store.memory import MemoryStore
 from m25._store.postgres import PostgresStore
 from support.failing import connection_lost, failing
@@ -74,6 +75,32 @@ async def test_a_result_is_what_the_handler_returned(open_client: Open) -> None:
             for id in (record.id, str(record.id), record.id.value):
                 assert await m.result(numbers, id) == 3
             assert (await m.wait(numbers, record.id)).output == 3
+
+
+async def test_a_result_is_read_though_the_rest_of_its_job_cannot_be(open_client: Open) -> None:
+    # As where another version of the program takes another input.
+    @m25.queue("numbers")
+    async def changed(text: str) -> int:
+        raise NotImplementedError(text)
+
+    async with open_client() as m, worker(open_client):
+        with trio.fail_after(10):
+            record = await m.enqueue(numbers, 1)
+            assert await m.result(changed, record.id) == 2
+            with pytest.raises(errors.JobRecordFetchDecodeErrors, match="input"):
+                await m.wait(changed, record.id)
+
+
+async def test_a_result_that_cannot_be_read_says_so(open_client: Open) -> None:
+    @m25.queue("numbers")
+    async def changed(number: int) -> str:
+        raise NotImplementedError(number)
+
+    async with open_client() as m, worker(open_client):
+        with trio.fail_after(10):
+            record = await m.enqueue(numbers, 1)
+            with pytest.raises(errors.JobRecordFetchDecodeErrors, match="output"):
+                await m.result(changed, record.id)
 
 
 async def test_a_declared_error_is_raised_as_it_is(open_client: Open) -> None:
@@ -278,17 +305,36 @@ async def test_the_end_is_found_without_notifications(open_client: Open) -> None
         store = store_of(m)
 
         @asynccontextmanager
-        async def deaf(_: str) -> AsyncGenerator[Any]:
-            async def nothing() -> AsyncGenerator[str | None]:
-                await trio.sleep_forever()
-                yield None
-
-            yield nothing()
+        async def deaf(_waiter: str, _heard: object) -> AsyncGenerator[None]:
+            yield
 
         store.listen_for_ends = deaf  # type: ignore[method-assign]
         with trio.fail_after(10):
             assert await m.call(numbers, 1) == 2
             assert await m.result(numbers, (await m.enqueue(numbers, 2)).id) == 3
+
+
+async def test_who_polls_more_often_than_others_who_wait_is_not_kept_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("rare", poll_interval=3600)
+    async def rare(_: None) -> None: ...
+
+    store = MemoryStore()
+
+    @asynccontextmanager
+    async def deaf(_waiter: str, _heard: object) -> AsyncGenerator[None]:
+        yield
+
+    store.listen_for_ends = deaf  # type: ignore[method-assign]
+    async with m25.testing.open(store) as m, worker(lambda: m25.testing.open(store)):
+        async with trio.open_nursery() as nursery:
+            record = await m.enqueue(rare, None)
+            nursery.start_soon(m.wait, rare, record.id)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(10):
+                assert await m.call(numbers, 1) == 2
+            nursery.cancel_scope.cancel()
 
 
 async def test_waits_outlast_an_outage(
@@ -396,14 +442,15 @@ async def test_what_ended_while_nobody_listened_is_asked_for(
     again = trio.Event()
 
     @asynccontextmanager
-    async def reconnects(_: str) -> AsyncGenerator[Any]:
-        async def gaps() -> AsyncGenerator[str | None]:
-            yield None
+    async def reconnects(_: str, heard: Callable[[None], None]) -> AsyncGenerator[None]:
+        async def gap() -> None:
             await again.wait()
-            yield None
-            await trio.sleep_forever()
+            heard(None)
 
-        yield gaps()
+        heard(None)
+        async with trio.open_nursery() as reconnecting:
+            reconnecting.start_soon(gap)
+            yield
 
     store.listen_for_ends = reconnects  # type: ignore[method-assign]
     async with m25.testing.open(store) as m, trio.open_nursery() as nursery:
@@ -486,12 +533,12 @@ async def test_listening_ends_once_nobody_has_waited_for_a_while(
     listen = store.listen_for_ends
 
     @asynccontextmanager
-    async def counted(channel: str) -> AsyncGenerator[Any]:
+    async def counted(channel: str, heard: Callable[[str | None], None]) -> AsyncGenerator[None]:
         nonlocal listening
         listening += 1
         try:
-            async with listen(channel) as ends:
-                yield ends
+            async with listen(channel, heard):
+                yield
         finally:
             listening -= 1
 

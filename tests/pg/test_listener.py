@@ -48,6 +48,28 @@ async def test_a_subscriber_hears_what_comes_after_its_gap(
         assert (event.channel, event.payload) == ("b", "")
 
 
+async def test_who_is_called_hears_each_payload_in_order_and_nothing_after_the_block(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    heard: list[pg.Event] = []
+    async with pg.Listener(empty_dsn) as listener, listener.subscribe("end") as witness:
+        assert await heard_by(witness) == pg.Gap()
+        with listener._calling(heard.append, "a", "b"):
+            await until(lambda: heard == [pg.Gap()])
+            await notify(speaker, "a", "1")
+            await notify(speaker, "other", "2")
+            await notify(speaker, "b", "3", "4")
+            await until(lambda: len(heard) == 4)
+        await notify(speaker, "a", "5")
+        await notify(speaker, "end", "")
+        assert await heard_by(witness) == pg.Notification("end", ("",))
+    assert heard[1:] == [
+        pg.Notification("a", ("1",)),
+        pg.Notification("b", ("3",)),
+        pg.Notification("b", ("4",)),
+    ]
+
+
 async def test_what_comes_while_it_is_busy_is_kept_as_one(
     empty_dsn: str, speaker: pg.AsyncConnection
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -15,6 +15,7 @@ from m25._client import open_on
 from m25._hints import QueueHint
 from m25._services import Listener
 from m25._store.memory import MemoryStore
+from m25._store.protocol import Hinted
 from support.runtimes import a_runtime
 from support.told import told
 
@@ -33,13 +34,15 @@ class Deaf(MemoryStore):
         self.listens = trio.Event()
 
     @asynccontextmanager
-    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[str | None]]:
+    async def listen(
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AsyncGenerator[None]:
         if self.times:
             self.times -= 1
             raise OSError("no connection is to be had")
-        async with super().listen(queue_names) as notified:
+        async with super().listen(queue_names, heard):
             self.listens.set()
-            yield notified
+            yield
 
 
 async def test_a_listener_that_cannot_listen_says_so_to_whoever_waits_for_it() -> None:

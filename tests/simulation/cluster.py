@@ -155,22 +155,19 @@ class View:
 
         return asked
 
-    def listen(self, names: Any) -> Any:
-        return self._store.listen(names)
+    def listen(self, names: Any, heard: Any) -> Any:
+        return self._store.listen(names, heard)
 
     def working(self) -> Any:
         return self._store.working()
 
-    @contextlib.asynccontextmanager
-    async def listen_for_ends(self, waiter: str) -> AsyncIterator[AsyncIterator[str | None]]:
-        async with self._store.listen_for_ends(waiter) as ends:
-            yield self._some_of(ends)
-
-    async def _some_of(self, ends: AsyncIterator[str | None]) -> AsyncIterator[str | None]:
-        async for id in ends:
+    def listen_for_ends(self, waiter: str, heard: Callable[[str | None], None]) -> Any:
+        def some_heard(id: str | None) -> None:
             # As behind a pooler, or with a row that another's worker has ended.
             if not (self._process.faulty and self._process.happens("unheard", 0.3)):
-                yield id
+                heard(id)
+
+        return self._store.listen_for_ends(waiter, some_heard)
 
 
 @attrs.define(eq=False)

@@ -15,6 +15,7 @@ from m25._lifecycle import JobStatus
 from m25._store.failures import StatementFailed
 from m25._store.memory import MemoryStore
 from m25._store.protocol import ClaimedJob, Release, WriteResult
+from support.hearing import hearing
 
 EPOCH = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -142,7 +143,7 @@ async def test_every_call_is_a_checkpoint() -> None:
     with trio.testing.assert_checkpoints():
         await store.notify([])
     with trio.testing.assert_checkpoints():
-        async with store.listen([]):
+        async with store.listen([], lambda _: None):
             pass
 
 
@@ -180,7 +181,7 @@ async def test_the_clock_skips_to_the_next_job_and_leases_with_it(
     assert not store.skip_to_next(["q"])
     await world.put(job(scheduled_at=EPOCH + timedelta(days=9)))
     await world.put(job(scheduled_at=EPOCH + timedelta(days=8), priority=3))
-    async with store.listen(["q"]) as told:
+    async with hearing(store.listen, ["q"]) as told:
         assert await anext(told) is None
         assert store.skip_to_next(["q", "live"])
         assert store.now() == EPOCH + timedelta(days=8)

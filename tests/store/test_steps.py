@@ -11,6 +11,7 @@ from _world import PostgresWorld, job, make_id
 from m25._store.protocol import Enqueued, Exists, Held
 from m25._store.statements import load_statements
 from m25._store.steps import Calls, Steps
+from support.hearing import hearing
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ async def test_a_sync_connection_gets_the_same_answers(dsn: str, database: Postg
 async def test_a_sync_connection_notifies_the_workers_at_its_commit(
     dsn: str, database: PostgresWorld
 ) -> None:
-    async with database.store.listen(["q"]) as names:
+    async with hearing(database.store.listen, ["q"]) as names:
         assert await anext(names) is None
         with psycopg.connect(dsn) as connection:
             run(connection, CALLS.enqueue([job()], ["q"]))

@@ -15,6 +15,7 @@ from _world import LEASE, MemoryWorld, PostgresWorld, WithVerbs, failure, job, m
 from m25 import pg
 from m25._store.failures import RowRefused
 from m25._store.protocol import Enqueued, Exists, Held, NewJob, Release, Written
+from support.hearing import hearing
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:
@@ -289,13 +290,13 @@ async def _next(told: AsyncIterator[str | None]) -> str | None:
 
 
 async def test_who_listens_is_first_told_to_look_everywhere(world: WithVerbs) -> None:
-    async with world.store.listen(["a"]) as told:
+    async with hearing(world.store.listen, ["a"]) as told:
         assert await _next(told) is None
 
 
 async def test_who_listens_is_told_of_new_jobs_on_its_queues(world: WithVerbs) -> None:
     long_name = "б" * 400
-    async with world.store.listen(["a", long_name]) as told:
+    async with hearing(world.store.listen, ["a", long_name]) as told:
         assert await _next(told) is None
         await world.store.enqueue([job("b")], ["b"])
         await world.store.enqueue([job("a")], ["a"])
@@ -309,7 +310,7 @@ async def test_who_listens_is_told_of_new_jobs_on_its_queues(world: WithVerbs) -
 async def test_nobody_is_told_of_a_job_that_was_not_inserted(world: WithVerbs) -> None:
     new = job("a")
     await world.put(new)
-    async with world.store.listen(["a", "b"]) as told:
+    async with hearing(world.store.listen, ["a", "b"]) as told:
         assert await _next(told) is None
         await world.store.enqueue([new], ["a"])
         await world.store.notify(["b"])
@@ -319,28 +320,10 @@ async def test_nobody_is_told_of_a_job_that_was_not_inserted(world: WithVerbs) -
 async def test_who_listens_is_told_of_jobs_that_are_handed_back(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one()
-    async with world.store.listen(["q"]) as told:
+    async with hearing(world.store.listen, ["q"]) as told:
         assert await _next(told) is None
         await world.store.release([Release(*claim)], ["q"])
         assert await _next(told) == "q"
-
-
-async def test_a_listener_that_is_busy_misses_nothing_and_piles_up_nothing(
-    world: WithVerbs,
-) -> None:
-    names = [f"q{number}" for number in range(20)]
-    async with world.store.listen(names) as told:
-        assert await _next(told) is None
-        for _ in range(10):
-            for name in names:
-                await world.store.notify([name])
-        waiting = set(names)
-        received = 0
-        while waiting:
-            heard = await _next(told)
-            waiting = set() if heard is None else waiting - {heard}
-            received += 1
-        assert received <= 3 * len(names)
 
 
 # In the caller's own transaction
@@ -352,7 +335,7 @@ async def test_a_job_put_in_a_transaction_exists_once_that_commits(
     new = job()
     async with (
         await pg.AsyncConnection.connect(dsn) as connection,
-        database.store.listen(["q", "other"]) as told,
+        hearing(database.store.listen, ["q", "other"]) as told,
     ):
         assert await _next(told) is None
         (answer,) = await database.store.enqueue([new], ["q"], connection)

@@ -32,6 +32,7 @@ from m25._store.protocol import (
     WriteResult,
     Written,
 )
+from support.hearing import hearing
 from support.notifications import full_queue, server_with_few_notifications
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ async def test_only_a_live_job_of_that_queue_is_asked_to_be_cancelled(world: Wit
 async def test_the_workers_of_the_queue_are_told_of_a_request(world: WithVerbs) -> None:
     await world.put(job())
     claim = await world.claim_one()
-    async with world.store.listen(["q"]) as told:
+    async with hearing(world.store.listen, ["q"]) as told:
         assert await _next(told) is None
         await world.store.request_cancel(claim.id, "q")
         assert await _next(told) == CancelAsked("q", claim.id)
@@ -371,7 +372,7 @@ async def test_a_chain_is_found_by_any_of_its_attempts(world: WithVerbs) -> None
 async def test_the_end_of_a_chain_is_told_to_whoever_watches_it(world: WithVerbs) -> None:
     (id,) = await world.put(job(max_attempts=2))
     first = await world.claim_one()
-    async with world.store.listen_for_ends(ME) as ends:
+    async with hearing(world.store.listen_for_ends, ME) as ends:
         assert await _next(ends) is None
         watched = await world.store.watch([id], ME)
         assert (watched[id].row.id, watched[id].is_watched) == (id, True)
@@ -385,7 +386,7 @@ async def test_the_end_of_a_chain_is_told_to_whoever_watches_it(world: WithVerbs
 
 async def test_however_it_ends(world: WithVerbs) -> None:
     ids = await world.put(*(job() for _ in range(5)))
-    async with world.store.listen_for_ends(ME) as ends:
+    async with hearing(world.store.listen_for_ends, ME) as ends:
         assert await _next(ends) is None
         await world.store.watch(ids, ME)
         await world.store.cancel(ids[0], "q")
@@ -406,8 +407,8 @@ async def test_however_it_ends(world: WithVerbs) -> None:
 async def test_several_processes_may_watch_one_job(world: WithVerbs) -> None:
     (id,) = await world.put(job())
     async with (
-        world.store.listen_for_ends(ME) as mine,
-        world.store.listen_for_ends(ANOTHER) as theirs,
+        hearing(world.store.listen_for_ends, ME) as mine,
+        hearing(world.store.listen_for_ends, ANOTHER) as theirs,
     ):
         assert await _next(mine) is await _next(theirs) is None
         for waiter in (ME, ANOTHER, ME):
@@ -417,7 +418,7 @@ async def test_several_processes_may_watch_one_job(world: WithVerbs) -> None:
 
 
 async def test_a_job_can_be_watched_from_its_beginning(world: WithVerbs) -> None:
-    async with world.store.listen_for_ends(ME) as ends:
+    async with hearing(world.store.listen_for_ends, ME) as ends:
         assert await _next(ends) is None
         (id,) = await world.put(job()._replace(waiter=ME))
         await world.settle(success(await world.claim_one()))
@@ -452,7 +453,7 @@ async def test_a_queue_is_told_of_each_chain_that_has_failed_and_once(world: Wit
     await _announce(world, ALERTS, SOURCE)
     await world.put(job(input='{"to": "ada"}', max_attempts=2))
     first = await world.claim_one()
-    async with world.store.listen(["alerts"]) as notified:
+    async with hearing(world.store.listen, ["alerts"]) as notified:
         assert await _next(notified) is None
         await world.settle(failure(first))
         assert await _told(world) == []
@@ -534,7 +535,7 @@ async def test_what_cannot_be_notified_is_written_all_the_same(small_server: str
 async def test_a_waiter_that_no_channel_can_be_named_after_harms_no_other_job(
     database: PostgresWorld, waiter: str
 ) -> None:
-    async with database.store.listen_for_ends(ME) as ends:
+    async with hearing(database.store.listen_for_ends, ME) as ends:
         assert await _next(ends) is None
         ids = await database.put(*(job()._replace(waiter=each) for each in (waiter, ME, waiter)))
         strange, one, strange_too = await database.claim()

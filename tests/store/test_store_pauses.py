@@ -9,6 +9,7 @@ import pytest
 from _world import WithVerbs, job, position
 
 from m25._store.protocol import DeclaredQueue, QueueChanged, Worker
+from support.hearing import hearing
 
 TIMEOUT = timedelta(minutes=7)
 MINUTES = timedelta(minutes=2)
@@ -71,7 +72,7 @@ async def test_workers_are_told_that_their_queue_has_changed(
 ) -> None:
     if resumes:
         await world.store.pause("q", None, TIMEOUT)
-    async with world.store.listen(["q"]) as told:
+    async with hearing(world.store.listen, ["q"]) as told:
         assert await anext(told) is None
         await world.store.pause("other", None, TIMEOUT)
         if resumes:

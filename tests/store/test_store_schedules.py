@@ -11,6 +11,7 @@ from _world import PostgresWorld, WithVerbs, failure, job, success
 from m25._store.failures import RowRefused
 from m25._store.protocol import NewJob, NewSchedule, NewTick, ScheduleRow
 from m25._timestamps import timestamp_from_text
+from support.hearing import hearing
 
 HOURLY = NewSchedule("s", "q", "0 * * * *", None, "UTC", "last", "allow")
 SECOND = timedelta(seconds=1)
@@ -225,7 +226,7 @@ async def test_a_job_that_is_refused_leaves_its_tick(world: WithVerbs) -> None:
 async def test_the_workers_of_the_queue_are_notified(world: WithVerbs) -> None:
     row = await declared(world)
     with trio.fail_after(5):
-        async with world.store.listen(["q"]) as notified:
+        async with hearing(world.store.listen, ["q"]) as notified:
             assert await anext(notified) is None
             await ticked(world, tick(row, job()))
             assert await anext(notified) == "q"

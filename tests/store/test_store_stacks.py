@@ -6,6 +6,7 @@ import trio
 from _world import LEASE, RESERVED_TIMEOUT, WithVerbs, job, success, token
 
 from m25._store.protocol import StackAnswer, StackAsked
+from support.hearing import hearing
 
 
 async def test_the_owner_is_asked_and_its_answer_is_found_until_it_is_forgotten(
@@ -13,7 +14,7 @@ async def test_the_owner_is_asked_and_its_answer_is_found_until_it_is_forgotten(
 ) -> None:
     await world.put(job(), job())
     asked, other = await world.claim()
-    async with world.store.listen(["q"]) as told:
+    async with hearing(world.store.listen, ["q"]) as told:
         with trio.fail_after(5):
             assert await anext(told) is None
             asked_at = await world.store.request_stack(asked.id, "q")

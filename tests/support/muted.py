@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
 from m25._store.memory import MemoryStore
-from m25._store.protocol import CancelAsked
+from m25._store.protocol import Hinted
 
 
 class MutedStore(MemoryStore):
@@ -16,13 +16,7 @@ class MutedStore(MemoryStore):
 
     @asynccontextmanager
     async def listen(
-        self,
-        queue_names: Sequence[str],
-    ) -> AsyncGenerator[AsyncIterator[str | CancelAsked | None]]:
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AsyncGenerator[None]:
         await trio.lowlevel.checkpoint()
-        yield _nothing()
-
-
-async def _nothing() -> AsyncGenerator[None]:
-    await trio.sleep_forever()
-    yield None
+        yield

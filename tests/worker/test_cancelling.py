@@ -653,8 +653,7 @@ async def test_a_request_that_nobody_heard_is_found_once_the_worker_listens_agai
         await m.cancel_job(unheard, id, running=True)
         for listener in listeners._workers:
             # As after a new connection: nobody knows what was missed.
-            listener._waiting[None] = None
-            listener._wakeup.set()
+            listener._heard(None)
         with trio.fail_after(PATIENCE):
             record = await m.wait(unheard, id)
     assert record.status is m25.JobStatus.CANCELLED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -14,6 +14,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import errors
+from m25._store.protocol import Hinted
 from support.told import lines, told
 from support.waiting import ended
 
@@ -33,12 +34,12 @@ class Deaf(m25.testing.MemoryStore):
     """A store whose notifications never come, as behind a transaction pooler."""
 
     @asynccontextmanager
-    async def listen(self, queue_names: Sequence[str]) -> AsyncGenerator[AsyncIterator[None]]:
-        async def nothing() -> AsyncGenerator[None]:
-            yield None
-            await trio.sleep_forever()
-
-        yield nothing()
+    async def listen(
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AsyncGenerator[None]:
+        await trio.lowlevel.checkpoint()
+        heard(None)
+        yield
 
 
 @pytest.mark.parametrize("kind", [m25.testing.MemoryStore, Deaf])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Mapping,
@@ -924,26 +922,25 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def listen(
-        self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[Hinted | None]]:
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AsyncGenerator[None]:
         names = {self._calls.channel(name): name for name in queue_names}
-        async with (
-            pg.Listener.from_pool(self._pool) as listener,
-            listener.subscribe(*names) as events,
-        ):
+        async with pg.Listener.from_pool(self._pool) as listener:
             self._listener = listener
             try:
-                yield _Events(events, partial(_read_hint, names))
+                with listener._calling(_passing_on(heard, partial(_read_hint, names)), *names):
+                    yield
             finally:
                 self._listener = None
 
     @asynccontextmanager
-    async def listen_for_ends(self, waiter: str) -> AsyncGenerator[AsyncIterator[str | None]]:
-        async with (
-            pg.Listener.from_pool(self._pool) as listener,
-            listener.subscribe(waiter, self._calls.waiters_channel()) as events,
-        ):
-            yield _Events(events, lambda _channel, payload: payload)
+    async def listen_for_ends(
+        self, waiter: str, heard: Callable[[str | None], None]
+    ) -> AsyncGenerator[None]:
+        channels = waiter, self._calls.waiters_channel()
+        async with pg.Listener.from_pool(self._pool) as listener:
+            with listener._calling(_passing_on(heard, lambda _, payload: payload), *channels):
+                yield
 
 
 def _commits(connection: pg.AsyncConnection[Any] | None) -> bool:
@@ -984,27 +981,15 @@ def _read_hint(names: Mapping[str, str], channel: str, payload: str) -> Hinted:
     return CancelAsked(names[channel], payload)
 
 
-class _Events(AsyncIterator[T | None]):
-    """What a subscriber is told, one payload after the other; a gap is `None`."""
+def _passing_on(
+    heard: Callable[[T | None], None], read: Callable[[str, str], T]
+) -> Callable[[pg.Notification | pg.Gap], None]:
+    """Call `heard` with what `read` makes of a channel and a payload; a gap is `None`."""
 
-    # No task in between, and no generator: neither costs nothing, and someone waits for a job.
-    def __init__(
-        self,
-        events: trio.MemoryReceiveChannel[pg.Notification | pg.Gap],
-        read: Callable[[str, str], T],
-    ) -> None:
-        self._events = events
-        #: Makes what is told of a channel and a payload.
-        self._read = read
-        self._waiting = deque[T]()
-
-    async def __anext__(self) -> T | None:
-        if self._waiting:
-            await trio.lowlevel.checkpoint()
-            return self._waiting.popleft()
-        event = await anext(self._events)
+    def call(event: pg.Notification | pg.Gap) -> None:
         if isinstance(event, pg.Gap):
-            return None
-        first, *others = (self._read(event.channel, payload) for payload in event.payloads)
-        self._waiting.extend(others)
-        return first
+            heard(None)
+        else:
+            heard(read(event.channel, event.payload))
+
+    return call

@@ -12,7 +12,7 @@ the trouble of whoever reads that row, not of the batch it came in.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -1415,23 +1415,27 @@ class Store(Protocol):
         ...
 
     def listen(
-        self, queue_names: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[Hinted | None]]:
-        """Receive what the workers of these queues are told.
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """A block in which `heard` is called with what the workers of these queues are told.
 
         The name of a queue says that there may be work, `CancelAsked` that a job is to be
         cancelled, `StackAsked` that its stack was asked for, and `QueueChanged` that a queue was
-        paused or resumed. `None` says that something may have been missed.
+        paused or resumed. `None` says that something may have been missed; it comes first.
+
+        `heard` neither waits nor raises: it is called by whoever listens, as soon as something has
+        come, since somebody may be waiting for a job.
         """
         ...
 
     def listen_for_ends(
-        self, waiter: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[str | None]]:
-        """Receive the id of the first attempt of each chain that has ended and is watched.
+        self, waiter: str, heard: Callable[[str | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """A block in which `heard` is called, as in `listen`, with the id of the first attempt of
+        each chain that has ended and is watched.
 
         `waiter` is what `watch` is given: up to 40 lower-case letters, digits and underscores, and
-        nobody else's. `None` says that something may have been missed. Chains that others alone
-        watch may come, too.
+        nobody else's. `None` says that something may have been missed; it comes first. Chains that
+        others alone watch may come, too.
         """
         ...

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         AsyncServerCursor,
     )
     from ._errors import OutcomeUnknown, PoolClosed, PoolTimeout
-    from ._listener import Event, Gap, Listener, Notification
+    from ._hearers import Event, Gap, Notification
+    from ._listener import Listener
     from ._mistakes import check_connection
     from ._pool import Pool
     from ._pool_state import PoolStats
@@ -37,7 +38,8 @@ else:
                 "AsyncServerCursor",
             ),
             "._errors": ("OutcomeUnknown", "PoolClosed", "PoolTimeout"),
-            "._listener": ("Event", "Gap", "Listener", "Notification"),
+            "._hearers": ("Event", "Gap", "Notification"),
+            "._listener": ("Listener",),
             "._mistakes": ("check_connection",),
             "._pool": ("Pool",),
             "._pool_state": ("PoolStats",),

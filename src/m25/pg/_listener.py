@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
-import attrs
 import psycopg
 import trio
 
@@ -23,8 +22,8 @@ from ._background import Background
 from ._backoff import Backoff
 from ._connection import AsyncConnection
 from ._conninfo import describe, normalize
+from ._hearers import Called, Event, Hearer, Subscriber
 from ._listening import Listening
-from ._wakeup import Wakeup
 from ._wire import check_libpq
 
 if TYPE_CHECKING:
@@ -34,91 +33,11 @@ _logger = logging.getLogger("m25.pg.listener")
 
 #: The longest name of a channel that PostgreSQL takes, in bytes.
 _LONGEST_NAME: Final = 63
-#: How many payloads of a channel are kept for a subscriber that is busy.
-_MOST_PAYLOADS: Final = 1000
 #: The longest wait before connecting is tried again, in seconds.
 _LONGEST_CONNECTING_WAIT: Final = 2.0
 
 #: How many notifications are read in one turn of the loop, at most.
 _TOLD_TOGETHER: Final = 20
-
-
-@attrs.frozen
-class Notification:
-    """Somebody notified this channel, once or more often since the last one was received."""
-
-    channel: str
-    #: The payloads, each once, in the order in which they were received last.
-    payloads: tuple[str, ...]
-
-    @property
-    def payload(self) -> str:
-        """The latest payload."""
-        return self.payloads[-1]
-
-
-@attrs.frozen
-class Gap:
-    """Notifications may have been missed before this, on any channel of the subscriber.
-
-    It is the first event that a subscriber receives, once its channels are listened to; it comes
-    again after each reconnection, when listening is found to be silent, and when more payloads came
-    than are kept.
-    """
-
-
-Event = Notification | Gap
-
-
-@attrs.define(eq=False)
-class _Subscriber:
-    channels: frozenset[str]
-    send: trio.MemorySendChannel[Event]
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    #: Whether it has yet to be told, by a gap, that its channels are listened to.
-    is_new: bool = True
-    _has_gap: bool = False
-    _payloads: dict[str, dict[str, None]] = attrs.field(factory=dict[str, dict[str, None]])
-    _offered: Wakeup = attrs.field(factory=Wakeup)
-
-    def offer_gap(self) -> None:
-        self.is_new = False
-        self._has_gap = True
-        self._offered.set()
-
-    def offer(self, channel: str, payload: str) -> None:
-        if not (self._has_gap or self._payloads):
-            # A receiver that waits has it at once.
-            with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-                self.send.send_nowait(Notification(channel, (payload,)))
-                return
-        payloads = self._payloads.setdefault(channel, {})
-        # The latest is the last.
-        payloads.pop(payload, None)
-        payloads[payload] = None
-        if len(payloads) > _MOST_PAYLOADS:
-            del self._payloads[channel]
-            self._has_gap = True
-        self._offered.set()
-
-    def pop_next(self) -> Event | None:
-        """What to receive next: a gap before the notifications that came after it."""
-        if self._has_gap:
-            self._has_gap = False
-            return Gap()
-        for channel in self._payloads:
-            return Notification(channel, tuple(self._payloads.pop(channel)))
-        return None
-
-    async def pass_on(self) -> None:
-        """Send what gathered while the receiver was busy, as fast as it is received."""
-        # The receiver may be closed before the subscription ends.
-        with suppress(trio.BrokenResourceError), self.scope:
-            async with self.send:
-                while True:
-                    await self._offered.wait()
-                    while (event := self.pop_next()) is not None:
-                        await self.send.send(event)
 
 
 class Listener:
@@ -159,7 +78,7 @@ class Listener:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._echo = f"m25_echo_{uuid4().hex}"
-        self._subscribers: set[_Subscriber] = set()
+        self._subscribers: set[Hearer] = set()
         #: Whether subscribers came or went since their channels were last listened to.
         self._has_changed = False
         #: Around the wait for notifications: cancelled when subscribers come or go.
@@ -215,16 +134,31 @@ class Listener:
         if self._nursery is None:
             raise RuntimeError("subscribe() is for the inside of `async with listener:`")
         send, receive = trio.open_memory_channel[Event](0)
-        subscriber = _Subscriber(frozenset(channels), send)
+        subscriber = Subscriber(frozenset(channels), send)
         self._nursery.start_soon(subscriber.pass_on)
-        self._subscribers.add(subscriber)
-        self._change()
         try:
-            with receive:
+            with self._among_subscribers(subscriber), receive:
                 yield receive
         finally:
-            self._subscribers.discard(subscriber)
             subscriber.scope.cancel()
+
+    def _calling(
+        self, call: Callable[[Event], None], *channels: str
+    ) -> AbstractContextManager[None]:
+        """A block in which `call` is called with each event of these channels, as soon as it has
+        come: in the listener's task, so it neither waits nor raises. To receive takes two tasks
+        more, and as many turns of Trio's loop: too long for whoever waits for a job.
+        """
+        return self._among_subscribers(Called(frozenset(channels), call))
+
+    @contextmanager
+    def _among_subscribers(self, hearer: Hearer) -> Generator[None]:
+        self._subscribers.add(hearer)
+        self._change()
+        try:
+            yield
+        finally:
+            self._subscribers.discard(hearer)
             self._change()
 
     def _change(self) -> None:
@@ -349,15 +283,18 @@ class Listener:
         with trio.CancelScope(deadline=deadline) as self._hearing:
             if self._has_changed:
                 return False
-            async for notice in listening.notices():
+            for notice in await listening.notices():
                 if not listening.is_for_us(notice):
                     continue
                 heard += 1
                 for subscriber in self._subscribers:
                     if notice.channel in subscriber.channels:
                         subscriber.offer(notice.channel, notice.payload)
-                # The subscribers that were waiting for it run soon. What comes in a crowd they are
-                # told together: a turn of the loop for each costs more than all else about it.
+                # Those that were waiting for it are to run before this task listens again, and Trio
+                # runs tasks that are ready in any order: so they have had their turn once this
+                # task has had two. What comes in a crowd they are told together: a turn of the loop
+                # for each costs more than all else about it.
                 if heard % _TOLD_TOGETHER == 1:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                     await trio.lowlevel.cancel_shielded_checkpoint()
         return heard > 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
 import trio
-from psycopg import sql
+from psycopg import generators, sql
 
 from ._connection import AsyncConnection
 
@@ -52,8 +52,24 @@ class Listening:
         """Whether it was sent to us: in a session of others' there may come what they listen to."""
         return self.is_our_session or notice.channel == self._echo
 
-    def notices(self) -> AsyncGenerator[psycopg.Notify]:
-        return self._connection.notifies(stop_after=1)
+    async def notices(self) -> Sequence[psycopg.Notify]:
+        """Wait until something is notified, and return it with all that came at the same time.
+
+        What the connection's `notifies(stop_after=1)` yields, without a generator around it.
+        """
+        connection = self._connection
+        async with connection.lock:
+            # What came together with the answer to a statement is there already.
+            backlog = connection._notifies_backlog
+            assert backlog is not None
+            if not backlog:
+                arrived = await connection.wait(generators.notifies(connection.pgconn))
+                if connection._notify_handlers:
+                    # Without handlers psycopg has put them into the backlog.
+                    backlog.extend(connection._decoded(each) for each in arrived)
+            notices = list(backlog)
+            backlog.clear()
+            return notices
 
     async def _execute(self, statement: sql.Composed) -> None:
         # Behind a pooler the next statement may find another session, with nothing prepared.

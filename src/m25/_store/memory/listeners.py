@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import trio
-
-from ...pg._wakeup import Wakeup
 from ..protocol import CancelAsked, Hinted, QueueChanged, StackAsked
 
 T = TypeVar("T")
 
 
-class _Listener(AsyncIterator[T | None], Generic[T]):
-    """What has come and was not taken in yet, each once: so nothing is lost and nothing grows."""
-
-    def __init__(self, names: Iterable[str]) -> None:
+class _Listener(Generic[T]):
+    def __init__(self, names: Iterable[str], heard: Callable[[T | None], None]) -> None:
         self._names = frozenset(names)
-        self._wakeup = Wakeup()
-        # `None` is the first that comes, as nobody knows what was missed before.
-        self._waiting: dict[T | None, None] = {None: None}
-        self._wakeup.set()
+        self._heard = heard
+        # Nobody knows what was missed before.
+        heard(None)
 
     def notify(self, name: str, what: T) -> None:
         if name in self._names:
-            self._waiting[what] = None
-            self._wakeup.set()
-
-    async def __anext__(self) -> T | None:
-        await trio.lowlevel.checkpoint()
-        while not self._waiting:
-            await self._wakeup.wait()
-        what = next(iter(self._waiting))
-        del self._waiting[what]
-        return what
+            self._heard(what)
 
 
 class Listeners:
@@ -72,18 +57,20 @@ class Listeners:
             listener.notify(waiter, first_id)
 
     @contextmanager
-    def add(self, queue_names: Iterable[str]) -> Generator[AsyncIterator[Hinted | None]]:
+    def add(
+        self, queue_names: Iterable[str], heard: Callable[[Hinted | None], None]
+    ) -> Generator[None]:
         """Listen as the workers of these queues do."""
-        listener = _Listener[Hinted](queue_names)
-        with _among(self._workers, listener):
-            yield listener
+        with _among(self._workers, _Listener[Hinted](queue_names, heard)):
+            yield
 
     @contextmanager
-    def add_waiter(self, channels: Iterable[str]) -> Generator[AsyncIterator[str | None]]:
+    def add_waiter(
+        self, channels: Iterable[str], heard: Callable[[str | None], None]
+    ) -> Generator[None]:
         """Listen on these channels for the ends of chains."""
-        listener = _Listener[str](channels)
-        with _among(self._waiters, listener):
-            yield listener
+        with _among(self._waiters, _Listener[str](channels, heard)):
+            yield
 
 
 @contextmanager

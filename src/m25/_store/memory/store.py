@@ -6,7 +6,6 @@ import json
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Iterator,
     Sequence,
@@ -1093,17 +1092,19 @@ class MemoryStore(Store):
 
     @asynccontextmanager
     async def listen(
-        self, queue_names: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[Hinted | None]]:
+        self, queue_names: Sequence[str], heard: Callable[[Hinted | None], None]
+    ) -> AsyncGenerator[None]:
         await trio.lowlevel.checkpoint()
-        with self._listeners.add(queue_names) as names:
-            yield names
+        with self._listeners.add(queue_names, heard):
+            yield
 
     @asynccontextmanager
-    async def listen_for_ends(self, waiter: str) -> AsyncGenerator[AsyncIterator[str | None]]:
+    async def listen_for_ends(
+        self, waiter: str, heard: Callable[[str | None], None]
+    ) -> AsyncGenerator[None]:
         await trio.lowlevel.checkpoint()
-        with self._listeners.add_waiter((waiter, _ALL_WAITERS)) as ids:
-            yield ids
+        with self._listeners.add_waiter((waiter, _ALL_WAITERS), heard):
+            yield
 
     # What the calls share
 
