@@ -162,3 +162,21 @@ def output_of(record: JobRecord[Any, Output, Any]) -> Output:
     if record.error_data is not None:
         raise record.error_data
     raise JobFailed(record)
+
+
+def read_output(row: JobRow, queue: BaseQueue[Any, Output, Any]) -> Output:
+    """The same of a row. Of a job that has succeeded nothing else is read: whoever waits for a
+    result has no use for the rest, and would wait longer for it.
+
+    Raises:
+        Exception: the declared error that it ended with.
+        JobFailed, JobCancelled: as they say.
+        JobRecordFetchDecodeErrors: what is to be returned or raised cannot be read.
+    """
+    if row.status != JobStatus.SUCCEEDED.value or row.output is None:
+        return output_of(decode_record(row, queue))
+    try:
+        output: Output = _HOW["output"](JobId(row.id), queue, "output", row.output)
+    except JobRecordDecodeError as error:
+        raise JobRecordFetchDecodeErrors([error]) from error
+    return output

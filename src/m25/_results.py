@@ -19,7 +19,7 @@ from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, JobId, JobRecord, Output, may_be_there
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
-from ._record import decode_record, output_of
+from ._record import decode_record, read_output
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow
@@ -39,15 +39,18 @@ class Results:
         self, queue: BaseQueue[Input, Output, Error], id: JobId
     ) -> JobRecord[Input, Output, Error]:
         """Return how a chain has ended, once it has; see `M25.wait`."""
+        return decode_record(await self._end_of(queue, id), queue)
+
+    async def result(self, queue: BaseQueue[Any, Output, Any], id: JobId) -> Output:
+        """Return the output of a job, or raise its error; see `M25.result`."""
+        return read_output(await self._end_of(queue, id), queue)
+
+    async def _end_of(self, queue: BaseQueue[Any, Any, Any], id: JobId) -> JobRow:
         refuse_in_transaction("M25.wait()")
         with self._waiters.waiting(queue, id) as wait:
             async with without_slot():
                 row = await self._waiters.end_of(wait)
-        return _as_record(row, queue, id)
-
-    async def result(self, queue: BaseQueue[Any, Output, Any], id: JobId) -> Output:
-        """Return the output of a job, or raise its error; see `M25.result`."""
-        return output_of(await self.wait(queue, id))
+        return _checked(row, queue, id)
 
     async def call(self, queue: BaseQueue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, and return its output; see `M25.call`."""
@@ -67,7 +70,7 @@ class Results:
             waiters.came(wait)
             async with without_slot():
                 row = await waiters.end_of(wait)
-        return output_of(_as_record(row, queue, JobId(id)))
+        return read_output(_checked(row, queue, JobId(id)), queue)
 
     async def current(
         self,
@@ -81,7 +84,7 @@ class Results:
             rows = await self._runtime.store.latest([str(id)], connection)
         except StatementFailed as failure:
             raise_query_error(failure)
-        return _as_record(rows.get(str(id)), queue, id)
+        return decode_record(_checked(rows.get(str(id)), queue, id), queue)
 
     async def attempts(
         self,
@@ -97,7 +100,7 @@ class Results:
             raise_query_error(failure)
         if not rows:
             raise NoJobRecordFound(id, queue.name)
-        return [_as_record(row, queue, id) for row in rows]
+        return [decode_record(_checked(row, queue, id), queue) for row in rows]
 
     def progress(self, queue: BaseQueue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
         """Follow what a job's handler reports; see `M25.progress`."""
@@ -149,9 +152,7 @@ class _Reports(AsyncIterator[Progress]):
         self._stack.close()
 
 
-def _as_record(
-    row: JobRow | None, queue: BaseQueue[Input, Output, Error], id: JobId
-) -> JobRecord[Input, Output, Error]:
+def _checked(row: JobRow | None, queue: BaseQueue[Any, Any, Any], id: JobId) -> JobRow:
     if row is None or row.queue_name != queue.name:
         raise NoJobRecordFound(id, queue.name)
-    return decode_record(row, queue)
+    return row

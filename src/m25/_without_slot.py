@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final
 
 from ._running_job import current_attempt
 
+_NOTHING: Final = nullcontext()
 
-@asynccontextmanager
-async def without_slot() -> AsyncGenerator[None]:
+
+def without_slot() -> AbstractAsyncContextManager[None]:
     """A block in which the caller waits for jobs.
 
     Within a handler its slot is given back, and there is one again when the block is left;
     elsewhere nothing happens.
     """
     attempt = current_attempt.get(None)
-    if attempt is None:
-        yield
-        return
-    async with attempt.waiting():
-        yield
+    return _NOTHING if attempt is None else attempt.waiting()

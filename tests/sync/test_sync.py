@@ -31,6 +31,7 @@ class MailboxFull(Exception):
 
 
 emails = m25.declare("emails", input=Email, output=str, errors=(MailboxFull,))
+of_numbers = m25.declare("emails", input=int, output=str)
 
 
 # Who is not notified finds nothing for a minute.
@@ -70,6 +71,8 @@ async def test_a_job_is_there_if_its_transaction_commits_and_is_run_at_once(
         with trio.fail_after(PATIENCE):
             assert await m.result(emails, record.id) == "sent to ada"
         assert m25.sync.result(user.connection, emails, record.id) == "sent to ada"
+        # As where another version of the program takes another input.
+        assert m25.sync.result(user.connection, of_numbers, record.id) == "sent to ada"
         read = m25.sync.get(user.connection, emails, record.id)
     assert (read.input, read.output) == (Email("ada"), "sent to ada")
 

@@ -21,7 +21,7 @@ from .._ids import IdSource
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lifecycle import FINAL
 from .._query import as_job_id, check_is_queue, raise_query_error
-from .._record import decode_record, output_of
+from .._record import decode_record, read_output
 from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import AnyJob, JobRow, UniqueJob
 from .._store.steps import Calls, Steps
@@ -218,8 +218,10 @@ def result(
     while True:
         with _query_errors(), database.looking() as looking:
             row = looking.run(Calls(schema).latest([str(id)])).get(str(id))
-        if row is None or row.queue_name != queue.name or row.status in _FINAL:
-            return output_of(_record(row, queue, id))
+        if row is None or row.queue_name != queue.name:
+            raise NoJobRecordFound(id, queue.name)
+        if row.status in _FINAL:
+            return read_output(row, queue)
         pause = backoff.failed()
         if ends_at is not None:
             left = ends_at - time.monotonic()
