@@ -289,18 +289,26 @@ class Claimer:
         finally:
             self._asked()
         self._answered()
+        if self._ledger.owes and len(rows) < size:
+            # A job has ended while its claim was being committed, and few are there: somebody may
+            # be waiting for its result. Trio runs tasks that are ready in any order, so the
+            # settler, which is ready, has had its turn once this task has had two.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
         self._fill_slots()
         if limited is not None:
             has_more = limited.has_more or len(rows) == size
             if not (has_more or limited.is_full):
                 self._runtime.hints.survey.set()
             return has_more
-        self._cursor.claimed(rows, after, began=began, now=trio.current_time())
-        if len(rows) < size:
+        # A claim that was filled may have left due jobs.
+        is_filled = len(rows) == size
+        now = trio.current_time()
+        self._cursor.claimed(rows, after, began=began, now=now, is_filled=is_filled)
+        if not is_filled:
             # A survey finds out whether jobs are due before the cursor, and when the next will be.
             self._runtime.hints.survey.set()
-        # A claim that was filled may have left due jobs.
-        return len(rows) == size
+        return is_filled
 
     def _look_around(self) -> None:
         """Note what is the same for all jobs of a claim, since to look takes longer than a job."""

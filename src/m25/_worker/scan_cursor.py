@@ -43,11 +43,21 @@ class ScanCursor:
         return [self._by_priority[priority] for priority in sorted(self._by_priority)]
 
     def claimed(
-        self, rows: Sequence[JobRow], after: Sequence[Position], *, began: float, now: float
+        self,
+        rows: Sequence[JobRow],
+        after: Sequence[Position],
+        *,
+        began: float,
+        now: float,
+        is_filled: bool,
     ) -> None:
-        """Move the cursor to the end of a claim that began at `began` and was answered at `now`."""
+        """Move the cursor to the end of a claim that began at `began` and was answered at `now`.
+
+        Where the claim `is_filled` there may be more to claim than it has brought.
+        """
         if not after:
-            gap = max(_SHORTEST_GAP, _GAP_PER_DURATION * (now - began))
+            shortest = _SHORTEST_GAP if is_filled else 0.0
+            gap = max(shortest, _GAP_PER_DURATION * (now - began))
             self._start_over_at = now + min(gap, self._longest_gap)
         # By priority, the last of its rows.
         for priority, row in {row.priority: row for row in rows}.items():
