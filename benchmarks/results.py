@@ -1,18 +1,24 @@
 """From `call` to the result, an idle worker in another process, beside two bare psycopg processes.
 
-The bare ones notify each other by the same channels.
+The bare ones notify each other by the same channels, and have a database of their own, since a
+notification wakes all that listen in one. Jobs of both go in turns, in an order that is drawn, so
+what else a machine does meanwhile slows down both alike.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psycopg
 import trio
+from psycopg.conninfo import make_conninfo
 
 import m25
 from m25._ids import IdSource
@@ -37,68 +43,91 @@ async def work(dsn: str) -> None:
         await m25.until_signal()
 
 
-async def ask(dsn: str, jobs: int) -> list[float]:
-    """m25's client: how long each call took, in seconds."""
-    taken: list[float] = []
-    async with m25.open(dsn) as m:
-        for number in range(jobs):
-            await trio.sleep(bare.pause(number))
-            began = time.perf_counter()
-            assert await m.call(answered, number) == number
-            taken.append(time.perf_counter() - began)
-    return taken
-
-
 def bare_work(dsn: str) -> None:
     """The bare worker."""
     bare.work(dsn, QUEUE, lambda number: number)
 
 
-def bare_ask(dsn: str, jobs: int) -> list[float]:
-    """The bare client."""
+@contextmanager
+def bare_client(dsn: str) -> Generator[Callable[[int], None]]:
+    """The bare client: a function that calls it."""
     make_id = IdSource()
-    taken: list[float] = []
     with bare.connect(dsn) as listening, bare.connect(dsn) as connection:
         listening.execute(f"listen {CHANNEL}")
-        for number in range(jobs):
-            time.sleep(bare.pause(number))
-            began = time.perf_counter()
+
+        def call(number: int) -> None:
             id = make_id()
             bare.enqueue(connection, QUEUE, id, str(number), CHANNEL)
             for _ in listening.notifies(stop_after=1):
                 pass
-            watched = bare.run(connection, bare.CALLS.watch([id], CHANNEL))
-            assert watched[id].row.output == str(number)
-            taken.append(time.perf_counter() - began)
+            latest = bare.run(connection, bare.CALLS.latest([id]))
+            assert latest[id].output == str(number)
+
+        yield call
+
+
+async def ask(dsns: dict[str, str], jobs: int) -> dict[str, list[float]]:
+    """How long each call of the two clients took, in seconds."""
+    taken: dict[str, list[float]] = {whose: [] for whose in dsns}
+    draw = random.Random(jobs)
+    async with m25.open(dsns["m25"]) as m:
+        with bare_client(dsns["bare"]) as call:
+            for number in range(jobs):
+                for whose in draw.sample([*dsns], len(dsns)):
+                    await trio.sleep(bare.pause(number))
+                    began = time.perf_counter()
+                    if whose == "m25":
+                        assert await m.call(answered, number) == number
+                    else:
+                        # The other client has nothing to do meanwhile, so its loop may stand.
+                        call(number)
+                    taken[whose].append(time.perf_counter() - began)
     return taken
 
 
-def measure(dsn: str, whose: str, jobs: int) -> dict[str, float]:
-    """Start a worker, and return the percentiles in milliseconds."""
+@contextmanager
+def worker(dsn: str, whose: str) -> Generator[None]:
+    """A worker process, which is ready."""
     databases.fill(dsn, QUEUE, 0)
-    asks: dict[str, Callable[[], list[float]]] = {
-        "m25": lambda: trio.run(ask, dsn, jobs),
-        "bare": lambda: bare_ask(dsn, jobs),
-    }
     command = [sys.executable, "-m", "benchmarks.results", whose, dsn]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
-        assert worker.stdout is not None
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         try:
-            assert worker.stdout.readline() == b"ready\n"
-            taken = asks[whose]()
+            assert process.stdout.readline() == b"ready\n"
+            yield
         finally:
-            worker.terminate()
-    return report.percentiles(taken)
+            process.terminate()
+
+
+def measure(dsns: dict[str, str], jobs: int) -> dict[str, dict[str, float]]:
+    """Start both workers, and return the percentiles of each client in milliseconds."""
+    with ExitStack() as workers:
+        for whose, dsn in dsns.items():
+            workers.enter_context(worker(dsn, whose))
+        taken = trio.run(ask, dsns, jobs)
+    return {whose: report.percentiles(each) for whose, each in taken.items()}
+
+
+@contextmanager
+def database_beside(dsn: str) -> Generator[str]:
+    """Another migrated database of the same server."""
+    name = "m25_bench_beside"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+        try:
+            beside = make_conninfo(dsn, dbname=name)
+            databases.migrate(beside)
+            yield beside
+        finally:
+            connection.execute(f"drop database {name} with (force)")
 
 
 def main(*, quick: bool = False) -> list[report.Verdict]:
     jobs, runs = (100, 1) if quick else (500, 5)
     found: list[dict[str, Any]] = []
-    with databases.server() as dsn:
-        for number in range(runs):
-            # In turns, each first as often as the other.
-            sides = ("m25", "bare") if number % 2 else ("bare", "m25")
-            measured = {whose: measure(dsn, whose, jobs) for whose in sides}
+    with databases.server() as dsn, database_beside(dsn) as beside:
+        for _ in range(runs):
+            measured = measure({"m25": dsn, "bare": beside}, jobs)
             ratio = measured["m25"]["p50"] / measured["bare"]["p50"]
             found.append({**measured, "p50 ratio": ratio})
         ratio = statistics.median(run["p50 ratio"] for run in found)
