@@ -598,6 +598,18 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/pg/test_pool.py", "tests/worker/test_stopping.py"),
     ),
     Mutant(
+        12,
+        "each connection waits for a silent host",
+        (Rule("a silent host is tried last"),),
+        ("tests/pg/test_connection.py",),
+    ),
+    Mutant(
+        12,
+        "a client gives up before each host was tried",
+        (Rule("each host is tried before a client gives up", "patience = None"),),
+        ("tests/client/test_clients.py",),
+    ),
+    Mutant(
         10,
         "names are looked up in the threads of users",
         (

@@ -61,6 +61,18 @@ def alter(dsn: str, setting: str) -> None:
         admin.execute(statement.format(sql.Identifier(str(name)), sql.SQL(setting)))
 
 
+async def test_its_connections_may_be_of_a_class_that_takes_something_of_its_own(dsn: str) -> None:
+    class Named(pg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, *args: Any, secret: str, **kwargs: Any) -> Any:
+            assert secret == "database of jobs"
+            return await super().connect(*args, **kwargs)
+
+    kwargs = {"secret": "database of jobs"}
+    async with pg.Pool(dsn, connection_class=Named, kwargs=kwargs) as pool:
+        assert await outputs(pool) == ["→ one", None]
+
+
 @pytest.mark.parametrize(
     ("setting", "kwargs"),
     [

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import m25
 from m25 import pg
+from support.proxy import proxied
 from support.waiting import ended, eventually, rows
 
 
@@ -377,3 +378,35 @@ async def test_work_goes_on_after_every_backend_was_terminated(dsn: str) -> None
 
         await eventually(all_succeeded)
     assert done >= set(range(40))
+
+
+async def test_a_silent_first_host_keeps_no_client_from_the_second(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The address gives each host as long as a call waits for a connection, and longer.
+    monkeypatch.setattr("m25._client._CONNECTION_TIMEOUT", 1.0)
+    (silent,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    kept: list[trio.SocketStream] = []
+
+    async def keep_silent() -> None:
+        try:
+            while True:
+                kept.append(await silent.accept())
+        finally:
+            for stream in kept:
+                await trio.aclose_forcefully(stream)
+
+    async with silent, proxied(dsn) as proxy, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_silent)
+        ports = silent.socket.getsockname()[1], conninfo_to_dict(proxy.dsn)["port"]
+        both = make_conninfo(
+            proxy.dsn, host="127.0.0.1,127.0.0.1", port="{},{}".format(*ports), connect_timeout=2
+        )
+        async with m25.open(both) as m:
+            m.add_queue(numbers)
+            await m.start()
+            record = await ended(m, numbers, (await m.enqueue(numbers, 1)).id)
+        assert record.output == 2
+        nursery.cancel_scope.cancel()
+    # Not each of a client's connections has waited for it.
+    assert len(kept) == 1

@@ -18,6 +18,7 @@ from psycopg.copy import AsyncQueuedLibpqWriter
 
 from m25 import pg
 from m25.pg._background import Background
+from m25.pg._hosts import attempts, note_silent
 from support.poolers import greeted_by_another
 from support.proxy import proxied
 
@@ -336,6 +337,19 @@ async def test_silent_hosts_leave_time_for_those_after_them(
         with trio.fail_after(11):
             async with await pg.AsyncConnection.connect(several) as connection:
                 assert connection.info.port == int(port)
+
+
+async def test_a_host_that_was_silent_is_tried_last_for_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    params = {"host": "10.0.0.1,10.0.0.2,10.0.0.3", "port": "5432"}
+    first, second, third = await attempts(params)
+    note_silent(first)
+    assert await attempts(params) == [second, third, first]
+    note_silent(second)
+    assert await attempts(params) == [third, first, second]
+    await trio.sleep(30)
+    assert await attempts(params) == [first, second, third]
 
 
 async def test_behind_a_pooler_nothing_is_prepared(empty_dsn: str) -> None:

@@ -28,7 +28,7 @@ from .._errors import UsageError
 from .._keep import Keep
 from .._servers import check_server
 from ..pg._one_trip import run_together
-from ..pg._pool_beside import pool_beside
+from ..pg._pool_beside import patience_to_connect, pool_beside
 from ..pg._wire import CLEAN_UP
 from . import limited_steps, message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
 from .failures import Sorting, StatementFailed, brief, sort_error
@@ -404,7 +404,10 @@ class PostgresStore(Store):
 
     async def _check_version(self) -> None:
         with Sorting("check_version"):
-            async with self._pool.connection() as connection:
+            # An address may give a host that is silent as long as a call waits, or longer.
+            # rule: each host is tried before a client gives up
+            patience = await patience_to_connect(self._pool)
+            async with self._pool.connection(patience) as connection:
                 version = await migrations.read_version(connection, self._schema)
                 number = connection.info.server_version
                 backend = await self._run(self._calls.backend(), connection)

@@ -21,7 +21,7 @@ from psycopg.abc import (
     PQGenConn,
 )
 from psycopg.adapt import AdaptersMap, Transformer
-from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from ._background import check_in_trio
@@ -36,7 +36,7 @@ from ._conninfo import (
 from ._cursor import AsyncCursor, AsyncServerCursor
 from ._errors import OutcomeUnknown
 from ._fifo_lock import FifoLock
-from ._hosts import attempts, none_accepts
+from ._hosts import none_accepts, note_silent, timed_attempts
 from ._pipeline import PipelineBlock, not_committed
 from ._transaction import Transaction
 from ._wait import connecting
@@ -99,7 +99,8 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> Self:
         """Connect to the first host that accepts, in order or, if `load_balance_hosts` says so, at
         random. Each has the `connect_timeout` that the address gives; without one, all of them
-        share that of `liveness`. A name that stands for several addresses is several hosts.
+        share that of `liveness`. A name that stands for several addresses is several hosts. One
+        that did not answer in its time is tried last for some seconds.
 
         Timeouts and keepalives that the address does not give are those of `liveness` and
         `server_liveness`. Behind a pooler, where the session may be another one each time, no
@@ -129,17 +130,13 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     @classmethod
     async def _connect_to_any(cls, params: ConnDict) -> Self:
-        lively = with_liveness(params, cls.liveness)
-        timeout: float = timeout_from_conninfo(lively)
         failures: list[tuple[ConnDict, psycopg.Error]] = []
-        hosts = await attempts(params)
-        if "connect_timeout" in lively.keys() - params.keys():
-            # A silent host leaves time for those after it.
-            timeout /= len(hosts)
+        hosts, timeout = await timed_attempts(params, cls.liveness)
         for attempt in hosts:
             try:
                 return await connecting(cls._connect_gen(make_conninfo("", **attempt)), timeout)
             except errors._WaitTimeout:
+                note_silent(attempt)
                 failures.append((attempt, errors.ConnectionTimeout("connection timeout expired")))
             except psycopg.Error as error:
                 failures.append((attempt, error))

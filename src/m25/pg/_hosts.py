@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from functools import partial
 from random import shuffle
 from typing import Any, Final
@@ -11,10 +12,36 @@ import psycopg
 import trio
 from psycopg._conninfo_utils import get_param, is_ip_address, split_attempts
 from psycopg.abc import ConnDict, ConnMapping
+from psycopg.conninfo import timeout_from_conninfo
+
+from ._conninfo import with_liveness
 
 #: How many names are resolved at once at most, as many as in Trio's own threads.
 _RESOLVED_AT_ONCE: Final = 40
+#: For how long a host that let a connection wait until its time was up is tried after all others,
+#: in seconds: a process opens several connections when it starts, and each would wait for it.
+_SILENT_FOR: Final = 15.0
+_silent: Final = trio.lowlevel.RunVar[dict[tuple[str, str], float] | None](
+    "m25.pg silent hosts", default=None
+)
 _limiter: Final = trio.lowlevel.RunVar[trio.CapacityLimiter | None]("m25.pg names", default=None)
+
+
+async def timed_attempts(
+    params: ConnDict, liveness: Mapping[str, str]
+) -> tuple[list[ConnDict], float]:
+    """The attempts to make, in order, and how long each may take, in seconds.
+
+    Raises:
+        psycopg.OperationalError: no host's name could be resolved.
+    """
+    lively = with_liveness(params, liveness)
+    timeout: float = timeout_from_conninfo(lively)
+    found = await attempts(params)
+    if "connect_timeout" in lively.keys() - params.keys():
+        # A silent host leaves time for those after it.
+        timeout /= len(found)
+    return found, timeout
 
 
 async def attempts(params: ConnMapping) -> list[ConnDict]:
@@ -40,9 +67,34 @@ async def attempts(params: ConnMapping) -> list[ConnDict]:
         raise failure
     if get_param(params, "load_balance_hosts") == "random":
         shuffle(found)
+    silent, now = _silent_hosts(), trio.current_time()
+    # rule: a silent host is tried last
+    found.sort(key=lambda attempt: silent.get(_place(attempt), now) > now)
     if prefers_standby:
         return [{**attempt, "target_session_attrs": "standby"} for attempt in found] + found
     return found
+
+
+def note_silent(attempt: ConnMapping) -> None:
+    """Note that a host did not answer in the time that it had."""
+    silent, now = _silent_hosts(), trio.current_time()
+    for place in [place for place, until in silent.items() if until <= now]:
+        del silent[place]
+    silent[_place(attempt)] = now + _SILENT_FOR
+
+
+def _silent_hosts() -> dict[tuple[str, str], float]:
+    """Until when each host is tried last, by Trio's clock."""
+    silent = _silent.get()
+    if silent is None:
+        silent = {}
+        _silent.set(silent)
+    return silent
+
+
+def _place(attempt: ConnMapping) -> tuple[str, str]:
+    host = get_param(attempt, "hostaddr") or get_param(attempt, "host") or ""
+    return host, get_param(attempt, "port") or ""
 
 
 async def _resolve(attempt: ConnDict) -> list[ConnDict]:
