@@ -61,7 +61,9 @@ async def list_limits(runtime: Runtime) -> list[LimitRecord]:
         states = await runtime.store.operator.limits(MOST_COUNTED)
     except StatementFailed as failure:
         raise_query_error(failure)
-    return list(map(_record, states))
+    # Claims of fair and of ordered queues take turns by a row like that of a limit, which limits
+    # nothing.
+    return [_record(state) for state in states if state.size is not None or state.interval]
 
 
 def _record(state: LimitState) -> LimitRecord:

@@ -306,3 +306,28 @@ async def test_jobs_that_a_key_holds_up_go_on_where_a_new_program_has_no_key(
     assert set(running.order) == set(range(9))
     (event,) = lines(caplog, "JobsLetGo")
     assert (event.m25_queue, event.m25_jobs) == ("orders", 8)
+
+
+async def test_limits_are_listed_and_no_queue_that_has_none() -> None:
+    async def nothing(_: dict[str, str]) -> None: ...
+
+    def queue(name: str, **options: Any) -> m25.Queue[Any, Any, Any]:
+        return m25.Queue(name, handler_function=nothing, **options)
+
+    async with m25.testing.open() as m:
+        for each in (
+            queue("limited", limit=m25.Limit(2)),
+            queue("rated", rate=m25.Rate(1)),
+            queue("ordered", ordered_by="to"),
+            queue("fair", fair_by="to"),
+            queue("plain"),
+        ):
+            m.add_queue(each)
+        await m.start()
+        assert [(limit.name, limit.size) for limit in await m.limits()] == [
+            ("limited", 2),
+            ("rated", None),
+        ]
+        # What an operator has set is a limit, whatever the queue declares.
+        await m.set_limit("ordered", 5)
+        assert [limit.name for limit in await m.limits()] == ["limited", "ordered", "rated"]
