@@ -16,8 +16,8 @@ from typing import Any, Final
 import trio
 from trio.testing import MockClock
 
-from ._processes import LOOKS_AFTER, WAITS
-from ._running_job import current_attempt
+from ._processes import WAITS
+from ._running_job import Attempt, current_attempt
 
 #: The code by which a task waits for something outside of Trio. For threads, and processes of m25,
 #: that is whoever waits; else it is handlers alone, as a test may have a server that waits on.
@@ -53,6 +53,8 @@ class _Holder(trio.abc.Instrument):
         self._clock = clock
         self._threshold = math.inf
         self._waiting: set[trio.lowlevel.Task] = set()
+        #: Of live tasks that a handler has started, or what it has started: of which attempt.
+        self._started: dict[trio.lowlevel.Task, Attempt] = {}
         self._blocks = 0
 
     @contextmanager
@@ -68,10 +70,20 @@ class _Holder(trio.abc.Instrument):
                 trio.lowlevel.remove_instrument(self)
                 for task in tuple(self._waiting):
                     self.task_scheduled(task)
+                self._started.clear()
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        """A task was started, with the context of whoever started it."""
+        if (attempt := task.context.get(current_attempt)) is not None:
+            self._started[task] = attempt
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        """A task has ended."""
+        self._started.pop(task, None)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task has run until it waits, or has ended."""
-        if not _waits_outside(task):
+        if not self._waits_outside(task):
             # Where it only gave others a turn, it was scheduled before its step was over.
             self.task_scheduled(task)
             return
@@ -87,17 +99,29 @@ class _Holder(trio.abc.Instrument):
             if not self._waiting:
                 self._clock.autojump_threshold = self._threshold
 
+    def _waits_outside(self, task: trio.lowlevel.Task) -> bool:
+        coro: Any = task.coro
+        if getattr(coro, "cr_frame", None) is None:
+            return False
+        codes = _FOR_HANDLERS if self._is_handlers(task) else _FOR_ALL
+        return any(frame.f_code in codes for frame, _ in task.iter_await_frames())
+
+    def _is_handlers(self, task: trio.lowlevel.Task) -> bool:
+        """Whether it is a handler, or a task below it: its attempt ends no sooner.
+
+        What a handler starts in a nursery from elsewhere, as a client's pool does, has the context
+        of the attempt, too, and may wait for a socket for ever.
+        """
+        attempt = task.context.get(current_attempt)
+        if attempt is None:
+            return False
+        while self._started.get(task) is attempt:
+            if task.parent_nursery is None:
+                return False
+            task = task.parent_nursery.parent_task
+            if task.context.get(current_attempt) is not attempt:
+                return False
+        return True
+
 
 _holder: Final = trio.lowlevel.RunVar[_Holder]("m25_mock_clock")
-
-
-def _waits_outside(task: trio.lowlevel.Task) -> bool:
-    coro: Any = task.coro
-    if getattr(coro, "cr_frame", None) is None:
-        return False
-    is_handlers = task.context.get(current_attempt) is not None
-    if coro.cr_code is LOOKS_AFTER.__code__:
-        # It has the context of the call for which the process was started.
-        is_handlers = False
-    codes = _FOR_HANDLERS if is_handlers else _FOR_ALL
-    return any(frame.f_code in codes for frame, _ in task.iter_await_frames())

@@ -6,8 +6,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import trio
@@ -107,6 +107,36 @@ async def test_the_clock_jumps_on_once_handlers_in_processes_have_returned(
             assert trio.current_time() < 1
             await m.wait(sleeps_for_minutes, long.id)
             assert trio.current_time() >= 60
+
+
+@asynccontextmanager
+async def in_the_background() -> AsyncGenerator[trio.Nursery]:
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_clock_jumps_on_where_a_handler_has_left_a_connection_open(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """As a client's pool does, whose tasks read on behind the handlers."""
+    theirs, ours = socket.socketpair()
+
+    async def read_on() -> None:
+        with trio.socket.from_stdlib_socket(ours) as reads:
+            await reads.recv(1)
+
+    @m25.queue("opens connections", lifespan=in_the_background)
+    async def opens_connections(_: None, *, shared: trio.Nursery) -> None:
+        shared.start_soon(read_on)
+        await trio.sleep(60)
+
+    with theirs, really_within(60):
+        async with m25.testing.open() as m:
+            m.add_queue(opens_connections)
+            await m.start()
+            await m.call(opens_connections, None)
+            await trio.sleep(60)
 
 
 @contextmanager

@@ -14,6 +14,6 @@ by a thread; and it pickles what goes to and fro, which breaks exceptions.
 alone: `_child` is the other end of the socket.
 """
 
-from .pool import LOOKS_AFTER, MARK, WAITS, ProcessPool, Target
+from .pool import MARK, WAITS, ProcessPool, Target
 
-__all__ = ["LOOKS_AFTER", "MARK", "WAITS", "ProcessPool", "Target"]
+__all__ = ["MARK", "WAITS", "ProcessPool", "Target"]

@@ -300,11 +300,6 @@ class ProcessPool:
         )
 
 
-#: The task that looks after a process waits for its end as long as the process is there, and that
-#: is for the next calls: it waits for nothing that goes on.
-LOOKS_AFTER: Final = ProcessPool._run_process
-
-
 def _script(name: str) -> str:
     return str(Path(__file__).with_name(f"{name}.py"))
 
