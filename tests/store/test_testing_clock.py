@@ -95,7 +95,7 @@ async def test_the_clock_jumps_on_once_handlers_in_processes_have_returned(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The processes stay, for the next calls; one of them was started for the second job."""
-    with really_within(60):
+    with really_within(110):
         async with m25.testing.open() as m:
             m.add_queue(runs_in_processes)
             m.add_queue(sleeps_for_minutes)
@@ -131,7 +131,7 @@ async def test_the_clock_jumps_on_where_a_handler_has_left_a_connection_open(
         shared.start_soon(read_on)
         await trio.sleep(60)
 
-    with theirs, really_within(60):
+    with theirs, really_within(110):
         async with m25.testing.open() as m:
             m.add_queue(opens_connections)
             await m.start()
