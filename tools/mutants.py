@@ -1550,7 +1550,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         10,
-        "jobs do not come to their own end where the one before is cancelled",
+        "jobs are left where the one before them was cancelled, or has set something",
         (Rule("a cancelled job is not the end of others", "if False:"),),
         ("tests/worker/test_crew.py",),
     ),

@@ -137,6 +137,19 @@ async def test_no_job_sees_what_another_has_set_in_its_context() -> None:
     assert seen == ["red"] * 20
 
 
+async def test_a_job_that_follows_one_which_has_set_something_begins_all_the_same() -> None:
+    seen: list[str | None] = []
+
+    async def job(number: int) -> None:
+        seen.append(color.get(None))
+        color.set(str(number))
+
+    following = iter(range(1, 10))
+    # One at a time: no second task stands behind the first.
+    await run(range(1), job, lambda _: islice(following, 1))
+    assert seen == [None] * 10
+
+
 async def test_each_job_of_a_cancelled_crew_comes_to_its_own_end() -> None:
     begun: list[int] = []
     cancelled: list[int] = []
