@@ -144,18 +144,20 @@ async def witness(empty_dsn: str) -> Any:
         assert await server.has_nothing_left_of(server.closed)
 
 
-async def sweep_all(dsn: str, witness: Server, *, autocommit: bool) -> int:
+async def sweep_all(
+    dsn: str, witness: Server, *, autocommit: bool, stride: int, by_chance: int
+) -> int:
     cases = 0
     for call in CALLS:
         if call.__name__.startswith("two_phases") and not await witness.has_two_phases():
             continue
         sweep = Sweep(dsn, witness, autocommit=autocommit)
-        checkpoint = random.randrange(STRIDE)
+        checkpoint = random.randrange(stride)
         try:
             while not await sweep.cancel(call, lambda run, n=checkpoint: cancelled_at(n, run)):
                 # Those of a long call are alike.
-                checkpoint += STRIDE if checkpoint < 40 else random.randrange(1, 50)
-            for _ in range(CASES):
+                checkpoint += stride if checkpoint < 40 else random.randrange(1, 50)
+            for _ in range(by_chance):
                 moment = random.uniform(0, 0.004)
                 await sweep.cancel(call, lambda run, s=moment: cancelled_within(s, run))
         except BaseException as error:
@@ -170,15 +172,24 @@ async def sweep_all(dsn: str, witness: Server, *, autocommit: bool) -> int:
 
 
 @thorough
+@pytest.mark.parametrize(
+    ("stride", "by_chance", "least"),
+    [
+        (tries(1, 40), CASES, tries(2000, 100)),
+        pytest.param(10, 1, 200, marks=pytest.mark.slow),
+    ],
+)
 async def test_a_call_cancelled_anywhere_leaves_a_usable_or_closed_connection(
-    empty_dsn: str, witness: Server
+    empty_dsn: str, witness: Server, stride: int, by_chance: int, least: int
 ) -> None:
     random.seed(SEED)
     cases = 0
     for autocommit in (True, False):
-        cases += await sweep_all(empty_dsn, witness, autocommit=autocommit)
+        cases += await sweep_all(
+            empty_dsn, witness, autocommit=autocommit, stride=stride, by_chance=by_chance
+        )
     print(f"{cases} cases")
-    assert cases > tries(2000, 200)
+    assert cases > least
 
 
 async def test_connecting_cancelled_anywhere_leaves_no_connection(
