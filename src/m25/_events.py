@@ -209,6 +209,9 @@ class JobCrashed(AttemptFailed):
 
     #: What it raised.
     error: BaseException = attrs.field(repr=False)
+    #: All jobs of its batch have failed by this exception, and the line of the first of them has
+    #: the traceback.
+    is_told: bool = False
     #: The name of the exception's class.
     error_type: str = attrs.field(init=False, default=_TYPE_OF_ERROR)
 

@@ -208,6 +208,21 @@ async def test_a_call_has_as_many_jobs_as_its_batch_and_no_more_calls_run_than_s
         assert calls == [size] * slots
 
 
+async def test_what_a_handler_raises_for_all_is_in_the_log_once_with_its_traceback(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(_: list[int]) -> None:
+        raise OSError("the disk is full")
+
+    world = World(fails)
+    async with world.open(range(3)) as m:
+        await m25.testing.drain(m)
+        assert all("the disk is full" in (job.crash_traceback or "") for job in world.jobs())
+    crashes = [line for line in caplog.records if line.m25_event == "JobCrashed"]
+    assert len({line.m25_job_id for line in crashes}) == 3
+    assert [line.exc_info is not None for line in crashes] == [True, False, False]
+
+
 async def test_on_a_server_a_batch_is_claimed_and_its_outcomes_are_written(dsn: str) -> None:
     calls: list[int] = []
 

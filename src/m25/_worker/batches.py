@@ -215,6 +215,8 @@ class RunningBatch:
                 for member, answer in zip(called, answers, strict=True):
                     member.returned_within_around(answer)
         for number, (member, answer) in enumerate(zip(called, answers, strict=True), 1):
+            # A thousand jobs may fail by one exception: the log has its traceback once.
+            member.is_told = raised is not None and number > 1
             member.end(answer, raised)
             if number % _ENDED_IN_A_TURN == 0:
                 # Not one where a stop could end it: the handler has done its work.

@@ -104,6 +104,8 @@ class _State:
     has_begun: bool = False
     #: Whether `setup` failed or took too long.
     setup_failed: bool = False
+    #: Whether another job of its batch has told of the exception by which all of them fail.
+    is_told: bool = False
     result: Result | None = None
     cancel_reason: CancelReason | None = None
     #: That somebody has asked for the cancel, where this process knows of it.

@@ -111,7 +111,8 @@ def crash(executor: Executor, error: BaseException) -> Outcome:
 def _crash(
     executor: Executor, error: BaseException, following: Next, *, is_cause: bool = False
 ) -> Outcome:
-    executor.runtime.events.emit(JobCrashed(error=error, **_facts(executor, following)))
+    event = JobCrashed(error=error, is_told=executor.is_told, **_facts(executor, following))
+    executor.runtime.events.emit(event)
     crashed = describe_crash(error, is_cause=is_cause)
     return _failure(executor, FailureReason.CRASH, following, crash=crashed)
 

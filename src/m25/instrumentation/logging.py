@@ -34,6 +34,8 @@ class LoggingListener:
         facts = event.facts()
         words = {**facts, **{name: getattr(event, name) for name in event.derived}}
         error: BaseException | None = getattr(event, "error", None)
+        if getattr(event, "is_told", False):
+            error = None
         path, line, function, _ = logger.findCaller(stacklevel=_STACK_LEVEL)
         record = logger.makeRecord(
             event.logger,
