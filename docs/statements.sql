@@ -478,7 +478,8 @@ where id = %(holder_id)s::uuid
 
 -- change
 --
--- Change a job while it is pending: when it is due, or its priority. Safe under concurrency: the update's
+-- Change a job while it is pending: when it is due, or its priority. One that is held up waits for its new time,
+-- and then for its key, if it must. Safe under concurrency: the update's
 -- own condition is checked again on the row as it is once locked, so a job that was claimed meanwhile is
 -- left alone and no row comes back. Its queue's workers are notified: it may be due now.
 with bounded as materialized (
@@ -494,6 +495,11 @@ set
         then %(scheduled_at)s::timestamptz
         else scheduled_at
     end,
+
+    (limit_key, was_due_at) = row(
+        case when not %(reschedule)s::boolean then limit_key end,
+        case when not %(reschedule)s::boolean then was_due_at end
+    ),
     -- Newer workers are waited for from the new time on.
     unknown_since = case when not %(reschedule)s::boolean then unknown_since end,
     priority = coalesce(%(priority)s::smallint, priority)
@@ -4378,8 +4384,13 @@ returning limiter.name;
 
 -- holds_others
 --
--- Whether a job has failed for good, and its key stands still for it: a row comes back, or none. Reads only.
-select job_id from m25.stopped_key where job_id = %(id)s::uuid;
+-- Whether a job has failed for good, and its key stands still for it: a row comes back, or none. Where a queue
+-- has no order any more, nothing waits for it. Reads only.
+select job_id
+from m25.stopped_key
+join m25.queue on queue.name = stopped_key.queue_name
+where job_id = %(id)s::uuid
+    and queue.order_path is not null;
 
 -- keep_steps
 --
@@ -4901,7 +4912,13 @@ ended as materialized (
         and walked.original_attempt_id is null
         and walked.parent_id is null
 
-        and not exists (select from m25.stopped_key where stopped_key.job_id = walked.id)
+        and not exists (
+            select
+            from m25.stopped_key
+            join m25.queue on queue.name = stopped_key.queue_name
+            where stopped_key.job_id = walked.id
+                and queue.order_path is not null
+        )
 
         and latest.ended_at < now()
             - case latest.status

@@ -1704,12 +1704,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         20,
-        "a job that was held up and is put off has its old time",
-        (Rule("what somebody has put off has its new time"),),
-        ("tests/store/test_store_limits.py",),
-    ),
-    Mutant(
-        20,
         "the record of a job that is held up has the year 9000",
         (Rule("a record says for when a job was scheduled, though it is held up"),),
         ("tests/worker/test_limits.py",),
@@ -1725,6 +1719,36 @@ MUTANTS: tuple[Mutant, ...] = (
             (
                 "what is skipped holds its key in memory",
                 "in memory, too, what is skipped holds its key no more",
+                "",
+            ),
+        )
+    ),
+    *(
+        Mutant(24, name, (Rule(rule, instead),), ("tests/store/test_store_order.py",))
+        for name, rule, instead in (
+            (
+                "a job is kept for a key though there is no order",
+                "where there is no order no key stands still",
+                "",
+            ),
+            (
+                "a job is kept for a key in memory though there is no order",
+                "in memory, too, where there is no order no key stands still",
+                "",
+            ),
+        )
+    ),
+    *(
+        Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_limits.py",))
+        for name, rule, instead in (
+            (
+                "what is put off is still held up",
+                "what is put off is held up no more",
+                "",
+            ),
+            (
+                "what is put off is still held up in memory",
+                "in memory, too, what is put off is held up no more",
                 "",
             ),
         )

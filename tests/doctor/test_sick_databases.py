@@ -79,7 +79,10 @@ SICK = [
     ),
     Sick(
         "stopped_key",
-        "insert into m25.stopped_key values"
+        "insert into m25.queue (name, default_job_timeout, order_path)"
+        " values ('steps', '1 min', '{customer}'), ('unordered', '1 min', null);"
+        " insert into m25.stopped_key values"
+        " (gen_random_uuid(), 'unordered', 'ada', 1, now() - interval '3 hours'),"
         " ('0198a2b4-0000-7000-8000-000000000001', 'steps', 'ada', 1, now() - interval '2 hours'),"
         " (gen_random_uuid(), 'steps', 'bob', 2, now() - interval '1 hour')",
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -371,3 +371,19 @@ async def test_what_is_held_up_is_found_with_its_own_time(
     assert row.scheduled_for is not None
     assert float(row.scheduled_for) == pytest.approx(when.timestamp())
     assert (await world.row(put_off)).scheduled_for == (await world.row(put_off)).scheduled_at
+
+
+@pytest.mark.parametrize("year", [2100, 9500])
+async def test_what_is_held_up_and_put_off_waits_for_its_new_time(
+    world: WithVerbs, year: int
+) -> None:
+    await declare(world, "q", size=1, path=["customer", "id"])
+    running, held_up = await world.put(of("ada"), of("ada"))
+    (claim,), _ = await claimed(world, from_key="")
+    assert claim.id == running
+    later = datetime(year, 1, 1, tzinfo=UTC)
+    assert await world.store.change(held_up, "q", Change(True, later, None))
+    await world.settle(success(claim))
+    assert await customers(world) == []
+    assert await world.store.change(held_up, "q", Change(True, None, None))
+    assert await customers(world) == ["ada"]

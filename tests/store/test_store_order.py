@@ -440,3 +440,23 @@ async def test_a_job_is_skipped_by_the_id_of_any_of_its_attempts(world: WithVerb
     (answer,) = await world.store.operator.skip([again.id])
     assert (again.id == first, answer.refusal) == (False, None)
     assert await claimer.ids() == [second]
+
+
+async def test_where_the_order_was_taken_away_no_key_stands_still_and_nothing_is_kept_for_it(
+    world: WithVerbs,
+) -> None:
+    await declare(world)
+    first, second = await world.put(of("ada"), of("ada"))
+    (claim,) = await Claimer(world).claim()
+    await world.settle(failure(claim))
+    await world.pass_time(3_600)
+    keep = m25.Keep(failed=60)
+    assert (await world.store.prune("q", keep, after=None, walk=9)).jobs == 0
+    await world.store.announce(Worker(str(uuid4()), "1", [DeclaredQueue("q", TIMEOUT)]))
+    assert not await world.store.operator.holds_others(first)
+    assert [each.id for each in await world.claim()] == [second]
+    # Where the order comes back, the key stands still again.
+    await declare(world)
+    assert await world.store.operator.holds_others(first)
+    await world.store.announce(Worker(str(uuid4()), "1", [DeclaredQueue("q", TIMEOUT)]))
+    assert (await world.store.prune("q", keep, after=None, walk=9)).jobs == 1

@@ -125,7 +125,7 @@ class JobRow(NamedTuple):
         """`scheduled_at`, or what it was before the job was held up, and will be again."""
         if self.was_due_at is None or self.scheduled_at is None:
             return self.scheduled_at
-        # rule: what somebody has put off has its new time
+        # An older m25 left `was_due_at` where it put the job off to another time.
         if float(self.scheduled_at) < HELD_UP_SINCE:
             return self.scheduled_at
         return None if self.was_due_at == self.created_at else self.was_due_at

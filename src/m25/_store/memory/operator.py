@@ -182,6 +182,9 @@ class MemoryOperator(Operator):
 
     async def holds_others(self, id: str) -> bool:
         async with self._way.call("holds_others"):
+            row = self._table.rows.get(id)
+            if row is None or not self._queues.has_order(row.queue_name):
+                return False
             return self._table.places.is_stopped_for(id)
 
     async def skip(self, ids: Sequence[str]) -> list[Answer]:

@@ -9,6 +9,7 @@ from ..._keep import Keep
 from ..._lifecycle import FINAL, JobStatus
 from ..protocol import Pruned
 from .messages import Messages
+from .queues import Queues
 from .rows import MICROSECOND, Row
 from .steps import Steps
 from .table import Table
@@ -17,8 +18,9 @@ from .table import Table
 class Pruning:
     """One for each store."""
 
-    def __init__(self, table: Table, steps: Steps, messages: Messages) -> None:
+    def __init__(self, table: Table, queues: Queues, steps: Steps, messages: Messages) -> None:
         self._table = table
+        self._queues = queues
         self._steps = steps
         self._messages = messages
         #: By queue, when somebody last had the turn.
@@ -40,7 +42,10 @@ class Pruning:
             row = self._table.rows.get(id)
             if row is None or row.queue_name != queue_name or row.parent_id is not None:
                 continue
-            if self._table.places.is_stopped_for(id):
+            is_kept = self._table.places.is_stopped_for(id)
+            # rule: in memory, too, where there is no order no key stands still
+            is_kept = is_kept and self._queues.has_order(queue_name)
+            if is_kept:
                 continue
             if row.original_attempt_id is None and self._is_over(row, keep, now):
                 tree = self._tree(row)

@@ -58,6 +58,11 @@ class Queues:
         """What a worker has declared of a queue, if one has."""
         return self._declared.get(name)
 
+    def has_order(self, name: str) -> bool:
+        """Whether the jobs of a queue run in order, by key."""
+        declared = self._declared.get(name)
+        return declared is not None and declared.order_path is not None
+
     def under(self, limiter: str) -> list[DeclaredQueue]:
         """The queues that have a limit."""
         return [queue for queue in self._declared.values() if queue.limiter == limiter]

@@ -129,6 +129,8 @@ class Table:
         if change.reschedule:
             row.scheduled_at = since_epoch(change.scheduled_at)
             row.unknown_since = None
+            # rule: in memory, too, what is put off is held up no more
+            row.limit_key = row.was_due_at = None
         if change.priority is not None:
             row.priority = change.priority
         insort(pending, row.key)

@@ -32,7 +32,13 @@ ended as materialized (
         and walked.original_attempt_id is null
         and walked.parent_id is null -- rule: a job is kept as long as that which started it
         -- rule: a job is kept while its key stands still for it
-        and not exists (select from {schema}.stopped_key where stopped_key.job_id = walked.id)
+        and not exists (
+            select
+            from {schema}.stopped_key
+            join {schema}.queue on queue.name = stopped_key.queue_name
+            where stopped_key.job_id = walked.id
+                and queue.order_path is not null -- rule: where there is no order no key stands still
+        )
         -- rule: a job is kept for its time
         and latest.ended_at < now()
             - case latest.status
