@@ -244,6 +244,15 @@ class PostgresWorld(WithVerbs):
             cursor = await connection.execute(statement, parameters)
             return await cursor.fetchall() if cursor.description else []
 
+    async def waits_for_a_lock(self) -> bool:
+        """Whether some session of this database waits for a lock of another one."""
+        return bool(
+            await self.execute(
+                "select 1 from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock'"
+            )
+        )
+
     async def now(self) -> datetime:
         now: datetime
         ((now,),) = await self.execute("select now()")

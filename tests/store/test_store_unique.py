@@ -24,6 +24,7 @@ from m25._store.protocol import (
     WriteResult,
 )
 from m25._unique import Holding, Then
+from support.waiting import eventually
 
 HOUR = timedelta(hours=1)
 
@@ -294,7 +295,7 @@ async def test_a_key_that_an_open_transaction_has_is_waited_for(database: Postgr
                     answers.extend(await put(database, unique()))
 
                 nursery.start_soon(wait)
-                await connection.execute("select pg_sleep(0.05)")
+                await eventually(database.waits_for_a_lock)
                 assert not answers
                 await connection.execute("rollback and chain")
     assert [type(answer) for answer in answers] == [Enqueued]
@@ -320,7 +321,7 @@ async def test_what_is_replaced_while_it_is_claimed_is_looked_at_again(
                 answers.append(answer)
 
             nursery.start_soon(replace)
-            await database.execute("select pg_sleep(0.1)")
+            await eventually(database.waits_for_a_lock)
             assert not answers
     (answer,) = answers
     assert isinstance(answer, Enqueued)
