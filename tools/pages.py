@@ -37,6 +37,9 @@ A line says in words what happened, to which job, and what follows:
     handler crashed: ValueError in job 01a2… of queue 'emails', attempt 2 of 5; another attempt
     follows
 
+The id is that of the attempt, and each retry has its own. `m25 show` with any of them has the whole
+job: its own id, by which `enqueue` and `m25 jobs` know it, and all its attempts.
+
 For those who read fields, a line's record has the event's name as `m25_event`, and each field below
 with `m25_` before its name: `m25_queue`, `m25_job_id`. `record.msg` is the same for every line of
 an event, so that tools which group lines by it do so by event. An `error` is in `record.exc_info`.
