@@ -173,8 +173,8 @@ class Side:
         """Leave the server nothing to do for what was inserted, and nobody connected."""
         with psycopg.connect(self._dsn(database), autocommit=True) as connection:
             connection.execute("vacuum analyze")
-            # Whoever first reads the new statistics marks on their page that they are committed, and
-            # writes an image of the page: with few jobs that is a per cent or two of a run.
+            # Whoever first reads the new statistics marks on their page that they are committed,
+            # and writes an image of the page: with few jobs that is a per cent or two of a run.
             connection.execute("vacuum")
         with psycopg.connect(self.server, autocommit=True) as connection:
             self._wait_until_left(connection, database)
