@@ -1,10 +1,16 @@
-"""Where the next claim of a queue begins: how often from the start, and from where else."""
+"""Where the next claim of a queue begins, how often from the start, and what comes before that."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
+import pytest
+import trio
+import trio.testing
+
+import m25
+import m25.testing
 from m25._store.protocol import JobRow, Position
 from m25._worker.scan_cursor import ScanCursor
 
@@ -54,3 +60,30 @@ def test_after_a_hint_that_something_lies_before_it_the_next_claim_begins_from_t
     cursor.claimed([ROW], (), began=10.0, now=10.001, is_filled=True)
     cursor.rewind()
     assert cursor.next(10.01) == ()
+
+
+async def test_a_job_that_comes_alone_begins_before_its_claim_is_looked_after(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    claimed = ScanCursor.claimed
+
+    def noted(self: ScanCursor, rows: Any, *args: Any, **options: Any) -> None:
+        if rows:
+            order.append("cursor")
+        claimed(self, rows, *args, **options)
+
+    monkeypatch.setattr(ScanCursor, "claimed", noted)
+
+    @m25.queue("alone")
+    async def alone(_: None) -> None:
+        order.append("handler")
+
+    async with m25.testing.open() as m:
+        m.add_queue(alone)
+        await m.start()
+        # In Trio's turns either may come first by chance.
+        for _ in range(20):
+            await m.call(alone, None)
+            await trio.testing.wait_all_tasks_blocked()
+    assert order == ["handler", "cursor"] * 20

@@ -289,10 +289,11 @@ class Claimer:
         finally:
             self._asked()
         self._answered()
-        if self._ledger.owes and len(rows) < size:
-            # A job has ended while its claim was being committed, and few are there: somebody may
-            # be waiting for its result. Trio runs tasks that are ready in any order, so the
-            # settler, which is ready, has had its turn once this task has had two.
+        if rows and len(rows) < size and self.has_started:
+            # They are few: somebody may be waiting for one of them. Trio runs tasks that are ready
+            # in any order, so the handlers that have begun, or the settler where one has ended
+            # while its claim was being committed, have had their turn once this task has had two.
+            # Those of the first claim must not: they would be under the deadline of the start.
             await trio.lowlevel.cancel_shielded_checkpoint()
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._fill_slots()
