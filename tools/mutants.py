@@ -242,6 +242,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/worker/test_cancelling.py",),
     ),
     Mutant(
+        10,
+        "a start that takes long uses up the time of setup",
+        (Rule("the start is not on the clock of setup", "pass"),),
+        ("tests/worker/test_setup.py",),
+    ),
+    Mutant(
         14,
         "a cancel that comes after the deadline, or the end, takes the place of these",
         (

@@ -441,3 +441,31 @@ async def test_failures_before_a_setup_that_worked_are_forgotten(
         await m.start()
         record = await ended(m, shaky, id)
     assert (record.output, tries) == (1, 4)
+
+
+async def test_a_start_that_takes_long_does_not_use_up_the_time_of_setup(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """As on a server that is busy: the handler would be cancelled as it begins, and be late."""
+
+    async def fault(call: str, phase: str) -> None:
+        if call == "start" and phase == "before":
+            await trio.sleep(2)
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        await trio.sleep(0.5)
+        yield
+
+    @m25.queue("slow server", setup=resource, executor_init_timeout=1, allowed_losses=0)
+    async def slow_server(number: int, _: None) -> int:
+        await trio.sleep(0.1)
+        return number
+
+    async with m25.testing.open(m25.testing.MemoryStore(fault=fault)) as m:
+        m.add_queue(slow_server)
+        await m.start()
+        record = await m.enqueue(slow_server, 25)
+        with trio.fail_after(60):
+            record = await m.wait(slow_server, record.id)
+    assert (record.status, record.output) == (m25.JobStatus.SUCCEEDED, 25)

@@ -539,6 +539,9 @@ class Executor(_State):
         Unless it `begins`, its handler is not called.
         """
         lease = self.lease
+        if begins and self._scope is not None:
+            # Else its time may be over before the answer is there, and the handler begins late.
+            self._end_by(math.inf)  # rule: the start is not on the clock of setup
         sent = math.inf if lease is None else trio.current_time()
         started = await self.at.start(self.job)
         if isinstance(started, Locked):
