@@ -293,6 +293,15 @@ END) STORED NOT NULL,
 )
 WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 
+CREATE TABLE m25.limit_holder (
+    id uuid NOT NULL,
+    limiter text,
+    key text NOT NULL,
+    taken_at timestamp with time zone DEFAULT now() NOT NULL,
+    lease interval NOT NULL,
+    lease_expires_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE m25.limiter (
     name text NOT NULL,
     declared integer,
@@ -300,7 +309,13 @@ CREATE TABLE m25.limiter (
     turn_at timestamp with time zone,
     rate_interval double precision,
     rate_burst integer,
-    next_start_at timestamp with time zone
+    next_start_at timestamp with time zone,
+    is_held boolean DEFAULT false NOT NULL,
+    held_path text[],
+    awaited_since timestamp with time zone,
+    awaited_key text,
+    asked_at timestamp with time zone,
+    jobs_next boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE m25.message (
@@ -423,6 +438,9 @@ ALTER TABLE ONLY m25.held_key
 ALTER TABLE ONLY m25.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY m25.limit_holder
+    ADD CONSTRAINT limit_holder_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY m25.limiter
     ADD CONSTRAINT limiter_pkey PRIMARY KEY (name);
 
@@ -481,6 +499,8 @@ CREATE UNIQUE INDEX job_unique_key_idx ON m25.job USING btree (unique_key) WHERE
 
 CREATE INDEX job_unsuccessful_idx ON m25.job USING btree (id, queue_name, status) WHERE (status = ANY (ARRAY['failed'::text, 'cancelled'::text]));
 
+CREATE INDEX limit_holder_limiter_idx ON m25.limit_holder USING btree (limiter, key);
+
 CREATE INDEX rate_clock_idle_idx ON m25.rate_clock USING btree (limiter, next_start_at);
 
 CREATE INDEX rate_line_due_idx ON m25.rate_line USING btree (queue_name, look_at, key);
@@ -517,3 +537,4 @@ insert into "m25".version (version, works_from) values ('2026-11-28T17:30:00+00:
 insert into "m25".version (version, works_from) values ('2026-11-28T21:00:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-28T23:32:00+00:00', '2026-11-25T00:00:00+00:00');
 insert into "m25".version (version, works_from) values ('2026-11-29T00:00:00+00:00', '2026-11-25T00:00:00+00:00');
+insert into "m25".version (version, works_from) values ('2026-11-29T00:10:00+00:00', '2026-11-25T00:00:00+00:00');

@@ -898,9 +898,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 rate as materialized (
@@ -1116,8 +1135,30 @@ spent as (
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
+),
+left_jobs as materialized (
+    select
+        exists (select from held_up_key where key is not null)
+        or exists (select from ranked where not has_room) as has_left
+),
+turn_taken as (
+    update m25.limiter
+    set turn_at = now() + interval '1 second'
+    where name = %(limiter)s::text
+        and turn_at is null
+        and rate_interval is null
+        and exists (select from outside)
+        and (select has_left from left_jobs)
+    returning name
 )
 select
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        cross join size
+        join taken on taken.key = awaited.key
+        where taken.number <= size.size and %(notifies)s::boolean
+    ) as awaited_told,
     exists (select from held_up_key where key is not null)
         or exists (select from ranked where not has_room)
         or (select count(*) from due) >= (select number from tokens) as is_full,
@@ -1209,9 +1250,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 rate as materialized (
@@ -1607,6 +1667,13 @@ answer as materialized (
         (select at from next_look) as at
 )
 select
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        cross join size
+        join taken on taken.key = awaited.key
+        where taken.number <= size.size and %(notifies)s::boolean
+    ) as awaited_told,
     at is not null or (has_limit and not coalesce(has_room, false)) as is_full,
     coalesce(
         has_room
@@ -1671,9 +1738,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 rate as materialized (
@@ -1906,10 +1992,31 @@ spent as (
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
+),
+left_jobs as materialized (
+    select
+        (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as has_left
+),
+turn_taken as (
+    update m25.limiter
+    set turn_at = now() + interval '1 second'
+    where name = %(limiter)s::text
+        and turn_at is null
+        and rate_interval is null
+        and exists (select from outside)
+        and (select has_left from left_jobs)
+    returning name
 )
 select
-    (select count(*) from due) >= (select free from free)
-        and (select free from free) < %(limit)s::bigint as is_full,
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        cross join size
+        join taken on taken.key = awaited.key
+        where taken.number <= size.size and %(notifies)s::boolean
+    ) as awaited_told,
+    (select has_left from left_jobs) as is_full,
     exists (select from laned)
         or (
             (select count(*) from chosen) < %(limit)s::bigint
@@ -1996,9 +2103,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 rate as materialized (
@@ -2253,10 +2379,31 @@ spent as (
     from rate
     where limiter.name = %(limiter)s::text and (select count(*) from due) > 0
     returning limiter.name
+),
+left_jobs as materialized (
+    select
+        (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as has_left
+),
+turn_taken as (
+    update m25.limiter
+    set turn_at = now() + interval '1 second'
+    where name = %(limiter)s::text
+        and turn_at is null
+        and rate_interval is null
+        and exists (select from outside)
+        and (select has_left from left_jobs)
+    returning name
 )
 select
-    (select count(*) from due) >= (select free from free)
-        and (select free from free) < %(limit)s::bigint as is_full,
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        cross join size
+        join taken on taken.key = awaited.key
+        where taken.number <= size.size and %(notifies)s::boolean
+    ) as awaited_told,
+    (select has_left from left_jobs) as is_full,
     exists (select from placed) as has_more,
     exists (select from front where id not in (select id from due)) as has_waiting,
     (select extract(epoch from min(run_at) - now())::float8 from head where run_at > now()) as next_in,
@@ -2334,9 +2481,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 rate as materialized (
@@ -2470,6 +2636,13 @@ waits as (
     returning name
 )
 select
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        cross join size
+        join taken on taken.key = awaited.key
+        where taken.number <= size.size and %(notifies)s::boolean
+    ) as awaited_told,
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
     false as has_more,
     null::text as last_key,
@@ -2846,6 +3019,19 @@ select
 from (values (true)) as always (is_there)
 left join bound on true
 left join counted on true;
+
+-- declare_limit
+--
+-- Write down a limit of which places are held outside of jobs, as a program declares it.
+-- Safe under concurrency: it is one row, written by an upsert that leaves it alone where nothing has
+-- changed. Of two programs that declare it in different ways, the later one is right, as of two workers.
+insert into m25.limiter (name, declared, is_held, held_path)
+values (%(limiter)s::text, %(size)s::integer, true, %(path)s::text[])
+on conflict (name) do update
+set declared = excluded.declared, is_held = true, held_path = excluded.held_path
+where (limiter.declared, limiter.is_held, limiter.held_path)
+    is distinct from (excluded.declared, true, excluded.held_path)
+returning name;
 
 -- declare_schedules
 --
@@ -3897,6 +4083,24 @@ where job.id = any(%(id)s::uuid[])
         or job.status = 'pending' and job.has_begun is not false and %(or_pending)s::boolean
     );
 
+-- find_lost_holders
+--
+-- Places that are held outside of jobs, of whatever limits, and that nobody may be looking after, at most
+-- `limit`: those whose lease is over, or less than half of it is left, which is never so with one that is
+-- renewed in time. Reads only, and proves nothing, as find_suspects.sql does; whoever
+-- asks waits for another look at the same lease. There are no more rows than places are held.
+select
+    limiter,
+    id::text,
+    extract(epoch from lease_expires_at)::text as lease_expires_at,
+    lease_expires_at < now() as is_expired,
+    extract(epoch from lease)::float8 as length
+from m25.limit_holder
+where limiter is not null
+    and lease_expires_at < now() + lease / 2
+order by lease_expires_at
+limit %(limit)s::bigint;
+
 -- find_schedules
 --
 -- Read schedules, all or those of some names, with the time it is for the database. Nothing is
@@ -4201,6 +4405,12 @@ select
                 )
         )
     end as running,
+    (
+        select count(*)
+        from m25.limit_holder
+        where limit_holder.limiter = facts.limiter
+            and (facts.limit_path is null or limit_holder.key = facts.key)
+    ) as held,
     extract(
         epoch from case
             when facts.rate_interval is null then null
@@ -4635,8 +4845,8 @@ left join (
 
 -- limit_states
 --
--- The limits and rates under which queues run, by name: what each lets through, and what runs and waits
--- under it, counted up to `most` of each queue. What runs are the live rows themselves, by their keys, as
+-- The limits and rates under which queues run, or of which places are held outside of jobs, by name: what
+-- each lets through, how many places are held, and what runs and waits under it, counted up to `most` of each queue. What runs are the live rows themselves, by their keys, as
 -- a claim counts them (room.sql). What waits is due, or held up until others of its key have ended, or
 -- until the rate lets its key begin, or claimed for the place of one that runs.
 -- Reads only. Jobs are found by partial indexes, which know nothing of what has ended.
@@ -4668,27 +4878,54 @@ live as materialized (
         and job.cancelled_at is null
     group by 1, 2
 ),
+outside as materialized (
+    select limiter, key, count(*) as number
+    from m25.limit_holder
+    where limiter is not null
+    group by limiter, key
+),
 taken as materialized (
     select
-        live.limiter,
-        sum(live.number)::bigint as running,
-        sum(live.jobs - live.number)::bigint as behind,
+        each.limiter,
+        sum(each.running)::bigint as running,
+        sum(each.held)::bigint as held,
+        sum(each.behind)::bigint as behind,
         (
-            array_agg(live.key order by live.key)
+            array_agg(each.key order by each.key)
             filter (
-                where under.key is not null
-                    and live.number >= coalesce(limiter.set_to, limiter.declared)
+                where limiter.has_key
+                    and each.running + each.held >= coalesce(limiter.set_to, limiter.declared)
             )
         ) as full_keys
-    from live
-    join under on under.limiter = live.limiter
-    join m25.limiter on limiter.name = live.limiter
-    group by live.limiter
+    from (
+        select
+            limiter,
+            key,
+            coalesce(live.number, 0) as running,
+            coalesce(outside.number, 0) as held,
+            coalesce(live.jobs - live.number, 0) as behind
+        from live
+        full join outside using (limiter, key)
+    ) as each
+    join (
+        select
+            limiter.*,
+            case
+                when under.limiter is null then limiter.held_path is not null
+                else under.key is not null
+            end as has_key
+        from m25.limiter
+        left join under on under.limiter = limiter.name
+    ) as limiter on limiter.name = each.limiter
+    group by each.limiter
 )
 select
     limiter.name,
-    under.queues,
-    under.key,
+    coalesce(under.queues, '{}') as queues,
+    case
+        when under.limiter is null then array_to_string(limiter.held_path, '.')
+        else under.key
+    end as key,
     coalesce(limiter.set_to, limiter.declared) as size,
     limiter.set_to is not null as is_set,
     limiter.rate_interval::text,
@@ -4698,11 +4935,12 @@ select
         when under.rate_key is null then extract(epoch from limiter.next_start_at)::text
     end as next_start_at,
     coalesce(taken.running, 0) as running,
-    waits.number + coalesce(taken.behind, 0) as waiting,
+    coalesce(taken.held, 0) as held,
+    coalesce(waits.number, 0) + coalesce(taken.behind, 0) as waiting,
     coalesce(cardinality(taken.full_keys), 0) as full_keys,
     coalesce(taken.full_keys[:%(named)s::integer], '{}') as named_keys
 from m25.limiter
-join under on under.limiter = limiter.name
+left join under on under.limiter = limiter.name
 left join taken on taken.limiter = limiter.name
 cross join lateral (
     select sum(due.number + held_up.number)::bigint as number
@@ -4730,6 +4968,7 @@ cross join lateral (
         ) as held_up
     ) as held_up
 ) as waits
+where under.limiter is not null or limiter.is_held
 order by limiter.name;
 
 -- live_children
@@ -5694,6 +5933,118 @@ select
     end as notified
 from cancelled;
 
+-- release_places
+--
+-- Give back places of a limit that are held outside of jobs. Where as many of their key were taken as may
+-- be, whoever may wait for one is told.
+-- Safe under concurrency: the limit is not locked, and need not be, as this only makes more room. Who counts
+-- before it is committed hears of it afterwards. What is gone already was swept, or given back before.
+with size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
+taken as materialized (
+    select key, count(distinct place) as number
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
+    group by key
+),
+mine as materialized (
+    select id, key
+    from m25.limit_holder
+    where id = any(%(id)s::uuid[]) and limiter = %(limiter)s::text
+    order by id
+    for update
+),
+released as (
+    update m25.limit_holder
+    set id = gen_random_uuid(), limiter = null
+    where id = any(array(select id from mine))
+    returning limiter
+),
+emptied as materialized (
+    select %(limiter)s::text as limiter
+    from size
+    where exists (
+        select
+        from mine
+        join taken on taken.key = mine.key
+        where taken.number >= size.size
+    )
+)
+select
+    exists (select from emptied) as made_room,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where limiter in (select limiter from emptied)
+            and channel is not null
+            and %(notifies)s::boolean
+    ) as workers_told,
+    (
+        select count(pg_notify(%(room_channel)s::text, limiter))
+        from emptied
+        where %(notifies)s::boolean
+    ) as waiters_told;
+
+-- renew_places
+--
+-- Renew the leases of places that are held outside of jobs; the ids that come back are held still, each
+-- with whether its lease was renewed. Where it was not, somebody has locked the row for now.
+-- Safe under concurrency: a row that is locked keeps none of the others waiting. One that was swept has
+-- another id. A lease begins when its row is locked, as in heartbeat.sql.
+with held as materialized (
+    select id
+    from m25.limit_holder
+    where id = any(%(id)s::uuid[]) and limiter is not null
+    order by id
+    for no key update skip locked
+),
+renewed as (
+    update m25.limit_holder
+    set lease_expires_at = clock_timestamp() + lease
+    where id = any(array(select id from held))
+    returning id
+)
+select limit_holder.id::text, renewed.id is not null as is_renewed
+from m25.limit_holder
+left join renewed on renewed.id = limit_holder.id
+where limit_holder.id = any(%(id)s::uuid[]);
+
 -- renew_schedules
 --
 -- Say that schedules are still declared as they are: where nobody has said so for some time.
@@ -6288,7 +6639,7 @@ where coalesce(wanted.needed, true)
 -- set_limit
 --
 -- Set how many jobs may run at once under a limit. The workers of all queues that have it are told, so
--- that they claim at once where it is more.
+-- that they claim at once where it is more; and so are those who wait for its places outside of jobs.
 -- Safe under concurrency: it is one row, which every claim under the limit locks before it reads it.
 with changed as (
     update m25.limiter
@@ -6302,7 +6653,10 @@ select
         select count(pg_notify(channel, ''))
         from m25.queue
         where limiter = changed.name and channel is not null and %(notifies)s::boolean
-    ) as notified
+    ) as notified,
+    case
+        when %(notifies)s::boolean then pg_notify(%(room_channel)s::text, changed.name)::text
+    end as waiters_told
 from changed;
 
 -- settle
@@ -6808,9 +7162,28 @@ live as materialized (
         and job.finished_at is null
         and job.cancelled_at is null
 ),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
 taken as materialized (
     select key, count(distinct place) as number
-    from live
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
     group by key
 ),
 ended_place as materialized (
@@ -6990,6 +7363,11 @@ select
             and exists (select from left_place where others = 0)
             and %(notifies)s::boolean
     ) as turn_notified,
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        where exists (select from ended_place where others = 0) and %(notifies)s::boolean
+    ) as awaited_told,
     (select max(place::text) from left_place where others > 0) as leaving,
     (select count(*) from placed where nth = 1) < (select number from empty) as has_room,
     (select placed.place::text from placed where placed.id = claimed.id) as place,
@@ -7381,6 +7759,270 @@ select
     end as notified,
     null
 from cancelled;
+
+-- sweep_holders
+--
+-- Give back places whose holders are gone, and tell all who may wait for one.
+-- Safe under concurrency: only rows are written whose leases are as the caller saw them, twice; one that was
+-- renewed since then has another. A row that is locked is left alone: it is being renewed.
+with suspect as (
+    select *
+    from unnest(%(id)s::uuid[], %(lease_expires_at)s::text[]) as s (id, lease_expires_at)
+),
+lost as materialized (
+    select holder.id, holder.limiter
+    from m25.limit_holder as holder
+    join suspect on suspect.id = holder.id
+    where holder.id = any(%(id)s::uuid[])
+        and holder.limiter is not null
+
+        and extract(epoch from holder.lease_expires_at)::text = suspect.lease_expires_at
+    for update of holder skip locked
+),
+swept as (
+    update m25.limit_holder
+    set id = gen_random_uuid(), limiter = null
+    where id = any(array(select id from lost))
+    returning limiter
+),
+emptied as materialized (
+    select distinct limiter from lost
+)
+select
+    lost.limiter,
+    lost.id::text,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where limiter in (select limiter from emptied)
+            and channel is not null
+            and %(notifies)s::boolean
+    ) as workers_told,
+    (
+        select count(pg_notify(%(room_channel)s::text, limiter))
+        from emptied
+        where %(notifies)s::boolean
+    ) as waiters_told
+from lost;
+
+-- take_places
+--
+-- Take places of a limit outside of jobs, for those who ask, in their order, as far as there is room; the
+-- limit is locked by this transaction. There always is a row if there is such a limit: it says by what it
+-- counts, also where no place was taken. What is asked for with a key where there is none, or the other way
+-- round, is not given.
+-- What was taken by the same id before is taken still, with a new lease: so all of it may be repeated. Rows of
+-- places that were given back are used again.
+-- Of what gets none, the first is noted, with since when it waits; asked for again within three seconds, it
+-- waits on. Once that was a second, claims leave it one place: see room.sql. And where jobs have waited for
+-- a second for a place, one is left to them; they have until it is asked for again. Where both have waited,
+-- they have turns.
+-- Safe under concurrency: as claim_limited.sql is. All who take places, and all who claim, have the limit
+-- locked when they count, and each of these statements began after it was had. Rows that were given back may be
+-- taken by who has another limit locked: one that is locked, or has been taken meanwhile, is left out.
+with size as materialized (
+    select coalesce(set_to, declared, 2147483647) as size
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+live as materialized (
+    select
+        job.id,
+        left(coalesce(job.input #>> queue.limit_path, ''), 200) as key,
+        coalesce(job.place, job.id) as place
+    from m25.queue
+    join m25.job on job.queue_name = queue.name
+    where queue.limiter = %(limiter)s::text
+        and job.queue_name = any(
+            array(select name from m25.queue where limiter = %(limiter)s::text)
+        )
+        and job.reserved_at is not null
+        and job.finished_at is null
+        and job.cancelled_at is null
+),
+outside as materialized (
+    select id, key
+    from m25.limit_holder
+    where limiter = %(limiter)s::text
+),
+awaited as materialized (
+    select awaited_key as key
+    from m25.limiter
+    where name = %(limiter)s::text
+        and awaited_since <= now() - interval '1 second'
+        and asked_at > now() - interval '3 seconds'
+        and not (jobs_next and coalesce(turn_at <= now(), false))
+),
+taken as materialized (
+    select key, count(distinct place) as number
+    from (
+        select key, place from live
+        union all
+        select key, id from outside
+        union all
+        select key, uuid '00000000-0000-0000-0000-000000000000' from awaited
+    ) as each
+    group by key
+),
+kind as materialized (
+    select
+        coalesce(set_to, declared) is not null as has_limit,
+        coalesce(
+            (
+                select bool_or(limit_path is not null)
+                from m25.queue
+                where queue.limiter = %(limiter)s::text
+            ),
+            held_path is not null
+        ) as has_key,
+        coalesce(turn_at <= now(), false)
+            and (jobs_next or not exists (select from awaited)) as is_turn
+    from m25.limiter
+    where name = %(limiter)s::text
+),
+asked as materialized (
+    select
+        a.id,
+        left(coalesce(a.key, ''), 200) as key,
+        a.lease,
+        a.nth,
+        exists (select from outside where outside.id = a.id) as is_there
+    from unnest(%(id)s::uuid[], %(key)s::text[], %(lease)s::interval[])
+        with ordinality as a (id, key, lease, nth)
+    join kind on kind.has_limit and kind.has_key = (a.key is not null)
+),
+ranked as materialized (
+    select
+        new.id,
+        new.key,
+        new.nth,
+        row_number() over (partition by new.key order by new.nth)
+            - (size.size - coalesce(taken.number, 0) + (awaited.key is not null)::integer)
+            as beyond
+    from asked as new
+    cross join size
+    left join taken on taken.key = new.key
+    left join awaited on awaited.key = new.key
+    where not new.is_there
+),
+-- The last one that would have had a place of its key.
+left_over as materialized (
+    select id
+    from ranked
+    where beyond <= 0 and (select is_turn from kind)
+    order by nth desc
+    limit 1
+),
+new as materialized (
+    select ranked.id, ranked.key, asked.lease, row_number() over (order by ranked.nth) as number
+    from ranked
+    join asked on asked.id = ranked.id
+    where ranked.beyond <= 0
+        and ranked.id not in (select id from left_over)
+),
+given_back as materialized (
+    select id
+    from m25.limit_holder
+    where limiter is null
+    order by id
+    limit (select count(*) from new)
+    for update skip locked
+),
+spare as materialized (
+    select id, row_number() over (order by id) as number from given_back
+),
+taken_anew as (
+    update m25.limit_holder
+    set
+        id = new.id,
+        limiter = %(limiter)s::text,
+        key = new.key,
+        taken_at = now(),
+        lease = new.lease,
+        lease_expires_at = clock_timestamp() + new.lease
+    from spare
+    join new on new.number = spare.number
+    where limit_holder.id = any(array(select id from spare)) and limit_holder.id = spare.id
+    returning limit_holder.id, limit_holder.key
+),
+inserted as (
+    insert into m25.limit_holder (id, limiter, key, lease, lease_expires_at)
+    select id, %(limiter)s::text, key, lease, clock_timestamp() + lease
+    from new
+    where number > (select count(*) from spare)
+    returning id, key
+),
+renewed as (
+    update m25.limit_holder
+    set lease_expires_at = clock_timestamp() + lease
+    where id = any(array(select id from asked where is_there)) and limiter = %(limiter)s::text
+    returning id, key
+),
+granted as materialized (
+    select id, key from taken_anew
+    union all
+    select id, key from inserted
+    union all
+    select id, key from renewed
+),
+refused as materialized (
+    select key, nth
+    from asked
+    where id not in (select id from granted)
+),
+noted as (
+    update m25.limiter
+    set
+        asked_at = case
+            when exists (select from refused) then now()
+            when awaited_key in (select key from new) then null
+            else asked_at
+        end,
+        awaited_since = case
+            when not exists (select from refused)
+            then case when awaited_key in (select key from new) then null else awaited_since end
+
+            when exists (select from new) or exists (select from left_over)
+                or asked_at is null or asked_at <= now() - interval '3 seconds'
+            then now()
+            else awaited_since
+        end,
+        awaited_key = case
+            when not exists (select from refused)
+            then case when awaited_key in (select key from new) then null else awaited_key end
+            when asked_at > now() - interval '3 seconds'
+                and awaited_key <> all(array(select key from new))
+            then awaited_key
+            else (select key from refused order by nth limit 1)
+        end,
+        turn_at = case when exists (select from left_over) then null else turn_at end,
+        jobs_next = case
+            when exists (select from left_over) then false
+            else jobs_next or exists (select from new)
+        end
+    where name = %(limiter)s::text
+        and (
+            exists (select from refused)
+            -- Where others wait in another process, what they have noted stays.
+            or awaited_key in (select key from new)
+            or (not jobs_next and exists (select from new))
+        )
+    returning name
+)
+select
+    kind.has_limit,
+    kind.has_key,
+    exists (select from left_over) as has_turned,
+    (
+        select count(pg_notify(channel, ''))
+        from m25.queue
+        where queue.limiter = %(limiter)s::text and channel is not null
+            and exists (select from left_over)
+            and %(notifies)s::boolean
+    ) as workers_told,
+    granted.id::text
+from kind
+left join granted on true;
 
 -- take_pruning
 --

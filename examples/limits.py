@@ -22,6 +22,9 @@ class Print:
 
 running: list[str] = []
 
+# Of what there are two, whoever uses them: jobs, or anything else.
+scanners = m25.Limit(2, name="example scanners")
+
 
 # Two of each customer at once, however many processes run this queue.
 @m25.queue("example reports", limit=m25.Limit(2, key="customer"))
@@ -76,6 +79,22 @@ async def main(dsn: str) -> None:
                 nursery.start_soon(m.limiter(letters).take)
         took = trio.current_time() - began
         print("five turns of the letters' rate take at least 0.2 s:", took >= 0.2)
+
+        # As many scripts, or requests, as the limit says: with the jobs, in all processes.
+        holding = most_holding = 0
+
+        async def scan() -> None:
+            nonlocal holding, most_holding
+            async with m.limiter(scanners):
+                holding += 1
+                most_holding = max(most_holding, holding)
+                await trio.sleep(0.05)
+                holding -= 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(scan)
+        print("scanners in use at once, at most:", most_holding)
 
         await m.pause(reports, reason="the printer is away")
         waiting = await m.enqueue(reports, Report("ada", 12))

@@ -2145,6 +2145,79 @@ MUTANTS: tuple[Mutant, ...] = (
         (Rule("room that others make is found", "pass"),),
         ("tests/worker/test_limits.py",),
     ),
+    *(
+        Mutant(20, name, (Rule(rule, instead),), ("tests/store/test_store_holders.py",))
+        for name, rule, instead in (
+            (
+                "what is held outside of jobs is not counted",
+                "who holds a place outside of a job is counted",
+                "select key, id from outside where false",
+            ),
+            (
+                "who waits outside of a job has no turn",
+                "who waits outside of a job has a turn",
+                "and false",
+            ),
+            (
+                "a place is left for ever to who waits no more",
+                "no place is left to who is gone",
+                "",
+            ),
+            (
+                "jobs that have waited are kept from claiming",
+                "jobs that have waited have the next turn",
+                "",
+            ),
+            (
+                "more hold places than the limit",
+                "no more hold places than the limit",
+                "where ranked.beyond <= 1",
+            ),
+            ("jobs have no turn beside holders", "jobs have a turn, too", "limit 0"),
+            (
+                "who waits has every turn",
+                "after each turn it is that of others",
+                "when asked_at is null or asked_at <= now() - interval '3 seconds'",
+            ),
+            ("places that are held are looked at", "a place whose lease is over is seen", ""),
+            ("a place is swept that was renewed", "a renewal saves its place", ""),
+        )
+    ),
+    *(
+        Mutant(20, name, (Rule(rule, instead),), ("tests/client/test_holders.py",))
+        for name, rule, instead in (
+            (
+                "places are renewed on the connections of users",
+                "places are renewed on a connection of their own",
+                "self._lease_pool = self._pool",
+            ),
+            (
+                "queues without limits ask for holders",
+                "queues without limits ask for no holders",
+                "has_limits = True",
+            ),
+            (
+                "a block outlasts its lease",
+                "a block ends before its place is given away",
+                "self.scope.deadline = self.ends_at + self.lease",
+            ),
+            (
+                "who stops waiting leaves a place that nobody has",
+                "who stops waiting leaves nothing behind",
+                "pass",
+            ),
+            (
+                "a cancelled block keeps its place",
+                "a place is given back as its block is left",
+                "is_released = await self._release(place.limiter, [place.id])",
+            ),
+            (
+                "a handler waits for its own place",
+                "no handler waits for its own place",
+                "and False",
+            ),
+        )
+    ),
     Mutant(
         21,
         "a key has no lock",

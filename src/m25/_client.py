@@ -45,6 +45,7 @@ from ._errors import (
 from ._events import NeverStarted, NothingToRun
 from ._family import FamilyOfClient, FamilyOfJob, NurseryNames
 from ._groups import without_nursery
+from ._holders import Holders
 from ._in_transaction import refuse_in_transaction
 from ._in_trio import check_in_trio
 from ._job import Error, Input, Job, JobId, JobRecord, JobStatus, Output
@@ -53,7 +54,7 @@ from ._job_nursery import JobNursery
 from ._keep import Keep
 from ._limit_records import LimitRecord, list_limits
 from ._limiter import Limiter, limiter_of
-from ._limits import check_alike
+from ._limits import Limit, Rate, check_alike
 from ._lock_waits import LockWaits
 from ._operations import ChangedJobs, Operations
 from ._operator import Operator, QueueRecord
@@ -124,6 +125,7 @@ class M25:
         self._lock_waits = LockWaits(self._check_open)
         self._enqueuer = Enqueuer(runtime, self._lock_waits, self._closed_error)
         self._waiters = Waiters(runtime, self._closed_error)
+        self._holders = Holders(runtime, self._closed_error)
         self._results = Results(runtime, self._enqueuer, self._waiters)
         self._operator = Operator(runtime)
         self._operations = Operations(runtime, self._lock_waits)
@@ -877,23 +879,41 @@ class M25:
         self._check_usable("set_limit")
         await self._operator.set_limit(limit, size)
 
-    def limiter(self, rate: BaseQueue[Any, Any, Any] | str) -> Limiter:
-        """Return the rate of queues, of which other code can take turns, as jobs do.
+    def limiter(
+        self,
+        limit: BaseQueue[Any, Any, Any] | Limit | Rate | str,
+        *,
+        key: str | None = None,
+        lease: Duration = 10.0,
+    ) -> Limiter:
+        """Return a limit of which other code can hold places, or a rate of which it can take turns.
+
+            async with m.limiter(gpu):
+                ...
+
+        No more jobs and such blocks together run at once than the limit says, over all processes.
 
         Args:
-            rate: a queue that has one, or the name of a rate; that which a queue has to itself has
-                the queue's name.
+            limit: a `Limit` or a `Rate` that has a name; a queue that has one; or the name: that of
+                one which a queue has to itself is the queue's. A `Limit` need not be that of any
+                queue.
+            key: of which key, where it has one: as text what its path leads to in the jobs' inputs.
+            lease: how long a place is held without an answer of the database, in seconds or as a
+                `timedelta`, from a second to a day. It is renewed four times in that time. Where
+                the database does not answer for three quarters of it, the block is cancelled; and
+                where the process dies, its place is free that long after its latest renewal.
 
         Raises:
-            UsageError: the queue has no rate, or the name is none.
+            UsageError: the queue has neither, or the `Limit` no name, or the name is none.
+            ValueError: `key` is no text that the database can hold, or `lease` is out of range.
             ClientClosed: the block was left.
         """
         self._check_usable("limiter")
-        return limiter_of(self._runtime, rate)
+        return limiter_of(self._runtime, self._holders, limit, key, lease)
 
     async def limits(self) -> list[LimitRecord]:
-        """Read the limits and rates under which queues run, by name, with what runs and waits under
-        each: those of queues that a worker has run.
+        """Read the limits and rates under which queues run, or of which places are held, by name,
+        with what is held, runs and waits: those that a worker or a program has used.
 
         Raises:
             JobRecordFetchQueryError: the database failed.
@@ -1247,6 +1267,7 @@ async def open_on(
             m = M25(runtime, nursery, shutdown_grace=grace.total_seconds(), around=around)
             nursery.start_soon(m._enqueuer.run)
             nursery.start_soon(m._waiters.run)
+            nursery.start_soon(m._holders.run)
             nursery.start_soon(m._children.run)
             nursery.start_soon(runtime.step_batches.run)
             nursery.start_soon(m._remind_to_start)

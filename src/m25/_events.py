@@ -846,6 +846,22 @@ class JobSwept(AttemptFailed):
 
 
 @attrs.frozen(kw_only=True)
+class HolderSwept(Event):
+    """This process gave back a place of a limit that was held outside of a job by who is gone.
+
+    A process was killed in a block of `M25.limiter`, or lost its way to the database. If it goes
+    on, its block is cancelled.
+    """
+
+    level = logging.WARNING
+    logger = "m25.poller"
+    message = "place of limit %(limit)r without a holder was given back"
+
+    #: The limit's name.
+    limit: str
+
+
+@attrs.frozen(kw_only=True)
 class TransactionEnded(QueueEvent):
     """This process ended a session in which a handler's transaction was open: its owner is gone.
 

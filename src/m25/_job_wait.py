@@ -68,13 +68,15 @@ def _turn(wait: JobWait) -> Iterator[str]:
 
 
 def _is_full(wait: JobWait) -> bool:
-    return wait.size is not None and wait.running is not None and wait.running >= wait.size
+    running = wait.running
+    return wait.size is not None and running is not None and running + wait.held >= wait.size
 
 
 def _under_limit(wait: JobWait) -> Iterator[str]:
     run = "1 runs" if wait.running == 1 else f"{wait.running} run"
     of = "" if wait.key is None else f"of key {wait.key!r} "
-    yield f"room under limit {wait.limiter!r}: {of}{run}, as many as may"
+    held = f" and {wait.held} held outside of jobs" if wait.held else ""
+    yield f"room under limit {wait.limiter!r}: {of}{run}{held}, as many as may"
 
 
 def _by_rate(wait: JobWait) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which limits and rates there are, and what runs and waits under them; for callers of a client."""
+"""Which limits and rates there are, and what is held, runs and waits; for callers of a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._summaries import time_of
 
 @attrs.frozen(kw_only=True)
 class LimitRecord:
-    """A limit, a rate, or both of one name, under which queues run; and what is under it.
+    """A limit, a rate, or both of one name, under which queues run, or of which places are held.
 
     What waits is counted up to `MOST_COUNTED` of each queue: then there may be more.
     """
@@ -42,6 +42,8 @@ class LimitRecord:
     next_start_at: datetime | None
     #: How many jobs run.
     running: int
+    #: How many places are held outside of jobs, by `M25.limiter`.
+    held: int
     #: How many jobs are due and have not begun, whatever they wait for.
     waiting: int
     #: How many keys there are of which as many run as may.
@@ -51,8 +53,8 @@ class LimitRecord:
 
     @property
     def is_full(self) -> bool:
-        """Whether none may begin now, of any key, because of those that run."""
-        return self.key is None and self.size is not None and self.running >= self.size
+        """Whether none may begin now, of any key, because of those that run and what is held."""
+        return self.key is None and self.size is not None and self.running + self.held >= self.size
 
 
 async def list_limits(runtime: Runtime) -> list[LimitRecord]:
@@ -79,6 +81,7 @@ def _record(state: LimitState) -> LimitRecord:
         rate_key=state.rate_key,
         next_start_at=None if at is None else time_of(at),
         running=state.running,
+        held=state.held,
         waiting=state.waiting,
         full_keys=state.full_keys,
         named_keys=tuple(state.named_keys),

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._base_queue import BaseQueue
 from ._errors import UsageError
+from ._limit_line import held_around
 from ._running_job import current_attempt
 from ._store.lanes import key_of
 from ._store.protocol import NewJob
@@ -37,6 +38,13 @@ def refuse_own_limit(queue: BaseQueue[Any, Any, Any]) -> None:
     Raises:
         UsageError: it would. The one that waits keeps its place; so both might wait for ever.
     """
+    for place in held_around():
+        if getattr(queue, "limiter_name", None) == place.limiter:
+            raise UsageError(
+                f"within a place of the limit {place.limiter!r} nobody can wait for a job of queue"
+                f" {queue.name!r}, which runs under it, too: both could wait for ever; start the"
+                " job outside of that block, or with detached=True"
+            )
     attempt = current_attempt.get(None)
     limiter = None if attempt is None else attempt.queue.limiter_name
     # Of one that is only declared here no limit is known but that it may be the same queue.

@@ -6,6 +6,8 @@
        │  └─ notifier              notifies workers of new work, many jobs at once
        ├─ waiters                  while anybody waits for a job: asks for all jobs that are
        │                           waited for, and listens for their ends
+       ├─ holders of limits        while anybody waits for a place of a limit, or holds one, outside
+       │                           of a job: asks for places, and renews their leases
        └─ services                 once started, here or in a nursery of the caller's; the store
           │                        has connections for these alone meanwhile
           ├─ managers              a stop waits for these

@@ -49,6 +49,7 @@ from ._errors import (
     ValueRefused,
 )
 from ._handler_errors import GiveUp, JobTimeout, RetryAfter, Snooze
+from ._limit_errors import PlaceLost
 from ._nursery_errors import StartRefused
 from ._result_errors import JobCancelled, JobFailed
 from ._schedule_errors import DuplicateSchedule, InvalidSchedule, NoScheduleFound
@@ -98,6 +99,7 @@ __all__ = [
     "NotInJob",
     "NotRunning",
     "OutcomeUnknown",
+    "PlaceLost",
     "ProcessDied",
     "ProcessNotStarted",
     "QueueStartError",

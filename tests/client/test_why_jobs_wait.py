@@ -75,6 +75,17 @@ async def test_a_job_waits_for_room_under_a_limit_and_the_key_is_named(opening: 
         )
 
 
+async def test_a_job_waits_for_a_place_that_is_held_outside_of_jobs(opening: Opening) -> None:
+    async with opening() as m:
+        queue = blocks("mails", limit=m25.Limit(1, name="relay"))
+        m.add_queue(queue)
+        await m.start()
+        async with m.limiter("relay"):
+            job = await m.enqueue(queue, {})
+            held = "0 run and 1 held outside of jobs"
+            await come_to_wait(m, job.id, rf"room under limit 'relay': {held}, as many as may")
+
+
 async def test_a_job_waits_for_room_under_a_limit_of_all(opening: Opening) -> None:
     async with opening() as m:
         queue = blocks("mails", limit=m25.Limit(1, name="relay"))

@@ -423,7 +423,10 @@ async def test_rights_that_a_worker_lacks_are_named_and_that_it_does_not_see_oth
         assert (await examination(reader)).half_blind is not None
     async with role(dsn, *everything, "insert, update on m25.job, m25.queue") as worker:
         said = told(await found(worker, "rights"))
-        assert "lacks insert, update on m25.held_key, m25.limiter, m25.message" in said
+        assert (
+            "lacks insert, update on m25.held_key, m25.limit_holder, m25.limiter, m25.message"
+            in said
+        )
     async with role(dsn) as stranger:
         findings = (await examination(stranger)).findings
         assert {finding.check for finding in findings} == {"rights", *await of_the_server(dsn)}

@@ -68,6 +68,7 @@ PRINTED = {
         "ada's second print waits until both are paid for: True",
         "bob waits for ada: False",
         "five turns of the letters' rate take at least 0.2 s: True",
+        "scanners in use at once, at most: 2",
         "while it is paused: pending",
         "once it is resumed: succeeded",
     ],

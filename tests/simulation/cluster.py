@@ -161,6 +161,12 @@ class View:
     def working(self) -> Any:
         return self._store.working()
 
+    def holding(self) -> Any:
+        return self._store.holding()
+
+    def listen_for_room(self, heard: Callable[[str | None], None]) -> Any:
+        return self._store.listen_for_room(heard)
+
     def listen_for_ends(self, waiter: str, heard: Callable[[str | None], None]) -> Any:
         def some_heard(id: str | None) -> None:
             # As behind a pooler, or with a row that another's worker has ended.
@@ -359,16 +365,28 @@ def check_nothing_is_left(history: History, process: Process, stopped_at: float)
 
 
 async def live_on(
-    view: View, process: Process, until: trio.Event, add: Callable[[m25.M25], None]
+    view: View,
+    process: Process,
+    until: trio.Event,
+    add: Callable[[m25.M25], None],
+    beside: Callable[[m25.M25], Awaitable[None]] | None = None,
 ) -> None:
-    """One life of a worker process that runs what `add` adds, until it is killed or is to end."""
+    """One life of a worker process that runs what `add` adds, until it is killed or is to end; and
+    what it does beside its jobs.
+    """
     process.scope, process.dead = trio.CancelScope(), False
     with process.scope:
         async with open_on(view, grace=timedelta(seconds=1), rng=process.rng) as m:
             add(m)
             with contextlib.suppress(m25.errors.QueueStartError):
                 await m.start(60)
-                await until.wait()
+                if beside is None:
+                    await until.wait()
+                    return
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(beside, m)
+                    await until.wait()
+                    nursery.cancel_scope.cancel()
 
 
 async def keep_alive(

@@ -1,6 +1,6 @@
 """A cluster whose jobs run under limits, with faults at every call: two queues share one, another
 has one for each key, a fourth is fair between keys, a fifth has a rate with a clock for each, and a
-sixth runs the jobs of each in order.
+sixth runs the jobs of each in order. Places of two of the limits are held outside of jobs, too.
 
 Whatever happens to a process, its handlers have ended before others begin in their places. In half
 of the histories nearly all jobs are brief, so that some wait in a process for the place of another;
@@ -9,6 +9,7 @@ now and then one of these is slow.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -81,6 +82,8 @@ class Places:
     claimed: defaultdict[str, list[tuple[float, int]]] = attrs.field(
         factory=lambda: defaultdict(list)
     )
+    #: How often places were held outside of jobs.
+    held: Counter[str] = attrs.field(factory=Counter)
     faults: Counter[str] = attrs.field(factory=Counter)
     problems: list[str] = attrs.field(factory=list)
 
@@ -182,7 +185,33 @@ async def _live(history: Places, process: Process, until: trio.Event) -> None:
         for queue in queues(history):
             m.add_queue(queue)
 
-    await live_on(PlacesView(history, process), process, until, add)
+    async def hold(m: m25.M25) -> None:
+        async with trio.open_nursery() as nursery:
+            for limiter, what, most in (
+                (m.limiter(SHARED, lease=4), "gpu", SHARED.size),
+                (m.limiter("orders", key="a", lease=4), "a", BY_KEY.size),
+            ):
+                nursery.start_soon(_hold, history, process, limiter, what, most)
+
+    await live_on(PlacesView(history, process), process, until, add, hold)
+
+
+async def _hold(
+    history: Places, process: Process, limiter: m25.Limiter, what: str, most: int
+) -> None:
+    """Hold a place of a limit outside of jobs, again and again; who waits may go away."""
+    rng = process.rng
+    patience = (0.5, 5, 60)
+    while True:
+        await trio.sleep(rng.uniform(0, 4))
+        with (
+            trio.move_on_after(rng.choice(patience)),
+            contextlib.suppress(m25.errors.PlaceLost),
+        ):
+            async with limiter:
+                with history.one(what, most):
+                    history.held[what] += 1
+                    await trio.sleep(rng.choice((0, 0.1, 1, 5)))
 
 
 async def _take_turns(history: Places, until: trio.Event) -> None:

@@ -26,3 +26,4 @@ def test_the_faults_are_there_and_places_are_passed_on() -> None:
     assert history.faults.total()
     assert history.passed_on > 3
     assert history.behind > 5
+    assert min(history.held[what] for what in ("gpu", "a")) > 3

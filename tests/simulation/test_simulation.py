@@ -44,9 +44,9 @@ def test_many_simulated_clusters_keep_every_promise(first: int) -> None:
 def test_in_every_third_history_workers_claim_ahead_of_their_slots() -> None:
     hurried = [seed for seed in range(300) if is_hurried(seed)]
     assert len(hurried) > 80
-    histories = [simulate(seed) for seed in hurried[: tries(40, 3)]]
+    histories = [simulate(seed) for seed in hurried[: tries(40, 6)]]
     assert [history.problems for history in histories if history.problems] == []
-    assert sum(history.claimed_ahead > 0 for history in histories) > 0.9 * len(histories)
+    assert sum(history.claimed_ahead > 0 for history in histories) > 0.6 * len(histories)
     assert sum(history.claimed_ahead for history in histories) > 5 * len(histories)
 
 

@@ -286,7 +286,12 @@ class PostgresWorld(WithVerbs):
         )
         await self.execute(
             "update m25.limiter set next_start_at = next_start_at - %(by)s,"
-            " turn_at = turn_at - %(by)s",
+            " turn_at = turn_at - %(by)s, awaited_since = awaited_since - %(by)s,"
+            " asked_at = asked_at - %(by)s",
+            by=timedelta(seconds=seconds),
+        )
+        await self.execute(
+            "update m25.limit_holder set lease_expires_at = lease_expires_at - %(by)s",
             by=timedelta(seconds=seconds),
         )
         await self.execute(

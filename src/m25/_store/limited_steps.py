@@ -22,7 +22,7 @@ from .protocol import (
     Walked,
     WalkedHeldUp,
 )
-from .steps import Statement, Steps
+from .steps import NOTIFIES, Statement, Steps
 
 #: How many due jobs a claim that reads their inputs looks at, at least: some of them may be of keys
 #: that are full, or too early.
@@ -47,6 +47,8 @@ class _Asked(NamedTuple):
     limit: int
     lease: timedelta
     start: bool
+    #: On which those are told who wait for places outside of jobs.
+    room_channel: str
 
 
 def lock_limit(limiter: str) -> Statement:
@@ -63,9 +65,10 @@ def claim_limited(
     lease: timedelta,
     start: bool,
     from_key: str | None,
+    room_channel: str,
 ) -> Steps[Claimed]:
     """See `Store.claim_limited`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start)
+    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     name, more = "claim_limited", dict[str, str]()
     if from_key is not None:
         name, more = "claim_by_key", {"from_key": from_key, "walk": _walk(limit)}
@@ -92,10 +95,17 @@ def let_go(
 
 
 def claim_by_rate(
-    queue_name: str, *, limiter: str, token: str, limit: int, lease: timedelta, start: bool
+    queue_name: str,
+    *,
+    limiter: str,
+    token: str,
+    limit: int,
+    lease: timedelta,
+    start: bool,
+    room_channel: str,
 ) -> Steps[Claimed]:
     """See `Store.claim_by_rate`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start)
+    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     more = {"walk": _walk(limit)}
     (is_full, has_more, room_in), jobs = yield from _claim("claim_by_rate", 3, asked, more)
     return Claimed(jobs, is_full, has_more, room_in=room_in)
@@ -110,9 +120,10 @@ def claim_fairly(
     lease: timedelta,
     start: bool,
     fair: FairClaim,
+    room_channel: str,
 ) -> Steps[FairlyClaimed]:
     """See `Store.claim_fairly`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start)
+    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     more = {
         "key": array(fair.used),
         "used": plain_array(fair.used.values()),
@@ -138,9 +149,10 @@ def claim_in_order(
     start: bool,
     from_key: str,
     after: Walked | None,
+    room_channel: str,
 ) -> Steps[ClaimedInOrder]:
     """See `Store.claim_in_order`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start)
+    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     more = {
         "from_key": from_key,
         "front": str(max(limit, SHORTEST_FRONT)),
@@ -163,12 +175,15 @@ def _claim(name: str, told: int, asked: _Asked, more: Mapping[str, str]) -> Step
         "limit": str(asked.limit),
         "lease": interval(asked.lease),
         "start": "true" if asked.start else "false",
+        "room_channel": asked.room_channel,
+        **NOTIFIES,
         **more,
     }
     rows = yield Statement(name, parameters, after=lock_limit(asked.limiter))
-    # Where nothing was claimed there is one row, and no job in it.
-    found = [row[told:] for row in rows if row[told] is not None]
-    return rows[0][:told], claimed_rows(found, asked.queue_name, start=asked.start)
+    # The first column only has notified those who wait outside of jobs. Where nothing was claimed
+    # there is one row, and no job in it.
+    found = [row[1 + told :] for row in rows if row[1 + told] is not None]
+    return rows[0][1 : 1 + told], claimed_rows(found, asked.queue_name, start=asked.start)
 
 
 def _walk(limit: int) -> str:

@@ -146,9 +146,12 @@ class LimitState(NamedTuple):
     rate_key: str | None
     #: When the next may begin by the rate, if that is the same for all.
     next_start_at: str | None
-    #: How many jobs are reserved or executing, each in a place of its own; and how many are due,
-    #: held up by others of their key, or claimed for the place of one that runs.
+    #: How many jobs are reserved or executing, each in a place of its own.
     running: int
+    #: How many places are held outside of jobs.
+    held: int
+    #: How many jobs are due, held up by others of their key, or claimed for the place of one that
+    #: runs.
     waiting: int
     #: Of how many keys as many run as may, and the first ten of these.
     full_keys: int
@@ -209,6 +212,8 @@ class JobWait(NamedTuple):
     key: str | None
     size: int | None
     running: int | None
+    #: How many such places are held outside of jobs.
+    held: int
     #: When the next may begin by the rate, of its key if the rate has one, and unless that is now.
     next_start_at: str | None
 

@@ -30,13 +30,22 @@ from .._servers import check_server
 from ..pg._one_trip import run_together
 from ..pg._pool_beside import patience_to_connect, pool_beside
 from ..pg._wire import CLEAN_UP
-from . import limited_steps, message_steps, queue_steps, rate_steps, schedule_steps, stack_steps
+from . import (
+    holder_steps,
+    limited_steps,
+    message_steps,
+    queue_steps,
+    rate_steps,
+    schedule_steps,
+    stack_steps,
+)
 from .failures import Sorting, StatementFailed, brief, sort_error
 from .operator import Operator
 from .poolers import find_misfit
 from .postgres_operator import PostgresOperator
 from .protocol import (
     AnyJob,
+    AskedPlace,
     CancelAsked,
     CancelRequest,
     Change,
@@ -56,6 +65,7 @@ from .protocol import (
     Kept,
     LetGo,
     Locked,
+    LostHolder,
     NewChild,
     NewJob,
     NewMessage,
@@ -83,6 +93,7 @@ from .protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    TakenPlaces,
     Ticked,
     Transaction,
     Turn,
@@ -166,6 +177,8 @@ class PostgresStore(Store):
         self._pool = pool
         #: Of the calls of workers, and of heartbeats among these.
         self._work_pool = self._heartbeat_pool = pool
+        #: Of the leases of places that are held outside of jobs.
+        self._lease_pool = pool
         #: Of the transactions of handlers.
         self._transaction_pool = pool
         self._transactional_connections = transactional_connections
@@ -198,11 +211,20 @@ class PostgresStore(Store):
                 self._work_pool = self._heartbeat_pool = self._pool
                 self._transaction_pool = self._pool
 
-    def _own(self, size: int) -> pg.Pool:
+    @asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        async with self._own(1, least=0) as pool:
+            self._lease_pool = pool  # rule: places are renewed on a connection of their own
+            try:
+                yield
+            finally:
+                self._lease_pool = self._pool
+
+    def _own(self, size: int, *, least: int = 1) -> pg.Pool:
         hook = self._pool._configure
         return pool_beside(
             self._pool,
-            min_size=1,
+            min_size=least,
             max_size=size,
             timeout=_WORK_TIMEOUT,
             configure=partial(_prepare_own, hook),
@@ -658,6 +680,7 @@ class PostgresStore(Store):
             lease=lease,
             start=start,
             from_key=from_key,
+            room_channel=self._calls.room_channel(),
         )
         return await self._run(steps, pool=self._work_pool)
 
@@ -672,7 +695,13 @@ class PostgresStore(Store):
         start: bool,
     ) -> Claimed:
         steps = limited_steps.claim_by_rate(
-            queue_name, limiter=limiter, token=token, limit=limit, lease=lease, start=start
+            queue_name,
+            limiter=limiter,
+            token=token,
+            limit=limit,
+            lease=lease,
+            start=start,
+            room_channel=self._calls.room_channel(),
         )
         return await self._run(steps, pool=self._work_pool)
 
@@ -695,6 +724,7 @@ class PostgresStore(Store):
             lease=lease,
             start=start,
             fair=fair,
+            room_channel=self._calls.room_channel(),
         )
         return await self._run(steps, pool=self._work_pool)
 
@@ -725,11 +755,33 @@ class PostgresStore(Store):
             start=start,
             from_key=from_key,
             after=after,
+            room_channel=self._calls.room_channel(),
         )
         return await self._run(steps, pool=self._work_pool)
 
     async def take_turn(self, limiter: str, *, key: str | None, cost: int) -> Turn | None:
         return await self._run(rate_steps.take_turn(limiter, key, cost))
+
+    async def declare_limit(
+        self, limiter: str, size: int | None, path: Sequence[str] | None
+    ) -> None:
+        await self._run(holder_steps.declare_limit(limiter, size, path))
+
+    async def take_places(self, limiter: str, asked: Sequence[AskedPlace]) -> TakenPlaces | None:
+        return await self._run(holder_steps.take_places(limiter, asked))
+
+    async def renew_places(self, ids: Sequence[str]) -> Written:
+        return await self._run(holder_steps.renew_places(ids), pool=self._lease_pool)
+
+    async def release_places(self, limiter: str, ids: Sequence[str]) -> bool:
+        channel = self._calls.room_channel()
+        return await self._run(holder_steps.release_places(limiter, ids, channel))
+
+    async def find_lost_holders(self, limit: int) -> list[LostHolder]:
+        return await self._run(holder_steps.find_lost_holders(limit))
+
+    async def sweep_holders(self, lost: Sequence[LostHolder]) -> list[LostHolder]:
+        return await self._run(holder_steps.sweep_holders(lost, self._calls.room_channel()))
 
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         return await self._run(self._calls.set_limit(limiter, size))
@@ -943,6 +995,13 @@ class PostgresStore(Store):
         channels = waiter, self._calls.waiters_channel()
         async with pg.Listener.from_pool(self._pool) as listener:
             with listener._calling(_passing_on(heard, lambda _, payload: payload), *channels):
+                yield
+
+    @asynccontextmanager
+    async def listen_for_room(self, heard: Callable[[str | None], None]) -> AsyncGenerator[None]:
+        channel = self._calls.room_channel()
+        async with pg.Listener.from_pool(self._pool) as listener:
+            with listener._calling(_passing_on(heard, lambda _, payload: payload), channel):
                 yield
 
 

@@ -276,6 +276,42 @@ class Turn(NamedTuple):
     wait: float | None
 
 
+class AskedPlace(NamedTuple):
+    """A place of a limit that is asked for outside of a job."""
+
+    #: By which it is known from then on; made by who asks.
+    id: str
+    #: Of which key; `None` where the limit has none.
+    key: str | None
+    #: For how long it is held without a renewal.
+    lease: timedelta
+
+
+class TakenPlaces(NamedTuple):
+    """What became of places that were asked for outside of jobs."""
+
+    #: Whether it says how many may run at once; it may be a rate alone.
+    has_limit: bool
+    #: Whether it counts by a key. What was asked for in the other way is not given.
+    has_key: bool
+    #: A place was left to jobs, whose turn it is; they have it until it is asked for again.
+    has_turned: bool
+    #: The ids of those that are held now.
+    ids: AbstractSet[str]
+
+
+class LostHolder(NamedTuple):
+    """A place that is held outside of a job, and whose lease is over, or soon will be."""
+
+    limiter: str
+    id: str
+    #: Seconds since the epoch, as in a `JobRow`.
+    lease_expires_at: str
+    is_expired: bool
+    #: How long the lease was, in seconds.
+    length: float
+
+
 class Outcome(NamedTuple):
     """How an attempt ended."""
 
@@ -1161,6 +1197,42 @@ class Store(Protocol):
         """
         ...
 
+    def holding(self) -> AbstractAsyncContextManager[None]:
+        """A block in which places are held outside of jobs: renewals have their own connection."""
+        ...
+
+    async def declare_limit(
+        self, limiter: str, size: int | None, path: Sequence[str] | None
+    ) -> None:
+        """Write down a limit of which places are held outside of jobs, as workers do theirs."""
+        ...
+
+    async def take_places(self, limiter: str, asked: Sequence[AskedPlace]) -> TakenPlaces | None:
+        """Take places of a limit outside of jobs, in order, as far as there are any; `None` where
+        nobody has declared such a limit.
+
+        All who run and hold are counted, over all processes, as by `claim_limited`. What is held by
+        one of these ids already has a new lease. Jobs and those who ask have turns: who has waited
+        for a second, and asks every second, is left a place; and so are jobs.
+        """
+        ...
+
+    async def renew_places(self, ids: Sequence[str]) -> Written:
+        """Renew the leases of places; those that are neither written nor locked are lost."""
+        ...
+
+    async def release_places(self, limiter: str, ids: Sequence[str]) -> bool:
+        """Give places back; return whether others may wait for them, who are notified."""
+        ...
+
+    async def find_lost_holders(self, limit: int) -> list[LostHolder]:
+        """Find up to `limit` places whose holders may be gone, of any limit. Nothing is changed."""
+        ...
+
+    async def sweep_holders(self, lost: Sequence[LostHolder]) -> list[LostHolder]:
+        """Give back those places whose leases are still as they were seen, and return them."""
+        ...
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         """Set how many may run at once under a limit; `None` is as its workers declare it.
 
@@ -1437,5 +1509,15 @@ class Store(Protocol):
         `waiter` is what `watch` is given: up to 40 lower-case letters, digits and underscores, and
         nobody else's. `None` says that something may have been missed; it comes first. Chains that
         others alone watch may come, too.
+        """
+        ...
+
+    def listen_for_room(
+        self, heard: Callable[[str | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """A block in which `heard` is called, as in `listen`, with the name of each limit of which
+        there may be room for who waits outside of jobs.
+
+        `None` says that something may have been missed; it comes first.
         """
         ...

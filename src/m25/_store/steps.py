@@ -299,6 +299,10 @@ class Calls:
         # No queue has a name that begins so.
         return self.channel("\0waiters")
 
+    def room_channel(self) -> str:
+        """The channel of those who wait for places of limits outside of jobs."""
+        return self.channel("\0room")
+
     def watch(self, ids: Sequence[str], waiter: str) -> Steps[dict[str, Watched]]:
         parameters = {
             "id": plain_array(ids),
@@ -408,7 +412,11 @@ class Calls:
         return claimed
 
     def set_limit(self, limiter: str, size: int | None) -> Steps[bool]:
-        parameters = {"limiter": limiter, "size": None if size is None else str(size)}
+        parameters = {
+            "limiter": limiter,
+            "room_channel": self.room_channel(),
+            "size": None if size is None else str(size),
+        }
         rows = yield Statement("set_limit", {**parameters, **NOTIFIES})
         return bool(rows)
 
@@ -501,6 +509,7 @@ class Calls:
                 **NOTIFIES,
                 "queue_name": queue_name,
                 "limiter": limiter,
+                "room_channel": self.room_channel(),
                 "claim_token": token,
                 "begin": str(limit),
                 "ahead": str(ahead),
@@ -513,14 +522,14 @@ class Calls:
         # A row is of an attempt that has ended, or of a job that was claimed.
         ended = [row[0] for row in rows if row[0] is not None]
         results = yield from _all_results(outcomes, dict.fromkeys(ended, WriteResult.SETTLED))
-        found = [row[7:] for row in rows if row[7] is not None]
+        found = [row[8:] for row in rows if row[8] is not None]
         return PassedOn(
             results,
             claimed_rows(found, queue_name, start=True),
             has_turned=any(row[2] for row in rows),
-            leaving=rows[0][4] if rows else None,
-            has_room=any(row[5] for row in rows),
-            places={row[7]: row[6] for row in rows if row[6] is not None},
+            leaving=rows[0][5] if rows else None,
+            has_room=any(row[6] for row in rows),
+            places={row[8]: row[7] for row in rows if row[7] is not None},
         )
 
     def find_steps(self, job_ids: Sequence[str]) -> Steps[dict[str, list[StepRow]]]:

@@ -24,6 +24,7 @@ from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
 from .._store.protocol import Suspect, Swept, SweptQueue
+from .lost_holders import LostHolders
 from .suspicions import Suspicions
 
 #: The most jobs that one look finds, and that one sweep takes.
@@ -47,6 +48,9 @@ class Sweeper:
         self._interval = min(queue.poll_interval.total_seconds() for queue in queues)
         patience = {queue.name: _patience(queue) for queue in queues}
         self._suspicions = Suspicions(patience)
+        # rule: queues without limits ask for no holders
+        has_limits = any(queue.limit is not None for queue in queues)
+        self._lost_holders = LostHolders(runtime) if has_limits else None
         self._queues = [
             SweptQueue(
                 queue.name,
@@ -66,7 +70,7 @@ class Sweeper:
             await trio.sleep_until(look_at)
             began = trio.current_time()
             if began > look_at + _LATE:
-                self._suspicions.forget()
+                self._forget()
             look_at = began + self._interval * self._runtime.rng.uniform(0.8, 1.0)
             try:
                 suspects = await self._runtime.store.find_suspects(self._queues, _MOST_SUSPECTS)
@@ -76,12 +80,19 @@ class Sweeper:
                     # Until the server has rolled them back, their rows may be locked.
                     look_at = min(look_at, ended + _AFTER_ENDING)
                 await self._sweep(lost)
+                if self._lost_holders is not None:
+                    look_at = min(look_at, await self._lost_holders.look())
             except StatementFailed as failure:
-                self._suspicions.forget()
+                self._forget()
                 look_at = trio.current_time() + tries.failed(failure)
             else:
                 tries.worked()
                 look_at = min(look_at, self._suspicions.next_look(suspects, ended))
+
+    def _forget(self) -> None:
+        self._suspicions.forget()
+        if self._lost_holders is not None:
+            self._lost_holders.forget()
 
     async def _end_transactions(self, lost: Sequence[Suspect]) -> bool:
         """End the sessions of transactions that lost handlers have left open, if there are any.

@@ -20,6 +20,7 @@ _COLUMNS: Final = (
     "of each",
     "rate",
     "running",
+    "held",
     "waiting",
     "full keys",
     "queues",
@@ -29,7 +30,7 @@ _COLUMNS: Final = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.description = """\
-List the limits and rates of all queues, with what runs and waits under each, or set how many jobs
+List all limits and rates, with what runs, is held and waits under each, or set how many jobs
 may run at once under one, for each key if it has one. That goes before what workers declare, and
 outlasts them."""
     parser.epilog = _asking.epilog("m25 limits", "m25 limits gpu --set 8")
@@ -57,7 +58,7 @@ async def _run(options: argparse.Namespace, console: Console, m: M25) -> int:
     elif limits:
         console.data(table(_COLUMNS, [_row(limit) for limit in limits]))
     else:
-        console.say("no worker has run a queue with a limit")
+        console.say("no worker has run a queue with a limit, and no program has held a place")
     return DONE
 
 
@@ -74,6 +75,7 @@ def _row(limit: LimitRecord) -> list[object]:
         limit.key,
         _rate(limit),
         limit.running,
+        limit.held,
         limit.waiting,
         limit.full_keys if limit.key else None,
         ", ".join(limit.queues),

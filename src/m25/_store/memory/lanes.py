@@ -62,6 +62,8 @@ class Lanes:
         ]
         chosen = [row for _, row in sorted(candidates, key=turn)[: max(0, free)]]
         is_cut = len(chosen) < limit and any(len(lanes[name]) > each for name in looked_at)
+        if len(chosen) >= free < limit:
+            self._limits.want_turn(limiter, now)
         walked, laned = self._walk(queue_name, due, pending, fair.after)
         return Turns(
             chosen,

@@ -1,4 +1,4 @@
-"""Limits in memory: which due jobs may run, and which are held up."""
+"""Limits in memory: which jobs may run, and which are held up; long, since all count here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from ..lanes import key_of
+from ..lanes import LONGEST_KEY, key_of
 from ..operator import MOST_KEYS_NAMED, LimitState
-from ..protocol import DeclaredQueue
+from ..protocol import AskedPlace, DeclaredQueue, TakenPlaces
+from .clock import Clock
+from .holders import Holders
 from .queues import Queues
 from .rows import HELD_UP_UNTIL, MICROSECOND, SECOND, Row, seconds, within_bounds
 from .table import Table
@@ -61,12 +63,18 @@ class _Clock:
 class Limits:
     """One for each store."""
 
-    def __init__(self, table: Table, queues: Queues) -> None:
+    def __init__(self, table: Table, queues: Queues, holders: Holders, clock: Clock) -> None:
+        self._holders = holders
+        self._clock = clock
+        #: Those of which the next place is that of jobs, if these have waited, too.
+        self._jobs_next: set[str] = set()
         self._table = table
         self._queues = queues
         self._declared: dict[str, int | None] = {}
         self._clocks: dict[str, _Clock] = {}
         self._set_to: dict[str, int] = {}
+        #: Of those that a program has declared which holds their places, the paths of their keys.
+        self._paths: dict[str, Sequence[str] | None] = {}
         #: By limit, from when on a place is left to others, if they wait for one.
         self._turns: dict[str, int] = {}
 
@@ -82,6 +90,80 @@ class Limits:
             interval = queue.rate_interval // MICROSECOND
             clock = self._clocks.setdefault(queue.limiter, _Clock(interval, queue.rate_burst))
             clock.interval, clock.burst = interval, queue.rate_burst
+
+    def declare_held(self, limiter: str, size: int | None, path: Sequence[str] | None) -> None:
+        """A program says of which limit it holds places."""
+        self._declared[limiter] = size
+        self._paths[limiter] = path
+
+    def take_places(
+        self, limiter: str, asked: Sequence[AskedPlace], now: int
+    ) -> TakenPlaces | None:
+        """Take places outside of jobs, in order, as far as there are any."""
+        if limiter not in self._declared:
+            return None
+        has_limit = self.size(limiter) is not None
+        queues = self._queues.under(limiter)
+        has_key = self._paths.get(limiter) is not None
+        if queues:
+            has_key = any(queue.limit_path is not None for queue in queues)
+        fit = [
+            (each, (each.key or "")[:LONGEST_KEY])
+            for each in asked
+            if has_limit and has_key == (each.key is not None)
+        ]
+        taken = self._running(limiter) + Counter(key for key, _ in self._holders.held(limiter))
+        granted: list[tuple[AskedPlace, str]] = []
+        for each, key in fit:
+            if self._holders.is_there(each.id):
+                granted.append((each, key))
+            elif taken[key] < self._most(limiter):
+                taken[key] += 1
+                granted.append((each, key))
+        is_left = False
+        new = [one for one in granted if not self._holders.is_there(one[0].id)]
+        if new and self._is_turn(limiter, now):
+            granted.remove(new.pop())
+            del self._turns[limiter]
+            is_left = True
+        if is_left:
+            self._jobs_next.discard(limiter)
+        elif new:
+            self._jobs_next.add(limiter)
+        for each, key in granted:
+            self._holders.hold(each.id, limiter, key, each.lease // MICROSECOND)
+        ids = frozenset(each.id for each, _ in granted)
+        refused = [key for each, key in fit if each.id not in ids]
+        self._holders.note(limiter, [key for _, key in new], refused, is_left=is_left)
+        return TakenPlaces(has_limit, has_key, is_left, ids)
+
+    def _is_turn(self, limiter: str, now: int) -> bool:
+        """Whether the next place is that of jobs."""
+        if self._turns.get(limiter, now + 1) > now:
+            return False
+        return limiter in self._jobs_next or self._awaited(limiter) is None
+
+    def _awaited(self, limiter: str) -> str | None:
+        """The key of which one place is left to who waits outside of a job, if one is."""
+        now = self._clock.now()
+        if limiter in self._jobs_next and self._turns.get(limiter, now + 1) <= now:
+            return None
+        return self._holders.awaited(limiter)
+
+    def full_keys(self, limiter: str) -> set[str]:
+        """The keys of which as many places are taken as there are."""
+        most = self._most(limiter)
+        return {key for key, number in self._taken(limiter).items() if number >= most}
+
+    def leaves_room(self, limiter: str) -> bool:
+        """Whether there is room for who waits outside of a job, and a place is left to it."""
+        key = self._awaited(limiter)
+        return key is not None and self._taken(limiter)[key] <= self._most(limiter)
+
+    def want_turn(self, limiter: str, now: int) -> None:
+        """Jobs were left for want of places, while others hold some outside of jobs."""
+        if limiter not in self._clocks and self._holders.held(limiter):
+            self._turns.setdefault(limiter, now + SECOND)
 
     def give_back(self, row: Row, now: int) -> None:
         """A job under a rate was claimed and is left to newer workers: its token is there again,
@@ -110,15 +192,23 @@ class Limits:
     def states(self, most: int, now: int) -> list[LimitState]:
         """Those under which queues run, by name."""
         named = {name: self._queues.under(name) for name in sorted(self._declared)}
-        return [self._state(name, queues, most, now) for name, queues in named.items() if queues]
+        return [
+            self._state(name, queues, most, now)
+            for name, queues in named.items()
+            if queues or name in self._paths
+        ]
 
     def _state(
         self, limiter: str, queues: Sequence[DeclaredQueue], most: int, now: int
     ) -> LimitState:
         names = sorted(queue.name for queue in queues)
-        path, rate_path = queues[0].limit_path, queues[0].rate_path
+        path, rate_path = self._paths.get(limiter), None
+        if queues:
+            path, rate_path = queues[0].limit_path, queues[0].rate_path
         clock = self._clocks.get(limiter)
-        size, taken = self._most(limiter), self._taken(limiter)
+        held = self._holders.held(limiter)
+        size, running = self._most(limiter), self._running(limiter)
+        taken = running + Counter(key for key, _ in held)
         full = [] if path is None else sorted(key for key in taken if taken[key] >= size)
         waiting = sum(
             min(len(self._table.due(name, now, most)), most)
@@ -126,7 +216,7 @@ class Limits:
             for name in names
         )
         # What is claimed for the place of one that runs waits for it.
-        waiting += sum(len(self._table.live(name)) for name in names) - taken.total()
+        waiting += sum(len(self._table.live(name)) for name in names) - running.total()
         return LimitState(
             limiter,
             names,
@@ -137,7 +227,8 @@ class Limits:
             None if clock is None else clock.burst,
             None if rate_path is None else ".".join(rate_path),
             None if clock is None or rate_path else clock.began,
-            taken.total(),
+            running.total(),
+            len(held),
             waiting,
             len(full),
             full[:MOST_KEYS_NAMED],
@@ -149,9 +240,15 @@ class Limits:
         """How many run of a key of a queue's limit, or of all, if it has one."""
         if limiter is None or self.size(limiter) is None:
             return None
-        taken = self._taken(limiter)
+        running = self._running(limiter)
         by_key = declared is not None and declared.limit_path is not None
-        return taken[key or ""] if by_key else taken.total()
+        return running[key or ""] if by_key else running.total()
+
+    def held(self, limiter: str | None, declared: DeclaredQueue | None, key: str | None) -> int:
+        """How many places of a key of a queue's limit, or of all, are held outside of jobs."""
+        held = [] if limiter is None else self._holders.held(limiter)
+        by_key = declared is not None and declared.limit_path is not None
+        return sum(not by_key or each == (key or "") for each, _ in held)
 
     def next_start_at(self, limiter: str) -> int | None:
         """When the next may begin by the rate, if it has one clock for all and one has begun."""
@@ -279,6 +376,8 @@ class Limits:
         last_key = keys[_MOST_KEYS - 1] if len(keys) >= _MOST_KEYS else None
         room_in = self._spend(clock, len(chosen), tokens, now)
         has_more = has_more and len(chosen) < tokens
+        if is_full:
+            self.want_turn(limiter, now)
         is_full = is_full or len(chosen) >= tokens
         return Chosen(chosen, is_full, has_more, last_key, room_in)
 
@@ -297,6 +396,12 @@ class Limits:
         return _ANY if size is None else size
 
     def _taken(self, limiter: str) -> Counter[str]:
+        taken = self._running(limiter) + Counter(key for key, _ in self._holders.held(limiter))
+        if (key := self._awaited(limiter)) is not None:
+            taken[key] += 1
+        return taken
+
+    def _running(self, limiter: str) -> Counter[str]:
         places = {
             (key_of(row.input, queue.limit_path or ()), row.place or row.id)
             for queue in self._queues.under(limiter)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ..protocol import CancelAsked, Hinted, QueueChanged, StackAsked
 
 T = TypeVar("T")
+
+#: The channel of all who wait for places of limits outside of jobs.
+_ROOM: Final = "room"
 
 
 class _Listener(Generic[T]):
@@ -29,6 +32,7 @@ class Listeners:
     def __init__(self) -> None:
         self._workers: list[_Listener[Hinted]] = []
         self._waiters: list[_Listener[str]] = []
+        self._room: list[_Listener[str]] = []
 
     def notify(self, queue_names: Iterable[str]) -> None:
         """Let all know whom it concerns that there may be work on these queues."""
@@ -55,6 +59,17 @@ class Listeners:
         """Let all know that wait on this channel that a chain has ended."""
         for listener in self._waiters:
             listener.notify(waiter, first_id)
+
+    def has_room(self, limiter: str) -> None:
+        """Let all know who wait outside of jobs that a limit may have room."""
+        for listener in self._room:
+            listener.notify(_ROOM, limiter)
+
+    @contextmanager
+    def add_for_room(self, heard: Callable[[str | None], None]) -> Generator[None]:
+        """Listen for limits that may have room."""
+        with _among(self._room, _Listener[str]((_ROOM,), heard)):
+            yield
 
     @contextmanager
     def add(

@@ -153,6 +153,7 @@ class MemoryOperator(Operator):
                 key,
                 self._limits.size(queue.limiter),
                 self._limits.running(queue.limiter, declared, key),
+                self._limits.held(queue.limiter, declared, key),
                 self._rates.next_start_at(declared, key, now),
             )
 

@@ -64,6 +64,8 @@ class Order:
         ready = [row for row in free_heads if row in due]
         chosen = sorted(ready, key=lambda row: row.key)[: max(0, free)]
         later = [row.run_at - now for row in free_heads if row.run_at > now]
+        if len(chosen) >= free < limit:
+            self._limits.want_turn(limiter, now)
         walked, has_placed = self._walk(queue_name, after)
         return InOrder(
             chosen,

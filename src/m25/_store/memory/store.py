@@ -27,6 +27,7 @@ from ..protocol import (
     FOREVER,
     LONGEST_UNKNOWN,
     AnyJob,
+    AskedPlace,
     CancelAsked,
     CancelRequest,
     Change,
@@ -47,6 +48,7 @@ from ..protocol import (
     Kept,
     LetGo,
     Locked,
+    LostHolder,
     NewChild,
     NewJob,
     NewMessage,
@@ -73,6 +75,7 @@ from ..protocol import (
     Suspect,
     Swept,
     SweptQueue,
+    TakenPlaces,
     Ticked,
     Transaction,
     Turn,
@@ -89,6 +92,7 @@ from ..protocol import (
 )
 from ..tree_steps import ENDED_ABOVE, TreeLocked
 from .clock import Clock
+from .holders import Holders
 from .keys import Keys
 from .lanes import Lanes
 from .limits import Chosen, Limits
@@ -169,7 +173,8 @@ class MemoryStore(Store):
         self._writes = Writes(self._keep_step, self._settle, self.lock, self.unlock)
         self._unlocked = trio.lowlevel.ParkingLot()
         self._workers = Workers()
-        self._limits = Limits(self._table, self._queues)
+        self._holders = Holders(self._clock)
+        self._limits = Limits(self._table, self._queues, self._holders, self._clock)
         self._lanes = Lanes(self._table, self._queues, self._limits)
         self._rates = Rates(self._table, self._queues, self._limits)
         self._order = Order(self._table, self._queues, self._limits)
@@ -249,6 +254,7 @@ class MemoryStore(Store):
         for row in self._table.all_live():
             if row.lease_expires_at is not None:
                 row.lease_expires_at += by
+        self._holders.skip(by)
         self._listeners.notify(queue_names)
 
     async def wait_for_change(self) -> None:
@@ -585,6 +591,7 @@ class MemoryStore(Store):
                 chosen = self._limits.choose(queue_name, limiter, limit, now)
             else:
                 chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
+            self._tell_awaited(limiter)
             return self._claim_chosen(chosen, now, token, lease, start)
 
     async def claim_by_rate(
@@ -601,6 +608,7 @@ class MemoryStore(Store):
             if self._queues.pause_of(queue_name) is not None:
                 return Claimed([], is_full=False, has_more=False)
             chosen = self._rates.choose(queue_name, limiter, limit, now)
+            self._tell_awaited(limiter)
             return self._claim_chosen(chosen, now, token, lease, start)
 
     async def claim_fairly(
@@ -618,6 +626,7 @@ class MemoryStore(Store):
             if self._queues.pause_of(queue_name) is not None:
                 return FairlyClaimed([], is_full=False, has_more=False, next_lane=None, walked=None)
             chosen = self._lanes.choose(queue_name, limiter, limit, fair, now)
+            self._tell_awaited(limiter)
             claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
             return FairlyClaimed(claimed, *chosen[1:])
 
@@ -637,6 +646,7 @@ class MemoryStore(Store):
             if self._queues.pause_of(queue_name) is not None:
                 limit = 0
             chosen = self._order.choose(queue_name, limiter, limit, from_key, after, now)
+            self._tell_awaited(limiter)
             claimed = self._claim("claim_in_order", chosen.rows, now, token, lease, start)
             return ClaimedInOrder(claimed, *chosen[1:])
 
@@ -663,10 +673,50 @@ class MemoryStore(Store):
         async with self._way.call("take_turn") as now:
             return self._rates.take(limiter, key, cost, now)
 
+    @asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        yield
+
+    async def declare_limit(
+        self, limiter: str, size: int | None, path: Sequence[str] | None
+    ) -> None:
+        async with self._way.call("declare_limit"):
+            self._limits.declare_held(limiter, size, path)
+
+    async def take_places(self, limiter: str, asked: Sequence[AskedPlace]) -> TakenPlaces | None:
+        async with self._way.call("take_places") as now:
+            taken = self._limits.take_places(limiter, asked, now)
+            if taken is not None and taken.has_turned:
+                self._notify_under(limiter)
+            return taken
+
+    async def renew_places(self, ids: Sequence[str]) -> Written:
+        async with self._way.call("renew_places"):
+            return self._holders.renew(ids)
+
+    async def release_places(self, limiter: str, ids: Sequence[str]) -> bool:
+        async with self._way.call("release_places"):
+            full = self._limits.full_keys(limiter)
+            made_room = any(key in full for _, key in self._holders.release(ids))
+            if made_room:
+                self._made_room(limiter)
+            return made_room
+
+    async def find_lost_holders(self, limit: int) -> list[LostHolder]:
+        async with self._way.call("find_lost_holders"):
+            return self._holders.lost(limit)
+
+    async def sweep_holders(self, lost: Sequence[LostHolder]) -> list[LostHolder]:
+        async with self._way.call("sweep_holders"):
+            swept = self._holders.sweep(lost)
+            for limiter in {each.limiter for each in swept}:
+                self._made_room(limiter)
+            return swept
+
     async def set_limit(self, limiter: str, size: int | None) -> bool:
         async with self._way.call("set_limit"):
             is_known = self._limits.set(limiter, size)
-            self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+            self._made_room(limiter)
             return is_known
 
     async def confirm(self, claims: Sequence[ClaimedJob], lease: timedelta) -> Written:
@@ -801,8 +851,10 @@ class MemoryStore(Store):
                 places.pop(place)
             has_turned = not all(held[place] for place in left)
             if has_turned:
-                self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+                self._notify_under(limiter)
             empty = [place for place in places if not held[place]]
+            if empty:
+                self._tell_awaited(limiter)
             room = len(empty) - max(0, beyond)
             begun = empty[: max(0, min(room, limit))]
             seats = begun + [
@@ -1106,7 +1158,27 @@ class MemoryStore(Store):
         with self._listeners.add_waiter((waiter, _ALL_WAITERS), heard):
             yield
 
+    @asynccontextmanager
+    async def listen_for_room(self, heard: Callable[[str | None], None]) -> AsyncGenerator[None]:
+        await trio.lowlevel.checkpoint()
+        with self._listeners.add_for_room(heard):
+            yield
+
     # What the calls share
+
+    def _notify_under(self, limiter: str) -> None:
+        """Notify the workers of all queues that have a limit."""
+        self._listeners.notify([queue.name for queue in self._queues.under(limiter)])
+
+    def _made_room(self, limiter: str) -> None:
+        """Notify all who may have waited for a place."""
+        self._notify_under(limiter)
+        self._listeners.has_room(limiter)
+
+    def _tell_awaited(self, limiter: str) -> None:
+        """Tell who waits outside of a job, where a claim has left it a place."""
+        if self._limits.leaves_room(limiter):
+            self._listeners.has_room(limiter)
 
     def _claim(
         self, verb: str, rows: Sequence[Row], now: int, token: str, lease: timedelta, start: bool

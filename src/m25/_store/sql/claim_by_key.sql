@@ -125,8 +125,15 @@ put_off as (
         and ranked.id = job.id
 ),
 {claimed_and_let_go},
-{spent}
+{spent},
+left_jobs as materialized (
+    select
+        exists (select from held_up_key where key is not null)
+        or exists (select from ranked where not has_room) as has_left
+),
+{turn_taken}
 select
+    {awaited_told},
     exists (select from held_up_key where key is not null)
         or exists (select from ranked where not has_room)
         or (select count(*) from due) >= (select number from tokens) as is_full,

@@ -309,6 +309,7 @@ answer as materialized (
         (select at from next_look) as at
 )
 select
+    {awaited_told},
     at is not null or (has_limit and not coalesce(has_room, false)) as is_full,
     coalesce(
         has_room

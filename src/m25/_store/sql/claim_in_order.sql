@@ -158,10 +158,16 @@ due as materialized (
     for no key update skip locked
 ),
 {claimed},
-{spent}
+{spent},
+left_jobs as materialized (
+    select
+        (select count(*) from due) >= (select free from free)
+        and (select free from free) < %(limit)s::bigint as has_left
+),
+{turn_taken}
 select
-    (select count(*) from due) >= (select free from free)
-        and (select free from free) < %(limit)s::bigint as is_full,
+    {awaited_told},
+    (select has_left from left_jobs) as is_full,
     exists (select from placed) as has_more,
     exists (select from front where id not in (select id from due)) as has_waiting,
     (select extract(epoch from min(run_at) - now())::float8 from head where run_at > now()) as next_in,

@@ -30,6 +30,7 @@ waits as (
     returning name
 )
 select
+    {awaited_told},
     (select count(*) from due) >= coalesce((select free from free), 0) as is_full,
     false as has_more,
     null::text as last_key,

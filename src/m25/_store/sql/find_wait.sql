@@ -83,6 +83,12 @@ select
                 )
         )
     end as running,
+    (
+        select count(*)
+        from {schema}.limit_holder
+        where limit_holder.limiter = facts.limiter
+            and (facts.limit_path is null or limit_holder.key = facts.key)
+    ) as held,
     extract(
         epoch from case
             when facts.rate_interval is null then null

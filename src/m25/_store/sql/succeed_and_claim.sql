@@ -116,6 +116,11 @@ select
             and exists (select from left_place where others = 0)
             and %(notifies)s::boolean
     ) as turn_notified,
+    (
+        select count(pg_notify(%(room_channel)s::text, %(limiter)s::text))
+        from awaited
+        where exists (select from ended_place where others = 0) and %(notifies)s::boolean
+    ) as awaited_told,
     (select max(place::text) from left_place where others > 0) as leaving,
     (select count(*) from placed where nth = 1) < (select number from empty) as has_room,
     (select placed.place::text from placed where placed.id = claimed.id) as place,
