@@ -268,6 +268,9 @@ def _chain_problems(
             asked = _delay(previous, last.get(previous.id), backoff)
             # It may have been put off since.
             late = math.inf if row.id in put_off else 1e-3
+            if previous.failure_reason == "heartbeat_timeout" and previous.losses > 1:
+                # What is lost together again goes on one after the other: `seconds_apart`.
+                late = max(late, 60 + 1e-3)
             if not -1e-3 < delay - asked < late:
                 problems.append(f"7: {row.id} follows after {delay} s, not {asked}")
     problems += [
