@@ -90,6 +90,23 @@ async def test_no_more_jobs_run_than_the_limit_in_all_processes_together(
         assert trio.current_time() - began < 10.5
 
 
+async def test_room_that_a_failure_makes_is_used_as_soon_as_it_is_there(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Where an attempt has failed, the write of its outcome claims no other job in its place."""
+
+    @m25.queue("failing", poll_interval=60, limit=m25.Limit(3), max_concurrency=10)
+    async def failing(number: int) -> None:
+        await trio.sleep(1)
+        raise ValueError(number)
+
+    async with workers(1, failing) as (m,):
+        began = trio.current_time()
+        await m.enqueue_many(failing, range(30))
+        await m25.testing.drain(m)
+        assert trio.current_time() - began < 11
+
+
 async def test_of_each_key_as_many_run_and_no_key_waits_for_another(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
