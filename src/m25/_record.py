@@ -176,7 +176,7 @@ def read_output(row: JobRow, queue: BaseQueue[Any, Output, Any]) -> Output:
     if row.status != JobStatus.SUCCEEDED.value or row.output is None:
         return output_of(decode_record(row, queue))
     try:
-        output: Output = _HOW["output"](JobId(row.id), queue, "output", row.output)
+        output = _HOW["output"](JobId(row.id), queue, "output", row.output)
     except JobRecordDecodeError as error:
         raise JobRecordFetchDecodeErrors([error]) from error
-    return output
+    return cast("Output", output)

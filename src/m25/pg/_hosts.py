@@ -87,7 +87,7 @@ def _silent_hosts() -> dict[tuple[str, str], float]:
     """Until when each host is tried last, by Trio's clock."""
     silent = _silent.get()
     if silent is None:
-        silent = {}
+        silent = dict[tuple[str, str], float]()
         _silent.set(silent)
     return silent
 
