@@ -21,6 +21,7 @@ from m25 import (
     JobStatus,
     _errors,
     _handler_errors,
+    _limit_errors,
     _nursery_errors,
     _result_errors,
     _schedule_errors,
@@ -42,6 +43,7 @@ VALUES: dict[str, Any] = {
     "field": "input",
     "job_id": JobId(UUID(int=3)),
     "key": "0",
+    "limit": "mail",
     "message": "it broke",
     "traceback": "Traceback (most recent call last): …",
     "type_name": "ValueError",
@@ -147,6 +149,7 @@ def test_every_error_is_in_the_public_module() -> None:
         for name, value in {
             **vars(_errors),
             **vars(_handler_errors),
+            **vars(_limit_errors),
             **vars(_nursery_errors),
             **vars(_result_errors),
             **vars(_schedule_errors),

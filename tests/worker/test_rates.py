@@ -264,7 +264,7 @@ async def test_a_turn_that_cannot_be_had_says_why(
             await m.limiter(by_key).take()
         with pytest.raises(errors.UsageError, match="'plain' goes by no key: give none"):
             await m.limiter(plain).take(key="a")
-        with pytest.raises(errors.UsageError, match="has no rate"):
+        with pytest.raises(errors.UsageError, match="has neither a limit nor a rate"):
             m.limiter(a_queue(begun, "none"))
         for cost in (0, True, 1_000_001, 1.5):
             with pytest.raises(ValueError, match="cost must be"):

@@ -1,6 +1,6 @@
 -- version: 2026-11-29T00:10:00Z
 -- works from: 2026-11-25T00:00:00Z
--- Places of limits that are held outside of jobs: `async with m.limiter(…)`.
+-- Places of limits that are held outside of jobs: `async with m.limiter(limit)`.
 
 alter table {schema}.limiter
     -- Whether a program has declared it that holds its places; and where in the input of jobs the key
