@@ -119,6 +119,29 @@ async def test_an_enqueuer_takes_unique_keys_by_the_rights_of_the_page(empty_dsn
                     await enqueue_twice(m, then)
 
 
+@m25.queue("rated", rate=m25.Rate(1_000, key="who"))
+async def rated(_input: dict[str, str]) -> None: ...
+
+
+async def test_a_worker_has_rates_by_key_by_the_rights_of_the_page(empty_dsn: str) -> None:
+    (grant,) = re.findall(r"`(grant delete on [\w., ]+ to) m25_work`", PAGE.read_text())
+    async with roles_of_the_page(empty_dsn) as dsn_of:
+        async with await pg.AsyncConnection.connect(
+            dsn_of("migrate"), autocommit=True
+        ) as connection:
+            await migrations.apply(connection, "m25")
+        async with m25.open(dsn_of("work")) as worker:
+            worker.add_queue(rated)
+            with pytest.raises(m25.errors.QueueStartError, match="permission denied"):
+                await worker.start(queue_init_timeout=1)
+        await rows(dsn_of("migrate"), f"{grant} {conninfo_to_dict(dsn_of('work'))['user']}")
+        async with m25.open(dsn_of("work")) as worker:
+            worker.add_queue(rated)
+            await worker.start(queue_init_timeout=1)
+            record = await worker.enqueue(rated, {"who": "ada"})
+            assert (await ended(worker, rated, record.id)).status is m25.JobStatus.SUCCEEDED
+
+
 async def enqueue_twice(m: m25.M25, then: Any) -> None:
     job = m25.Job(1, scheduled_at=far_away(), unique=m25.Unique(then, then=then))
     await m.enqueue(guarded, job)
