@@ -336,7 +336,8 @@ def initdb_of(pid: int) -> Path | None:
     """The directory that a program's keeper is initialising."""
     for each in descendants(pid):
         command = command_of(each)
-        if command[0].endswith("initdb") and "--pgdata" in command:
+        # One that has just ended has none.
+        if command and command[0].endswith("initdb") and "--pgdata" in command:
             return Path(command[command.index("--pgdata") + 1])
     return None
 
