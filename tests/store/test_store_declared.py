@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from _world import LEASE, WithVerbs, job, token
 
-from m25._store.protocol import DeclaredQueue, NewJob, Worker
+from m25._store.protocol import DeclaredQueue, LimitedClaim, NewJob, Worker
 
 TIMEOUT = timedelta(minutes=5)
 MINUTES = timedelta(minutes=2)
@@ -111,12 +111,13 @@ async def claim(world: WithVerbs, queue: DeclaredQueue) -> list[str]:
         return [each.id for each in await world.claim()]
     if queue.rate_interval is not None:
         answer = await world.store.claim_by_rate(
-            "q", limiter="l", token=mine, limit=10, lease=LEASE, start=True
+            LimitedClaim("q", limiter="l", token=mine, limit=10, lease=LEASE, start=True)
         )
     else:
         from_key = None if queue.limit_path is None else ""
         answer = await world.store.claim_limited(
-            "q", limiter="l", token=mine, limit=10, lease=LEASE, start=True, from_key=from_key
+            LimitedClaim("q", limiter="l", token=mine, limit=10, lease=LEASE, start=True),
+            from_key=from_key,
         )
     return [row.id for row in answer.rows]
 

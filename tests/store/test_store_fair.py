@@ -18,6 +18,7 @@ from m25._store.protocol import (
     DeclaredQueue,
     FairClaim,
     FairlyClaimed,
+    LimitedClaim,
     NewJob,
     Release,
     Walked,
@@ -58,12 +59,7 @@ class Claimer:
     ) -> tuple[list[ClaimedJob], FairlyClaimed]:
         mine = token()
         answer = await self.world.store.claim_fairly(
-            "q",
-            limiter="q",
-            token=mine,
-            limit=limit,
-            lease=LEASE,
-            start=True,
+            LimitedClaim("q", limiter="q", token=mine, limit=limit, lease=LEASE, start=True),
             fair=FairClaim(used or {}, weights or {}, self.from_lane, self.after),
         )
         self.from_lane, self.after = answer.next_lane or "", answer.walked

@@ -10,7 +10,14 @@ from uuid import uuid4
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, failure, job, success, token
 
-from m25._store.protocol import AskedPlace, ClaimedJob, DeclaredQueue, TakenPlaces, Worker
+from m25._store.protocol import (
+    AskedPlace,
+    ClaimedJob,
+    DeclaredQueue,
+    LimitedClaim,
+    TakenPlaces,
+    Worker,
+)
 
 TIMEOUT = timedelta(minutes=5)
 
@@ -42,7 +49,8 @@ async def claimed(
 ) -> list[ClaimedJob]:
     mine = token()
     answer = await world.store.claim_limited(
-        queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True, from_key=from_key
+        LimitedClaim(queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True),
+        from_key=from_key,
     )
     return [ClaimedJob(row.id, mine) for row in answer.rows]
 

@@ -17,6 +17,7 @@ from m25._store.protocol import (
     Claimed,
     ClaimedJob,
     DeclaredQueue,
+    LimitedClaim,
     NewJob,
     Release,
     SetAside,
@@ -39,7 +40,8 @@ async def claimed(
 ) -> tuple[list[ClaimedJob], Claimed]:
     mine = token()
     answer = await world.store.claim_limited(
-        queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True, from_key=from_key
+        LimitedClaim(queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True),
+        from_key=from_key,
     )
     return [ClaimedJob(row.id, mine) for row in answer.rows], answer
 

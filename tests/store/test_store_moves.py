@@ -17,6 +17,7 @@ from m25._store.protocol import (
     ClaimedJob,
     DeclaredQueue,
     FairClaim,
+    LimitedClaim,
     NewMessage,
     Release,
     Sent,
@@ -104,7 +105,8 @@ async def claim_limited(
     queue = DeclaredQueue(name, LEASE, limiter=name, limit_size=10, limit_path=path)
     await world.store.announce(Worker(make_id(), "1", [queue]))
     await world.store.claim_limited(
-        name, limiter=name, token=token(), limit=10, lease=LEASE, start=start, from_key=from_key
+        LimitedClaim(name, limiter=name, token=token(), limit=10, lease=LEASE, start=start),
+        from_key=from_key,
     )
 
 
@@ -114,7 +116,7 @@ async def claim_by_rate(world: WithVerbs, name: str, *, start: bool) -> None:
     )
     await world.store.announce(Worker(make_id(), "1", [queue]))
     await world.store.claim_by_rate(
-        name, limiter=name, token=token(), limit=10, lease=LEASE, start=start
+        LimitedClaim(name, limiter=name, token=token(), limit=10, lease=LEASE, start=start)
     )
 
 
@@ -124,12 +126,7 @@ async def claim_fairly(world: WithVerbs, name: str, *, start: bool) -> None:
     # The first gives jobs their lanes.
     for _ in range(2):
         await world.store.claim_fairly(
-            name,
-            limiter=name,
-            token=token(),
-            limit=10,
-            lease=LEASE,
-            start=start,
+            LimitedClaim(name, limiter=name, token=token(), limit=10, lease=LEASE, start=start),
             fair=FairClaim({}, {}, "", None),
         )
 
@@ -140,12 +137,7 @@ async def claim_in_order(world: WithVerbs, name: str, *, start: bool) -> None:
     # The first gives jobs their places.
     for _ in range(2):
         await world.store.claim_in_order(
-            name,
-            limiter=name,
-            token=token(),
-            limit=10,
-            lease=LEASE,
-            start=start,
+            LimitedClaim(name, limiter=name, token=token(), limit=10, lease=LEASE, start=start),
             from_key="",
             after=None,
         )

@@ -22,6 +22,7 @@ from m25._store.protocol import (
     ClaimedJob,
     DeclaredQueue,
     Enqueued,
+    LimitedClaim,
     NewChild,
     NewStep,
     UniqueJob,
@@ -227,9 +228,10 @@ async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: With
         job(scheduled_at=later),
         *(job(name) for name in ("a", "b", "b", "b", "paced", "free")),
     )
-    claim = partial(world.store.claim_limited, lease=LEASE, start=True)
-    await claim("q", limiter="each", token=token(), limit=9, from_key="")
-    await claim("b", limiter="gpu", token=token(), limit=2, from_key=None)
+    asked = partial(LimitedClaim, lease=LEASE, start=True)
+    of_keys = asked("q", limiter="each", token=token(), limit=9)
+    await world.store.claim_limited(of_keys, from_key="")
+    await world.store.claim_limited(asked("b", limiter="gpu", token=token(), limit=2))
     await world.store.set_limit("gpu", 2)
     each, gpu, paced, slow = await world.store.operator.limits(99)
     assert (each.name, each.queues, each.key) == ("each", ["q"], "to.id")
@@ -243,7 +245,8 @@ async def test_limits_are_listed_with_what_runs_and_waits_under_them(world: With
     assert float(paced.interval or 0) == 1
     assert not each.is_set
     assert (slow.key, slow.rate_key, slow.next_start_at) == (None, "to", None)
-    (started,) = (await claim("paced", limiter="paced", token=token(), limit=1, from_key=None)).rows
+    of_rate = asked("paced", limiter="paced", token=token(), limit=1)
+    (started,) = (await world.store.claim_limited(of_rate)).rows
     (_, _, paced, _) = await world.store.operator.limits(99)
     assert (paced.running, paced.waiting) == (1, 0)
     assert paced.next_start_at is not None

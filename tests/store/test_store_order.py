@@ -27,6 +27,7 @@ from m25._store.protocol import (
     ClaimedInOrder,
     ClaimedJob,
     DeclaredQueue,
+    LimitedClaim,
     NewChild,
     NewJob,
     Release,
@@ -76,12 +77,7 @@ class Claimer:
     async def answer(self, limit: int = 10) -> tuple[list[ClaimedJob], ClaimedInOrder]:
         mine = token()
         answer = await self.world.store.claim_in_order(
-            "q",
-            limiter="q",
-            token=mine,
-            limit=limit,
-            lease=LEASE,
-            start=True,
+            LimitedClaim("q", limiter="q", token=mine, limit=limit, lease=LEASE, start=True),
             from_key=self.from_key,
             after=self.after,
         )

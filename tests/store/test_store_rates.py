@@ -10,7 +10,16 @@ import pytest
 import trio
 from _world import LEASE, PostgresWorld, WithVerbs, job, success, token
 
-from m25._store.protocol import Change, Claimed, ClaimedJob, DeclaredQueue, NewJob, RateHold, Worker
+from m25._store.protocol import (
+    Change,
+    Claimed,
+    ClaimedJob,
+    DeclaredQueue,
+    LimitedClaim,
+    NewJob,
+    RateHold,
+    Worker,
+)
 
 TIMEOUT = timedelta(minutes=5)
 
@@ -50,7 +59,7 @@ async def claim(
 ) -> tuple[list[ClaimedJob], Claimed]:
     mine = token()
     answer = await world.store.claim_by_rate(
-        queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True
+        LimitedClaim(queue, limiter="l", token=mine, limit=limit, lease=LEASE, start=True)
     )
     return [ClaimedJob(row.id, mine) for row in answer.rows], answer
 
@@ -277,7 +286,7 @@ async def test_a_plain_rate_is_put_off_as_a_whole(world: WithVerbs) -> None:
 
     async def found() -> Claimed:
         return await world.store.claim_limited(
-            "q", limiter="l", token=token(), limit=10, lease=LEASE, start=True
+            LimitedClaim("q", limiter="l", token=token(), limit=10, lease=LEASE, start=True)
         )
 
     answer = await found()
@@ -306,7 +315,7 @@ async def test_what_is_no_job_takes_turns_of_the_same_clock(
         if key or cost:
             return len((await claim(world))[0])
         answer = await world.store.claim_limited(
-            "q", limiter="l", token=token(), limit=10, lease=LEASE, start=True
+            LimitedClaim("q", limiter="l", token=token(), limit=10, lease=LEASE, start=True)
         )
         return len(answer.rows)
 
@@ -415,6 +424,7 @@ async def test_turns_may_be_taken_for_as_long_as_anybody_likes(world: WithVerbs)
 
 async def claim_without_clocks(world: WithVerbs) -> int:
     answer = await world.store.claim_limited(
-        "q", limiter="l", token=token(), limit=9, lease=LEASE, start=True, from_key=None
+        LimitedClaim("q", limiter="l", token=token(), limit=9, lease=LEASE, start=True),
+        from_key=None,
     )
     return len(answer.rows)

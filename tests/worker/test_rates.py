@@ -17,7 +17,7 @@ import m25
 import m25.testing
 from m25 import errors
 from m25._ids import IdSource
-from m25._store.protocol import ClaimedJob, NewJob, Outcome
+from m25._store.protocol import ClaimedJob, LimitedClaim, NewJob, Outcome
 from support.cpu import told_to_wait
 
 
@@ -125,7 +125,9 @@ async def test_what_a_process_has_held_up_that_is_gone_begins_in_another(
         await store.enqueue([new_job(queue.name, given) for _ in range(3)], [])
         token, lease = str(uuid4()), timedelta(seconds=60)
         claimed = await store.claim_by_rate(
-            queue.name, limiter=queue.name, token=token, limit=10, lease=lease, start=True
+            LimitedClaim(
+                queue.name, limiter=queue.name, token=token, limit=10, lease=lease, start=True
+            )
         )
         ended = [success(ClaimedJob(row.id, token)) for row in claimed.rows]
         assert len(await store.settle(ended, 3)) == 2

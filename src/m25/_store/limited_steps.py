@@ -6,8 +6,7 @@ All of them hold the lock of the queue's limiter, and are told how far their cla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .claimed_rows import claimed_rows
 from .lanes import FEWEST_LANES, MOST_KEYS, SHORTEST_FRONT, WALK
@@ -19,6 +18,7 @@ from .protocol import (
     FairlyClaimed,
     JobRow,
     LetGo,
+    LimitedClaim,
     Walked,
     WalkedHeldUp,
 )
@@ -38,41 +38,19 @@ _FIRST_HELD_UP: Final = WalkedHeldUp("", *_FIRST)
 _Told: TypeAlias = tuple[tuple[Any, ...], list[JobRow]]
 
 
-class _Asked(NamedTuple):
-    """What all claims are told."""
-
-    queue_name: str
-    limiter: str
-    token: str
-    limit: int
-    lease: timedelta
-    start: bool
-    #: On which those are told who wait for places outside of jobs.
-    room_channel: str
-
-
 def lock_limit(limiter: str) -> Statement:
     """What others who have the limiter wait behind, until the transaction ends."""
     return Statement("lock_limit", {"limiter": limiter})
 
 
 def claim_limited(
-    queue_name: str,
-    *,
-    limiter: str,
-    token: str,
-    limit: int,
-    lease: timedelta,
-    start: bool,
-    from_key: str | None,
-    room_channel: str,
+    asked: LimitedClaim, room_channel: str, *, from_key: str | None
 ) -> Steps[Claimed]:
     """See `Store.claim_limited`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     name, more = "claim_limited", dict[str, str]()
     if from_key is not None:
-        name, more = "claim_by_key", {"from_key": from_key, "walk": _walk(limit)}
-    told, jobs = yield from _claim(name, 4, asked, more)
+        name, more = "claim_by_key", {"from_key": from_key, "walk": _walk(asked.limit)}
+    told, jobs = yield from _claim(name, 4, asked, room_channel, more)
     return Claimed(jobs, *told)
 
 
@@ -94,79 +72,54 @@ def let_go(
     return LetGo(number, found, None if last[0] is None else WalkedHeldUp(*last))
 
 
-def claim_by_rate(
-    queue_name: str,
-    *,
-    limiter: str,
-    token: str,
-    limit: int,
-    lease: timedelta,
-    start: bool,
-    room_channel: str,
-) -> Steps[Claimed]:
+def claim_by_rate(asked: LimitedClaim, room_channel: str) -> Steps[Claimed]:
     """See `Store.claim_by_rate`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
-    more = {"walk": _walk(limit)}
-    (is_full, has_more, room_in), jobs = yield from _claim("claim_by_rate", 3, asked, more)
+    more = {"walk": _walk(asked.limit)}
+    (is_full, has_more, room_in), jobs = yield from _claim(
+        "claim_by_rate", 3, asked, room_channel, more
+    )
     return Claimed(jobs, is_full, has_more, room_in=room_in)
 
 
 def claim_fairly(
-    queue_name: str,
-    *,
-    limiter: str,
-    token: str,
-    limit: int,
-    lease: timedelta,
-    start: bool,
-    fair: FairClaim,
-    room_channel: str,
+    asked: LimitedClaim, room_channel: str, *, fair: FairClaim
 ) -> Steps[FairlyClaimed]:
     """See `Store.claim_fairly`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     more = {
         "key": array(fair.used),
         "used": plain_array(fair.used.values()),
         "weighted": array(fair.weights),
         "weight": plain_array(fair.weights.values()),
         "from_lane": fair.from_lane,
-        "lanes": str(max(limit, FEWEST_LANES)),
+        "lanes": str(max(asked.limit, FEWEST_LANES)),
         **_walk_behind(fair.after),
     }
     (is_full, has_more, room_in, next_lane, *walked), jobs = yield from _claim(
-        "claim_fairly", 7, asked, more
+        "claim_fairly", 7, asked, room_channel, more
     )
     return FairlyClaimed(jobs, is_full, has_more, next_lane, _walked(*walked), room_in)
 
 
 def claim_in_order(
-    queue_name: str,
-    *,
-    limiter: str,
-    token: str,
-    limit: int,
-    lease: timedelta,
-    start: bool,
-    from_key: str,
-    after: Walked | None,
-    room_channel: str,
+    asked: LimitedClaim, room_channel: str, *, from_key: str, after: Walked | None
 ) -> Steps[ClaimedInOrder]:
     """See `Store.claim_in_order`."""
-    asked = _Asked(queue_name, limiter, token, limit, lease, start, room_channel)
     more = {
         "from_key": from_key,
-        "front": str(max(limit, SHORTEST_FRONT)),
+        "front": str(max(asked.limit, SHORTEST_FRONT)),
         "keys": str(MOST_KEYS),
         **_walk_behind(after),
     }
-    told, jobs = yield from _claim("claim_in_order", 9, asked, more)
+    told, jobs = yield from _claim("claim_in_order", 9, asked, room_channel, more)
     is_full, has_more, has_waiting, next_in, room_in, next_key, *walked = told
     return ClaimedInOrder(
         jobs, is_full, has_more, has_waiting, next_in, next_key, _walked(*walked), room_in
     )
 
 
-def _claim(name: str, told: int, asked: _Asked, more: Mapping[str, str]) -> Steps[_Told]:
+def _claim(
+    name: str, told: int, asked: LimitedClaim, room_channel: str, more: Mapping[str, str]
+) -> Steps[_Told]:
     """Claim by this statement, whose first `told` columns tell of the claim itself."""
     parameters = {
         "queue_name": asked.queue_name,
@@ -175,7 +128,8 @@ def _claim(name: str, told: int, asked: _Asked, more: Mapping[str, str]) -> Step
         "limit": str(asked.limit),
         "lease": interval(asked.lease),
         "start": "true" if asked.start else "false",
-        "room_channel": asked.room_channel,
+        # On which those are told who wait for places outside of jobs.
+        "room_channel": room_channel,
         **NOTIFIES,
         **more,
     }

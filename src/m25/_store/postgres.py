@@ -64,6 +64,7 @@ from .protocol import (
     JobRow,
     Kept,
     LetGo,
+    LimitedClaim,
     Locked,
     LostHolder,
     NewChild,
@@ -661,71 +662,16 @@ class PostgresStore(Store):
         )
         return await self._run(steps, pool=self._work_pool)
 
-    async def claim_limited(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str | None = None,
-    ) -> Claimed:
-        steps = limited_steps.claim_limited(
-            queue_name,
-            limiter=limiter,
-            token=token,
-            limit=limit,
-            lease=lease,
-            start=start,
-            from_key=from_key,
-            room_channel=self._calls.room_channel(),
-        )
+    async def claim_limited(self, asked: LimitedClaim, *, from_key: str | None = None) -> Claimed:
+        steps = limited_steps.claim_limited(asked, self._calls.room_channel(), from_key=from_key)
         return await self._run(steps, pool=self._work_pool)
 
-    async def claim_by_rate(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-    ) -> Claimed:
-        steps = limited_steps.claim_by_rate(
-            queue_name,
-            limiter=limiter,
-            token=token,
-            limit=limit,
-            lease=lease,
-            start=start,
-            room_channel=self._calls.room_channel(),
-        )
+    async def claim_by_rate(self, asked: LimitedClaim) -> Claimed:
+        steps = limited_steps.claim_by_rate(asked, self._calls.room_channel())
         return await self._run(steps, pool=self._work_pool)
 
-    async def claim_fairly(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        fair: FairClaim,
-    ) -> FairlyClaimed:
-        steps = limited_steps.claim_fairly(
-            queue_name,
-            limiter=limiter,
-            token=token,
-            limit=limit,
-            lease=lease,
-            start=start,
-            fair=fair,
-            room_channel=self._calls.room_channel(),
-        )
+    async def claim_fairly(self, asked: LimitedClaim, *, fair: FairClaim) -> FairlyClaimed:
+        steps = limited_steps.claim_fairly(asked, self._calls.room_channel(), fair=fair)
         return await self._run(steps, pool=self._work_pool)
 
     async def hold_rate(
@@ -735,27 +681,10 @@ class PostgresStore(Store):
         await self._run(steps, pool=self._work_pool)
 
     async def claim_in_order(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str,
-        after: Walked | None,
+        self, asked: LimitedClaim, *, from_key: str, after: Walked | None
     ) -> ClaimedInOrder:
         steps = limited_steps.claim_in_order(
-            queue_name,
-            limiter=limiter,
-            token=token,
-            limit=limit,
-            lease=lease,
-            start=start,
-            from_key=from_key,
-            after=after,
-            room_channel=self._calls.room_channel(),
+            asked, self._calls.room_channel(), from_key=from_key, after=after
         )
         return await self._run(steps, pool=self._work_pool)
 

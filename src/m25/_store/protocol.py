@@ -134,6 +134,19 @@ class Position(NamedTuple):
     id: str
 
 
+class LimitedClaim(NamedTuple):
+    """What is asked of the queue of a limiter, whatever its claims go by."""
+
+    queue_name: str
+    limiter: str
+    token: str
+    #: How many jobs at most.
+    limit: int
+    lease: timedelta
+    #: Whether they begin at once, or are reserved.
+    start: bool
+
+
 class Claimed(NamedTuple):
     """What a claim under a limit has brought."""
 
@@ -1100,17 +1113,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_limited(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str | None = None,
-    ) -> Claimed:
+    async def claim_limited(self, asked: LimitedClaim, *, from_key: str | None = None) -> Claimed:
         """Claim as `claim` does, but no more jobs than may run under the queue's limit, and begin
         by its rate, counted by the database over all processes, and over all queues that a worker
         has announced with it.
@@ -1121,16 +1124,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_by_rate(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-    ) -> Claimed:
+    async def claim_by_rate(self, asked: LimitedClaim) -> Claimed:
         """Claim as `claim_limited` does without a key, by a rate that has a clock for each key, or
         of which jobs have their costs.
 
@@ -1139,17 +1133,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim_fairly(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        fair: FairClaim,
-    ) -> FairlyClaimed:
+    async def claim_fairly(self, asked: LimitedClaim, *, fair: FairClaim) -> FairlyClaimed:
         """Claim as `claim_limited` does without a key, but of a queue that is fair between keys.
 
         A key's next job comes the sooner, the fewer of it run, have ended here of late, or are
@@ -1170,16 +1154,7 @@ class Store(Protocol):
         ...
 
     async def claim_in_order(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str,
-        after: Walked | None,
+        self, asked: LimitedClaim, *, from_key: str, after: Walked | None
     ) -> ClaimedInOrder:
         """Claim as `claim_limited` does without a key, but of each key one job at a time, in order.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 import trio
@@ -20,7 +19,7 @@ from .._limits import Rate
 from .._queue import Queue
 from .._runtime import Runtime
 from .._store.failures import RowRefused
-from .._store.protocol import Claimed, Outcome, PassedOn, WriteResult
+from .._store.protocol import Claimed, LimitedClaim, Outcome, PassedOn, WriteResult
 from ..pg._wakeup import Wakeup
 from .ahead import BegunJob
 from .executor import Executor
@@ -87,34 +86,20 @@ class LimitedClaims:
         """
         queue = self._queue
         lease = queue.lease if start else min(queue.lease, queue.reserved_timeout)
+        asked = LimitedClaim(queue.name, self._limiter, token, size, lease, start)
         if queue.rate is not None:
             # Whoever was told to wait is not to begin another job in the meantime.
             await self._hold_rate(
                 queue.rate, [each.outcome for each in self._ledger.next_outcomes()]
             )
         if self._turns is not None:
-            claimed = await self._claim_fairly(self._turns, token, size, lease, start=start)
+            claimed = await self._claim_fairly(self._turns, asked)
         elif self._keys is not None:
-            claimed = await self._claim_in_order(self._keys, token, size, lease, start=start)
+            claimed = await self._claim_in_order(self._keys, asked)
         elif queue.rate is not None and queue.rate.reads_inputs:
-            claimed = await self._runtime.store.claim_by_rate(
-                queue.name,
-                limiter=self._limiter,
-                token=token,
-                limit=size,
-                lease=lease,
-                start=start,
-            )
+            claimed = await self._runtime.store.claim_by_rate(asked)
         else:
-            claimed = await self._runtime.store.claim_limited(
-                queue.name,
-                limiter=self._limiter,
-                token=token,
-                limit=size,
-                lease=lease,
-                start=start,
-                from_key=self._from_key,
-            )
+            claimed = await self._runtime.store.claim_limited(asked, from_key=self._from_key)
             if self._from_key is not None:
                 self._from_key = claimed.last_key or ""
         self.room_at = math.inf
@@ -128,33 +113,14 @@ class LimitedClaims:
             )
         return claimed
 
-    async def _claim_fairly(
-        self, turns: Turns, token: str, size: int, lease: timedelta, *, start: bool
-    ) -> Claimed:
-        claimed = await self._runtime.store.claim_fairly(
-            self._queue.name,
-            limiter=self._limiter,
-            token=token,
-            limit=size,
-            lease=lease,
-            start=start,
-            fair=turns.next(),
-        )
+    async def _claim_fairly(self, turns: Turns, asked: LimitedClaim) -> Claimed:
+        claimed = await self._runtime.store.claim_fairly(asked, fair=turns.next())
         has_more = turns.claimed(claimed)
         return Claimed(claimed.rows, claimed.is_full, has_more, room_in=claimed.room_in)
 
-    async def _claim_in_order(
-        self, keys: Keys, token: str, size: int, lease: timedelta, *, start: bool
-    ) -> Claimed:
+    async def _claim_in_order(self, keys: Keys, asked: LimitedClaim) -> Claimed:
         claimed = await self._runtime.store.claim_in_order(
-            self._queue.name,
-            limiter=self._limiter,
-            token=token,
-            limit=size,
-            lease=lease,
-            start=start,
-            from_key=keys.from_key,
-            after=keys.after,
+            asked, from_key=keys.from_key, after=keys.after
         )
         has_more = keys.claimed(claimed)
         room_in = claimed.room_in

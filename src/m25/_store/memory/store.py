@@ -47,6 +47,7 @@ from ..protocol import (
     JobRow,
     Kept,
     LetGo,
+    LimitedClaim,
     Locked,
     LostHolder,
     NewChild,
@@ -573,81 +574,51 @@ class MemoryStore(Store):
                 on_rows(claimed)
             return claimed
 
-    async def claim_limited(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str | None = None,
-    ) -> Claimed:
+    async def claim_limited(self, asked: LimitedClaim, *, from_key: str | None = None) -> Claimed:
         async with self._way.call("claim") as now:
-            if self._queues.pause_of(queue_name) is not None:
+            if self._queues.pause_of(asked.queue_name) is not None:
                 return Claimed([], is_full=False, has_more=False)
             if from_key is None:
-                chosen = self._limits.choose(queue_name, limiter, limit, now)
+                chosen = self._limits.choose(asked.queue_name, asked.limiter, asked.limit, now)
             else:
-                chosen = self._limits.choose_by_key(queue_name, limiter, limit, from_key, now)
-            self._tell_awaited(limiter)
-            return self._claim_chosen(chosen, now, token, lease, start)
+                chosen = self._limits.choose_by_key(
+                    asked.queue_name, asked.limiter, asked.limit, from_key, now
+                )
+            self._tell_awaited(asked.limiter)
+            return self._claim_chosen(chosen, now, asked.token, asked.lease, asked.start)
 
-    async def claim_by_rate(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-    ) -> Claimed:
+    async def claim_by_rate(self, asked: LimitedClaim) -> Claimed:
         async with self._way.call("claim") as now:
-            if self._queues.pause_of(queue_name) is not None:
+            if self._queues.pause_of(asked.queue_name) is not None:
                 return Claimed([], is_full=False, has_more=False)
-            chosen = self._rates.choose(queue_name, limiter, limit, now)
-            self._tell_awaited(limiter)
-            return self._claim_chosen(chosen, now, token, lease, start)
+            chosen = self._rates.choose(asked.queue_name, asked.limiter, asked.limit, now)
+            self._tell_awaited(asked.limiter)
+            return self._claim_chosen(chosen, now, asked.token, asked.lease, asked.start)
 
-    async def claim_fairly(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        fair: FairClaim,
-    ) -> FairlyClaimed:
+    async def claim_fairly(self, asked: LimitedClaim, *, fair: FairClaim) -> FairlyClaimed:
         async with self._way.call("claim") as now:
-            if self._queues.pause_of(queue_name) is not None:
+            if self._queues.pause_of(asked.queue_name) is not None:
                 return FairlyClaimed([], is_full=False, has_more=False, next_lane=None, walked=None)
-            chosen = self._lanes.choose(queue_name, limiter, limit, fair, now)
-            self._tell_awaited(limiter)
-            claimed = self._claim("claim_fairly", chosen.rows, now, token, lease, start)
+            chosen = self._lanes.choose(asked.queue_name, asked.limiter, asked.limit, fair, now)
+            self._tell_awaited(asked.limiter)
+            claimed = self._claim(
+                "claim_fairly", chosen.rows, now, asked.token, asked.lease, asked.start
+            )
             return FairlyClaimed(claimed, *chosen[1:])
 
     async def claim_in_order(
-        self,
-        queue_name: str,
-        *,
-        limiter: str,
-        token: str,
-        limit: int,
-        lease: timedelta,
-        start: bool,
-        from_key: str,
-        after: Walked | None,
+        self, asked: LimitedClaim, *, from_key: str, after: Walked | None
     ) -> ClaimedInOrder:
         async with self._way.call("claim") as now:
-            if self._queues.pause_of(queue_name) is not None:
-                limit = 0
-            chosen = self._order.choose(queue_name, limiter, limit, from_key, after, now)
-            self._tell_awaited(limiter)
-            claimed = self._claim("claim_in_order", chosen.rows, now, token, lease, start)
+            if self._queues.pause_of(asked.queue_name) is not None:
+                asked = asked._replace(limit=0)
+            chosen = self._order.choose(
+                asked.queue_name, asked.limiter, asked.limit, from_key, after, now
+            )
+            self._tell_awaited(asked.limiter)
+            claimed = self._claim(
+                "claim_in_order", chosen.rows, now, asked.token, asked.lease, asked.start
+            )
             return ClaimedInOrder(claimed, *chosen[1:])
 
     async def take_pruning(self, queue_name: str, gap: timedelta) -> bool:
