@@ -233,6 +233,9 @@ async def test_a_cancel_that_races_with_the_jobs_end_has_one_answer(dsn: str, co
                 job = m25.Job(number, max_attempts=2)
                 id = (await another.enqueue(racing, job)).id
                 await trio.sleep(rng.choice((0, 0.002, 0.01, 0.03)))
+                if number == 1:
+                    # On a busy machine all cancels may come in time: this one comes too late.
+                    await another.wait(racing, id)
                 try:
                     await another.cancel_job(racing, id, running=True)
                 except m25.InvalidState as state:
