@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
@@ -86,10 +86,9 @@ class Holders:
         try:
             with place.scope:
                 yield
-            if place.scope.cancelled_caught or place.is_gone:
-                raise PlaceLost(limiter, key)
-            if trio.current_time() >= place.ends_at:
-                # It stood still, or has shielded itself.
+            # A block that stood still, or has shielded itself, may have outlasted its lease.
+            is_over = trio.current_time() >= place.ends_at
+            if place.scope.cancelled_caught or place.is_gone or is_over:
                 raise PlaceLost(limiter, key)
         finally:
             held_places.reset(token)
@@ -120,20 +119,15 @@ class Holders:
         self._held.pop(place.id, None)
         if place.is_gone:
             return
-        is_released = False
         # rule: a place is given back as its block is left
-        with trio.move_on_after(CLEAN_UP, shield=True):
-            is_released = await self._release(place.limiter, [place.id])
-        if not is_released:
-            self._drop(place)
+        with suppress(StatementFailed), trio.move_on_after(CLEAN_UP, shield=True):
+            await self._release(place.limiter, [place.id])
+            return
+        self._drop(place)
 
-    async def _release(self, limiter: str, ids: Sequence[str]) -> bool:
-        try:
-            if await self._runtime.store.release_places(limiter, ids):
-                self._runtime.hints.room(limiter)
-        except StatementFailed:
-            return False
-        return True
+    async def _release(self, limiter: str, ids: Sequence[str]) -> None:
+        if await self._runtime.store.release_places(limiter, ids):
+            self._runtime.hints.room(limiter)
 
     def _drop(self, place: Place) -> None:
         self._unwanted[place.id] = place
@@ -166,7 +160,8 @@ class Holders:
             cancel(place.scope, "the client's block was left")
         with trio.move_on_after(CLEAN_UP, shield=True):
             for limiter in {place.limiter for place in self._unwanted.values()}:
-                await self._release(limiter, self._unwanted_of(limiter))
+                with suppress(StatementFailed):
+                    await self._release(limiter, self._unwanted_of(limiter))
 
     def _is_busy(self) -> bool:
         return bool(
@@ -321,8 +316,7 @@ class Holders:
             limiter = next(iter(self._unwanted.values())).limiter
             ids = self._unwanted_of(limiter)
             try:
-                if await self._runtime.store.release_places(limiter, ids):
-                    self._runtime.hints.room(limiter)
+                await self._release(limiter, ids)
             except StatementFailed as failure:
                 await trio.sleep(tries.failed(failure))
                 continue
