@@ -17,7 +17,7 @@ from ._job import Input, Job
 from ._queue import Queue
 from ._schedule_errors import InvalidSchedule
 from ._text import check_text
-from ._ticks import check_expression, find_zone, interval_ticks, next_ticks
+from ._ticks import check_expression, find_zone, ticks_of
 
 #: What runs of the ticks that came while no process was there, or a job before was live.
 CatchUp: TypeAlias = Literal["last", "all", "none"]
@@ -65,10 +65,7 @@ class Schedule(Generic[Input]):
 
     def ticks(self, after: datetime) -> Iterator[datetime]:
         """Its ticks after a point in time, in UTC."""
-        if self.every is not None:
-            return interval_ticks(self.every, after)
-        assert self.expression is not None
-        return next_ticks(self.expression, timezone=self.timezone, after=after)
+        return ticks_of(self.every, self.expression, self.timezone, after)
 
     def due(self, after: datetime, now: datetime) -> Due | None:
         """What is to be claimed at `now` where the latest claimed tick was `after`; `None` if

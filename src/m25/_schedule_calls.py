@@ -15,7 +15,7 @@ from ._schedule_errors import InvalidSchedule, NoScheduleFound
 from ._store.failures import StatementFailed
 from ._store.protocol import ScheduleRow, Schedules
 from ._text import check_text
-from ._ticks import interval_ticks, next_ticks
+from ._ticks import ticks_of
 from ._timestamps import duration_from_text, timestamp_from_text
 
 #: Processes that declare a schedule say so every five minutes. Where none has for this long, none
@@ -108,11 +108,10 @@ def _next_tick(row: ScheduleRow) -> datetime | None:
     """When a schedule ticks next, if it does."""
     if row.paused_at is not None:
         return None
+    every = None if row.every is None else duration_from_text(row.every)
     after = timestamp_from_text(row.last_tick)
-    if row.every is not None:
-        return next(interval_ticks(duration_from_text(row.every), after))
     try:
-        return next(next_ticks(row.expression or "", timezone=row.timezone, after=after), None)
+        return next(ticks_of(every, row.expression, row.timezone, after), None)
     except InvalidSchedule:
         # As where another machine has declared it, which knows more time zones.
         return None

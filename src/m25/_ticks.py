@@ -85,6 +85,19 @@ def next_ticks(expression: str, *, timezone: str = "UTC", after: datetime) -> It
     return _ticks(expression, zone, after.astimezone(UTC))
 
 
+def ticks_of(
+    every: timedelta | None, expression: str | None, timezone: str, after: datetime
+) -> Iterator[datetime]:
+    """The ticks after a point in time of a schedule, which has an interval or an expression.
+
+    Raises:
+        InvalidSchedule: as `next_ticks` does.
+    """
+    if every is not None:
+        return interval_ticks(every, after)
+    return next_ticks(expression or "", timezone=timezone, after=after)
+
+
 def interval_ticks(every: timedelta, after: datetime) -> Iterator[datetime]:
     """The multiples of an interval, counted from 1970-01-01 00:00 UTC, after a point in time.
 

@@ -15,11 +15,12 @@ from psycopg.conninfo import make_conninfo
 
 from .. import migrations, pg
 from .._job_wait import is_declared, words_of
+from .._operator import SILENCE
 from .._schedule_errors import InvalidSchedule
 from .._servers import find_misfit
 from .._store.operator import JobWait
 from .._store.statements import load_statements
-from .._ticks import find_zone, interval_ticks, next_ticks
+from .._ticks import find_zone, ticks_of
 from . import statements
 from .check import Facts, Patient, option_of
 from .made import Made, made_by_migrations
@@ -28,10 +29,8 @@ from .made import Made, made_by_migrations
 _NOTIFY_TIMEOUT: Final = 5.0
 #: By how many seconds clocks may differ before it is told.
 _CLOCKS: Final = 10.0
-#: How long jobs must have been due before their queue counts as one that nobody serves; and workers
-#: of which nothing was heard for this long count as gone.
+#: How long jobs must have been due before their queue counts as one that nobody serves.
 _WAITING: Final = timedelta(seconds=30)
-_SILENCE: Final = timedelta(minutes=2)
 #: Of how many queues it is told at most that they stand still.
 _MOST_STALLED: Final = 20
 #: How late a tick may be.
@@ -148,7 +147,7 @@ async def notify(patient: Patient) -> Sequence[Facts]:
 async def unserved(patient: Patient) -> Sequence[Facts]:
     """Which queues have jobs that are due and no worker, as workers look for them, too."""
     statement = load_statements(patient.schema)["find_unserved"]
-    parameters = {"waiting": _WAITING * patient.tolerance, "silence": _SILENCE}
+    parameters = {"waiting": _WAITING * patient.tolerance, "silence": SILENCE}
     found = await statements.execute(patient, statement, parameters)
     # Another check says why those that are paused stand still.
     paused = {facts["queue"] for facts in await statements.run(patient, "paused")} if found else ()
@@ -163,8 +162,8 @@ async def stalled(patient: Patient) -> Sequence[Facts]:
     """Which queues have workers and run nothing, and what their oldest jobs wait for."""
     find_wait = load_statements(patient.schema)["find_wait"]
     found: list[Facts] = []
-    for facts in await statements.run(patient, "stalled", silence=_SILENCE, most=_MOST_STALLED):
-        parameters = {"id": facts["job"], "silence": _SILENCE}
+    for facts in await statements.run(patient, "stalled", silence=SILENCE, most=_MOST_STALLED):
+        parameters = {"id": facts["job"], "silence": SILENCE}
         for row in await statements.execute(patient, find_wait, parameters):
             wait = JobWait._make(row.values())
             # What waits for others of its key, for room or for its turn does as was declared.
@@ -189,11 +188,8 @@ async def schedule_overdue(patient: Patient) -> Sequence[Facts]:
         if row["waits"] or not _is_known(row["timezone"]):
             continue
         after = datetime.fromtimestamp(row["last_tick"], UTC)
-        if row["every"] is not None:
-            ticks = interval_ticks(timedelta(seconds=row["every"]), after)
-        else:
-            ticks = next_ticks(row["expression"], timezone=row["timezone"], after=after)
-        tick = next(ticks, None)
+        every = None if row["every"] is None else timedelta(seconds=row["every"])
+        tick = next(ticks_of(every, row["expression"], row["timezone"], after), None)
         now = datetime.fromtimestamp(row["now"], UTC)
         if tick is not None and tick < now - _LATE * patient.tolerance:
             age = (now - tick).total_seconds()
