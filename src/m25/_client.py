@@ -39,7 +39,6 @@ from ._errors import (
     DuplicateQueue,
     InvalidQueue,
     InvalidState,
-    NoJobRecordFound,
     UsageError,
 )
 from ._events import NeverStarted, NothingToRun
@@ -63,7 +62,7 @@ from ._progress import Progress
 from ._query import as_job_id, check_connection, check_is_queue, raise_query_error
 from ._queue import Queue
 from ._queue_checks import failure_cycle
-from ._record import decode_record
+from ._record import decode_record, found_row
 from ._remote import reference_of
 from ._results import Results
 from ._running_job import Attempt
@@ -455,10 +454,7 @@ class M25:
             rows = await self._runtime.store.get([str(id)], connection)
         except StatementFailed as failure:
             raise_query_error(failure)
-        row = rows.get(str(id))
-        if row is None or row.queue_name != queue.name:
-            raise NoJobRecordFound(id, queue.name)
-        return decode_record(row, queue)
+        return decode_record(found_row(rows.get(str(id)), queue, id), queue)
 
     async def current(
         self,

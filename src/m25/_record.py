@@ -14,6 +14,7 @@ from ._errors import (
     JobRecordFetchInvalidFailureReason,
     JobRecordFetchInvalidStatusError,
     JobRecordFetchJsonDecodeError,
+    NoJobRecordFound,
 )
 from ._job import Error, FailureReason, Input, Job, JobId, JobRecord, JobStatus, Output
 from ._result_errors import JobCancelled, JobFailed
@@ -145,6 +146,17 @@ _READERS: Final = tuple(
     for name, column in COLUMNS.items()
     if (how := column.read_as or column.type) in _HOW and not column.internal
 )
+
+
+def found_row(row: JobRow | None, queue: BaseQueue[Any, Any, Any], id: JobId) -> JobRow:
+    """What the database has answered to the id of a job of this queue.
+
+    Raises:
+        NoJobRecordFound: the queue has no such job.
+    """
+    if row is None or row.queue_name != queue.name:
+        raise NoJobRecordFound(id, queue.name)
+    return row
 
 
 def output_of(record: JobRecord[Any, Output, Any]) -> Output:

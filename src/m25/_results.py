@@ -19,7 +19,7 @@ from ._in_transaction import refuse_in_transaction
 from ._job import Error, Input, Job, JobId, JobRecord, Output, may_be_there
 from ._progress import Progress, read_report
 from ._query import check_connection, raise_query_error
-from ._record import decode_record, read_output
+from ._record import decode_record, found_row, read_output
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.protocol import JobRow
@@ -50,7 +50,7 @@ class Results:
         with self._waiters.waiting(queue, id) as wait:
             async with without_slot():
                 row = await self._waiters.end_of(wait)
-        return _checked(row, queue, id)
+        return found_row(row, queue, id)
 
     async def call(self, queue: BaseQueue[Input, Output, Any], job: Input | Job[Input]) -> Output:
         """Put a job on a queue, and return its output; see `M25.call`."""
@@ -70,7 +70,7 @@ class Results:
             waiters.came(wait)
             async with without_slot():
                 row = await waiters.end_of(wait)
-        return read_output(_checked(row, queue, JobId(id)), queue)
+        return read_output(found_row(row, queue, JobId(id)), queue)
 
     async def current(
         self,
@@ -84,7 +84,7 @@ class Results:
             rows = await self._runtime.store.latest([str(id)], connection)
         except StatementFailed as failure:
             raise_query_error(failure)
-        return decode_record(_checked(rows.get(str(id)), queue, id), queue)
+        return decode_record(found_row(rows.get(str(id)), queue, id), queue)
 
     async def attempts(
         self,
@@ -100,7 +100,7 @@ class Results:
             raise_query_error(failure)
         if not rows:
             raise NoJobRecordFound(id, queue.name)
-        return [decode_record(_checked(row, queue, id), queue) for row in rows]
+        return [decode_record(found_row(row, queue, id), queue) for row in rows]
 
     def progress(self, queue: BaseQueue[Any, Any, Any], id: JobId) -> AsyncIterator[Progress]:
         """Follow what a job's handler reports; see `M25.progress`."""
@@ -150,9 +150,3 @@ class _Reports(AsyncIterator[Progress]):
 
     def __del__(self) -> None:
         self._stack.close()
-
-
-def _checked(row: JobRow | None, queue: BaseQueue[Any, Any, Any], id: JobId) -> JobRow:
-    if row is None or row.queue_name != queue.name:
-        raise NoJobRecordFound(id, queue.name)
-    return row

@@ -7,10 +7,11 @@ from typing import Any
 
 from . import pg
 from ._base_queue import BaseQueue
-from ._errors import InvalidState, NoJobRecordFound
+from ._errors import InvalidState
 from ._job import JobId, JobStatus
 from ._lifecycle import FINAL_VALUES
 from ._lock_waits import LockWaits
+from ._record import found_row
 from ._runtime import Runtime
 from ._store.protocol import NewMessage, Sent
 
@@ -38,9 +39,8 @@ async def send_message(
         sent = await lock_waits.update(call, message.id, connection)
         if sent is not Sent.NOT_LIVE:
             break
-        latest = (await runtime.store.latest([asked], connection)).get(asked)
-        if latest is None or latest.queue_name != queue.name:
-            raise NoJobRecordFound(JobId(asked), queue.name)
+        rows = await runtime.store.latest([asked], connection)
+        latest = found_row(rows.get(asked), queue, JobId(asked))
         if latest.status in FINAL_VALUES:
             raise InvalidState(JobId(asked), JobStatus(latest.status))
         message = message._replace(id=latest.id)

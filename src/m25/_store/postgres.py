@@ -11,7 +11,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
@@ -917,20 +917,23 @@ class PostgresStore(Store):
             finally:
                 self._listener = None
 
-    @asynccontextmanager
-    async def listen_for_ends(
+    def listen_for_ends(
         self, waiter: str, heard: Callable[[str | None], None]
-    ) -> AsyncGenerator[None]:
-        channels = waiter, self._calls.waiters_channel()
-        async with pg.Listener.from_pool(self._pool) as listener:
-            with listener._calling(_passing_on(heard, lambda _, payload: payload), *channels):
-                yield
+    ) -> AbstractAsyncContextManager[None]:
+        return self._listen_for(heard, waiter, self._calls.waiters_channel())
+
+    def listen_for_room(
+        self, heard: Callable[[str | None], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return self._listen_for(heard, self._calls.room_channel())
 
     @asynccontextmanager
-    async def listen_for_room(self, heard: Callable[[str | None], None]) -> AsyncGenerator[None]:
-        channel = self._calls.room_channel()
+    async def _listen_for(
+        self, heard: Callable[[str | None], None], *channels: str
+    ) -> AsyncGenerator[None]:
+        """Pass on the payloads of these channels."""
         async with pg.Listener.from_pool(self._pool) as listener:
-            with listener._calling(_passing_on(heard, lambda _, payload: payload), channel):
+            with listener._calling(_passing_on(heard, lambda _, payload: payload), *channels):
                 yield
 
 

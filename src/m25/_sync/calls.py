@@ -16,12 +16,12 @@ from .._enqueue.batch import Batch
 from .._enqueue.conflicts import batch_refused, enqueue_failed
 from .._enqueue.many import Many
 from .._enqueue.rows import make_job, record_of, split
-from .._errors import NoJobRecordFound, UsageError
+from .._errors import UsageError
 from .._ids import IdSource
 from .._job import Error, Input, Job, JobId, JobRecord, Output
 from .._lifecycle import FINAL
 from .._query import as_job_id, check_is_queue, raise_query_error
-from .._record import decode_record, read_output
+from .._record import decode_record, found_row, read_output
 from .._store.failures import RowRefused, StatementFailed
 from .._store.protocol import AnyJob, JobRow, UniqueJob
 from .._store.steps import Calls, Steps
@@ -156,7 +156,8 @@ def get(
     check_is_queue(queue)
     id = as_job_id(id)
     database = database_of(connection, schema)
-    return _record(_asked(database, Calls(schema).get([str(id)])).get(str(id)), queue, id)
+    answer = _asked(database, Calls(schema).get([str(id)]))
+    return decode_record(found_row(answer.get(str(id)), queue, id), queue)
 
 
 def attempt_rows(connection: Any, id: JobId | UUID | str, schema: str) -> list[JobRow]:
@@ -217,9 +218,8 @@ def result(
     backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
     while True:
         with _query_errors(), database.looking() as looking:
-            row = looking.run(Calls(schema).latest([str(id)])).get(str(id))
-        if row is None or row.queue_name != queue.name:
-            raise NoJobRecordFound(id, queue.name)
+            answer = looking.run(Calls(schema).latest([str(id)]))
+        row = found_row(answer.get(str(id)), queue, id)
         if row.status in _FINAL:
             return read_output(row, queue)
         pause = backoff.failed()
@@ -314,11 +314,3 @@ def _query_errors() -> Generator[None]:
         yield
     except StatementFailed as failure:
         raise_query_error(failure)
-
-
-def _record(
-    row: JobRow | None, queue: BaseQueue[Input, Output, Error], id: JobId
-) -> JobRecord[Input, Output, Error]:
-    if row is None or row.queue_name != queue.name:
-        raise NoJobRecordFound(id, queue.name)
-    return decode_record(row, queue)

@@ -35,13 +35,11 @@ from .listeners import Listeners
 from .pruning import Pruning
 from .queues import Queues
 from .rates import Rates
-from .rows import LARGEST_INTEGER, MICROSECOND, SECOND, UNIX_EPOCH, Row, seconds
+from .rows import FAR_AWAY, LARGEST_INTEGER, MICROSECOND, SECOND, UNIX_EPOCH, Row, seconds
 from .table import Table
 from .way import Way
 from .workers import Workers
 
-#: What is due later than this waits for a message, or for others of its key: 8000-01-01.
-_WAITING: Final = 190_288_396_800 * 1_000_000
 #: How many characters of an input or an error there are in a list.
 _CUT: Final = 300
 
@@ -221,7 +219,7 @@ class MemoryOperator(Operator):
         declared = self._queues.row(name)
         pending = self._table.pending(name)[:most]
         due = sum(run_at <= now for _, run_at, _ in pending)
-        waiting = sum(run_at >= _WAITING for _, run_at, _ in pending)
+        waiting = sum(run_at >= FAR_AWAY for _, run_at, _ in pending)
         first = self._table.first_due(name)
         return QueueState(
             *declared[:7],

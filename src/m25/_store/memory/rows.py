@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from ..._lifecycle import JobStatus, derive_status, is_dead
-from ..columns import COLUMNS, COMPARED, GIVEN, HIDDEN, INHERITED
+from ..columns import COLUMNS, COMPARED, GIVEN, HELD_UP_SINCE, HIDDEN, INHERITED
 from ..jsonb import as_jsonb, is_same_jsonb
 from ..protocol import JobRow, NewJob, SweptQueue
 
@@ -22,8 +22,9 @@ SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
 #: As far as a deadline or a retry may be put off.
 _LONGEST: Final = 365_250 * DAY
-#: What is held up is scheduled for later than this, 8000-01-01: until 9000-01-01.
-_HELD_UP_SINCE: Final = 190_288_396_800 * SECOND
+#: What is held up, or waits for a message, is due later than the first of these: 8000-01-01, until
+#: 9000-01-01.
+FAR_AWAY: Final = HELD_UP_SINCE * SECOND
 HELD_UP_UNTIL: Final = 221_845_392_000 * SECOND
 #: What PostgreSQL's `integer` holds.
 LARGEST_INTEGER: Final = 2**31 - 1
@@ -134,7 +135,7 @@ class Row:
         return (
             self.was_due_at is not None
             and self.scheduled_at is not None
-            and self.scheduled_at > _HELD_UP_SINCE
+            and self.scheduled_at > FAR_AWAY
         )
 
     def deadline_from(self, now: int) -> int:
