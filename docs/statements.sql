@@ -6,9 +6,10 @@
 -- announce
 --
 -- Say that a worker is there, which queues it runs, and by which sessions it is known: the one that
--- asks, and the one that listens, where there is one. And write down what its queues declare, but where a
--- worker is there that runs them, too, and was started later: its word counts for as long as it is there. The row names those of its queues
--- whose jobs may be held up by a key that they have no more.
+-- asks, and the one that listens, where there is one. And write down what its queues declare, but where
+-- a worker is there that runs them, too, and was started later: its word counts for as long as something
+-- was heard of it within `silence`. The row names those of its queues whose jobs may be held up by a key
+-- that they have no more.
 -- Safe under concurrency: a worker's row is its own, and the row of a queue, or of a limit, is written
 -- in the order of names, by an upsert that leaves it alone where nothing has changed.
 with session as (
@@ -26,7 +27,7 @@ newer as materialized (
             (select started_at from m25.worker where id = %(id)s::uuid), now()
         )
         and ended_at is null
-        and latest_heartbeat_at > now() - interval '2 minutes'
+        and latest_heartbeat_at > now() - %(silence)s::interval
 ),
 declared as (
     insert into m25.queue (

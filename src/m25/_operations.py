@@ -32,14 +32,13 @@ from ._job_wait import words_of
 from ._job_walk import JobWalk
 from ._lifecycle import FINAL, FINAL_VALUES, JobStatus
 from ._lock_waits import LockWaits, lock_pauses
-from ._operator import SILENCE
 from ._query import as_job_id, raise_query_error
 from ._runtime import Runtime
 from ._schedule_calls import find_time
 from ._store import operator
 from ._store.failures import StatementFailed
 from ._store.operator import Answer, NewAttempt, Refusal
-from ._store.protocol import Descendant, JobRow
+from ._store.protocol import SILENCE, Descendant, JobRow
 from ._summaries import (
     JobCounts,
     JobDetails,

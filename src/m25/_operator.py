@@ -19,6 +19,7 @@ from ._queue import Queue
 from ._runtime import Runtime
 from ._store.failures import StatementFailed
 from ._store.operator import QueueState
+from ._store.protocol import SILENCE
 from ._summaries import time_of
 from ._text import check_text
 from ._timestamps import duration_from_text, timestamp_from_text
@@ -27,8 +28,6 @@ from ._timestamps import duration_from_text, timestamp_from_text
 _TIMEOUT: Final = timedelta(minutes=5)
 #: How far jobs are counted: beyond that it takes long, and tells nobody more.
 MOST_COUNTED: Final = 100_000
-#: A worker of which nothing was heard for this long is not taken for live.
-SILENCE: Final = timedelta(minutes=2)
 
 
 @attrs.frozen(kw_only=True)

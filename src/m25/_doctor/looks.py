@@ -15,10 +15,10 @@ from psycopg.conninfo import make_conninfo
 
 from .. import migrations, pg
 from .._job_wait import is_declared, words_of
-from .._operator import SILENCE
 from .._schedule_errors import InvalidSchedule
 from .._servers import find_misfit
 from .._store.operator import JobWait
+from .._store.protocol import SILENCE
 from .._store.statements import load_statements
 from .._ticks import find_zone, ticks_of
 from . import statements

@@ -368,6 +368,10 @@ FOREVER: Final = "221845392000.000000"
 #: release.sql, too.
 LONGEST_UNKNOWN: Final = 15 * 60
 
+#: A worker of which nothing was heard for this long is not taken for live. Each says every 30
+#: seconds that it is there.
+SILENCE: Final = timedelta(minutes=2)
+
 
 class Release(NamedTuple):
     """A claim that is given up without an outcome; the attempt is not counted."""

@@ -27,6 +27,7 @@ from .columns import COLUMNS, GIVEN, OPTIONAL, SHARED
 from .failures import sort_error
 from .parameters import array, interval, plain_array, timestamp
 from .protocol import (
+    SILENCE,
     CancelRequest,
     Change,
     ClaimedJob,
@@ -660,6 +661,7 @@ class Calls:
             ),
             "holds_failed": array(_boolean(queue.holds_failed) for queue in queues),
             "listener_pid": None if listener_pid is None else str(listener_pid),
+            "silence": interval(SILENCE),
         }
         ((changed,),) = yield Statement("announce", parameters)
         return sorted(changed)

@@ -16,7 +16,7 @@ import trio
 from .._events import QueueUnserved
 from .._runtime import Runtime
 from .._store.failures import StatementFailed
-from .._store.protocol import Unserved
+from .._store.protocol import SILENCE, Unserved
 
 #: How long after the start the first look comes, in seconds; each pause between looks is twice the
 #: one before, up to the longest.
@@ -27,8 +27,6 @@ _LONGEST_PAUSE: Final = 300.0
 _SECOND_LOOK: Final = 45.0
 #: How long jobs must have waited.
 _WAITING: Final = timedelta(seconds=30)
-#: A worker of which nothing was heard for this long is not taken for live.
-_SILENCE: Final = timedelta(minutes=2)
 #: For how long a queue that was told is not told again, in seconds: at first, and at most.
 _FIRST_REMINDER: Final = 600.0
 _LONGEST_REMINDER: Final = 86_400.0
@@ -57,7 +55,7 @@ class UnservedQueues:
         await trio.sleep(pause)
         while True:
             try:
-                found = await self._runtime.store.find_unserved(_WAITING, _SILENCE)
+                found = await self._runtime.store.find_unserved(_WAITING, SILENCE)
             except StatementFailed as failure:
                 await trio.sleep(max(tries.failed(failure), _FIRST_LOOK))
                 continue

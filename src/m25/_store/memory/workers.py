@@ -6,13 +6,12 @@ from typing import Final
 
 from ..._lifecycle import LIVE
 from ..operator import WorkerState
-from ..protocol import Suspect, SweptQueue, Worker
+from ..protocol import SILENCE, Suspect, SweptQueue, Worker
 from .rows import MICROSECOND, SECOND, Row, seconds
 
 #: How many characters of a claim's token are those of its worker's id.
 _PREFIX: Final = 18
-#: As long as this after it was heard of a worker is there.
-_SILENCE: Final = 120 * SECOND
+_SILENCE: Final = SILENCE // MICROSECOND
 
 
 class Workers:
