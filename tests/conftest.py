@@ -22,7 +22,8 @@ import trio
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from m25 import embedded, migrations, pg
+from m25 import M25, embedded, migrations, pg
+from support.waiting import PATIENCE
 
 pytest_plugins = ["pytester"]
 
@@ -43,6 +44,10 @@ def pytest_configure() -> None:
     # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where other tests keep the machine busy, a start may take longer than users are to wait.
+    for call in (M25.start, M25.run):
+        assert call.__defaults__ == (5.0,)
+        call.__defaults__ = (PATIENCE,)
 
 
 def pytest_collection_finish() -> None:

@@ -25,7 +25,7 @@ from support.waiting import ended, eventually, rows
 SECRET = "hunter2"
 
 
-@m25.queue("encrypted", poll_interval=30)
+@m25.queue("encrypted", poll_interval=600)
 async def encrypted(text: str) -> str:
     return text.upper()
 

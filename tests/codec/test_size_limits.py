@@ -13,7 +13,7 @@ class TooMuch(Exception):
     pass
 
 
-@m25.queue("weighed", errors=(TooMuch,), size_limit=1_000, poll_interval=30)
+@m25.queue("weighed", errors=(TooMuch,), size_limit=1_000, poll_interval=600)
 async def weighed(text: str) -> str:
     match text:
         case "large output":

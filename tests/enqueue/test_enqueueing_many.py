@@ -24,7 +24,7 @@ class Letter:
     number: int
 
 
-@m25.queue("letters", poll_interval=30)
+@m25.queue("letters", poll_interval=600)
 async def letters(letter: Letter) -> int:
     return letter.number
 

@@ -23,7 +23,7 @@ class Secret:
     text: str
 
 
-@m25.queue("secrets", poll_interval=30)
+@m25.queue("secrets", poll_interval=600)
 async def secrets(secret: Secret) -> Secret:
     match secret.number:
         case 1:

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 ROLES = ("migrate", "work", "enqueue", "read", "operate")
 
 
-@m25.queue("guarded", poll_interval=30)
+@m25.queue("guarded", poll_interval=600)
 async def guarded(number: int) -> int:
     return number
 

@@ -12,8 +12,9 @@ import m25
 
 T = TypeVar("T")
 
-#: In seconds; nothing that is waited for takes nearly as long.
-PATIENCE = 15.0
+#: In seconds; nothing that is waited for takes nearly as long, also where the machine stands still
+#: for a while. Less than a poll interval of a minute: what is found sooner was told of.
+PATIENCE = 45.0
 
 
 async def eventually(

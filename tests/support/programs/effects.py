@@ -62,7 +62,7 @@ async def main(dsn: str, grace: float) -> None:
     async with m25.open(dsn, shutdown_grace=grace) as m:
         m.add_queue(ten)
         m.add_queue(inserts)
-        await m.start()
+        await m.start(60)
         print("ready", flush=True)
         await trio.sleep_forever()
 

@@ -45,7 +45,7 @@ async def stall() -> None:
 async def main(dsn: str) -> None:
     async with m25.open(dsn, shutdown_grace=0) as m, trio.open_nursery() as nursery:
         m.add_queue(alone)
-        await m.start(queue_init_timeout=10)
+        await m.start(queue_init_timeout=60)
         print("ready", flush=True)
         nursery.start_soon(stall)
         await trio.sleep_forever()

@@ -48,7 +48,7 @@ async def hold(m: m25.M25) -> None:
 async def main(dsn: str) -> None:
     async with m25.open(dsn, shutdown_grace=0) as m, trio.open_nursery() as nursery:
         m.add_queue(pictures)
-        await m.start(queue_init_timeout=10)
+        await m.start(queue_init_timeout=60)
         print("ready", flush=True)
         for _ in range(4):
             nursery.start_soon(hold, m)

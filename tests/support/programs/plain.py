@@ -27,7 +27,7 @@ async def main(dsn: str) -> None:
     async with m25.open(dsn, shutdown_grace=60) as m:
         m.add_queue(sleeps)
         m.add_queue(spins)
-        await m.start()
+        await m.start(60)
         print("ready", flush=True)
         await trio.sleep_forever()
 

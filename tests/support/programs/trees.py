@@ -56,7 +56,7 @@ async def main(dsn: str, grace: float) -> None:
     async with m25.open(dsn, shutdown_grace=grace) as m:
         for queue in QUEUES:
             m.add_queue(queue)
-        await m.start()
+        await m.start(60)
         print("ready", flush=True)
         await trio.sleep_forever()
 

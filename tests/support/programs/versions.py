@@ -39,7 +39,7 @@ notes = m25.Queue("notes", handler_function=handle, poll_interval=1)
 async def main(dsn: str, grace: float) -> None:
     async with m25.open(dsn, shutdown_grace=grace) as m:
         m.add_queue(notes)
-        await m.start()
+        await m.start(60)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(m25.until_signal)
             # Until the receiver of signals is open.

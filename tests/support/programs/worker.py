@@ -41,7 +41,7 @@ async def sleeps(seconds: float) -> int:
 async def main(dsn: str, grace: float) -> None:
     async with m25.open(dsn, shutdown_grace=grace) as m:
         m.add_queue(sleeps)
-        await m.start()
+        await m.start(60)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(m25.until_signal)
             # Ready to be asked to end, too: it takes a turn until the receiver is open. To sleep
