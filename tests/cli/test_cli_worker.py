@@ -93,11 +93,13 @@ def module(
 
 
 @asynccontextmanager
-async def command(dsn: str, *arguments: str) -> AsyncGenerator[trio.Process]:
+async def command(
+    dsn: str, *arguments: str, stderr: int = subprocess.DEVNULL
+) -> AsyncGenerator[trio.Process]:
     """The command in a process of its own."""
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "m25", "worker", *arguments],
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         env={**os.environ, "DATABASE_URL": dsn},
     )
     try:
@@ -128,6 +130,21 @@ def is_there(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+async def test_it_says_what_it_runs_once_it_does_and_what_it_waits_for_when_it_stops(
+    dsn: str, module: str
+) -> None:
+    arguments = [module, "--queue", "pids", "--queue", "naps", "--grace", "30"]
+    async with command(dsn, *arguments, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = b""
+        with trio.fail_after(PATIENCE):
+            while b"INFO m25.worker: running pids, naps\n" not in said:
+                said += await process.stderr.receive_some()
+            process.send_signal(signal.SIGTERM)
+            said = b"".join([chunk async for chunk in process.stderr])
+        assert b"INFO m25.worker: stopping: running handlers have 30 s to finish\n" in said
 
 
 async def test_it_runs_the_queues_of_a_module_and_its_schedules_until_it_is_asked_to_stop(

@@ -24,6 +24,8 @@ from ._exits import DONE, FAILED, WrongUsage, need
 from ._modules import SYNTAX, Work, load, load_opening
 from ._until_stopped import run_until_stopped
 
+_logger: Final = logging.getLogger("m25.worker")
+
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
 _MOST_PROCESSES: Final = 1_000
@@ -204,9 +206,12 @@ async def _work(
                 nursery.start_soon(_cancel_when_asked, until_asked, options.supervised is not None)
                 await m.start()
                 state.not_ready = None
+                names = ", ".join(queue.name for queue in work.queues)
+                _logger.info("running %s", names or "what its modules have prepared")
                 systemd.notify("READY=1")
                 await trio.sleep_forever()
             state.not_ready = "it is stopping"
+            _logger.info("stopping: running handlers have %g s to finish", options.grace)
             systemd.notify("STOPPING=1")
             await m.stop()
         nursery.cancel_scope.cancel()
