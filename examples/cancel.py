@@ -8,15 +8,19 @@ import trio
 
 import m25
 
+#: Set once the handler runs.
+running = trio.Event()
 
-@m25.queue("exports", cancel_grace=5)
+
+@m25.queue("exports", cancel_grace=60)
 async def exports(month: str) -> int:
     print("exporting", month)
+    running.set()
     try:
         await trio.sleep_forever()
     finally:
         # A clean-up may wait, for as long as it says, and no longer than `cancel_grace`.
-        with trio.move_on_after(2, shield=True):
+        with trio.move_on_after(50, shield=True):
             await trio.sleep(0.1)
             print("removed what was exported")
     return 0
@@ -27,9 +31,7 @@ async def main(dsn: str) -> None:
         m.add_queue(exports)
         await m.start()
         job = await m.enqueue(exports, "May")
-        while job.status is not m25.JobStatus.EXECUTING:
-            await trio.sleep(0.01)
-            job = await m.get_job(exports, job.id)
+        await running.wait()
         try:
             await m.cancel_job(exports, job.id)
         except m25.InvalidState as error:

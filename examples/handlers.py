@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,8 +43,13 @@ def endless(_: None) -> int:
     return len(str(9**100_000_000))  # in C, for hours: nothing but a kill ends it
 
 
+#: Set in the thread of the report, once it is written.
+is_writing = threading.Event()
+
+
 @m25.queue("reports", runs="thread")
 def reports(pages: int) -> str:
+    is_writing.set()
     for page in range(pages):
         if m25.current_job().stopping.is_set():
             return f"{page} pages, as the program is stopping"
@@ -53,8 +59,8 @@ def reports(pages: int) -> str:
 
 @asynccontextmanager
 async def said(job: m25.RunningJob[Any, Any, Any]) -> AsyncGenerator[None]:
-    tenant = job.meta["tenant"] if job.meta else "nobody"
-    print(f"for {tenant}: {job.queue_name}")
+    if job.meta:
+        print(f"for {job.meta['tenant']}: {job.queue_name}")
     yield
 
 
@@ -70,7 +76,7 @@ async def main(dsn: str) -> None:
         never = await m.enqueue(endless, m25.Job(None, timeout=1))
         print(await ended(m, endless, never.id))
         report = await m.enqueue(reports, 1_000_000)
-        await trio.sleep(0.1)
+        await trio.to_thread.run_sync(is_writing.wait)
         await m.stop()
         print(await ended(m, reports, report.id))
 

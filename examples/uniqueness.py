@@ -7,8 +7,10 @@ import trio
 
 import m25
 
-#: Set once the first handler runs.
+#: Set once the first handler runs, once more versions have come meanwhile, and once the last of
+#: them is indexed.
 running = trio.Event()
+changed = trio.Event()
 done = trio.Event()
 
 
@@ -16,7 +18,7 @@ done = trio.Event()
 async def indexes(version: int) -> None:
     print(f"indexing version {version}")
     running.set()
-    await trio.sleep(0.2)
+    await changed.wait()
     if version == 3:
         done.set()
 
@@ -58,6 +60,7 @@ async def main(dsn: str) -> None:
         for version in (2, 3):
             record = await m.enqueue(indexes, index(version))
             print(f"version {version}: {record.unique_outcome}")
+        changed.set()
         await done.wait()
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from support.scripts import run_script
+from support.scripts import command, run_script
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -56,9 +55,7 @@ PRINTED = {
         "Oslo: rain",
         "for bob: hashes",
         "3fa09421",
-        "for nobody: endless",
         "job_timeout",
-        "for nobody: reports",
         "closed once",
         "pages, as the program is stopping",
     ],
@@ -123,6 +120,9 @@ PRINTED = {
     ],
 }
 
+#: What an example may print, too: whoever follows a job sees pages on the way, or the last alone.
+MAYBE_PRINTED = {"results.py": ["page 1 of 3", "page 2 of 3"]}
+
 #: Those that are killed meanwhile, or of whose servers one is: test_killed_examples.py.
 KILLED = {"growing.py", "trip.py"}
 
@@ -147,9 +147,7 @@ def test_an_example_prints_what_it_should(
 def test_a_service_prints_what_it_should_until_it_is_asked_to_end(name: str, dsn: str) -> None:
     path = ROOT / "examples" / name
     lines: list[str] = []
-    with subprocess.Popen(
-        [sys.executable, "-u", str(path), dsn], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command(path, dsn), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
@@ -160,7 +158,8 @@ def test_a_service_prints_what_it_should_until_it_is_asked_to_end(name: str, dsn
 
 
 def check(name: str, lines: list[str]) -> None:
-    for line, expected in zip(lines, PRINTED[name], strict=True):
+    certain = [line for line in lines if line not in MAYBE_PRINTED.get(name, [])]
+    for line, expected in zip(certain, PRINTED[name], strict=True):
         assert expected in line
 
 
@@ -180,7 +179,7 @@ def test_the_program_in_the_readme_runs_as_printed(dsn: str, tmp_path: Path) -> 
         "PGDATABASE": str(given["dbname"]),
     }
     done = subprocess.run(
-        [sys.executable, str(path)], env=environment, capture_output=True, text=True, timeout=30
+        command(path), env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "sent 'Welcome' to ada@example.org\n"

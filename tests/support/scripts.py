@@ -9,6 +9,16 @@ from pathlib import Path
 
 import pytest
 
+#: Runs a program whose queues may take long to start.
+PATIENT = Path(__file__).parent / "programs" / "patient.py"
+
+
+def command(path: Path, *arguments: str) -> list[str]:
+    """The command of a process of its own that runs a script, but one with handlers in processes;
+    what is printed is there at once.
+    """
+    return [sys.executable, "-u", str(PATIENT), str(path), *arguments]
+
 
 def run_script(
     path: Path,
