@@ -6,14 +6,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from support.waiting import PATIENCE
+from support.scripts import command
+from support.waiting import wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
 #: A whole program, and further down what a shell shows of it.
@@ -26,6 +24,14 @@ PAGES = {
     "effects.md": "select true",
     "steps.md": "select true",
     "nurseries.md": "select exists (select from m25.job where finished_at is not null)",
+}
+
+#: By page, where the program waits, and how it does in a run that is killed: until then, however
+#: late we are.
+WAITS = {
+    "effects.md": ("trio.sleep(1)", "trio.sleep_forever()"),
+    "steps.md": ("trio.sleep(1)", "trio.sleep_forever()"),
+    "nurseries.md": ("trio.sleep(0.5)", "trio.sleep(600 if number else 0)"),
 }
 
 
@@ -42,13 +48,15 @@ def test_the_program_is_killed_and_goes_on_as_the_page_says(
     found = PROGRAM.search((DOCS / page).read_text(encoding="utf-8"))
     assert found
     program = tmp_path / "program.py"
-    program.write_text(found[1])
+    assert found[1].count(WAITS[page][0]) == 1
     _, *runs = re.split(r"^\$ python .*\n", found[2], flags=re.MULTILINE)
     assert len(runs) == 2
     for run in runs:
         *lines, last = run.splitlines()
+        code = found[1].replace(*WAITS[page]) if last == "Killed" else found[1]
+        program.write_text(code)
         with subprocess.Popen(
-            [sys.executable, "-u", str(program)],
+            command(program),
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "DATABASE_URL": dsn},
@@ -61,11 +69,3 @@ def test_the_program_is_killed_and_goes_on_as_the_page_says(
             else:
                 assert process.stdout.read() == f"{last}\n"
         assert process.returncode == (-signal.SIGKILL if last == "Killed" else 0)
-
-
-def wait_until(dsn: str, query: str) -> None:
-    """Wait until the database says that it is so."""
-    patient_until = time.monotonic() + PATIENCE
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        while connection.execute(query.encode()).fetchone() != (True,):
-            assert time.monotonic() < patient_until, query

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from support.waiting import wait_until
+
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
     r"^```(?P<kind>python|console|text)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
@@ -70,6 +72,8 @@ def test_a_stranger_goes_through_the_tutorial(empty_dsn: str, tmp_path: Path) ->
     for command, shown in (migrate, check):
         run(command, shown, tmp_path, environment)
     with in_background(worker.removesuffix(" &"), tmp_path, environment) as log:
+        # It is listed by a statement of its own: jobs may have ended before that.
+        wait_until(empty_dsn, "select exists (select from m25.worker)")
         for command, shown in others:
             run(command, shown, tmp_path, environment)
     assert any(as_shown(log_shown, line) for line in log.read_text().splitlines())

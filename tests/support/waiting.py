@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -29,6 +30,15 @@ async def eventually(
         while not (seen := await look()):  # noqa: ASYNC110
             await trio.sleep(every)
         return seen
+
+
+def wait_until(dsn: str, query: str) -> None:
+    """Wait, without Trio, until the database says that it is so."""
+    patient_until = time.monotonic() + PATIENCE
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while connection.execute(query.encode()).fetchone() != (True,):
+            assert time.monotonic() < patient_until, query
+            time.sleep(0.01)
 
 
 async def ended(
