@@ -28,7 +28,7 @@ from support.original import (
 from support.waiting import chain, ended, eventually, rows
 
 
-@m25.queue("shared", poll_interval=0.1, reserved_timeout=6)
+@m25.queue("shared", poll_interval=0.1, reserved_timeout=300)
 async def shared(number: int) -> int:
     return number + 1
 
@@ -197,7 +197,7 @@ async def test_a_reservation_of_the_originals_is_returned_after_reserved_timeout
     assert set(await do(dsn, RESERVE, limit=2)) == {fresh, stuck}
     await rows(
         dsn,
-        "update m25.job set reserved_at = now() - interval '6 s' where id = %(id)s",
+        "update m25.job set reserved_at = now() - interval '300 s' where id = %(id)s",
         id=stuck,
     )
     async with m25.open(dsn) as m:
