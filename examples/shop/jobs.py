@@ -52,7 +52,7 @@ async def alerts(failed: m25.FailedJob) -> None:
 @asynccontextmanager
 async def carrier() -> AsyncGenerator[httpx.AsyncClient]:
     """One client, with its connections, for all parcels of a process."""
-    async with httpx.AsyncClient(base_url=CARRIER, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=CARRIER, timeout=60) as client:
         yield client
 
 
@@ -87,7 +87,7 @@ async def parcels(parcel: Parcel, *, shared: httpx.AsyncClient) -> str:
             raise CarrierDown(status)
 
 
-@m25.queue("posters", runs="process", default_job_timeout=2, max_concurrency=2)
+@m25.queue("posters", runs="process", default_job_timeout=10, max_concurrency=2)
 def posters(poster: Poster) -> str:
     """Draw a poster: pure computing, in a process that is killed at the job's deadline."""
     seed = len(poster.text)

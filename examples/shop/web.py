@@ -48,7 +48,7 @@ async def poster(request: Request) -> Response:
     """Draw a poster, and show it, if that takes no longer than a visitor waits."""
     asked = jobs.Poster(request.query_params["text"], int(request.query_params["rounds"]))
     text, status = "It takes longer today; come back later.", 202
-    with trio.move_on_after(5):
+    with trio.move_on_after(60):
         try:
             text, status = await client(request).call(jobs.posters, asked), 200
         except m25.JobFailed as failed:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import trio
 
 import m25
+from support.waiting import PATIENCE, eventually
 
 
 @attrs.frozen
@@ -97,6 +99,10 @@ async def previews(scene: str) -> None:
 QUEUES = (mails, photos, albums, invoices, catalogues, exports, renders, previews)
 
 
+async def how_many_run(m: m25.M25, *queues: m25.Queue[Any, Any, Any]) -> int:
+    return sum([(await m.counts(queue=queue, status="executing")).total for queue in queues])
+
+
 @asynccontextmanager
 async def shop(m: m25.M25) -> AsyncGenerator[dict[str, str]]:
     """A block in which the shop has run for a little while; ids of some of its jobs, by what they
@@ -129,9 +135,15 @@ async def shop(m: m25.M25) -> AsyncGenerator[dict[str, str]]:
         await m.enqueue_many(renders, ["a hill", "a house", "a tree", "a lake", "a road"])
         await m.enqueue_many(previews, ["a cloud", "a field"])
         running = await m.enqueue(catalogues, 120)
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             async for _ in m.progress(catalogues, running.id):
                 break
+
+        async def limits_are_reached() -> bool:
+            export = await how_many_run(m, exports)
+            return export == 2 and await how_many_run(m, renders, previews) == GPU.size
+
+        await eventually(limits_are_reached)
         yield {
             "album": str(album.id),
             "broken": str(broken.id),
