@@ -44,7 +44,7 @@ async def test_it_serves_until_it_is_asked_to_stop_and_then_ends_what_is_open(ds
             process = await nursery.start(run)
             while not (url := re.search(rb"http://[\d.:]+(?=;)", said)):
                 said += await process.stderr.receive_some()
-            async with httpx.AsyncClient(base_url=url[0].decode()) as client:
+            async with httpx.AsyncClient(base_url=url[0].decode(), timeout=PATIENCE) as client:
                 page = await client.get("/")
                 assert ">mails</a>" in page.text
                 assert "Sign in" in page.text
