@@ -33,7 +33,7 @@ _READERS: Final = 2
 _FRAME: Final = 0.2
 
 #: After this many seconds the demo waits for jobs no longer, and counts what there is.
-_LONGEST_WAIT: Final = 50.0
+_LONGEST_WAIT: Final = 120.0
 
 #: How long it may take to drop the demo's schema, in seconds.
 _CLEAN_UP: Final = 5.0

@@ -37,7 +37,8 @@ async def work(names: Sequence[str]) -> None:
     async with m25.open(os.environ[DSN], schema=os.environ[SCHEMA]) as m:
         for name in names:
             m.add_queue(QUEUES[name])
-        await m.start()
+        # On a machine that is busy with the other workers it takes longer than it should elsewhere.
+        await m.start(60)
         _print_line(READY)
         async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as standard_input:
             async for _ in standard_input:
