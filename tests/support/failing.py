@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import trio
 
+import m25
 from m25._store.failures import StatementFailed, sort_error
 
 
@@ -33,6 +34,19 @@ def failing(
         return await original(*arguments, **options)
 
     monkeypatch.setattr(store, verb, call)
+
+
+async def refused_start(m: m25.M25) -> m25.errors.QueueStartError:
+    """The error of a client whose queues cannot start, once it says why they cannot.
+
+    A start that is over before the database has answered knows of no reason: then it was too short.
+    """
+    for timeout in (0.3, 3.0, 30.0):
+        with pytest.raises(m25.errors.QueueStartError) as caught:
+            await m.start(timeout)
+        if caught.value.__cause__ is not None:
+            break
+    return caught.value
 
 
 def once(error: Exception) -> Callable[[], Exception | None]:
