@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import m25
 import m25.testing
@@ -116,9 +118,17 @@ async def test_a_call_of_a_job_that_is_there_has_its_result() -> None:
     async with m25.testing.open() as m:
         await m.enqueue(work, order(m25.Unique("k"), 1))
         m.add_queue(work)
+        outputs: list[int] = []
+
+        async def call() -> None:
+            outputs.append(await m.call(work, order(m25.Unique("k", then="return"), 2)))
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(m.start)
-            assert await m.call(work, order(m25.Unique("k", then="return"), 2)) == 1
+            nursery.start_soon(call)
+            # It has to come before the job ends, or it would put a new one.
+            await trio.testing.wait_all_tasks_blocked()
+            await m.start()
+        assert outputs == [1]
 
 
 async def test_it_is_part_of_a_transaction_of_the_callers(dsn: str) -> None:
@@ -176,19 +186,24 @@ async def test_every_put_has_a_start_that_comes_after_it_whoever_is_killed(
         await connection.execute(f"create table started ({at}, key text, number integer)")
         await connection.execute(f"create table ended ({at})")
 
-    async def put(m: m25.M25, key: str, done: list[str]) -> None:
+    following = "select id from m25.job where follows is not null limit 1"
+
+    async def put(m: m25.M25, key: str, done: dict[str, int]) -> None:
         unique = m25.Unique(key, then="rerun_after")
         # Greater and greater numbers: a start with one came after all puts up to that.
-        for number in range(puts // len(keys)):
+        for number in itertools.count(1):
             await m.enqueue(work, m25.Job({key: number}, unique=unique))
             await trio.sleep(random.choice((0, 0, 0.01)))
-        done.append(key)
+            # Where the workers stand still meanwhile, none was put while another one ran.
+            if number >= puts // len(keys) and await rows(dsn, following):
+                done[key] = number
+                return
 
     async def is_done() -> bool:
         live = "select id from m25.job where finished_at is null limit 1"
         return len(done) == len(keys) and not await rows(dsn, live)
 
-    done: list[str] = []
+    done: dict[str, int] = {}
     async with (
         worker(dsn, program="unique.py"),
         m25.open(dsn) as m,
@@ -204,7 +219,7 @@ async def test_every_put_has_a_start_that_comes_after_it_whoever_is_killed(
     last = await rows(
         dsn, "select key, max(number) as number from started group by key order by key"
     )
-    assert [(row["key"], row["number"]) for row in last] == [(key, puts // 3 - 1) for key in keys]
+    assert [(row["key"], row["number"]) for row in last] == [(key, done[key]) for key in keys]
     # By what the handlers wrote, each by the server's clock. `finished_at` and `started_at` are the
     # times at which statements began: a claim that saw the end of a job may have begun before the
     # statement that wrote this end. Who was killed or fenced is no matter: it wrote no outcome.
@@ -222,4 +237,3 @@ async def test_every_put_has_a_start_that_comes_after_it_whoever_is_killed(
         """,
     )
     assert beside == []
-    assert await rows(dsn, "select id from m25.job where follows is not null limit 1")
