@@ -241,7 +241,8 @@ async def test_a_connection_that_is_lost_at_the_commit_of_many_leaves_their_ids(
     async def is_committing() -> bool:
         found = await rows(
             dsn,
-            "select 1 from pg_stat_activity where query ilike 'commit%%' and state = 'active'",
+            "select 1 from pg_stat_activity where datname = current_database()"
+            " and query ilike 'commit%%' and state = 'active'",
         )
         return bool(found)
 
