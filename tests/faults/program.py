@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import random
 import sys
 import time
@@ -27,7 +28,7 @@ MAX_CONCURRENCY = 20
 #: In seconds.
 POLL_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 0.5
-_MISSES = 2
+_MISSES = int(os.environ.get("M25_TEST_MISSES", "2"))
 #: How long a job belongs to whoever beats no more.
 LEASE = HEARTBEAT_INTERVAL * (_MISSES + 1)
 #: Enough for a job to be run in the end, whatever happens to its workers.

@@ -54,6 +54,12 @@ def spans(workers: list[Worker]) -> dict[int, list[tuple[float, float]]]:
     return {number: sorted(runs) for number, runs in found.items()}
 
 
+def stood_still(workers: list[Worker]) -> list[tuple[float, float]]:
+    """When one of them stood still for longer than the margin: so it could end no handler."""
+    lines = [line.split() for each in workers for line in each.printed]
+    return [(float(line[1]), float(line[2])) for line in lines if line[0] == "still"]
+
+
 def has_run_twice(*workers: Worker) -> bool:
     """Whether any job has."""
     return any(len(runs) > 1 for runs in spans([*workers]).values())
@@ -81,7 +87,7 @@ async def test_two_handlers_of_one_job_never_overlap(dsn: str, jobs: int, rounds
         number = 0
         # The links are troubled at random: in brief, until a job has run twice.
         while number < rounds or not has_run_twice(first, second):
-            assert number < max(rounds, 8)
+            assert number < max(rounds, 16)
             # In turns: whichever of them has the jobs, its link is held in the next round at last.
             proxies = [one, other] if number % 2 else [other, one]
             scope = await nursery.start(_troubled, proxies, rng)
@@ -96,18 +102,19 @@ async def test_two_handlers_of_one_job_never_overlap(dsn: str, jobs: int, rounds
                 live = "select from m25.job where status not in ('succeeded', 'failed') limit 1"
                 return not await rows(dsn, live)
 
-            await eventually(all_ended, 30)
+            await eventually(all_ended, 60)
             number += 1
         (lost,) = await rows(dsn, "select count(*) from m25.job where status = 'failed'")
         # A handler has printed its line before its attempt has ended.
-        runs = spans([first, second])
+        runs, still = spans([first, second]), stood_still([first, second])
         nursery.cancel_scope.cancel()
     assert len(runs) == jobs * number
     twice = [each for each in runs.values() if len(each) > 1]
     print(f"{len(twice)} of {len(runs)} jobs ran more than once; {lost['count']} attempts lost")
     for number, each in runs.items():
         for (_, ended), (began, _) in pairwise(each):
-            assert ended <= began, (number, each)
+            if not any(a <= began and ended <= b + exclusive.MARGIN for a, b in still):
+                assert ended <= began, (number, each)
 
 
 async def _troubled(

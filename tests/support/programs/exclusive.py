@@ -1,4 +1,5 @@
-"""A worker of an exclusive queue: it says when its handlers run; its loop stands still at times.
+"""A worker of an exclusive queue: it says when its handlers run; its loop stands still at times,
+and where it does for longer than anybody can bear, it says that, too.
 
 Its times are those of the machine's monotonic clock, which all processes share.
 """
@@ -11,6 +12,9 @@ import attrs
 import trio
 
 import m25
+
+#: How long before the end of its lease a handler is cancelled, in seconds.
+MARGIN = 0.25
 
 
 @attrs.frozen
@@ -35,6 +39,15 @@ async def alone(task: Task) -> None:
         print(f"ran {task.number} {begin:.6f} {time.monotonic():.6f}", flush=True)
 
 
+async def watch() -> None:
+    """Say when the machine let this process stand still for longer than the margin."""
+    while True:
+        before = time.monotonic()
+        await trio.sleep(0.02)
+        if (after := time.monotonic()) - before > MARGIN:
+            print(f"still {before:.6f} {after:.6f}", flush=True)
+
+
 async def stall() -> None:
     """Keep Trio's loop busy now and then, for less than the margin, a quarter of a second."""
     while True:
@@ -47,6 +60,7 @@ async def main(dsn: str) -> None:
         m.add_queue(alone)
         await m.start(queue_init_timeout=60)
         print("ready", flush=True)
+        nursery.start_soon(watch)
         nursery.start_soon(stall)
         await trio.sleep_forever()
 

@@ -28,6 +28,15 @@ async def pictures(seconds: float) -> None:
         say("ran", began)
 
 
+async def watch() -> None:
+    """Say when this process stood still: it could end nothing meanwhile."""
+    while True:
+        before = time.monotonic()
+        await trio.sleep(0.05)
+        if time.monotonic() - before > 0.3:
+            say("still", before)
+
+
 async def hold(m: m25.M25) -> None:
     """Hold a place again and again."""
     while True:
@@ -50,6 +59,7 @@ async def main(dsn: str) -> None:
         m.add_queue(pictures)
         await m.start(queue_init_timeout=60)
         print("ready", flush=True)
+        nursery.start_soon(watch)
         for _ in range(4):
             nursery.start_soon(hold, m)
         await trio.sleep_forever()

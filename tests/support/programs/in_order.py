@@ -32,7 +32,10 @@ def note(what: str, step: Step) -> None:
     ordered_by="key",
     max_concurrency=4,
     poll_interval=0.5,
+    # Longer than a process may stand still: else another has its job, and it goes on with it. That
+    # one was killed is seen sooner.
     heartbeat_interval=0.5,
+    allowed_heartbeat_misses=59,
     allowed_losses=1_000,
 )
 async def steps(step: Step) -> None:
