@@ -76,7 +76,7 @@ async def work(dsn: str, directory: Path, name: str) -> None:
         for queue in make_queues(journal):
             m.add_queue(queue)
         nursery.start_soon(m25.until_signal)
-        await m.start(queue_init_timeout=30)
+        await m.start(queue_init_timeout=60)
         journal.write("ready")
 
 
@@ -157,7 +157,7 @@ class Tormentor:
             try:
                 journal = self.directory / f"{name}.jsonl"
                 # Not before it has something to lose: what begins is written down.
-                while not (journal.exists() and journal.stat().st_size):
+                while not (journal.exists() and b'"began"' in journal.read_bytes()):
                     assert process.returncode is None, f"see {name}.err"
                     await trio.sleep(0.01)
                 await trio.sleep(self.rng.uniform(0, _LONGEST_LIFE))

@@ -14,10 +14,11 @@ from m25._store.protocol import JobRow
 from .journal import Entry
 from .program import LEASE, POLL_INTERVAL
 
-#: Faults that all members have to bear.
-_OF_THE_SERVER = frozenset({"storm", "crash", "restart"})
-#: Within so many seconds the jobs of a process that died are running again (promise 8).
-TAKEN_OVER = LEASE + POLL_INTERVAL + 1
+#: Faults that all members have to bear, the machine's own among them.
+_OF_ALL = frozenset({"storm", "crash", "restart", "standstill"})
+#: Within so many seconds the jobs of a process that died are running again (promise 8), and what a
+#: busy machine adds.
+TAKEN_OVER = LEASE + POLL_INTERVAL + 1 + 10
 
 
 @attrs.define(eq=False)
@@ -72,7 +73,7 @@ def taking_over(rows: list[JobRow], journal: list[Entry]) -> Iterator[tuple[floa
     unwell = [
         (entry["began"], entry.at)
         for entry in journal
-        if entry.event == "fault" and entry["name"] in _OF_THE_SERVER
+        if entry.event == "fault" and entry["name"] in _OF_ALL
     ]
     cut_short = {
         entry["job"]: killed[entry.process]

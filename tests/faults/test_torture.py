@@ -15,6 +15,7 @@ SECONDS = float(os.environ.get("M25_TORTURE_SECONDS", "10"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_under_torture_every_promise_is_kept(tmp_path: Path) -> None:
     findings = await torture(SECONDS, 25, tmp_path)
     print(findings.text())
@@ -24,6 +25,7 @@ async def test_under_torture_every_promise_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_however_workers_end_a_job_that_may_begin_once_does(tmp_path: Path) -> None:
     findings = await torment(12, 25, tmp_path)
     print(findings.text())
@@ -33,6 +35,7 @@ async def test_however_workers_end_a_job_that_may_begin_once_does(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_in_a_storm_of_locks_only_what_is_locked_is_lost_or_late() -> None:
     findings = await storm(SECONDS, 25)
     print(findings.text())

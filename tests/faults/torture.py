@@ -50,6 +50,8 @@ RATES = {
 #: In seconds: longer than a worker's lease.
 _PAUSE = 3.0
 _PATIENCE = 120.0
+#: When a process is late by so much, its machine is too busy to tell how long anything takes.
+_STANDSTILL = 0.25
 #: What any statement ends with, as the wire has it: the request to execute all of it.
 _EXECUTE = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00"
 
@@ -90,6 +92,9 @@ class Torture:
             for number in range(WORKERS + 1):
                 await self._add(nursery, number)
             nursery.start_soon(self._watch_keys)
+            nursery.start_soon(self._watch_machine)
+            # All are at work.
+            await self._until(lambda succeeded: succeeded > 100)
             await self._torment(seconds)
             await self._let_end()
             nursery.cancel_scope.cancel()
@@ -145,6 +150,10 @@ class Torture:
                     await trio.sleep(self._rng.expovariate(1 / every))
                     (fault,) = self._rng.choices(list(RATES), list(RATES.values()))
                     nursery.start_soon(self._inject, fault, faults[fault])
+        # Where the machine stood still for that long, it was no torture yet.
+        while self.findings.injected.total() < seconds / 5:
+            await self._inject("kill", self._kill)
+            await trio.sleep(every)
 
     async def _inject(self, name: str, fault: Callable[[], Awaitable[None]]) -> None:
         began = time.time()
@@ -282,6 +291,14 @@ class Torture:
                     for (key,) in await cursor.fetchall():
                         self._own.write("shared key", key=key)
 
+    async def _watch_machine(self) -> None:
+        """Note when this process stood still: so did others, perhaps."""
+        while True:
+            began = time.time()
+            await trio.sleep(0.05)
+            if time.time() - began > _STANDSTILL:
+                self._own.write("fault", name="standstill", began=began)
+
     async def _let_end(self) -> None:
         """Ask for no more, let all that was put come to an end, and stop the workers."""
         (client,) = [each for each in self._members if each.role == "client"]
@@ -301,7 +318,7 @@ class Torture:
             assert process is not None
             if member.role == "worker":
                 process.terminate()
-                with trio.move_on_after(GRACE + 5) as patience:
+                with trio.move_on_after(GRACE + 30) as patience:
                     status = await process.wait()
                     if status not in (0, -signal.SIGTERM):
                         self.findings.problems.append(f"9: {member.name} stopped with {status}")
