@@ -69,12 +69,12 @@ async def run_and_kill(dsn: str, done: Path, when: When, at: int) -> None:
 
         proxy.strike(Strike(when, REQUESTS, kill, skip=at))
         record = await m.enqueue(effects.ten, 0)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await killed.wait()
             await victim.process.wait()
         m.add_queue(effects.ten)
         await m.start()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             final = await m.wait(effects.ten, record.id)
     assert final.status is m25.JobStatus.SUCCEEDED
     kept = await rows(dsn, "select name, output from m25.step order by created_at, name")
@@ -124,11 +124,11 @@ async def test_a_worker_that_stands_still_at_its_commit_holds_up_nobody(
         # Its success is written, the row locked, and the commit not sent: it has not heard of it.
         proxy.strike(Strike("done", re.compile(rb"m25[._]succeed"), stop, cuts=False))
         record = await m.enqueue(effects.inserts, 0)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await still.wait()
         m.add_queue(effects.inserts)
         await m.start()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             final = await m.wait(effects.inserts, record.id)
         frozen.process.send_signal(signal.SIGCONT)
         assert (final.status, final.attempt) == (m25.JobStatus.SUCCEEDED, 2)

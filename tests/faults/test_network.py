@@ -96,7 +96,7 @@ async def test_an_answer_that_is_lost_runs_no_job_twice_and_loses_no_result(
     async with proxied(dsn) as proxy, m25.open(proxy.dsn) as m:
         dropped = proxy.drop_answer(marker)
         m.add_queue(frail)
-        await m.start(queue_init_timeout=10)
+        await m.start()
         async with m25.open(dsn) as web:
             for number in range(5):
                 await web.enqueue(frail, m25.Job(str(number), max_attempts=2))

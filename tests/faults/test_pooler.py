@@ -135,7 +135,7 @@ async def test_it_is_found_out_that_nothing_is_heard_and_others_hear_nothing_of_
 
 
 async def test_through_a_pooler_that_pools_by_session_workers_are_notified(dsn: str) -> None:
-    @m25.queue("pooled", poll_interval=60)
+    @m25.queue("pooled", poll_interval=600)
     async def pooled(number: int) -> int:
         return number
 
@@ -208,7 +208,7 @@ async def test_all_that_handlers_have_works_through_a_pooler(dsn: str) -> None:
         assert twins[0] == twins[1]
         assert await web.call(written, 2) == 2
         await web.send(whole, record.id, "more", 100)
-        with trio.fail_after(15):
+        with trio.fail_after(60):
             assert await web.result(whole, record.id) == 20 + 100 + 6
             await web.cancel_job(endless, running.id, running=True)
             assert (await ended(web, endless, running.id)).status is m25.JobStatus.CANCELLED
@@ -235,7 +235,7 @@ async def test_poolers_and_workers_behind_them_may_be_killed(dsn: str) -> None:
             async def all_done() -> bool:
                 return await succeeded(dsn) == len(ids)
 
-            await eventually(all_done, 40)
+            await eventually(all_done, 60)
             assert survivor.process.returncode is None
     await check_chains(dsn, ids)
 

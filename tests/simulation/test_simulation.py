@@ -36,11 +36,13 @@ def test_a_simulated_cluster_keeps_every_promise() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(8, 293, 57))
 def test_many_simulated_clusters_keep_every_promise(first: int) -> None:
     assert broken(range(first, first + 57)) == {}
 
 
+@pytest.mark.timeout(600)
 def test_in_every_third_history_workers_claim_ahead_of_their_slots() -> None:
     hurried = [seed for seed in range(300) if is_hurried(seed)]
     assert len(hurried) > 80
@@ -71,6 +73,7 @@ def test_nothing_happens_beyond_the_limits() -> None:
 
 
 @thorough
+@pytest.mark.timeout(600)
 def test_rows_that_strangers_lock_cost_their_own_jobs_alone() -> None:
     locks = Limits(frozenset({"lock"}))
     histories = [simulate(seed, locks) for seed in range(tries(40, 6))]
@@ -110,6 +113,7 @@ def test_what_fails_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_history_that_fails_is_shrunk_to_a_line_that_runs_a_smaller_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
