@@ -1042,6 +1042,24 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/store/test_failures.py",),
     ),
     Mutant(
+        12,
+        "sessions of a former primary are lent on",
+        (Rule("a session of a former primary is not lent again", "and True"),),
+        ("tests/pg/test_pool.py",),
+    ),
+    Mutant(
+        12,
+        "a listener stays at a former primary",
+        (Rule("who listens leaves a former primary", "if False:"),),
+        ("tests/pg/test_listener.py",),
+    ),
+    Mutant(
+        12,
+        "a handler's transaction is begun on a former primary",
+        (Rule("nothing is begun on a former primary", "if False:"),),
+        ("tests/worker/test_transactional_sessions.py",),
+    ),
+    Mutant(
         13,
         "NUL is sent to the database",
         (

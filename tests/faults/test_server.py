@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -21,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 import m25
 from support.proxy import Proxy
 from support.told import told
-from support.waiting import ended, eventually, rows
+from support.waiting import PATIENCE, ended, eventually, rows
 
 from .servers import hand_over, hosts, serving
 
@@ -164,6 +165,63 @@ async def test_when_the_standby_takes_over_nothing_that_was_acknowledged_is_lost
         )
         assert found[0]["count"] == len(acknowledged)
     assert set(busy.starts.values()) == {1}
+
+
+@pytest.mark.slow
+async def test_nothing_goes_on_at_a_former_primary_that_still_answers() -> None:
+    begun, go_on = trio.Event(), trio.Event()
+
+    @m25.queue(
+        "written", transactional=True, poll_interval=0.2, heartbeat_interval=1, allowed_losses=0
+    )
+    async def written(number: int, *, connection: m25.pg.AsyncConnection) -> int:
+        await connection.execute("insert into effect values (%s)", [number])
+        return number
+
+    @m25.queue("long", poll_interval=0.2, heartbeat_interval=10)
+    async def long(number: int) -> int:
+        begun.set()
+        await go_on.wait()
+        return number
+
+    async with serving() as primary:
+        await rows(primary.direct, "create table effect (number int)")
+        standby = await primary.copy()
+        await rows(primary.direct, "alter system set synchronous_standby_names = '*'")
+        await rows(primary.direct, "select pg_reload_conf()")
+        dsn = hosts(primary, standby)
+        async with m25.open(dsn) as m, m25.open(dsn) as web:
+            m.add_queue(written)
+            m.add_queue(long)
+            await m.start()
+            waiting = await web.enqueue(long, 0)
+            await begun.wait()
+            for number in range(3):
+                job = await web.enqueue(written, number)
+                assert await web.result(written, job.id) == number
+            # Every session stays as it is: none is ended.
+            await rows(primary.direct, "alter system reset synchronous_standby_names")
+            await rows(primary.direct, "alter system set default_transaction_read_only = on")
+            await rows(primary.direct, "select pg_reload_conf()")
+            await standby.promote()
+            go_on.set()
+            # Of the sessions that read, too, each finds out.
+            assert (await ended(web, long, waiting.id)).output == 0
+            for number in range(3, 10):
+                id = await enqueued(web, written, number)
+                assert (await ended(web, written, id)).output == number
+        assert await counted(standby.direct) == 11
+        assert len(await rows(standby.direct, "select distinct number from effect")) == 10
+
+
+async def enqueued(web: m25.M25, queue: m25.Queue[int, int, Any], number: int) -> m25.JobId:
+    """Put a job on its queue, by a session that is let in."""
+    job = m25.Job(number, id=m25.JobId(uuid4()))
+    with trio.fail_after(PATIENCE):
+        while True:
+            with contextlib.suppress(m25.errors.EnqueueQueryError):
+                return (await web.enqueue(queue, job)).id
+            await trio.sleep(0.01)
 
 
 @contextmanager

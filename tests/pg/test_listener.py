@@ -388,3 +388,25 @@ async def test_its_backend_terminated_it_listens_again(
                 " and backend_type = 'client backend'"
             )
             assert await heard_by(events) == pg.Gap()
+
+
+async def test_it_leaves_a_server_that_takes_no_writes_any_more(
+    empty_dsn: str, speaker: pg.AsyncConnection
+) -> None:
+    opened: list[pg.AsyncConnection] = []
+
+    async def note(connection: pg.AsyncConnection) -> None:
+        opened.append(connection)
+
+    async with (
+        pg.Pool(empty_dsn, configure=note) as pool,
+        pg.Listener.from_pool(pool, ping_interval=0.1) as listener,
+        listener.subscribe("a") as events,
+    ):
+        assert await heard_by(events) == pg.Gap()
+        # As a former primary says it to the sessions that it has kept, when they ask next.
+        await opened[0].execute("set default_transaction_read_only = on")
+        assert await heard_by(events) == pg.Gap()
+        await notify(speaker, "a", "1")
+        assert await heard_by(events) == pg.Notification("a", ("1",))
+        assert len(opened) == 2

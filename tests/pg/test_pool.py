@@ -118,6 +118,27 @@ async def test_a_connection_the_server_has_closed_is_replaced(empty_dsn: str) ->
         assert pool.stats().discarded == 1
 
 
+async def test_a_session_of_a_server_that_takes_no_writes_any_more_is_not_lent_again(
+    empty_dsn: str,
+) -> None:
+    async with pg.Pool(empty_dsn, kwargs={"autocommit": True}) as pool:
+        async with pool.connection() as connection:
+            # As a former primary says it to the sessions that it has kept, when they ask next.
+            await connection.execute("set default_transaction_read_only = on")
+        async with pool.connection() as connection:
+            await connection.execute("create table t (n int)")
+        assert pool.stats().discarded == 1
+
+
+async def test_sessions_that_were_to_read_alone_from_the_start_are_kept(empty_dsn: str) -> None:
+    kwargs = {"autocommit": True, "options": "-c default_transaction_read_only=on"}
+    async with pg.Pool(empty_dsn, kwargs=kwargs) as pool:
+        for _ in range(3):
+            async with pool.connection() as connection:
+                await connection.execute("select 1")
+        assert pool.stats().opened == 1
+
+
 async def test_a_connection_in_doubt_is_not_lent_again(empty_dsn: str) -> None:
     async with pg.Pool(empty_dsn, max_size=1) as pool:
         for leave_in_doubt in (_closed, _streaming, _in_pipeline_mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,6 +16,9 @@ from psycopg.types.string import ByteaLoader
 
 import m25
 from m25 import pg
+from m25._store.failures import StatementFailed
+from m25._store.protocol import ClaimedJob
+from m25._store.transactions import open_transaction
 from support.told import lines
 from support.waiting import ended, eventually, rows
 
@@ -210,6 +214,19 @@ async def test_a_connection_that_is_left_in_use_is_told_at_once(database: str) -
             assert record.crash_type == "m25.errors.UsageError"
             assert "is still in use" in (record.crash_message or "")
         await left[0].aclose()
+
+
+async def test_nothing_is_begun_where_the_server_takes_no_writes(database: str) -> None:
+    # A former primary's session has this from when its settings were read anew.
+    options = "-c default_transaction_read_only=on"
+    connection = await pg.AsyncConnection.connect(database, autocommit=True, options=options)
+    claim = ClaimedJob(id=str(uuid4()), token=str(uuid4()))
+    calls: Any = None
+    with pytest.raises(StatementFailed) as caught:
+        async with open_transaction(connection, claim, calls, {}, is_direct=True):
+            pytest.fail("a transaction was begun")
+    assert caught.value.spoils_session
+    assert connection.closed
 
 
 async def ends_itself(connection: pg.AsyncConnection[Any]) -> None:

@@ -257,6 +257,10 @@ async def open_transaction(
     with Sorting("begin"):
         try:
             await block.__aenter__()
+            # What is written to one that was the primary until a failover is lost, although it lets
+            # a transaction that asks for it write.
+            if connection._wire.refuses_writes:  # rule: nothing is begun on a former primary
+                raise psycopg.errors.ReadOnlySqlTransaction("the server takes no writes any more")
         except BaseException:
             # It may have begun or not, in the server's eyes and in psycopg's.
             with trio.CancelScope(shield=True):

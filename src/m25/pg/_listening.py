@@ -22,6 +22,7 @@ class Listening:
         self._echo = echo
         self._timeout = timeout
         self._channels: set[str] = set()
+        self._took_writes = not connection._wire.refuses_writes
         #: Whether anything was heard on this connection.
         self.is_proven = False
         #: Whether it is the session that has heard what is listened to on this connection.
@@ -47,6 +48,9 @@ class Listening:
         await self._execute(
             sql.SQL("select pg_catalog.pg_notify({}, '')").format(sql.Literal(self._echo))
         )
+        has_changed = self._took_writes and self._connection._wire.refuses_writes
+        if has_changed:  # rule: who listens leaves a former primary
+            raise psycopg.OperationalError("the server takes no writes any more")
 
     def is_for_us(self, notice: psycopg.Notify) -> bool:
         """Whether it was sent to us: in a session of others' there may come what they listen to."""

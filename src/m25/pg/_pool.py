@@ -278,6 +278,8 @@ class Pool(Generic[C]):
             and not pgconn.pipeline_status
             and now < pooled.expires_at
             and self._nursery is not None
+            # rule: a session of a former primary is not lent again
+            and not (pooled.takes_writes and pooled.connection._wire.refuses_writes)
         ):
             # What was notified meanwhile, behind a pooler perhaps to somebody else, is not for
             # whoever has the connection next, and would be kept for ever where nobody asks for it.
@@ -351,7 +353,8 @@ class Pool(Generic[C]):
     async def _connect(self) -> Pooled[C]:
         connection = await self.connect()
         lifetime = self._max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - it spreads load
-        return Pooled(connection, trio.current_time() + lifetime)
+        expires_at = trio.current_time() + lifetime
+        return Pooled(connection, expires_at, not connection._wire.refuses_writes)
 
     async def _take_care(self) -> None:
         try:

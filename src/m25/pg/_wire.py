@@ -67,6 +67,14 @@ class Wire:
         pgconn = self.pgconn
         return pgconn.transaction_status == _ACTIVE and not pgconn.pipeline_status
 
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the server last said that it takes no writes: as one does that was the primary,
+        until another was made that. It says so with the answer to whatever it is asked next; before
+        PostgreSQL 14, and through most poolers, not at all.
+        """
+        return self.pgconn.parameter_status(b"default_transaction_read_only") == b"on"
+
     def has_input(self) -> bool:
         """Whether there is something to read, or the connection has ended, without waiting."""
         if self._look is None:
