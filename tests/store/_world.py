@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, LiteralString, Protocol
+from typing import Any, Final, LiteralString, Protocol
 from uuid import uuid4
 
 import attrs
@@ -29,7 +29,27 @@ from m25._store.protocol import (
     WriteResult,
 )
 
-#: How long claims last here; time only passes where a test says so, so any length would do.
+#: Lets the clock of a database stand still: `now()` is a constant there. PostgreSQL runs its own
+#: functions without a look at its catalog, unless they can be inlined, as these can.
+STAND_STILL: Final = """
+begin;
+set local allow_system_table_mods = on;
+do $$
+declare
+    body constant text := format('select %L::timestamptz', clock_timestamp()::text);
+begin
+    execute format(
+        'create or replace function pg_catalog.now() returns timestamptz'
+        ' language sql stable as %L', body);
+    execute format(
+        'create or replace function pg_catalog.clock_timestamp() returns timestamptz'
+        ' language sql as %L', body);
+end
+$$;
+commit;
+"""
+
+#: How long claims last here; time passes where a test says so alone, so any length would do.
 LEASE = timedelta(minutes=1)
 #: The same for how long a job may stay reserved.
 RESERVED_TIMEOUT = timedelta(minutes=2)
@@ -198,6 +218,11 @@ class WithVerbs(World):
 class MemoryWorld(WithVerbs):
     store: MemoryStore = attrs.field(factory=MemoryStore)
 
+    def stand_still(self) -> None:
+        """Let its clock move where a test says so, and by itself never."""
+        clock = self.store._clock
+        clock.now = lambda: clock._epoch  # type: ignore[method-assign]
+
     async def now(self) -> datetime:
         return self.store.now()
 
@@ -280,6 +305,7 @@ class PostgresWorld(WithVerbs):
                 latest_heartbeat_at = latest_heartbeat_at - %(by)s,
                 lease_expires_at = lease_expires_at - %(by)s,
                 was_due_at = was_due_at - %(by)s,
+                stack_asked_at = stack_asked_at - %(by)s,
                 unknown_since = unknown_since - %(by)s
             """,
             by=timedelta(seconds=seconds),
@@ -295,7 +321,9 @@ class PostgresWorld(WithVerbs):
             by=timedelta(seconds=seconds),
         )
         await self.execute(
-            "with queues as (update m25.queue set keys_changed_at = keys_changed_at - %(by)s)"
+            "with queues as (update m25.queue set keys_changed_at = keys_changed_at - %(by)s,"
+            " pruned_at = pruned_at - %(by)s),"
+            " keys as (update m25.held_key set until = until - %(by)s)"
             " update m25.worker set started_at = started_at - %(by)s,"
             " latest_heartbeat_at = latest_heartbeat_at - %(by)s",
             by=timedelta(seconds=seconds),
@@ -337,11 +365,16 @@ class PostgresWorld(WithVerbs):
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncGenerator[PostgresWorld]:
-    """A world over a database of its own."""
+async def connected(dsn: str, *, stands_still: bool = True) -> AsyncGenerator[PostgresWorld]:
+    """A world over a database of its own, whose time passes where a test says so alone; or with
+    everybody's time.
+    """
     async with pg.Pool(
         dsn, max_size=10, kwargs={"autocommit": True}, configure=prepare_connection
     ) as pool:
         world = PostgresWorld(pool)
+        if stands_still:
+            async with pool.connection() as connection:
+                await connection.execute(STAND_STILL)
         await world.store.check_version()
         yield world

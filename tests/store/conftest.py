@@ -19,7 +19,9 @@ def place(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 async def world(place: str | None, request: pytest.FixtureRequest) -> AsyncGenerator[WithVerbs]:
     if place is None:
-        yield MemoryWorld()
+        world = MemoryWorld()
+        world.stand_still()
+        yield world
         return
     async with connected(place) as database:
         if "pooler" in request.node.callspec.id:

@@ -11,6 +11,7 @@ from _world import (
     RESERVED_TIMEOUT,
     PostgresWorld,
     WithVerbs,
+    connected,
     failure,
     job,
     make_id,
@@ -204,7 +205,7 @@ async def test_a_reserved_job_is_started_and_its_deadline_counts_from_then(
     assert row.status == "executing"
     assert started == (claim.id, row.started_at, row.deadline)
     assert row.reserved_at is not None
-    assert float(started.started_at) - float(row.reserved_at) == pytest.approx(10, abs=5)
+    assert float(started.started_at) - float(row.reserved_at) == pytest.approx(10)
     assert float(started.deadline) == pytest.approx(float(started.started_at) + 90, abs=1e-5)
 
 
@@ -243,29 +244,27 @@ async def test_a_heartbeat_is_recorded_and_renews_the_lease(world: WithVerbs) ->
     assert row.status == "executing"
     assert row.latest_heartbeat_at is not None
     assert row.started_at is not None
-    assert float(row.latest_heartbeat_at) - float(row.started_at) == pytest.approx(250, abs=5)
+    assert float(row.latest_heartbeat_at) - float(row.started_at) == 250
 
 
-async def test_a_heartbeat_that_was_sent_before_another_makes_no_lease_shorter(
-    database: PostgresWorld,
-) -> None:
+async def test_a_heartbeat_that_was_sent_before_another_makes_no_lease_shorter(dsn: str) -> None:
     """Its transaction may begin long before it comes to write, where a link stalls in between."""
-    await database.put(job())
-    claim = await database.claim_one()
-    async with (
-        pg.Pool(database.pool.conninfo, kwargs={"autocommit": True}) as stalled,
-        stalled.connection() as connection,
-        connection.transaction(),
-    ):
-        await connection.execute("select now()")
-        await trio.sleep(0.05)
-        assert await database.heartbeat(claim) == {claim.id}
+    async with connected(dsn, stands_still=False) as database:
+        await database.put(job())
+        claim = await database.claim_one()
         read = "select lease_expires_at from m25.job"
-        ((before,),) = await database.execute(read)
-        statement = next(Calls("m25").heartbeat([claim], LEASE, RESERVED_TIMEOUT))
-        await connection.execute(load_statements("m25")["heartbeat"], statement.parameters)
-    ((after,),) = await database.execute(read)
-    assert after > before
+        async with (
+            pg.Pool(dsn, kwargs={"autocommit": True}) as stalled,
+            stalled.connection() as connection,
+            connection.transaction(),
+        ):
+            await connection.execute("select now()")
+            assert await database.heartbeat(claim) == {claim.id}
+            ((before,),) = await database.execute(read)
+            statement = next(Calls("m25").heartbeat([claim], LEASE, RESERVED_TIMEOUT))
+            await connection.execute(load_statements("m25")["heartbeat"], statement.parameters)
+        ((after,),) = await database.execute(read)
+        assert after > before
 
 
 async def test_a_heartbeat_says_which_jobs_are_still_held(world: WithVerbs) -> None:

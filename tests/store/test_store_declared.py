@@ -37,6 +37,7 @@ async def test_an_older_worker_does_not_take_back_what_a_newer_one_has_declared(
 ) -> None:
     old, new = worker(size=5), worker(size=2, timeout=2 * TIMEOUT)
     await world.store.announce(old)
+    await world.pass_time(1)
     await world.store.announce(new)
     # Workers say every half a minute that they are there.
     await world.store.announce(old)
@@ -52,10 +53,12 @@ async def test_once_the_newer_worker_has_ended_or_is_gone_the_older_one_is_right
 ) -> None:
     old, stopped, killed = worker(size=5), worker(size=2), worker(size=1)
     await world.store.announce(old)
+    await world.pass_time(1)
     await world.store.announce(stopped)
     await world.store.dismiss(stopped.id, MINUTES)
     await world.store.announce(old)
     assert await size_of(world) == 5
+    await world.pass_time(1)
     await world.store.announce(killed)
     await world.store.announce(old)
     assert await size_of(world) == 1
@@ -69,6 +72,7 @@ async def test_a_shared_limit_is_as_large_as_who_was_started_last_says_whichever
 ) -> None:
     old, new = worker(size=5, names=("q",)), worker(size=2, names=("r",))
     await world.store.announce(old)
+    await world.pass_time(1)
     await world.store.announce(new)
     await world.store.announce(old)
     assert await size_of(world) == 2
@@ -203,6 +207,7 @@ async def test_it_is_looked_for_until_no_claim_can_hold_up_by_a_former_key_any_m
     assert await world.store.announce(old) == []
     ids = await world.put(*(of("ada") for _ in range(3)))
     await claim(world, by_limit("customer"))
+    await world.pass_time(1)
     assert await start(world, new) == ["q"]
     async with world.locked(ids[2]):
         assert await let_go(world) == 1

@@ -1,7 +1,7 @@
 """The two stores step by step beside each other, through histories that nobody thought of.
 
 Every job has a priority of its own, so that no order hangs on the time between two steps; and time
-passes in minutes where a test takes milliseconds.
+stands still but where a step lets it pass.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from _world import (
     LEASE,
     RESERVED_TIMEOUT,
     MemoryWorld,
-    PostgresWorld,
     WithVerbs,
+    connected,
     failure,
     job,
     make_id,
@@ -29,7 +29,6 @@ from _world import (
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from m25 import pg
 from m25._lifecycle import JobStatus
 from m25._store.operator import JobFilter, NewAttempt
 from m25._store.protocol import (
@@ -546,10 +545,11 @@ def test_both_stores_answer_alike_and_end_alike(dsn: str, history: list[Any]) ->
 
 
 async def _play(dsn: str, history: Sequence[Any]) -> None:
-    async with pg.Pool(dsn, kwargs={"autocommit": True}) as pool:
-        database = PostgresWorld(pool)
+    async with connected(dsn) as database:
         await database.execute("truncate m25.job, m25.step, m25.message")
-        real, model = Side(database), Side(MemoryWorld())
+        memory = MemoryWorld()
+        memory.stand_still()
+        real, model = Side(database), Side(memory)
         for step in history:
             fresh = [make_id() for _ in range(5)]
             assert await model.take(step, fresh) == await real.take(step, fresh), step

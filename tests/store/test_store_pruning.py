@@ -148,4 +148,7 @@ async def test_one_of_several_has_the_turn(world: WithVerbs) -> None:
     await world.store.announce(Worker(make_id(), "1", [queue]))
     took = [await world.store.take_pruning("q", 60 * MINUTE) for _ in range(3)]
     assert took == [True, False, False]
-    assert await world.store.take_pruning("q", timedelta(0)) is True
+    await world.pass_time(3_599)
+    assert await world.store.take_pruning("q", 60 * MINUTE) is False
+    await world.pass_time(2)
+    assert await world.store.take_pruning("q", 60 * MINUTE) is True

@@ -7,6 +7,7 @@ from _world import LEASE, RESERVED_TIMEOUT, WithVerbs, job, success, token
 
 from m25._store.protocol import StackAnswer, StackAsked
 from support.hearing import hearing
+from support.waiting import PATIENCE
 
 
 async def test_the_owner_is_asked_and_its_answer_is_found_until_it_is_forgotten(
@@ -15,7 +16,7 @@ async def test_the_owner_is_asked_and_its_answer_is_found_until_it_is_forgotten(
     await world.put(job(), job())
     asked, other = await world.claim()
     async with hearing(world.store.listen, ["q"]) as told:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             assert await anext(told) is None
             asked_at = await world.store.request_stack(asked.id, "q")
             assert await anext(told) == StackAsked("q", asked.id)
@@ -63,10 +64,13 @@ async def test_a_later_request_outlasts_an_earlier_one_and_is_forgotten_with_the
 ) -> None:
     await world.put(job())
     claim = await world.claim_one()
-    earlier = await world.store.request_stack(claim.id, "q")
-    assert earlier is not None
+    assert await world.store.request_stack(claim.id, "q") is not None
     await world.store.answer_stack(claim, "stale")
     await world.pass_time(1)
+    found = await world.store.find_stack(claim.id)
+    assert found is not None
+    earlier = found.asked_at
+    assert earlier is not None
     later = await world.store.request_stack(claim.id, "q")
     assert await world.store.find_stack(claim.id) == StackAnswer("executing", later, None)
     await world.store.forget_stack(claim.id, earlier)

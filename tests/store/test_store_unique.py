@@ -86,8 +86,11 @@ async def test_a_key_is_held_for_as_long_as_its_job_says(
 
 
 async def test_a_key_is_free_once_its_time_is_up(world: WithVerbs) -> None:
-    soon = timedelta(microseconds=1)
-    await put_one(world, holding="within", within=soon)
+    await put_one(world, holding="within", within=HOUR)
+    await world.pass_time(3_599)
+    _, answer = await put_one(world, "refuse", "within", within=HOUR)
+    assert isinstance(answer, Held)
+    await world.pass_time(2)
     _, answer = await put_one(world, "return", "within", within=HOUR)
     assert isinstance(answer, Enqueued)
     _, answer = await put_one(world, "refuse", "within", within=HOUR)
