@@ -16,6 +16,7 @@ from m25 import pg
 from m25._store.failures import RowRefused
 from m25._store.protocol import Enqueued, Exists, Held, NewJob, Release, Written
 from support.hearing import hearing
+from support.waiting import PATIENCE, eventually
 
 
 async def test_a_job_is_read_back_as_it_was_put(world: WithVerbs) -> None:
@@ -285,7 +286,7 @@ async def test_a_job_is_only_cancelled_on_its_own_queue(world: WithVerbs) -> Non
 
 
 async def _next(told: AsyncIterator[str | None]) -> str | None:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         return await anext(told)
 
 
@@ -401,9 +402,7 @@ async def test_a_key_that_is_being_inserted_is_waited_for(
         await database.store.enqueue([first], [], connection)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(enqueue_second)
-            with trio.fail_after(10):
-                while not await database.execute("select 1 from pg_locks where not granted"):
-                    await trio.lowlevel.checkpoint()
+            await eventually(database.waits_for_a_lock)
             assert answers == []
             await (connection.commit() if commits else connection.rollback())
     (answer,) = answers

@@ -18,6 +18,7 @@ from m25._store.protocol import (
     TakenPlaces,
     Worker,
 )
+from support.waiting import PATIENCE
 
 TIMEOUT = timedelta(minutes=5)
 
@@ -320,7 +321,7 @@ class Told:
 
     async def until(self, *wanted: tuple[str, object]) -> None:
         """Wait until all of this is told, and forget what was told by then."""
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             while not set(wanted) <= set(self.all):
                 self._changed = trio.Event()
                 await self._changed.wait()

@@ -34,6 +34,7 @@ from m25._store.protocol import (
 )
 from support.hearing import hearing
 from support.notifications import full_queue, server_with_few_notifications
+from support.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ ANOTHER = "m25_waiter_two"
 
 
 async def _next(iterator: AsyncIterator[T]) -> T:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         return await anext(iterator)
 
 

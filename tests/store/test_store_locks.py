@@ -11,12 +11,13 @@ import trio
 from _world import LEASE, PostgresWorld, WithVerbs, failure, job, position, success, token
 
 from m25._store.protocol import ClaimedJob, Locked, Release, WriteResult, Written
+from support.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True)
 async def patience() -> AsyncGenerator[None]:
     # Whatever waits for a lock here waits for ever.
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE):
         yield
 
 

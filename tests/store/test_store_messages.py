@@ -27,6 +27,7 @@ from m25._store.protocol import (
     StepRow,
 )
 from m25._store.statements import load_statements
+from support.waiting import eventually
 
 
 def wait(
@@ -283,9 +284,7 @@ async def look_held_up(
         await other.execute("select pg_advisory_lock(25)")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            waits = "select 1 from pg_locks where not granted and objid = 25"
-            while not await world.execute(waits):  # noqa: ASYNC110
-                await trio.sleep(0.01)
+            await eventually(world.waits_for_a_lock)
             await meanwhile()
             await other.execute("select pg_advisory_unlock(25)")
     (row,) = found

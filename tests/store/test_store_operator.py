@@ -440,18 +440,11 @@ async def test_a_retry_that_is_committed_while_another_call_looks_is_noticed_by_
         else:
             answers.extend(await operator.delete([id]))
 
-    async def waits() -> bool:
-        return bool(
-            await database.execute(
-                "select pid from pg_locks where locktype = 'advisory' and not granted"
-            )
-        )
-
     async with slow_operator(database) as slow, trio.open_nursery() as nursery:
         async with database.pool.connection() as connection, connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(25)")
             nursery.start_soon(ask, slow)
-            await eventually(waits)
+            await eventually(database.waits_for_a_lock)
             assert await refusal_of(database, id) is None
     assert answers == [Answer(id, Refusal.LOCKED)]
     assert await database.count() == 2

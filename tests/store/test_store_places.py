@@ -9,6 +9,7 @@ from _world import LEASE, PostgresWorld, WithVerbs, job, success, token
 from test_store_limits import TIMEOUT, claimed, declare
 
 from m25._store.protocol import ClaimedJob, Outcome, PassedOn, WriteResult
+from support.waiting import PATIENCE
 
 
 async def passed_on(
@@ -123,7 +124,7 @@ async def test_a_turn_does_not_wait_for_whoever_claims_under_the_limit(
     await database.pass_time(1)
     async with database.pool.connection() as connection, connection.transaction():
         await connection.execute("select from m25.limiter for no key update")
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             (second,), answer = await passed_on(database, success(first))
         assert not answer.has_turned
     assert (await passed_on(database, success(second)))[1].has_turned

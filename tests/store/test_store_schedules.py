@@ -12,6 +12,7 @@ from m25._store.failures import RowRefused
 from m25._store.protocol import NewJob, NewSchedule, NewTick, ScheduleRow
 from m25._timestamps import timestamp_from_text
 from support.hearing import hearing
+from support.waiting import PATIENCE
 
 HOURLY = NewSchedule("s", "q", "0 * * * *", None, "UTC", "last", "allow")
 SECOND = timedelta(seconds=1)
@@ -208,7 +209,7 @@ async def test_a_schedule_that_a_stranger_has_locked_delays_no_other(
     locked = await declared(database, HOURLY._replace(name="locked"))
     other = await declared(database, HOURLY._replace(name="other"))
     ticks = [tick(locked, job()), tick(other, job())]
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE):
         async with database.pool.connection() as stranger, stranger.transaction():
             await stranger.execute("select from m25.schedule where name = 'locked' for update")
             assert await ticked(database, *ticks) == [("other", False, True)]
@@ -225,7 +226,7 @@ async def test_a_job_that_is_refused_leaves_its_tick(world: WithVerbs) -> None:
 
 async def test_the_workers_of_the_queue_are_notified(world: WithVerbs) -> None:
     row = await declared(world)
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         async with hearing(world.store.listen, ["q"]) as notified:
             assert await anext(notified) is None
             await ticked(world, tick(row, job()))

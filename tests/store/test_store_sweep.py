@@ -9,6 +9,7 @@ import trio
 from _world import LEASE, RESERVED_TIMEOUT, PostgresWorld, WithVerbs, job, success
 
 from m25._store.protocol import JobRow, Swept, SweptQueue, WriteResult
+from support.waiting import PATIENCE
 
 LEASE_OVER = LEASE.total_seconds() + 1
 
@@ -243,7 +244,7 @@ async def test_a_row_that_its_owner_is_writing_is_left_alone(database: PostgresW
             "update m25.job set lease_expires_at = now() + interval '1 hour' where id = %s",
             [claim.id],
         )
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             assert await database.sweep() == []
     assert await database.sweep() == []
     assert await database.status(claim.id) == "executing"

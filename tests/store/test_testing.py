@@ -16,6 +16,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import FailureReason, JobStatus
+from support.waiting import PATIENCE
 
 
 @attrs.frozen
@@ -216,7 +217,7 @@ async def test_schedules_and_retries_take_no_time_by_a_real_clock_either() -> No
         await m.start()
         in_a_month = datetime.now(UTC) + timedelta(days=30)
         await m.enqueue(steps, m25.Job(7).retry(5, timedelta(hours=1)).schedule(in_a_month))
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await m25.testing.drain(m, scheduled=True)
         assert m25.testing.jobs(m, steps)[-1].output == 7
 

@@ -12,6 +12,7 @@ import httpx
 import trio
 
 from m25.web import Dashboard
+from support.waiting import PATIENCE
 
 HOST = "http://dashboard"
 TOKEN = "sesame-sesame-sesame"
@@ -45,7 +46,7 @@ class Stream:
 
     async def next(self) -> str:
         """The HTML of the next event."""
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             return await self._events.receive()
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ async def invoices(order: Order) -> dict[str, int]:
 
 
 # What it reports is written with its heartbeat.
-@m25.queue("catalogues", cancel_grace=1, heartbeat_interval=0.2, allowed_heartbeat_misses=50)
+@m25.queue("catalogues", cancel_grace=1, heartbeat_interval=0.2, allowed_heartbeat_misses=300)
 async def catalogues(pages: int) -> int:
     job = m25.current_job()
     await job.report(done=37, total=pages, note="page 37: garden chairs")

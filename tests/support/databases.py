@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 import m25
 from m25 import migrations, pg
+from support.waiting import PATIENCE
 
 #: Names of schemas that break whoever forgets to quote, or quotes once too often.
 AWKWARD_NAMES = [
@@ -163,7 +164,7 @@ async def run_two_jobs(dsn: str, schema: str) -> None:
 
 
 async def wait_for(m: m25.M25, id: m25.JobId, status: m25.JobStatus) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         while (await m.get_job(mails, id)).status is not status:  # noqa: ASYNC110
             await trio.sleep(0.01)
 
