@@ -28,8 +28,8 @@ SCHEMA = """
                 when 'ok' then null;
                 when 'terminate' then
                     perform pg_terminate_backend(pg_backend_pid());
-                    perform pg_sleep(10);
-                when 'sleep' then perform pg_sleep(30);
+                    perform pg_sleep(600);
+                when 'sleep' then perform pg_sleep(600);
                 else raise exception 'refused at the commit' using errcode = new.code;
             end case;
             return null;
@@ -205,6 +205,19 @@ async def test_a_task_that_is_cancelled_at_the_commit_is_cancelled_and_nothing_e
                 await run(connection, "sleep")
             assert scope.cancelled_caught
         await is_as_usable_as_before(connection)
+
+
+async def test_a_pipeline_that_is_cancelled_before_its_commit_does_not_wait_for_that(
+    connection: Connection,
+) -> None:
+    with trio.CancelScope() as scope:
+        async with connection.pipeline():
+            # All is answered so far, and committed at the end of the block.
+            assert await (await connection.execute(INSERT, ["sleep"])).fetchall() == [("sleep",)]
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    await is_as_usable_as_before(connection)
 
 
 async def test_an_error_of_who_is_given_the_rows_harms_no_one_else(

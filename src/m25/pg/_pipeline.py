@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ._connection import AsyncConnection
     from ._wire import Wire
 
-_ACTIVE: Final = pq.TransactionStatus.ACTIVE
 _SYNCED: Final = pq.ExecStatus.PIPELINE_SYNC
 _FAILED: Final = pq.ExecStatus.FATAL_ERROR
 #: In the queue of results that are to come: the result of a sync, and that of a commit.
@@ -221,7 +220,8 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         self._forget_prepared()
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
             async with Background() as nursery:
-                if isinstance(error, INTERRUPTIONS) and wire.pgconn.transaction_status == _ACTIVE:
+                # What was answered so far is committed at the pipeline's end, which may take long.
+                if isinstance(error, INTERRUPTIONS) and wire.pgconn.pipeline_status:
                     # If it cannot be cancelled, it may end by itself.
                     nursery.start_soon(wire.keep_cancelling, scope.deadline)
                 await self._block.__aexit__(type(error), error, error.__traceback__)
