@@ -392,7 +392,7 @@ async def close_under_a_query(c: Connection) -> None:
         @nursery.start_soon
         async def _() -> None:
             with suppress(psycopg.OperationalError):
-                await c.execute("select pg_sleep(5)")
+                await c.execute("select pg_sleep(600)")
 
         await trio.lowlevel.checkpoint()
         await c.close()

@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 from m25 import pg
 from support.cancelling import cancelled_at, cancelled_within
 from support.thorough import thorough, tries
+from support.waiting import PATIENCE
 
 SEED = int(os.environ.get("M25_SWEEP_SEED", "25"))
 CASES = int(os.environ.get("M25_SWEEP_CASES", tries(20, 1)))
@@ -39,8 +40,8 @@ class Server:
         self.closed: list[int] = []
 
     async def has_nothing_left_of(self, pids: list[int]) -> bool:
-        """Whether these backends are gone, or idle, within 2 seconds."""
-        with trio.move_on_after(2):
+        """Whether these backends are gone, or idle, before long."""
+        with trio.move_on_after(PATIENCE):
             while True:
                 cursor = await self._connection.execute(
                     "select pid from pg_stat_activity where pid = any(%s) and state <> 'idle'",
@@ -52,8 +53,8 @@ class Server:
         return False
 
     async def has_no_connections(self) -> bool:
-        """Whether all that were opened are gone within 2 seconds."""
-        with trio.move_on_after(2):
+        """Whether all that were opened are gone before long."""
+        with trio.move_on_after(PATIENCE):
             while True:
                 cursor = await self._connection.execute(
                     "select 1 from pg_stat_activity where application_name = %s"
@@ -92,7 +93,7 @@ class Sweep:
         """Run one case. Return whether the call was too quick to be cancelled."""
         c = await self.connection()
         pid = c.info.backend_pid
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             was_too_quick = await how(lambda: call(c))
             self.cases += 1
             if c.closed:
@@ -280,7 +281,7 @@ async def test_a_pool_cancelled_anywhere_loses_no_connection(
 
             async def is_too_quick(how: Any, n: float, name: str = name, run: Any = run) -> bool:
                 nonlocal cases
-                with trio.fail_after(10):
+                with trio.fail_after(PATIENCE):
                     was_too_quick: bool = await how(n, run)
                     # Whoever comes next has what there is.
                     async with pool.connection() as c, pool.connection() as d:

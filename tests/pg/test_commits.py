@@ -17,17 +17,22 @@ from m25.pg._background import Background
 from m25.pg._pipeline import AsyncPipeline
 from support.cancelling import cancelled_at, cancelled_within
 from support.proxy import Proxy, proxied
+from support.waiting import PATIENCE, eventually, rows
 
 Commit = Callable[[str, Any, int], Awaitable[None]]
 COMMITS: list[Commit] = []
 INSERT = "insert into t values (%s)"
-#: So that whoever cancels while the commit is under way comes in time. It goes before the check of
+#: So that a commit is under way for as long as somebody has the lock. It goes before the check of
 #: the keys: what a commit fires, it fires by name.
-SLOW_COMMITS = """
-    create function nap() returns trigger language plpgsql as
-        $$ begin perform pg_sleep(0.2); return null; end $$;
+HELD_UP_COMMITS = """
+    create function wait() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock(1); return null; end $$;
     create constraint trigger "A" after insert on t
-        deferrable initially deferred for each row execute function nap()
+        deferrable initially deferred for each row execute function wait()
+"""
+WAITS = """
+    select 1 from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock'
 """
 
 
@@ -155,7 +160,7 @@ async def test_a_commit_that_is_not_answered_is_told_to_be_unknown(
         async with proxied(empty_dsn) as proxy:
             c = await pg.AsyncConnection.connect(proxy.dsn, autocommit=True)
             is_held = trio.Event()
-            with trio.fail_after(5), trio.CancelScope() as scope:
+            with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
                 with pytest.raises(pg.OutcomeUnknown) as caught:
                     await commit_without_an_answer(c, proxy, is_held, how, scope, in_pipeline)
                 assert isinstance(caught.value, psycopg.OperationalError)
@@ -253,15 +258,28 @@ async def test_a_transaction_whose_connection_was_lost_does_not_end_as_if_it_had
 
 
 async def test_an_error_that_answers_a_commit_is_raised_though_the_task_is_cancelled(
-    connection: pg.AsyncConnection,
+    empty_dsn: str, connection: pg.AsyncConnection
 ) -> None:
     await connection.execute(INSERT, [1])
-    await connection.execute(SLOW_COMMITS)
-    with trio.CancelScope() as scope:
-        with pytest.raises(psycopg.errors.UniqueViolation):
-            async with connection.transaction():
-                await connection.execute(INSERT, [1])
-                trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
-        assert scope.cancel_called
-        await trio.lowlevel.checkpoint()
-    assert scope.cancelled_caught
+    await connection.execute(HELD_UP_COMMITS)
+    scope = trio.CancelScope()
+
+    async def cancel() -> None:
+        await eventually(lambda: rows(empty_dsn, WAITS))
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        await other.execute("select pg_advisory_unlock(1)")
+
+    async with (
+        await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other,
+        trio.open_nursery() as nursery,
+    ):
+        await other.execute("select pg_advisory_lock(1)")
+        nursery.start_soon(cancel)
+        with scope:
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                async with connection.transaction():
+                    await connection.execute(INSERT, [1])
+            assert scope.cancel_called
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught

@@ -16,6 +16,7 @@ from m25 import pg
 from m25.pg._background import Background
 from support.poolers import greeted_by_another
 from support.proxy import proxied
+from support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def notify(connection: pg.AsyncConnection, channel: str, *payloads: str) -
 
 
 async def heard_by(events: trio.MemoryReceiveChannel[pg.Event]) -> pg.Event:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         return await events.receive()
 
 
@@ -129,6 +130,9 @@ async def test_more_than_is_kept_is_a_gap(empty_dsn: str, speaker: pg.AsyncConne
         assert await heard_by(busy) == pg.Gap()
         assert await heard_by(witness) == pg.Gap()
         await notify(speaker, "a", "first")
+        # The witness has heard of the end: so the first is handed over by itself.
+        await notify(speaker, "end", "")
+        assert await heard_by(witness) == pg.Notification("end", ("",))
         await notify(speaker, "a", *(str(n) for n in range(1001)))
         await notify(speaker, "end", "")
         assert await heard_by(witness) == pg.Notification("end", ("",))
@@ -152,10 +156,12 @@ async def test_after_a_reconnection_there_is_a_gap(
         assert await heard_by(events) == pg.Notification("a", ("1",))
 
 
-async def test_a_half_open_link_is_found_out(empty_dsn: str, speaker: pg.AsyncConnection) -> None:
+async def test_a_half_open_link_is_found_out(
+    empty_dsn: str, speaker: pg.AsyncConnection, mock_clock: trio.testing.MockClock
+) -> None:
     async with (
         proxied(empty_dsn) as proxy,
-        pg.Listener(proxy.dsn, ping_interval=0.1, ping_timeout=0.3) as listener,
+        pg.Listener(proxy.dsn, ping_interval=30, ping_timeout=5) as listener,
         listener.subscribe("a") as events,
     ):
         assert await heard_by(events) == pg.Gap()
@@ -164,8 +170,15 @@ async def test_a_half_open_link_is_found_out(empty_dsn: str, speaker: pg.AsyncCo
         assert await heard_by(events) == pg.Notification("a", ("1",))
         before = proxy.connections
         proxy.hold()
-        await until(lambda: not listener.connected, seconds=15)
+        began = trio.current_time()
+        while listener.connected:
+            mock_clock.jump(1)
+            await trio.testing.wait_all_tasks_blocked()
+        # A silence, a ping without an answer, and an end of that without one.
+        assert trio.current_time() - began < 30 + 5 + PATIENCE + 5
         proxy.release()
+        # It waits before it tries again.
+        mock_clock.jump(2)
         assert await heard_by(events) == pg.Gap()
         assert proxy.connections > before
         await notify(speaker, "a", "2")
@@ -177,21 +190,29 @@ async def test_silent_listening_is_found_out_and_said_once(
     empty_dsn: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    mock_clock: trio.testing.MockClock,
 ) -> None:
+    notified = trio.Event()
     # A transaction pooler takes LISTEN, and hands what is heard to nobody.
     execute = pg.AsyncConnection.execute
 
     async def execute_without_listening(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
         cursor = await execute(self, query, *args, **kwargs)
         await execute(self, "unlisten *")
+        if "pg_notify" in query.as_string(None):
+            notified.set()
         return cursor
 
     monkeypatch.setattr(pg.AsyncConnection, "execute", execute_without_listening)
     async with (
-        pg.Listener(empty_dsn, ping_interval=0.05, ping_timeout=0.1) as listener,
+        pg.Listener(empty_dsn, ping_timeout=5) as listener,
         listener.subscribe("a") as events,
     ):
         assert await heard_by(events) == pg.Gap()
+        await notified.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not listener.silent
+        mock_clock.jump(5)
         assert await heard_by(events) == pg.Gap()
         assert listener.silent
         assert listener.connected
@@ -235,7 +256,7 @@ async def test_behind_a_pooler_that_shares_sessions_nobody_is_left_with_its_chan
     monkeypatch.setattr(pg.AsyncConnection, "execute", execute_elsewhere)
     async with (
         Background() as nursery,
-        pg.Listener(await greeted_by_another(empty_dsn, nursery), ping_timeout=0.1) as listener,
+        pg.Listener(await greeted_by_another(empty_dsn, nursery), ping_timeout=0.5) as listener,
         listener.subscribe("a") as events,
     ):
         assert [await heard_by(events) for _ in range(2)] == [pg.Gap(), pg.Gap()]
@@ -287,7 +308,7 @@ async def test_leaving_ends_its_channels(empty_dsn: str) -> None:
 
         async with pg.Listener(empty_dsn) as listener:
             await nursery.start(subscribe)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await left.wait()
     with pytest.raises(RuntimeError):
         async with listener.subscribe("a"):

@@ -11,6 +11,7 @@ import trio
 from psycopg import capabilities, pq
 
 from m25 import pg
+from support.waiting import PATIENCE
 
 
 async def test_what_is_passed_for_a_connection_is_named(empty_dsn: str) -> None:
@@ -67,7 +68,7 @@ async def test_what_is_entered_twice_says_so_and_works_on(empty_dsn: str, make: 
                 await connection.execute("select 1")
         else:
             async with entered.subscribe("news") as events:
-                with trio.fail_after(10):
+                with trio.fail_after(PATIENCE):
                     assert await events.receive() == pg.Gap()
     with pytest.raises(RuntimeError, match="can be entered once: make another"):
         async with entered:

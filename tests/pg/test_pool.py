@@ -18,6 +18,7 @@ from psycopg.rows import DictRow, dict_row
 
 from m25 import pg
 from support.proxy import proxied
+from support.waiting import PATIENCE
 
 
 async def test_entering_needs_no_server() -> None:
@@ -26,8 +27,8 @@ async def test_entering_needs_no_server() -> None:
 
 
 async def test_an_address_that_is_wrong_from_the_start_is_told_at_once() -> None:
-    with trio.fail_after(20):
-        async with pg.Pool("host=127.0.0.1 port=1", timeout=60) as pool:
+    with trio.fail_after(PATIENCE):
+        async with pg.Pool("host=127.0.0.1 port=1", timeout=600) as pool:
             with pytest.raises(psycopg.OperationalError, match="refused"):
                 async with pool.connection():
                     pass
@@ -38,6 +39,10 @@ async def test_waiting_for_the_server_is_patient_and_bounded(empty_dsn: str) -> 
     async with proxied(empty_dsn) as proxy:
         proxy.refuses = True
         async with pg.Pool(proxy.dsn) as pool:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.wait)
+                await until(lambda: pool.stats().failed > 0)
+                nursery.cancel_scope.cancel()
             with pytest.raises(pg.PoolTimeout) as caught:
                 await pool.wait(timeout=0.3)
             assert isinstance(caught.value.__cause__, psycopg.OperationalError)
@@ -208,7 +213,7 @@ async def test_connections_are_opened_when_needed_and_closed_when_idle(empty_dsn
 async def test_a_connection_is_replaced_after_its_lifetime(empty_dsn: str) -> None:
     async with pg.Pool(empty_dsn, max_size=1, max_lifetime=0.05) as pool:
         pids: set[int] = set()
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             while len(pids) < 3:
                 async with pool.connection() as connection:
                     pids.add(connection.info.backend_pid)
@@ -269,16 +274,18 @@ async def test_a_configure_that_fails_is_told(empty_dsn: str) -> None:
 
 async def test_an_outage_is_waited_out(empty_dsn: str) -> None:
     async with proxied(empty_dsn) as proxy, pg.Pool(proxy.dsn) as pool:
-        await pool.wait()
+        async with pool.connection() as connection:
+            fileno = connection.fileno()
         proxy.refuses = True
         await proxy.cut()
+        await trio.lowlevel.wait_readable(fileno)
         results: list[Any] = []
 
         async def ask() -> None:
             async with pool.connection() as connection:
                 results.append(await (await connection.execute("select 1")).fetchone())
 
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 for _ in range(10):
                     nursery.start_soon(ask)
@@ -309,9 +316,9 @@ async def test_leaving_closes_those_that_do_not_come_back(empty_dsn: str) -> Non
         with pytest.raises(psycopg.OperationalError):
             async with pool.connection() as connection:
                 task_status.started()
-                await connection.execute("select pg_sleep(30)")
+                await connection.execute("select pg_sleep(600)")
 
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             async with pg.Pool(empty_dsn, close_timeout=0.05) as pool:
                 await nursery.start(work, pool)
@@ -330,7 +337,7 @@ async def test_leaving_turns_away_who_waits(empty_dsn: str) -> None:
         turned_away.set()
 
     turned_away = trio.Event()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             async with pg.Pool(empty_dsn, max_size=1) as pool:
                 await nursery.start(hold)
@@ -381,8 +388,8 @@ async def test_who_is_shielded_is_lent_a_connection_though_the_block_is_cancelle
     empty_dsn: str, when: str
 ) -> None:
     async with proxied(empty_dsn) as proxy:
-        with trio.CancelScope() as scope, trio.fail_after(20):
-            async with pg.Pool(proxy.dsn, timeout=10) as pool:
+        with trio.CancelScope() as scope, trio.fail_after(PATIENCE):
+            async with pg.Pool(proxy.dsn) as pool:
 
                 async def write_the_last() -> None:
                     with trio.CancelScope(shield=True):
@@ -405,7 +412,7 @@ async def test_a_cancelled_block_waits_for_no_connection_that_nobody_wants(
 ) -> None:
     async with proxied(empty_dsn) as proxy:
         proxy.hold()
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 for is_shielded in (False, True):
                     nursery.start_soon(_wait_for_silence, proxy.dsn, is_shielded)
@@ -415,7 +422,7 @@ async def _wait_for_silence(dsn: str, is_shielded: bool) -> None:
     """Be cancelled while a connection is opened by a server that never answers."""
     with trio.CancelScope() as scope:
         async with (
-            pg.Pool(dsn, timeout=60, kwargs={"connect_timeout": 60}) as pool,
+            pg.Pool(dsn, timeout=600, kwargs={"connect_timeout": 600}) as pool,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(pool.wait)

@@ -12,7 +12,7 @@ import trio.testing
 from m25 import pg
 from m25.pg._prepared import Prepared, Rows
 from m25.pg._wire import Wire
-from support.waiting import rows
+from support.waiting import PATIENCE, rows
 
 ECHO = Prepared(b"echo", b"select $1::text, $2::int + 1", ("word", "number"))
 LOCK = Prepared(b"lock", b"select pg_advisory_xact_lock($1::int)::text", ("n",))
@@ -79,11 +79,11 @@ async def test_rows_are_there_before_the_commit_and_returned_after_it(
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(insert)
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 await early.wait()
             assert not late.is_set()
             await other.rollback()
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 await late.wait()
     assert await rows(empty_dsn, "select n from t") == [{"n": 1}]
 
@@ -144,7 +144,7 @@ async def test_a_connection_that_dies_at_the_commit_says_so_after_the_rows_were_
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(terminate)
-            with trio.fail_after(10), pytest.raises(psycopg.OperationalError):
+            with trio.fail_after(PATIENCE), pytest.raises(psycopg.OperationalError):
                 await INSERT.run(connection, {"n": "1"}, lambda _: early.set())
         assert connection.closed
         await other.rollback()

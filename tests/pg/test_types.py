@@ -12,6 +12,7 @@ TYPING = Path(__file__).parent / "typing"
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("checker", "arguments", "names"),
     [
