@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -97,11 +97,11 @@ def module(
 
 @asynccontextmanager
 async def command(
-    dsn: str, *arguments: str, stderr: int = subprocess.DEVNULL
+    dsn: str, *arguments: str, stderr: int = subprocess.DEVNULL, started_by: Sequence[str] = ()
 ) -> AsyncGenerator[trio.Process]:
     """The command in a process of its own."""
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "m25", "worker", *arguments],
+        [*started_by, sys.executable, "-m", "m25", "worker", *arguments],
         stderr=stderr,
         env={**os.environ, "DATABASE_URL": dsn},
     )
@@ -257,6 +257,91 @@ async def test_all_processes_stop_with_their_supervisor_and_spend_no_attempt(
         assert {record.attempt for record in records} == {1}
         statuses = {record.status.value for record in records}
         assert statuses <= {"succeeded", "pending"}
+
+
+async def test_a_signal_that_comes_to_all_processes_at_once_ends_no_handler(
+    dsn: str, module: str
+) -> None:
+    """As Ctrl-C in a terminal does, and systemd, unless it is told to tell the supervisor alone."""
+    arguments = (module, "--queue", "naps", "--processes", "2", "--grace", "30")
+    async with command(dsn, *arguments, stderr=subprocess.PIPE) as process, m25.open(dsn) as m:
+        assert process.stderr is not None
+        nap = await m.enqueue(naps, 3.0)
+        with trio.fail_after(PATIENCE):
+            while (await m.current(naps, nap.id)).status is not m25.JobStatus.EXECUTING:
+                await trio.sleep(0.05)
+            process.terminate()
+            said = b""
+            stopping: set[int] = set()
+            # Each has heard of the supervisor's end before it has the signal.
+            while len(stopping) < 2:
+                said += await process.stderr.receive_some()
+                stopping = {
+                    int(line.split()[2]) for line in said.splitlines() if b"handlers have" in line
+                }
+        for pid in stopping:
+            os.kill(pid, signal.SIGTERM)
+        assert await ends(process) == 0
+        ended = await m.current(naps, nap.id)
+        assert (ended.status, ended.id) == (m25.JobStatus.SUCCEEDED, nap.id)
+
+
+async def test_a_worker_whose_streams_are_closed_stops_as_it_was_asked_to(
+    dsn: str, module: str
+) -> None:
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    async with command(dsn, module, "--queue", "pids", started_by=closed) as process:
+        async with m25.open(dsn) as m:
+            with trio.fail_after(PATIENCE):
+                pid = await m.call(pids, 0)
+        # What a library prints comes to no socket of m25's.
+        files = {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1, 2)}
+        assert files == {os.devnull}
+        process.terminate()
+        assert await ends(process) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one process", "two"])
+def test_an_address_for_health_that_others_have_is_named(
+    module: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        health = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = [module, *options, "--health", health, "--addr", "host=127.0.0.1 port=1"]
+        assert main(["worker", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert f"--health {health} cannot be had: " in said
+    assert "Traceback" not in said
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    program, started = tmp_path / "program", tmp_path / "started"
+    monkeypatch.setattr(sys, "executable", str(program))
+    supervisor = Supervisor([], "", 2, 10)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run, trio.CancelScope())
+
+            async def is_told() -> bool:
+                return caplog.text.count("cannot be started: ") >= 2
+
+            await eventually(is_told, PATIENCE)
+            assert supervisor.why_not_ready() == "not ready: process 1, 2"
+            # What has ended its stdin ends this.
+            text = f"#!/bin/sh\n: > {started}\nread _\n"
+            (tmp_path / "new").write_text(text)
+            (tmp_path / "new").chmod(0o700)
+            (tmp_path / "new").rename(program)
+
+            async def is_started() -> bool:
+                return started.exists()
+
+            await eventually(is_started, PATIENCE)
+            supervisor.stop()
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol, cast
 
 from ._console import Console
-from ._exits import WRONG_USAGE, WrongUsage
+from ._exits import FAILED, WRONG_USAGE, CannotStart, WrongUsage
 
 #: Every subcommand, and what it does.
 COMMANDS: Final = {
@@ -72,14 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if _COMPLETING in os.environ:
         _complete(os.environ.get("COMP_LINE", ""))
-    options = _parser(arguments).parse_args(arguments)
+    _open_closed_streams()
     console = Console()
     try:
+        options = _parser(arguments).parse_args(arguments)
         code = _load(options.command).run(options, console)
         sys.stdout.flush()
     except WrongUsage as error:
         console.error(str(error))
         return WRONG_USAGE
+    except CannotStart as error:
+        console.error(str(error))
+        return FAILED
     except KeyboardInterrupt:
         console.error("interrupted")
         return _INTERRUPTED
@@ -89,6 +93,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _open_closed_streams() -> None:
+    """Let what is written where nobody reads go into nothing.
+
+    A program may be started with stdin, stdout or stderr closed. Their numbers would be those of the
+    next files that are opened, and of sockets: what a library prints would come to the server.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It has the lowest number that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

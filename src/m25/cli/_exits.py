@@ -20,6 +20,13 @@ class WrongUsage(Exception):
     """
 
 
+class CannotStart(Exception):
+    """What the command needs of this machine cannot be had: the message says what.
+
+    `main` prints it, and ends with `FAILED`.
+    """
+
+
 def need(what: str, extra: str, *modules: str) -> None:
     """Check that there is what a command, or an option, needs beside m25.
 

@@ -10,6 +10,8 @@ import attrs
 import h11
 import trio
 
+from ._exits import CannotStart
+
 #: Within how many seconds a request must have come, and its answer have gone.
 _PATIENCE: Final = 10.0
 _MOST_AT_ONCE: Final = 4_096
@@ -46,7 +48,7 @@ async def serve(
     """Answer until cancelled.
 
     Raises:
-        OSError: the address cannot be had.
+        CannotStart: the address cannot be had.
     """
 
     async def answer(stream: trio.SocketStream) -> None:
@@ -56,7 +58,11 @@ async def serve(
             await _answer(health, stream)
         await trio.aclose_forcefully(stream)
 
-    await trio.serve_tcp(answer, port, host=host, task_status=task_status)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise CannotStart(f"--health {host}:{port} cannot be had: {error}") from error
+    await trio.serve_listeners(answer, listeners, task_status=task_status)
 
 
 async def _answer(health: Health, stream: trio.SocketStream) -> None:

@@ -151,7 +151,13 @@ class Supervisor:
         while True:
             began = trio.current_time()
             outdated = self._outdated
-            pid, code = await self._run(member, outdated)
+            try:
+                pid, code = await self._run(member, outdated)
+                how = f"(pid {pid}) ended with {code}"
+            except OSError as error:
+                # The machine has no memory, or no files, for one more: the others go on.
+                member.ended()
+                how = f"cannot be started: {error}"
             if self.stopping.is_set():
                 return
             if outdated.is_set():
@@ -161,8 +167,7 @@ class Supervisor:
                 backoff.worked()
             pause = backoff.failed()
             _logger.error(
-                "process %d (pid %d) ended with %d; it is started again in %.1f s",
-                *(member.number, pid, code, pause),
+                "process %d %s; it is started again in %.1f s", member.number, how, pause
             )
             with trio.move_on_after(pause):
                 await _first_of(self.stopping, outdated)
@@ -172,6 +177,9 @@ class Supervisor:
     async def _run(self, member: _Member, outdated: trio.Event) -> tuple[int, int]:
         """Run one process until it ends, or its program is outdated; return its pid and its exit
         code.
+
+        Raises:
+            OSError: the process cannot be started.
         """
         member.heard(is_ready=False)
         hear, say = os.pipe()

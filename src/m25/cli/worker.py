@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .._client import open as open_client
+from .._groups import unwrapped
 from .._signals import until_signal
 from . import _address
 from . import _supervised as supervised
@@ -149,7 +150,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             grace=options.grace,
             watched=Path.cwd() if options.reload else None,
         )
-        return DONE if trio.run(supervisor) else FAILED
+        with unwrapped():
+            return DONE if trio.run(supervisor) else FAILED
     program = partial(_work, work, conninfo, options, opened)
     return run_until_stopped(program, console, _address.describe(conninfo))
 
@@ -220,10 +222,12 @@ async def _work(
 async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> None:
     async with trio.open_nursery() as nursery:
         if is_supervised:
-            nursery.start_soon(supervised.cancel_when_alone, nursery.cancel_scope)
+            nursery.start_soon(supervised.cancel_when_alone, scope)
+        # A signal is waited for also when the supervisor has asked already: a terminal, and systemd,
+        # tell all processes at once, and whichever comes second must not end the handlers.
         await until_signal()
+        scope.cancel()
         nursery.cancel_scope.cancel()
-    scope.cancel()
 
 
 def _count_to(most: int) -> Callable[[str], int]:
