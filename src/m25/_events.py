@@ -93,7 +93,7 @@ class JobEvent(QueueEvent):
     #: The attempt's number, from 1.
     attempt: int
     #: How many attempts the job may have. Those that were lost with their process do not count
-    #: against it, so `attempt` can be larger.
+    #: against it, and an operator may have one more made: so `attempt` can be larger.
     max_attempts: int
     #: How many attempts before this one were lost, as far as whoever emits the event knows.
     losses: int = 0
@@ -103,10 +103,12 @@ class JobEvent(QueueEvent):
     @property
     def which(self) -> str:
         """The attempt, in words."""
-        lost = max(self.losses, self.attempt - self.max_attempts)
-        if lost <= 0:
-            return f"attempt {self.attempt} of {self.max_attempts}"
-        return f"attempt {self.attempt} ({lost} lost), {self.max_attempts} allowed"
+        if self.losses:
+            return f"attempt {self.attempt} ({self.losses} lost), {self.max_attempts} allowed"
+        if self.attempt > self.max_attempts:
+            # An operator has had it tried once more: it is not said that a process was lost.
+            return f"attempt {self.attempt}, {self.max_attempts} allowed"
+        return f"attempt {self.attempt} of {self.max_attempts}"
 
 
 @attrs.frozen(kw_only=True)

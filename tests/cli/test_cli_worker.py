@@ -135,6 +135,11 @@ def is_there(pid: int) -> bool:
     return state != "Z"
 
 
+def file_of(pid: int, number: int) -> str:
+    """What a process has open by a number."""
+    return str(Path(f"/proc/{pid}/fd/{number}").readlink())
+
+
 async def test_it_says_what_it_runs_once_it_does_and_what_it_waits_for_when_it_stops(
     dsn: str, module: str
 ) -> None:
@@ -267,9 +272,12 @@ async def test_a_signal_that_comes_to_all_processes_at_once_ends_no_handler(
     async with command(dsn, *arguments, stderr=subprocess.PIPE) as process, m25.open(dsn) as m:
         assert process.stderr is not None
         nap = await m.enqueue(naps, 3.0)
+
+        async def has_begun() -> bool:
+            return (await m.current(naps, nap.id)).status is m25.JobStatus.EXECUTING
+
         with trio.fail_after(PATIENCE):
-            while (await m.current(naps, nap.id)).status is not m25.JobStatus.EXECUTING:
-                await trio.sleep(0.05)
+            await eventually(has_begun, PATIENCE)
             process.terminate()
             said = b""
             stopping: set[int] = set()
@@ -295,8 +303,7 @@ async def test_a_worker_whose_streams_are_closed_stops_as_it_was_asked_to(
             with trio.fail_after(PATIENCE):
                 pid = await m.call(pids, 0)
         # What a library prints comes to no socket of m25's.
-        files = {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1, 2)}
-        assert files == {os.devnull}
+        assert {file_of(pid, number) for number in (0, 1, 2)} == {os.devnull}
         process.terminate()
         assert await ends(process) == 0
 

@@ -98,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _open_closed_streams() -> None:
     """Let what is written where nobody reads go into nothing.
 
-    A program may be started with stdin, stdout or stderr closed. Their numbers would be those of the
-    next files that are opened, and of sockets: what a library prints would come to the server.
+    A program may be started with stdin, stdout or stderr closed. Their numbers would be those of
+    the next files that are opened, and of sockets: what a library prints would come to a server.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

@@ -166,9 +166,7 @@ class Supervisor:
             if trio.current_time() - began > RAN_WELL:
                 backoff.worked()
             pause = backoff.failed()
-            _logger.error(
-                "process %d %s; it is started again in %.1f s", member.number, how, pause
-            )
+            _logger.error("process %d %s; it is started again in %.1f s", member.number, how, pause)
             with trio.move_on_after(pause):
                 await _first_of(self.stopping, outdated)
             if self.stopping.is_set():

@@ -223,8 +223,8 @@ async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> No
     async with trio.open_nursery() as nursery:
         if is_supervised:
             nursery.start_soon(supervised.cancel_when_alone, scope)
-        # A signal is waited for also when the supervisor has asked already: a terminal, and systemd,
-        # tell all processes at once, and whichever comes second must not end the handlers.
+        # Also once the supervisor has asked: a terminal, and systemd, tell all processes at once,
+        # and what comes second must not end the handlers.
         await until_signal()
         scope.cancel()
         nursery.cancel_scope.cancel()
