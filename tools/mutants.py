@@ -1060,6 +1060,29 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/worker/test_transactional_sessions.py",),
     ),
     Mutant(
+        12,
+        "what a pooler says of its server counts as the handler's failure",
+        (Rule("a pooler's loss is an outage", "return False"),),
+        ("tests/store/test_failures.py",),
+    ),
+    Mutant(
+        1,
+        "a pooler's word is taken for that of the server",
+        (Rule("a pooler knows no outcome", "is_poolers = False"),),
+        ("tests/pg/test_commits.py",),
+    ),
+    Mutant(
+        1,
+        "a commit that was answered is undone by the end of its session",
+        (
+            Rule(
+                "a commit that was answered is not undone by the end of its session",
+                "first = results[-1]",
+            ),
+        ),
+        ("tests/pg/test_commits.py",),
+    ),
+    Mutant(
         13,
         "NUL is sent to the database",
         (

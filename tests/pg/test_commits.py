@@ -15,7 +15,9 @@ import trio.testing
 from m25 import pg
 from m25.pg._background import Background
 from m25.pg._pipeline import AsyncPipeline
+from m25.pg._prepared import Prepared
 from support.cancelling import cancelled_at, cancelled_within
+from support.poolers import COMMITTED, answering_commits, last_words
 from support.proxy import Proxy, proxied
 from support.waiting import PATIENCE, eventually, rows
 
@@ -283,3 +285,57 @@ async def test_an_error_that_answers_a_commit_is_raised_though_the_task_is_cance
             assert scope.cancel_called
             await trio.lowlevel.checkpoint()
         assert scope.cancelled_caught
+
+
+ENDED = last_words("57P01", "terminating connection due to administrator command")
+INSERTED = b"C\0\0\0\x0fINSERT 0 1\0"
+PREPARED = Prepared(b"insert", b"insert into t values ($1::int)", ("n",))
+POOLER = last_words("08P01", "server conn crashed?")
+
+
+async def test_a_commit_that_was_answered_is_done_though_its_session_ends(empty_dsn: str) -> None:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("create table t (n int)")
+        async with Background() as nursery:
+            dsn = await answering_commits(empty_dsn, nursery, COMMITTED + ENDED)
+            async with await pg.AsyncConnection.connect(dsn) as connection:
+                await connection.execute(INSERT, [1])
+                await connection.commit()
+                with pytest.raises(psycopg.OperationalError):
+                    await connection.execute("select 1")
+            async with pg.Pool(dsn) as pool, pool.connection() as connection:
+                await connection.execute(INSERT, [2])
+        cursor = await other.execute("select n from t order by n")
+        assert await cursor.fetchall() == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("way", ["commit", "prepared"])
+async def test_a_pooler_that_has_lost_its_server_does_not_know_the_outcome(
+    empty_dsn: str, way: str
+) -> None:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("create table t (n int)")
+        async with Background() as nursery:
+            answered = COMMITTED if way == "commit" else INSERTED
+            dsn = await answering_commits(empty_dsn, nursery, POOLER, answered)
+            async with await pg.AsyncConnection.connect(dsn) as connection:
+                with pytest.raises(pg.OutcomeUnknown):
+                    if way == "commit":
+                        await connection.execute(INSERT, [1])
+                        await connection.commit()
+                    else:
+                        await connection.set_autocommit(True)
+                        await PREPARED.run(connection, {"n": "1"}, is_awaited=True)
+        cursor = await other.execute("select n from t")
+        assert await cursor.fetchall() == [(1,)]
+
+
+async def test_a_commit_that_a_pooler_comments_on_has_the_servers_error(empty_dsn: str) -> None:
+    async with await pg.AsyncConnection.connect(empty_dsn, autocommit=True) as other:
+        await other.execute("create table t (n int)")
+    async with Background() as nursery:
+        dsn = await answering_commits(empty_dsn, nursery, ENDED + POOLER)
+        async with await pg.AsyncConnection.connect(dsn) as connection:
+            await connection.execute(INSERT, [1])
+            with pytest.raises(psycopg.errors.AdminShutdown):
+                await connection.commit()

@@ -188,11 +188,11 @@ async def test_a_session_in_a_wrong_state_is_replaced_before_the_next_try(dsn: s
         store = PostgresStore(pool, "m25")
         await store.check_version()
         async with pool.connection() as connection:
-            await connection.execute("set default_transaction_read_only = on")
+            await connection.execute("set role pg_monitor")
         with pytest.raises(StatementFailed) as failure:
             await store.enqueue([job()], [])
         assert failure.value.kind is SESSION
-        assert isinstance(failure.value.__cause__, errors.ReadOnlySqlTransaction)
+        assert isinstance(failure.value.__cause__, errors.InsufficientPrivilege)
         await store.enqueue([job()], [])
         assert pool.stats().discarded == 1
 
@@ -268,3 +268,9 @@ async def test_what_is_refused_at_the_commit_is_refused(database: PostgresWorld)
     with pytest.raises(RowRefused, match="too late"):
         await database.store.enqueue_all(batches(), [], lambda *_: None)
     assert await database.count() == 0
+
+
+def test_a_pooler_that_has_lost_its_server_tells_of_an_outage() -> None:
+    failure = sort_error("settle", errors.ProtocolViolation("server conn crashed?"))
+    assert failure.is_outage
+    assert failure.spoils_session

@@ -105,6 +105,45 @@ async def bouncer(
             await pooler.kill()
 
 
+#: What a server says to a commit that it has done.
+COMMITTED: Final = b"C\0\0\0\x0bCOMMIT\0"
+
+
+def last_words(sqlstate: str, text: str) -> bytes:
+    """What a server, or a pooler, says before it ends a session."""
+    fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{text}\0\0".encode()
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
+async def answering_commits(
+    dsn: str, nursery: trio.Nursery, answer: bytes, committed: bytes = COMMITTED
+) -> str:
+    """Make a proxy that gives this answer where the server says that it has committed, and ends the
+    link then; return its address.
+    """
+    there = conninfo_to_dict(dsn)
+
+    async def serve(client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream(str(there["host"]), int(str(there["port"])))
+
+        async def up() -> None:
+            async for data in client:
+                await server.send_all(data)
+
+        async with client, server, trio.open_nursery() as both:
+            both.start_soon(up)
+            async for data in server:
+                if committed in data:
+                    await client.send_all(answer)
+                    break
+                await client.send_all(data)
+            both.cancel_scope.cancel()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, serve, listeners)
+    return make_conninfo(dsn, host="127.0.0.1", port=listeners[0].socket.getsockname()[1])
+
+
 #: The message that has the number of the server's process, and what that is.
 _GREETING: Final = re.compile(rb"(K\0\0\0[\x0c-\x28])....", re.DOTALL)
 

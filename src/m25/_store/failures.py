@@ -89,10 +89,16 @@ class StatementFailed(Exception):
     def is_outage(self) -> bool:
         """Whether it is to be tried again, as it is: not where the transaction met another one."""
         return (
-            self.kind is FailureKind.DATABASE
+            (self.kind is FailureKind.DATABASE or self._is_poolers)
             and not self.is_transactions
             and not self._is_limit_at_commit
         )
+
+    @property
+    def _is_poolers(self) -> bool:
+        """Whether a pooler says so that has lost its server: the statement is not the reason."""
+        cause = self.__cause__
+        return getattr(cause, "sqlstate", None) == "08P01"  # rule: a pooler's loss is an outage
 
     @property
     def _is_limit_at_commit(self) -> bool:

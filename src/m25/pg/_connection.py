@@ -1,4 +1,4 @@
-"""psycopg's async connection, waiting by Trio."""
+"""psycopg's async connection, waiting by Trio; long, since it is one class."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ._hosts import none_accepts, note_silent, timed_attempts
 from ._pipeline import PipelineBlock, not_committed
 from ._transaction import Transaction
 from ._wait import connecting
-from ._wire import CLEAN_UP, INTERRUPTIONS, Wire, check_libpq
+from ._wire import CLEAN_UP, INTERRUPTIONS, Wire, check_libpq, command_steps
 
 _ACTIVE: Final = pq.TransactionStatus.ACTIVE
 
@@ -192,6 +192,15 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                 wire.finish()
             raise
 
+    def _exec_command(
+        self, command: Any, result_format: pq.Format = pq.Format.TEXT
+    ) -> PQGen[pq.abc.PGresult | None]:
+        # psycopg calls it for `BEGIN`, `COMMIT` and the like.
+        if self._pipeline is not None or not isinstance(command, bytes) or result_format:
+            return (yield from super()._exec_command(command, result_format))
+        self._check_connection_ok()
+        return (yield from command_steps(self.pgconn, command))
+
     async def commit(self) -> None:
         """Commit the transaction under way, if there is one.
 
@@ -246,7 +255,10 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
 
     def _unknown_if_lost(self, error: psycopg.OperationalError) -> psycopg.OperationalError:
         """The error of a commit; one without an answer of the server's leaves the outcome open."""
-        if isinstance(error, OutcomeUnknown) or error.sqlstate or not self.closed:
+        # What a pooler says that has lost its server is no word of the server's.
+        is_poolers = (error.sqlstate or "").startswith("08")  # rule: a pooler knows no outcome
+        is_answer = error.sqlstate and not is_poolers
+        if isinstance(error, OutcomeUnknown) or is_answer or not (is_poolers or self.closed):
             return error
         return OutcomeUnknown(f"the connection was lost at a commit: {error}")
 

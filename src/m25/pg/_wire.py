@@ -44,7 +44,28 @@ LONGEST_RUN: Final = 0.005
 INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
 
 _ACTIVE: Final = pq.TransactionStatus.ACTIVE
+_DONE: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 _BAD: Final = pq.ConnStatus.BAD
+
+
+def command_steps(pgconn: pq.abc.PGconn, command: bytes) -> PQGen[pq.abc.PGresult]:
+    """Run a command that has one result.
+
+    The server, or a pooler with words of its own, may end the session right behind that. What was
+    done is done all the same, and what was refused is so for the reason that came first; psycopg
+    says no more of either than how many results there were.
+
+    Raises:
+        psycopg.Error: it was refused, or the connection is lost.
+    """
+    pgconn.send_query(command)
+    results: list[pq.abc.PGresult] = yield from generators.execute(pgconn)
+    if not results:
+        raise psycopg.InternalError("a command had no result")
+    first = results[0]  # rule: a commit that was answered is not undone by the end of its session
+    if first.status not in _DONE:
+        raise errors.error_from_result(first, encoding=pgconn._encoding)
+    return first
 
 
 class Wire:
