@@ -26,6 +26,7 @@ class Worker:
     printed: list[str] = attrs.field(factory=list)
     logged: list[str] = attrs.field(factory=list)
     _changed: trio.Event = attrs.field(factory=trio.Event)
+    _streams_open: int = 2
 
     async def read(self, stream: trio.abc.ReceiveStream, lines: list[str]) -> None:
         rest = b""
@@ -36,6 +37,9 @@ class Worker:
             self._changed = trio.Event()
         if rest:
             lines.append(rest.decode())
+        self._streams_open -= 1
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def until_printed(
         self, beginning: str, times: int = 1, patience: float = PATIENCE
@@ -43,7 +47,8 @@ class Worker:
         """Wait until it has printed lines that begin like this."""
         with trio.fail_after(patience):
             while sum(line.startswith(beginning) for line in self.printed) < times:
-                assert self.process.returncode is None, self.logged
+                # What one has said that has ended is read to the end.
+                assert self._streams_open, self.logged
                 await self._changed.wait()
 
     def events(self) -> list[dict[str, Any]]:
