@@ -129,14 +129,15 @@ async def test_a_database_of_the_original_is_refused_until_it_is_migrated(empty_
 async def test_a_table_in_use_is_not_waited_for_and_the_message_says_so(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 0.05)
     run_sql(empty_dsn, ORIGINAL, ORIGINAL_VERSION, ORIGINAL_ROWS)
     tables = catalog(empty_dsn)
     async with await connect(empty_dsn) as other, other.transaction():
         await other.execute("lock table m25.job in access share mode")
+        monkeypatch.setattr(migrations, "LOCK_TIMEOUT", 0.05)
         with pytest.raises(
             m25.errors.MigrationError, match=r"in use.*0\.05 s.*nothing was changed"
         ):
             await apply(empty_dsn)
+    monkeypatch.undo()
     assert catalog(empty_dsn) == tables
     assert await apply(empty_dsn)

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 import m25
 from support.databases import catalog, rows_of
-from support.waiting import eventually, rows
+from support.waiting import PATIENCE, eventually, rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 #: What copies the jobs from one database that was migrated into another.
@@ -106,7 +106,7 @@ async def check(dsn: str, shop: Shop, ids: list[m25.JobId]) -> None:
         (orders,) = await m.queues()
         assert orders.pause_reason == "the database is moved"
         await m.resume(shop.queue)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             assert [await m.result(shop.queue, id) for id in ids] == ["0", "1"]
     assert shop.payments == [1, 2]
 

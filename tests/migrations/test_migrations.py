@@ -27,6 +27,7 @@ from support.databases import (
     run_sql,
     run_two_jobs,
 )
+from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,7 +106,7 @@ async def test_two_schemas_in_one_database_are_the_same_and_apart(empty_dsn: str
         "default_transaction_isolation = 'serializable'",
         "default_transaction_isolation = 'repeatable read'",
         "search_path = ''",
-        "statement_timeout = '10s'",
+        "statement_timeout = '1min'",
         "timezone = 'Asia/Kathmandu'",
         "intervalstyle = 'iso_8601'",
         "datestyle = 'German'",
@@ -143,7 +144,7 @@ async def test_another_migration_is_waited_for_however_long_it_takes(
     async with await connect(empty_dsn) as other, trio.open_nursery() as nursery:
         await other.execute(everything.removesuffix("commit;\n").encode())
         nursery.start_soon(migrate)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             while await (await other.execute(longer)).fetchone() != (1,):  # noqa: ASYNC110
                 await trio.sleep(0.01)
         assert steps == []
