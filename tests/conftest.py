@@ -10,9 +10,10 @@ import gc
 import os
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -112,7 +113,12 @@ def make_database(server: str) -> Generator[Database]:
     with psycopg.connect(server, autocommit=True) as admin:
 
         def drop(database: sql.Identifier) -> None:
-            admin.execute(sql.SQL("drop database if exists {} with (force)").format(database))
+            statement = sql.SQL("drop database if exists {} with (force)").format(database)
+            # It waits five seconds for what it has ended, and a machine may stand still for longer.
+            while True:
+                with suppress(psycopg.errors.ObjectInUse):
+                    admin.execute(statement)
+                    return
 
         @contextmanager
         def make(template: str) -> Generator[str]:
@@ -147,6 +153,11 @@ def migrated_template(server: str, make_database: Database) -> Generator[str]:
                 await migrations.apply(connection, "m25")
 
         trio.run(migrate)
+        # A database is made from one that nobody is in.
+        with psycopg.connect(server, autocommit=True) as admin:
+            query = "select count(*) from pg_stat_activity where datname = %s"
+            while admin.execute(query, [name]).fetchone() != (0,):
+                time.sleep(0.01)
         yield name
 
 
