@@ -63,7 +63,7 @@ class Work:
         options: dict[str, Any] = {
             "poll_interval": 0.2,
             "heartbeat_interval": 0.2,
-            "allowed_heartbeat_misses": 20,
+            "allowed_heartbeat_misses": 200,
         }
         self.queue = m25.queue(name, **options)(self._run)
 

@@ -18,7 +18,7 @@ from m25._store.memory import MemoryStore
 from support.failing import connection_lost, failing
 from support.insides import store_of
 from support.told import told
-from support.waiting import eventually, rows
+from support.waiting import PATIENCE, eventually, rows
 
 
 async def test_reports_are_followed_until_the_job_has_ended(
@@ -47,7 +47,7 @@ async def test_the_last_report_is_there_when_the_job_has_ended(dsn: str) -> None
         m.add_queue(quick)
         await m.start()
         record = await m.enqueue(quick, 7)
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await m.wait(quick, record.id)
             assert [each async for each in m.progress(quick, record.id)] == [m25.Progress(7, 7)]
 
@@ -158,7 +158,7 @@ async def test_a_row_that_is_locked_gets_its_report_before_its_outcome(dsn: str)
         go_on.set()
         await tried.wait()
         await stranger.rollback()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await m.wait(locked, record.id)
             seen = [each async for each in m.progress(locked, record.id)]
     assert seen == [m25.Progress(note="last words")]
@@ -185,7 +185,7 @@ async def test_a_refused_report_is_dropped_and_the_job_goes_on(
         async def call(length: int) -> None:
             outputs.append(await m.call(talkative, length))
 
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 for length in (3, 300):
                     nursery.start_soon(call, length)
@@ -240,7 +240,7 @@ async def test_the_next_attempt_goes_on_where_the_one_before_came_to(dsn: str) -
     async with m25.open(dsn) as m:
         m.add_queue(goes_on)
         await m.start()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await m.call(goes_on, m25.Job(None, max_attempts=2))
     # The item that failed was not behind the cursor.
     assert seen == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
@@ -365,7 +365,7 @@ async def test_without_reports_no_statement_is_made(
 
 
 async def test_progress_is_written_with_the_next_heartbeat(dsn: str) -> None:
-    @m25.queue("beats", heartbeat_interval=0.1)
+    @m25.queue("beats", heartbeat_interval=0.1, allowed_heartbeat_misses=500)
     async def beats(_: None) -> None:
         await m25.current_job().report(done=1, total=2)
         await trio.sleep_forever()
@@ -374,7 +374,7 @@ async def test_progress_is_written_with_the_next_heartbeat(dsn: str) -> None:
         m.add_queue(beats)
         await m.start()
         record = await m.enqueue(beats, None)
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             async for progress in m.progress(beats, record.id):
                 assert progress == m25.Progress(1, 2)
                 break
