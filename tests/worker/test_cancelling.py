@@ -46,8 +46,9 @@ class Handler:
 
     #: What it does once it is cancelled; by default it lets the cancellation pass.
     then: Callable[[], Any] | None = None
-    #: How long it cleans up, shielded, in seconds.
+    #: How long it cleans up, shielded, in seconds, and what it waits for then.
     takes: float = 0.0
+    until: trio.Event | None = None
     begun: trio.Event = attrs.field(factory=trio.Event)
     over: trio.Event = attrs.field(factory=trio.Event)
     #: Why it was cancelled, as it was told.
@@ -61,6 +62,8 @@ class Handler:
             self.reasons.append(str(cancelled))
             with trio.CancelScope(shield=True):
                 await trio.sleep(self.takes)
+                if self.until is not None:
+                    await self.until.wait()
             if self.then is None:
                 raise
             self.then()
@@ -427,15 +430,21 @@ async def test_a_job_that_is_lost_while_it_is_being_cancelled_is_fenced_and_told
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "m25")
-    handler = Handler(returning, takes=0.5)
-    async with begun(dsn, handler, heartbeat_interval=0.1) as (m, slow, id):
+    handler = Handler(returning, until=trio.Event())
+    options = {"heartbeat_interval": 0.1, "allowed_heartbeat_misses": 500}
+    async with begun(dsn, handler, cancel_grace=600, **options) as (m, slow, id):
         await m.cancel_job(slow, id, running=True)
 
         async def cancelled() -> bool:
             return bool(handler.reasons)
 
+        async def fenced() -> bool:
+            return bool(told(caplog, id))
+
         await eventually(cancelled)
         await rows(dsn, "update m25.job set claim_token = null")
+        await eventually(fenced)
+        handler.until.set()
         await handler.over.wait()
     assert told(caplog, id) == ["ClaimFenced", "ResultDiscarded"]
 

@@ -36,7 +36,9 @@ async def test_a_service_that_gets_a_signal_hands_its_jobs_back(
         with trio.fail_after(PATIENCE):
             assert await running.process.wait() == 0
     assert await unfinished(dsn) == [("pending", 1)] * 3
-    assert running.logged == []
+    # A busy machine lets its loop stand still.
+    assert [event for event in running.events() if event["event"] != "LoopStalled"] == []
+    assert all(line.startswith("{") for line in running.logged)
 
 
 async def test_a_second_ctrl_c_does_not_wait_for_the_grace(dsn: str) -> None:
@@ -45,8 +47,8 @@ async def test_a_second_ctrl_c_does_not_wait_for_the_grace(dsn: str) -> None:
     async with worker(dsn, grace=60) as running:
         await running.until_printed("begun")
         running.process.send_signal(signal.SIGINT)
-        with trio.move_on_after(0.3):
-            await running.process.wait()
+        # Of two signals that come at once, only one may be seen.
+        await running.until_printed("ending")
         running.process.send_signal(signal.SIGINT)
         with trio.fail_after(PATIENCE):
             await running.process.wait()
@@ -78,9 +80,11 @@ async def test_nothing_more_is_claimed_while_stopping(dsn: str) -> None:
     @m25.queue("graceful", max_concurrency=1)
     async def graceful(number: int) -> None:
         begun.append(number)
+        await m25.current_job().stopping.wait()
+        # Whoever would claim another has the time to do so.
         await trio.sleep(0.2)
 
-    async with m25.open(dsn) as m:
+    async with m25.open(dsn, shutdown_grace=60) as m:
         m.add_queue(graceful)
         await m.start()
         for number in range(3):

@@ -168,7 +168,7 @@ async def test_an_attempt_that_was_lost_is_followed_at_once_whatever_its_retry_d
 async def test_the_jobs_of_a_killed_process_run_again_before_its_leases_end_by_default(
     dsn: str,
 ) -> None:
-    """Its leases last for twenty: it is known to be gone by its sessions."""
+    """It is known to be gone by its sessions."""
     async with m25.open(dsn) as m, worker(dsn, program="plain.py") as killed:
         record = await m.enqueue(sleeps, 600.0)
         await killed.until_printed("begun")
@@ -176,14 +176,15 @@ async def test_the_jobs_of_a_killed_process_run_again_before_its_leases_end_by_d
         m.add_queue(sleeps)
         await m.start()
         killed.process.kill()
-        began = trio.current_time()
+        await killed.process.wait()
+        # Nobody waits for the end of its lease: that is an hour away.
+        await rows(dsn, "update m25.job set lease_expires_at = now() + interval '1 hour'")
 
         async def runs_again() -> bool:
             return (await chain(dsn, record.id))[-1]["status"] == "succeeded"
 
-        await eventually(runs_again, 30)
         # Ten seconds are promised where the machine has nothing else to do.
-        assert trio.current_time() - began < 18
+        await eventually(runs_again, 60)
     attempts = await chain(dsn, record.id)
     assert [row["losses"] for row in attempts] == [1, 1]
 

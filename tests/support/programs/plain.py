@@ -1,5 +1,6 @@
 """A worker without any care for signals: Ctrl-C is Trio's own, which raises KeyboardInterrupt."""
 
+import os
 import sys
 import time
 
@@ -17,9 +18,11 @@ async def sleeps(seconds: float) -> None:
 
 @m25.queue("spins", poll_interval=0.2, heartbeat_interval=0.2, allowed_heartbeat_misses=1)
 async def spins(seconds: float) -> None:
+    """Compute for so long, or until there is a file that the program is told of."""
     print("begun", flush=True)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    over = os.environ.get("SPINS_UNTIL")
+    while time.monotonic() < end and not (over and os.path.exists(over)):  # noqa: ASYNC240, PTH110
         pass
 
 

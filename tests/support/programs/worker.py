@@ -52,6 +52,7 @@ async def main(dsn: str, grace: float) -> None:
             # for a moment is no such turn where the machine is busy: that may be over by the next.
             await trio.testing.wait_all_tasks_blocked()
             print("ready", flush=True)
+        print("ending", flush=True)
 
 
 if __name__ == "__main__":
