@@ -17,7 +17,7 @@ import trio.testing
 import m25
 import m25.testing
 from m25 import FailureReason
-from support.waiting import ended, eventually
+from support.waiting import PATIENCE, ended, eventually
 
 
 class Declined(Exception): ...
@@ -132,7 +132,7 @@ async def cancelled_in(
         await m.start()
         id = (await m.enqueue(queue, 1)).id
         await eventually(lambda: is_set(begun))
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             return await m.cancel_job(queue, id, running=True, wait=True)
 
 
@@ -162,7 +162,7 @@ async def test_so_has_a_handler_in_a_thread() -> None:
     def in_a_thread(number: int) -> int:
         job = m25.current_job()
         begun.set()
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while not job.is_cancelled and time.monotonic() < until:
             time.sleep(0.01)
         return 7

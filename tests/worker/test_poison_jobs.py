@@ -12,7 +12,7 @@ import trio
 import m25
 from m25 import FailureReason, JobStatus
 from support.told import told
-from support.waiting import chain, ended, eventually, rows
+from support.waiting import PATIENCE, chain, ended, eventually, rows
 
 
 class NotAnException(BaseException):
@@ -207,6 +207,6 @@ async def test_a_refused_output_is_tried_as_often_as_the_queue_allows(dsn: str) 
         id = (await m.enqueue(refused, 1)).id
         await rows(dsn, "update m25.job set max_attempts = 5 where id = %(id)s", id=id)
         await m.start()
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             record = await m.wait(refused, id)
     assert (record.attempt, record.failure_reason) == (2, FailureReason.CRASH)

@@ -31,19 +31,40 @@ async def run_one(dsn: str, queue: m25.Queue[Any, Any, Any], job: Any) -> dict[s
     return row
 
 
-async def test_the_time_of_a_job_begins_once_its_executor_is_ready(dsn: str) -> None:
+async def test_the_time_of_a_job_begins_once_its_executor_is_ready(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     @asynccontextmanager
     async def resource() -> AsyncIterator[str]:
-        await trio.sleep(1.2)
+        await trio.sleep(4)
         yield "ready"
 
     @m25.queue("slow to start", setup=resource)
     async def slow_to_start(number: int, given: str) -> str:
+        await trio.sleep(2)
         return given
 
-    row = await run_one(dsn, slow_to_start, m25.Job(1, timeout=1))
-    assert row["output"] == "ready"
-    assert (row["started_at"] - row["reserved_at"]).total_seconds() >= 1.2
+    async with m25.testing.open() as m:
+        m.add_queue(slow_to_start)
+        await m.start()
+        record = await m.wait(
+            slow_to_start, (await m.enqueue(slow_to_start, m25.Job(1, timeout=3))).id
+        )
+    assert record.output == "ready"
+
+
+async def test_the_row_says_when_the_executor_was_ready_and_counts_from_there(dsn: str) -> None:
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        await trio.sleep(0.2)
+        yield
+
+    @m25.queue("slow to start", setup=resource)
+    async def slow_to_start(number: int, _: None) -> None: ...
+
+    row = await run_one(dsn, slow_to_start, m25.Job(1, timeout=60))
+    assert (row["started_at"] - row["reserved_at"]).total_seconds() >= 0.2
+    assert (row["deadline"] - row["started_at"]).total_seconds() == 60
 
 
 async def test_a_job_of_a_queue_with_setup_times_out_and_its_resource_is_left(dsn: str) -> None:
@@ -249,7 +270,7 @@ async def test_a_setup_that_fails_for_hours_is_told_ever_more_seldom_and_never_n
 
 
 async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
-    dsn: str, caplog: pytest.LogCaptureFixture
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries = 0
     release = trio.Event()
@@ -276,13 +297,13 @@ async def test_a_setup_that_ignores_its_time_is_no_trouble_to_the_next_try(
         await trio.sleep(0.2)
         return attempt
 
-    async with m25.open(dsn) as m:
+    async with m25.testing.open() as m:
         m.add_queue(deaf)
         await m.start()
-        record = await ended(m, deaf, (await m.enqueue(deaf, 1)).id)
+        record = await m.wait(deaf, (await m.enqueue(deaf, 1)).id)
         assert record.output == 2
         assert record.attempt == 1
-        other = await ended(m, deaf, (await m.enqueue(deaf, 2)).id)
+        other = await m.wait(deaf, (await m.enqueue(deaf, 2)).id)
         assert other.status is m25.JobStatus.SUCCEEDED
     assert "ServiceFailed" not in told(caplog)
 
@@ -302,10 +323,11 @@ async def test_a_reservation_whose_process_died_goes_back_and_spends_no_attempt(
         record = await m.enqueue(orphaned, 1)
         lease = orphaned.reserved_timeout
         await store_of(m).claim("orphaned", token=str(uuid4()), limit=1, lease=lease, start=False)
-        await rows(dsn, "update m25.job set lease_expires_at = now() + interval '0.3 s'")
+        await rows(dsn, "update m25.job set lease_expires_at = now() + interval '1 hour'")
         m.add_queue(orphaned)
         await m.start()
         assert (await m.get_job(orphaned, record.id)).status is m25.JobStatus.RESERVED
+        await rows(dsn, "update m25.job set lease_expires_at = now() + interval '0.3 s'")
         found = await ended(m, orphaned, record.id)
     assert (found.status, found.output, found.losses) == (m25.JobStatus.SUCCEEDED, 1, 0)
 

@@ -84,6 +84,7 @@ async def test_a_setup_that_takes_long_to_end_does_not_make_a_finished_job_late(
 
 
 async def test_a_setup_that_does_not_end_is_cancelled_and_the_job_has_succeeded(
+    autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @asynccontextmanager

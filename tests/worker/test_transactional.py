@@ -18,10 +18,16 @@ import m25.testing
 from m25 import pg
 from support.proxy import Strike, proxied
 from support.told import lines, told
-from support.waiting import ended, eventually, rows
+from support.waiting import PATIENCE, ended, eventually, rows
 
 TABLE = "create table invoice (number integer, unique (number) deferrable initially deferred)"
-OPTIONS: dict[str, Any] = {"transactional": True, "poll_interval": 0.2, "heartbeat_interval": 0.25}
+#: Their leases are long enough for a machine that stands still.
+OPTIONS: dict[str, Any] = {
+    "transactional": True,
+    "poll_interval": 0.2,
+    "heartbeat_interval": 0.25,
+    "allowed_heartbeat_misses": 200,
+}
 
 
 async def write(connection: pg.AsyncConnection[Any], number: int) -> None:
@@ -65,7 +71,7 @@ async def outcome(
     """How a job ends."""
     async with running(dsn, queue) as m:
         record = await m.enqueue(queue, value)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             return await m.wait(queue, record.id)
 
 
@@ -253,16 +259,29 @@ async def test_a_deadline_ends_the_query_and_rolls_back(database: str) -> None:
 
 
 async def test_who_waits_for_a_connection_does_not_use_up_the_jobs_time(database: str) -> None:
-    @m25.queue("turns", default_job_timeout=2, **OPTIONS)
+    #: By Trio's clock, from when on a job's time counts, and when all but the first one wait.
+    counted_from: list[float] = []
+    all_wait = 0.0
+
+    @m25.queue("turns", default_job_timeout=60, **OPTIONS)
     async def turns(number: int, *, connection: pg.AsyncConnection[Any]) -> None:
+        nonlocal all_wait
+        counted_from.append(trio.current_effective_deadline() - 60)
         await write(connection, number)
-        await trio.sleep(0.5)
+        if len(counted_from) == 1:
+            await trio.testing.wait_all_tasks_blocked()
+            all_wait = trio.current_time()
+            # Longer than the others may have existed before they waited.
+            await trio.sleep(all_wait - put_at + 0.1)
 
     async with running(database, turns, transactional_connections=1) as m:
+        put_at = trio.current_time()
+        # One claim takes all of them.
         many = await m.enqueue_many(turns, range(5))
         for id in many.ids:
             assert (await ended(m, turns, id)).status is m25.JobStatus.SUCCEEDED
     assert await written(database) == [0, 1, 2, 3, 4]
+    assert min(counted_from[1:]) > all_wait
 
 
 @pytest.mark.parametrize(
@@ -288,7 +307,7 @@ async def test_a_connection_that_is_lost_at_the_end_costs_no_attempt(
 
     async with proxied(database) as proxy, running(proxy.dsn, unanswered) as m:
         record = await m.enqueue(unanswered, 1)
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             final = await m.wait(unanswered, record.id)
             assert (final.status, final.attempt) == (m25.JobStatus.SUCCEEDED, 1)
 
