@@ -389,3 +389,17 @@ async def test_what_is_held_up_and_put_off_waits_for_its_new_time(
     assert await customers(world) == []
     assert await world.store.change(held_up, "q", Change(True, None, None))
     assert await customers(world) == ["ada"]
+
+
+async def test_what_is_held_up_and_put_off_by_sql_waits_for_its_new_time(
+    database: PostgresWorld,
+) -> None:
+    await declare(database, "q", size=1, path=["customer", "id"])
+    _, held_up = await database.put(of("ada"), of("ada"))
+    (claim,), _ = await claimed(database, from_key="")
+    put_off = "update m25.job set scheduled_at = %(at)s where id = %(id)s"
+    await database.execute(put_off, at="2100-01-01Z", id=held_up)
+    await database.settle(success(claim))
+    assert await customers(database) == []
+    await database.execute(put_off, at=None, id=held_up)
+    assert await customers(database) == ["ada"]

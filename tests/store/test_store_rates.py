@@ -124,6 +124,20 @@ async def test_what_was_held_up_by_a_rate_is_as_it_was_before(world: WithVerbs) 
     assert await begun(world) == ["a"]
 
 
+async def test_what_is_held_up_by_a_rate_and_put_off_by_sql_waits_for_its_new_time(
+    database: PostgresWorld,
+) -> None:
+    await declare(database, burst=1)
+    ids = await database.put(*(of("a") for _ in range(3)))
+    await claim(database)
+    put_off = "update m25.job set scheduled_at = %(at)s where id = %(id)s"
+    await database.execute(put_off, at="2100-01-01Z", id=ids[2])
+    await database.pass_time(100)
+    assert await begun(database) == []
+    await database.execute(put_off, at=None, id=ids[2])
+    assert await begun(database) == ["a"]
+
+
 async def test_a_line_whose_jobs_are_gone_keeps_nobody_waiting(world: WithVerbs) -> None:
     await declare(world)
     ids = await world.put(*(of("a") for _ in range(4)), of("b"), of("b"), of("b"))

@@ -87,6 +87,23 @@ async def test_a_process_runs_no_more_handlers_than_it_may_and_claims_no_more(
     assert world.ended == {each.name: 8 for each in (short, long, once, *limited)}
 
 
+async def test_while_another_queue_waits_for_a_slot_nothing_is_claimed_ahead(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World(counts=True)
+    long, brief = world.queue("long"), world.queue("brief")
+    async with world.open(max_concurrency=2) as m:
+        await m.enqueue_many(long, [60.0] * 4)
+        await m.start()
+        await trio.sleep(1)
+        # So brief that many are claimed ahead of where a queue is alone.
+        await m.enqueue_many(brief, [0.001] * 100)
+        # The two that had begun end. From then on each queue has a slot, and would have both.
+        await trio.sleep(90)
+    assert world.ended == {"long": 2, "brief": 100}
+    assert world.most_claimed == 2
+
+
 async def test_a_queue_of_short_jobs_does_not_wait_for_a_backlog_of_long_ones(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
