@@ -1066,6 +1066,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/store/test_failures.py",),
     ),
     Mutant(
+        12,
+        "a session that cannot begin counts as its user's failure",
+        (Rule("a session that cannot begin is replaced", "return False"),),
+        ("tests/store/test_failures.py",),
+    ),
+    Mutant(
         1,
         "a pooler's word is taken for that of the server",
         (Rule("a pooler knows no outcome", "is_poolers = False"),),

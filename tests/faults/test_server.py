@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Generator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -178,6 +179,19 @@ async def test_nothing_goes_on_at_a_former_primary_that_still_answers() -> None:
         await connection.execute("insert into effect values (%s)", [number])
         return number
 
+    async def write(connection: m25.pg.AsyncConnection, number: int) -> int:
+        await connection.execute("insert into effect values (%s)", [number])
+        return number
+
+    @m25.queue("stepped", poll_interval=0.2, heartbeat_interval=1)
+    async def stepped(number: int) -> int:
+        # At a former primary each of its sessions has a step at once.
+        async with trio.open_nursery() as nursery:
+            for at in range(3):
+                step = partial(m25.current_job().transact, "write", write, number, key=str(at))
+                nursery.start_soon(step)
+        return number
+
     @m25.queue("long", poll_interval=0.2, heartbeat_interval=10)
     async def long(number: int) -> int:
         begun.set()
@@ -192,6 +206,7 @@ async def test_nothing_goes_on_at_a_former_primary_that_still_answers() -> None:
         dsn = hosts(primary, standby)
         async with m25.open(dsn) as m, m25.open(dsn) as web:
             m.add_queue(written)
+            m.add_queue(stepped)
             m.add_queue(long)
             await m.start()
             waiting = await web.enqueue(long, 0)
@@ -199,6 +214,8 @@ async def test_nothing_goes_on_at_a_former_primary_that_still_answers() -> None:
             for number in range(3):
                 job = await web.enqueue(written, number)
                 assert await web.result(written, job.id) == number
+            first = await web.enqueue(stepped, 100)
+            assert await web.result(stepped, first.id) == 100
             # Every session stays as it is: none is ended.
             await rows(primary.direct, "alter system reset synchronous_standby_names")
             await rows(primary.direct, "alter system set default_transaction_read_only = on")
@@ -207,11 +224,17 @@ async def test_nothing_goes_on_at_a_former_primary_that_still_answers() -> None:
             go_on.set()
             # Of the sessions that read, too, each finds out.
             assert (await ended(web, long, waiting.id)).output == 0
+            id = await enqueued(web, stepped, 101)
+            assert (await ended(web, stepped, id)).output == 101
             for number in range(3, 10):
                 id = await enqueued(web, written, number)
                 assert (await ended(web, written, id)).output == number
-        assert await counted(standby.direct) == 11
-        assert len(await rows(standby.direct, "select distinct number from effect")) == 10
+        assert await counted(standby.direct) == 13
+        effects = await rows(standby.direct, "select number from effect")
+    assert Counter(row["number"] for row in effects) == {
+        **dict.fromkeys(range(10), 1),
+        **dict.fromkeys([100, 101], 3),
+    }
 
 
 async def enqueued(web: m25.M25, queue: m25.Queue[int, int, Any], number: int) -> m25.JobId:

@@ -270,6 +270,12 @@ async def test_what_is_refused_at_the_commit_is_refused(database: PostgresWorld)
     assert await database.count() == 0
 
 
+def test_a_session_that_cannot_begin_is_not_its_users_failure() -> None:
+    refused = errors.ReadOnlySqlTransaction("the server takes no writes any more")
+    assert sort_error("begin", refused).is_outage
+    assert not sort_error("settle", refused).is_outage
+
+
 def test_a_pooler_that_has_lost_its_server_tells_of_an_outage() -> None:
     failure = sort_error("settle", errors.ProtocolViolation("server conn crashed?"))
     assert failure.is_outage

@@ -89,7 +89,7 @@ class StatementFailed(Exception):
     def is_outage(self) -> bool:
         """Whether it is to be tried again, as it is: not where the transaction met another one."""
         return (
-            (self.kind is FailureKind.DATABASE or self._is_poolers)
+            (self.kind is FailureKind.DATABASE or self._is_poolers or self._has_begun_nothing)
             and not self.is_transactions
             and not self._is_limit_at_commit
         )
@@ -99,6 +99,14 @@ class StatementFailed(Exception):
         """Whether a pooler says so that has lost its server: the statement is not the reason."""
         cause = self.__cause__
         return getattr(cause, "sqlstate", None) == "08P01"  # rule: a pooler's loss is an outage
+
+    @property
+    def _has_begun_nothing(self) -> bool:
+        """Whether a session could not begin a transaction, as that of a former primary: then no
+        statement of whose it was to be is the reason, and another session can.
+        """
+        # rule: a session that cannot begin is replaced
+        return self.kind is FailureKind.SESSION and self.statement == "begin"
 
     @property
     def _is_limit_at_commit(self) -> bool:
