@@ -56,6 +56,15 @@ async def not_at_once(m: m25.M25) -> None: ...
 async def marks(_: None) -> str:
     return os.environ["MARK"]
 
+@asynccontextmanager
+async def model():
+    await trio.sleep(6)
+    yield "a large one"
+
+@m25.queue("answers", lifespan=model)
+async def answers(_: None, shared: str) -> str:
+    return shared
+
 @m25.queue("naps", max_concurrency=20)
 async def naps(seconds: float) -> None:
     await trio.sleep(seconds)
@@ -78,6 +87,7 @@ async def pids(blocks: float) -> int:
     raise NotImplementedError
 
 
+answers = m25.declare("answers", input=None, output=str)
 marks = m25.declare("marks", input=None, output=str)
 naps = m25.declare("naps", input=float, output=None)
 
@@ -153,6 +163,13 @@ async def test_it_says_what_it_runs_once_it_does_and_what_it_waits_for_when_it_s
             process.send_signal(signal.SIGTERM)
             said = b"".join([chunk async for chunk in process.stderr])
         assert b"INFO m25.worker: stopping: running handlers have 30 s to finish\n" in said
+
+
+@pytest.mark.slow
+async def test_a_lifespan_may_take_a_while(dsn: str, module: str) -> None:
+    async with command(dsn, module, "--queue", "answers"), m25.open(dsn) as m:
+        with trio.fail_after(PATIENCE):
+            assert await m.call(answers, None) == "a large one"
 
 
 async def test_it_runs_the_queues_of_a_module_and_its_schedules_until_it_is_asked_to_stop(

@@ -29,6 +29,9 @@ _logger: Final = logging.getLogger("m25.worker")
 
 #: In seconds, as `m25.open` has it.
 _GRACE: Final = 10.0
+#: How long the queues have to start, their lifespans included, in seconds: a model may be loaded, a
+#: server be replaced meanwhile.
+_TO_START: Final = 60.0
 _MOST_PROCESSES: Final = 1_000
 #: Of handlers at once, as a queue has it.
 _MOST_CONCURRENCY: Final = 100_000
@@ -206,7 +209,7 @@ async def _work(
             # It may be asked to stop before its queues have started.
             with trio.CancelScope() as until_asked:
                 nursery.start_soon(_cancel_when_asked, until_asked, options.supervised is not None)
-                await m.start()
+                await m.start(_TO_START)
                 state.not_ready = None
                 names = ", ".join(queue.name for queue in work.queues)
                 _logger.info("running %s", names or "what its modules have prepared")
