@@ -19,6 +19,7 @@ import trio.testing
 
 import m25
 from m25.cli import main, worker
+from m25.cli._reload import watch
 from m25.cli._supervise import Supervisor
 from support.waiting import eventually, rows
 
@@ -262,6 +263,34 @@ async def test_processes_begin_anew_when_their_program_changes_also_after_it_was
             assert await m.call(pids, 0) == -1
         process.terminate()
         assert await ends(process) == 0
+
+
+async def test_a_file_whose_name_is_no_text_does_not_end_the_watch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = 0
+
+    def changed() -> None:
+        nonlocal changes
+        changes += 1
+
+    no_text = tmp_path / os.fsdecode(b"\xff.py")
+
+    async def is_told() -> bool:
+        # A watch says nothing of when it begins.
+        no_text.write_text("")
+        return "cannot be watched" in caplog.text
+
+    async def is_seen() -> bool:
+        (tmp_path / "jobs.py").write_text("")
+        return changes > 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, tmp_path, changed)
+        await eventually(is_told, PATIENCE, every=0.2)
+        changes = 0
+        await eventually(is_seen, PATIENCE, every=1)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.slow

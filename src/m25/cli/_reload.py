@@ -8,15 +8,40 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
+import trio
+
+from .._groups import unwrapped
+
 _logger: Final = logging.getLogger("m25.worker")
 
 #: How long changes are collected before they are told, in milliseconds: an editor writes a file in
 #: several steps, and a checkout writes many files.
 _DEBOUNCE: Final = 400
+#: After how many seconds files are watched again where that has failed.
+_PAUSE: Final = 1.0
 
 
 async def watch(directory: Path, changed: Callable[[], None]) -> None:
     """Call `changed` whenever Python files below a directory have changed, until cancelled.
+
+    Where they cannot be watched, that is logged, and tried again: the processes go on.
+    """
+    while True:
+        try:
+            # watchfiles has a nursery of its own.
+            with unwrapped():
+                await _watch(directory, changed)
+        # What watchfiles raises is one or the other: a file's name may be no text, as in an archive
+        # from elsewhere, or the system has no more watches.
+        except (OSError, RuntimeError) as error:
+            _logger.error(
+                "%s cannot be watched, and is again in %g s: %s", directory, _PAUSE, error
+            )
+            await trio.sleep(_PAUSE)
+
+
+async def _watch(directory: Path, changed: Callable[[], None]) -> None:
+    """The same, until it fails.
 
     watchfiles waits for changes in a thread of its own, which ends with this call.
     """
