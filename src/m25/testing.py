@@ -117,7 +117,8 @@ async def drain(m: M25, *, scheduled: bool = False) -> None:
 
     With `scheduled`, jobs that are due later run, too, retries among them: whenever there is
     nothing else to do, the store's clock is set forward to the next job's time. Trio's clock need
-    not be a mock clock for that. A job that waits for a message without a timeout stays pending.
+    not be a mock clock for that, but for turns of a `Rate`, which pass by Trio's clock. A job that
+    waits for a message without a timeout stays pending.
 
     Schedules have no part in it: for these there is `advance`.
 
