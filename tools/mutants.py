@@ -1317,6 +1317,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         18,
+        "an outage fails the job that starts others",
+        (Rule("who starts jobs outlasts an outage", "raise"),),
+        ("tests/worker/test_nurseries.py",),
+    ),
+    Mutant(
+        18,
         "a start that was refused cannot be tried again with its key",
         (Rule("what was not started gives its key back"),),
         ("tests/worker/test_nurseries.py",),

@@ -135,7 +135,7 @@ class Children:
         Raises:
             UniqueKeyConflict: another job holds the unique key of one.
             StartRefused: the attempt may start nothing more.
-            EnqueueQueryError: the database failed.
+            EnqueueQueryError: the database refuses them. It is asked until it answers.
         """
         # Under a claim in doubt the database would refuse it.
         await attempt.until_claimed()
@@ -167,22 +167,32 @@ class Children:
         return has_come_to_nothing(row)  # rule: the key of a job that is cancelled is waited for
 
     async def _ask(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
-        try:
-            return await _answered(partial(self._ask_store, children))
-        except StatementFailed as failure:
-            enqueue_failed(failure, [JobId(child.job.id) for child in children])
-
-    async def _ask_store(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
-        if len(children) == 1:
-            return [await self._batcher.ask(children[0])]
         answers: list[_Answer] = []
-        for start in range(0, len(children), LARGEST_BATCH):
-            sent = await self._send(children[start : start + LARGEST_BATCH])
-            for answer in sent:
+        tries = self._runtime.tries()
+        while True:
+            try:
+                await _answered(partial(self._ask_store, children, answers))
+            except StatementFailed as failure:
+                if not failure.is_outage:
+                    enqueue_failed(failure, [JobId(child.job.id) for child in children])
+                # By its id, what was inserted all the same is found.
+                await trio.sleep(tries.failed(failure))  # rule: who starts jobs outlasts an outage
+            else:
+                tries.worked()
+                return answers
+
+    async def _ask_store(self, children: Sequence[NewChild], answers: list[_Answer]) -> None:
+        """Ask for those that have no answer yet."""
+        if len(children) == 1:
+            answers.append(await self._batcher.ask(children[0]))
+            return
+        for start in range(len(answers), len(children), LARGEST_BATCH):
+            sent: list[_Answer] = []
+            for answer in await self._send(children[start : start + LARGEST_BATCH]):
                 if isinstance(answer, Exception):
                     raise answer
-                answers.append(answer)
-        return answers
+                sent.append(answer)
+            answers += sent
 
     async def _send(self, children: Sequence[NewChild]) -> Sequence[_Answer | Exception]:
         store = self._runtime.store

@@ -103,7 +103,8 @@ class JobNursery:
             ValueError: the key is empty, or no text.
             StartRefused: the handler was cancelled, and goes on all the same.
             ValueRefused, UniqueKeyConflict, OutcomeUnknown, EnqueueQueryError, ClientClosed: as
-                `M25.enqueue` does. A job that holds a unique key is no child of anybody else.
+                `M25.enqueue` does; but in a handler's nursery an outage of the database is waited
+                for. A job that holds a unique key is no child of anybody else.
         """
         (child,) = await self._start(queue, [job], [key], detached=detached)
         return child

@@ -698,23 +698,29 @@ async def test_what_a_run_does_not_start_again_ends_before_its_nursery_is_left(
     assert "has not asked for it again" in str(found["given up"].cancel_reason)
 
 
+def shaky(error: psycopg.Error) -> MemoryStore:
+    """A store in which every second start fails; every fourth has done its work by then."""
+
+    class Shaky(MemoryStore):
+        calls = 0
+
+        async def start_children(self, *args: Any, **options: Any) -> Any:
+            Shaky.calls += 1
+            if Shaky.calls % 2:
+                if Shaky.calls % 4 == 1:
+                    await super().start_children(*args, **options)
+                await trio.sleep(0.1)
+                raise sort_error("start_children", error) from error
+            return await super().start_children(*args, **options)
+
+    return Shaky()
+
+
 async def test_a_start_that_raised_and_is_called_again_starts_one_job(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Its answer was lost, or it was not sent at all: whoever tries again cannot know."""
-
-    class Shaky(MemoryStore):
-        failures = 0
-
-        async def start_children(self, *args: Any, **options: Any) -> Any:
-            Shaky.failures += 1
-            if Shaky.failures % 2:
-                if Shaky.failures % 4 == 1:
-                    await super().start_children(*args, **options)
-                await trio.sleep(0.1)
-                lost = psycopg.OperationalError("the connection was lost")
-                raise sort_error("start_children", lost) from lost
-            return await super().start_children(*args, **options)
+    """It was refused, by a right that is given back later."""
+    refuses = shaky(psycopg.errors.InsufficientPrivilege("permission denied for table job"))
 
     @m25.queue("top", retry=m25.Retry(max_attempts=2, delay=0))
     async def top(_: None) -> list[int]:
@@ -740,9 +746,27 @@ async def test_a_start_that_raised_and_is_called_again_starts_one_job(
             raise OSError
         return [child.output for child in children]
 
-    async with serving(top, double, store=Shaky()) as m:
+    async with serving(top, double, store=refuses) as m:
         assert await m.call(top, None) == [2, 4, 4, 4, 6]
         assert len(m25.testing.jobs(m, double)) == 5
+
+
+async def test_a_handler_that_starts_jobs_does_not_notice_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each time the answer is lost, or nothing was sent at all: nobody can know which."""
+
+    @m25.queue("top")
+    async def top(_: None) -> list[int]:
+        async with m25.current_job().open_nursery() as nursery:
+            children = [await nursery.start_job(double, 1)]
+            children += await nursery.start_many(double, range(2, 700))
+        return [child.output for child in children]
+
+    outage = shaky(psycopg.OperationalError("the connection was lost"))
+    async with serving(top, double, store=outage) as m:
+        assert await m.call(top, None) == [2 * number for number in range(1, 700)]
+        assert len(m25.testing.jobs(m, double)) == 699
 
 
 async def test_a_start_waits_for_the_unique_key_of_a_job_that_was_cancelled_with_the_last_attempt(
