@@ -11,10 +11,11 @@ import trio
 
 from .._client import open as open_client
 from .._errors import UsageError
+from .._groups import only_leaf
 from .._signals import until_signal
 from . import _address
 from ._console import Console
-from ._exits import WrongUsage, need
+from ._exits import CannotStart, WrongUsage, need
 from ._until_stopped import run_until_stopped
 
 if TYPE_CHECKING:
@@ -112,7 +113,13 @@ async def _serve(conninfo: str, options: argparse.Namespace, console: Console, t
             shutdown_trigger=until_stop,
         )
         async with trio.open_nursery() as nursery:
-            for url in await nursery.start(serve):
+            try:
+                urls = await nursery.start(serve)
+            except* OSError as errors:
+                # One, out of the server's own nursery.
+                reason = only_leaf(errors)
+                raise CannotStart(f"--bind {options.bind} cannot be had: {reason}") from reason
+            for url in urls:
                 console.say(f"the dashboard is at {url}; Ctrl-C ends it")
 
 
