@@ -968,6 +968,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         9,
+        "a stop waits until all queues have started",
+        (
+            Rule(
+                "what has started before a stop is stopped in an orderly way",
+                "await self._start_all(managers, services, nursery, deadline, start_timeout)",
+            ),
+        ),
+        ("tests/worker/test_stopping.py",),
+    ),
+    Mutant(
+        9,
         "what is cut short is not handed back",
         (Rule("what is cut short is released", "pass"),),
         ("tests/worker/test_stopping.py",),

@@ -84,7 +84,8 @@ class Services:
         """Run all services until they are stopped or cancelled.
 
         They have started when each queue has initialised, which may take `start_timeout` seconds.
-        After a stop, running handlers have `grace` seconds to finish.
+        After a stop, running handlers have `grace` seconds to finish; queues that have not started
+        by then never do.
 
         Raises:
             QueueStartError: a queue did not initialise in time; none is left running.
@@ -120,8 +121,32 @@ class Services:
     async def _serve(
         self, start_timeout: float, grace: float, task_status: trio.TaskStatus[None]
     ) -> None:
+        managers = [
+            Manager(queue, self._runtime, self._environment(queue)) for queue in self._queues
+        ]
+        async with trio.open_nursery() as services:
+            async with trio.open_nursery() as nursery:
+                deadline = trio.current_time() + start_timeout
+                services.start_soon(self._cancel_when_stopped, starting := trio.CancelScope())
+                # rule: what has started before a stop is stopped in an orderly way
+                with starting:
+                    await self._start_all(managers, services, nursery, deadline, start_timeout)
+                task_status.started()
+                await self._stop_asked.wait()
+                for manager in managers:
+                    manager.stop(grace)
+            services.cancel_scope.cancel()
+
+    async def _start_all(
+        self,
+        managers: Sequence[Manager],
+        services: trio.Nursery,
+        nursery: trio.Nursery,
+        deadline: float,
+        start_timeout: float,
+    ) -> None:
+        """Start the managers in `nursery`, and all other services in theirs."""
         runtime = self._runtime
-        managers = [Manager(queue, runtime, self._environment(queue)) for queue in self._queues]
         announcer = Announcer(self._queues, runtime)
         # What the statements of their first claims and outcomes read.
         read = [
@@ -129,38 +154,34 @@ class Services:
             for queue in self._queues
             if queue.on_failure is not None or queue.lock_name is not None
         ]
-        async with trio.open_nursery() as services:
-            async with trio.open_nursery() as nursery:
-                deadline = trio.current_time() + start_timeout
-                if read:
-                    self._start(services, "announcer", announcer.run)
-                    # rule: a queue's on_failure is known before its first claim
-                    what = "limit" if read[0].on_failure is None else "on_failure"
-                    await _wait_until_written(announcer, read[0].name, what, start_timeout)
-                await _start_managers(managers, nursery, deadline, start_timeout)
-                if managers:
-                    self._start(services, "loop watch", runtime.loop_watch.run)
-                    if not read:
-                        self._start(services, "announcer", announcer.run)
-                    self._start(services, "surveys", Surveys(self._queues, runtime).run)
-                    self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
-                    self._start(services, "unserved queues", UnservedQueues(runtime).run)
-                    if any(queue.keep is not None for queue in self._queues):
-                        self._start(services, "pruner", Pruner(self._queues, runtime).run)
-                    listener = Listener(self._queues, runtime)
-                    self._start(services, "listener", listener.run)
-                    await listener.listens.wait()
-                if self.scheduler is not None:
-                    self._start(services, "scheduler", self.scheduler.run)
-                    # From then on no tick of theirs is missed.
-                    schedule = next(iter(self.scheduler.schedules.values()))
-                    what, queue_name = f"schedule {schedule.name!r}", schedule.queue.name
-                    await _wait_until_written(self.scheduler, queue_name, what, start_timeout)
-                task_status.started()
-                await self._stop_asked.wait()
-                for manager in managers:
-                    manager.stop(grace)
-            services.cancel_scope.cancel()
+        if read:
+            self._start(services, "announcer", announcer.run)
+            # rule: a queue's on_failure is known before its first claim
+            what = "limit" if read[0].on_failure is None else "on_failure"
+            await _wait_until_written(announcer, read[0].name, what, start_timeout)
+        await _start_managers(managers, nursery, deadline, start_timeout)
+        if managers:
+            self._start(services, "loop watch", runtime.loop_watch.run)
+            if not read:
+                self._start(services, "announcer", announcer.run)
+            self._start(services, "surveys", Surveys(self._queues, runtime).run)
+            self._start(services, "sweeper", Sweeper(self._queues, runtime).run)
+            self._start(services, "unserved queues", UnservedQueues(runtime).run)
+            if any(queue.keep is not None for queue in self._queues):
+                self._start(services, "pruner", Pruner(self._queues, runtime).run)
+            listener = Listener(self._queues, runtime)
+            self._start(services, "listener", listener.run)
+            await listener.listens.wait()
+        if self.scheduler is not None:
+            self._start(services, "scheduler", self.scheduler.run)
+            # From then on no tick of theirs is missed.
+            schedule = next(iter(self.scheduler.schedules.values()))
+            what, queue_name = f"schedule {schedule.name!r}", schedule.queue.name
+            await _wait_until_written(self.scheduler, queue_name, what, start_timeout)
+
+    async def _cancel_when_stopped(self, starting: trio.CancelScope) -> None:
+        await self._stop_asked.wait()
+        cancel(starting, "shutting down: its queue was stopped before all had started")
 
     def _environment(self, queue: Queue[Any, Any, Any]) -> Environment:
         return Environment(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 import m25
+import m25.testing
 from support.processes import worker
 from support.thorough import tries
 from support.told import told
@@ -72,6 +76,39 @@ async def test_running_handlers_have_the_grace_to_finish(dsn: str) -> None:
         left_at = trio.current_time()
     assert trio.current_time() - left_at < 20
     assert await unfinished(dsn) == [("succeeded", 1)]
+
+
+async def test_a_stop_before_all_queues_have_started_lets_running_handlers_finish(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    began = trio.Event()
+
+    @m25.queue("naps")
+    async def naps(seconds: float) -> None:
+        began.set()
+        await trio.sleep(seconds)
+
+    @asynccontextmanager
+    async def model() -> AsyncGenerator[None]:
+        await trio.sleep(1_000)
+        yield
+
+    @m25.queue("answers", lifespan=model)
+    async def answers(_: None) -> None: ...
+
+    async with m25.testing.open() as m:
+        m.add_queue(naps)
+        m.add_queue(answers)
+        nap = await m.enqueue(naps, 5.0)
+        async with trio.open_nursery() as nursery:
+            # It returns, too.
+            nursery.start_soon(m.start, 2_000)
+            await began.wait()
+            stopped_at = trio.current_time()
+            await m.stop()
+            assert trio.current_time() - stopped_at == pytest.approx(5, abs=1)
+        record = await m.get_job(naps, nap.id)
+    assert (record.status, record.attempt) == (m25.JobStatus.SUCCEEDED, 1)
 
 
 async def test_nothing_more_is_claimed_while_stopping(dsn: str) -> None:

@@ -26,9 +26,9 @@ async def report(is_ready: Callable[[], bool], pipe: int) -> None:
                 await trio.sleep(_PULSE)
 
 
-async def cancel_when_alone(scope: trio.CancelScope) -> None:
-    """Wait for the end of stdin: the supervisor has closed it, or is gone."""
+async def wait_until_alone(alone: trio.Event) -> None:
+    """Set an event at the end of stdin: the supervisor has closed it, or is gone."""
     async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
         while await stdin.receive_some(100):
             pass
-    scope.cancel()
+    alone.set()

@@ -184,7 +184,7 @@ async def _work(
     work: Work, conninfo: str, options: argparse.Namespace, opened: Mapping[str, Any]
 ) -> None:
     """Run the queues until a signal comes, or the supervisor has ended."""
-    state = _State()
+    state, asked = _State(), trio.Event()
     async with trio.open_nursery() as nursery:
         if options.health is not None:
             from ._health import Health, serve
@@ -206,30 +206,36 @@ async def _work(
             **opened,
         ) as m:
             work.add_to(m)
-            # It may be asked to stop before its queues have started.
-            with trio.CancelScope() as until_asked:
-                nursery.start_soon(_cancel_when_asked, until_asked, options.supervised is not None)
+            nursery.start_soon(_wait_until_asked, asked, options.supervised is not None)
+            async with trio.open_nursery() as running:
+
+                async def stop_when_asked() -> None:
+                    await asked.wait()
+                    state.not_ready = "it is stopping"
+                    _logger.info("stopping: running handlers have %g s to finish", options.grace)
+                    systemd.notify("STOPPING=1")
+                    await m.stop()
+                    running.cancel_scope.cancel()
+
+                # It may be asked before its queues have started.
+                running.start_soon(stop_when_asked)
                 await m.start(_TO_START)
-                state.not_ready = None
-                names = ", ".join(queue.name for queue in work.queues)
-                _logger.info("running %s", names or "what its modules have prepared")
-                systemd.notify("READY=1")
-                await trio.sleep_forever()
-            state.not_ready = "it is stopping"
-            _logger.info("stopping: running handlers have %g s to finish", options.grace)
-            systemd.notify("STOPPING=1")
-            await m.stop()
+                if not asked.is_set():
+                    state.not_ready = None
+                    names = ", ".join(queue.name for queue in work.queues)
+                    _logger.info("running %s", names or "what its modules have prepared")
+                    systemd.notify("READY=1")
         nursery.cancel_scope.cancel()
 
 
-async def _cancel_when_asked(scope: trio.CancelScope, is_supervised: bool) -> None:
+async def _wait_until_asked(asked: trio.Event, is_supervised: bool) -> None:
     async with trio.open_nursery() as nursery:
         if is_supervised:
-            nursery.start_soon(supervised.cancel_when_alone, scope)
+            nursery.start_soon(supervised.wait_until_alone, asked)
         # Also once the supervisor has asked: a terminal, and systemd, tell all processes at once,
         # and what comes second must not end the handlers.
         await until_signal()
-        scope.cancel()
+        asked.set()
         nursery.cancel_scope.cancel()
 
 
