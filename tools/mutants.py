@@ -968,6 +968,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         9,
+        "queues claim on after a stop while others start",
+        (Rule("after a stop nothing is claimed, whatever still starts", "pass"),),
+        ("tests/worker/test_stopping.py",),
+    ),
+    Mutant(
+        9,
         "a stop waits until all queues have started",
         (
             Rule(

@@ -168,18 +168,27 @@ class Children:
 
     async def _ask(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
         answers: list[_Answer] = []
+        jobs = [child.job for child in children]
+        await self._outlasting(partial(self._ask_store, children, answers), jobs)
+        return answers
+
+    async def _outlasting(self, ask: Callable[[], Awaitable[T]], jobs: Sequence[NewJob]) -> T:
+        """Ask the database until it answers: by its id, what was inserted all the same is found.
+
+        Raises:
+            EnqueueQueryError: it refuses one of the jobs.
+        """
         tries = self._runtime.tries()
         while True:
             try:
-                await _answered(partial(self._ask_store, children, answers))
+                answer = await _answered(ask)
             except StatementFailed as failure:
-                if not failure.is_outage:
-                    enqueue_failed(failure, [JobId(child.job.id) for child in children])
-                # By its id, what was inserted all the same is found.
+                if isinstance(failure, RowRefused) or failure.is_denied:
+                    enqueue_failed(failure, [JobId(job.id) for job in jobs])
                 await trio.sleep(tries.failed(failure))  # rule: who starts jobs outlasts an outage
             else:
                 tries.worked()
-                return answers
+                return answer
 
     async def _ask_store(self, children: Sequence[NewChild], answers: list[_Answer]) -> None:
         """Ask for those that have no answer yet."""
@@ -237,18 +246,21 @@ class Children:
         self._runtime.hints.cancel(attempt.queue.name, attempt.row.id)
         await trio.sleep(2 * attempt.queue.heartbeat_interval.total_seconds())
 
-    async def insert(self, jobs: Sequence[NewJob]) -> None:
+    async def insert(self, jobs: Sequence[NewJob], *, outlasts_outages: bool = False) -> None:
         """Insert jobs that no other waits for but this client.
 
         Raises:
             UniqueKeyConflict: another job holds the unique key of one.
-            EnqueueQueryError: the database failed.
+            EnqueueQueryError: the database failed; or, with `outlasts_outages`, refuses one.
         """
         for start in range(0, len(jobs), LARGEST_BATCH):
             batch = jobs[start : start + LARGEST_BATCH]
             names = list(dict.fromkeys(job.queue_name for job in batch))
+            ask = partial(self._runtime.store.enqueue, batch, names)
             try:
-                answers = await _answered(partial(self._runtime.store.enqueue, batch, names))
+                answers = await (
+                    self._outlasting(ask, batch) if outlasts_outages else _answered(ask)
+                )
             except StatementFailed as failure:
                 enqueue_failed(failure, [JobId(job.id) for job in batch])
             self._runtime.hints.enqueued(batch)

@@ -340,7 +340,7 @@ class M25:
         still run after that are cancelled, and their jobs released: pending again, the attempt not
         counted. Leaving the client's block does the same. After a stop the client can be used, and
         started again. Where no queues run, nothing happens. Queues that are just being started are
-        not waited for, and `start` returns.
+        cancelled, and `start` returns.
 
         Called from within a handler of this client, or a task that it started, it asks for the stop
         and returns at once: the stop waits for that handler, which has `shutdown_grace` as well.

@@ -75,6 +75,10 @@ class Family(Protocol):
         """Start jobs."""
         ...
 
+    async def insert_detached(self, jobs: Sequence[NewJob]) -> None:
+        """Put jobs on their queues that are not waited for."""
+        ...
+
     async def cancel(self, ids: Collection[str], reason: str) -> None:
         """Cancel jobs that were started, with all that is below them."""
         ...
@@ -195,6 +199,10 @@ class FamilyOfJob:
         """Start jobs under the attempt's claim."""
         await self._children.start(self._attempt, self._nursery, jobs)
 
+    async def insert_detached(self, jobs: Sequence[NewJob]) -> None:
+        """The next attempt finds them by their ids."""
+        await self._children.insert(jobs, outlasts_outages=True)
+
     async def cancel(self, ids: Collection[str], reason: str) -> None:
         """Cancel jobs under the attempt's claim."""
         await self._children.cancel(ids, reason, self._attempt.job)
@@ -266,6 +274,10 @@ class FamilyOfClient:
 
     async def insert(self, jobs: Sequence[NewJob]) -> None:
         """Put jobs on their queues."""
+        await self._children.insert(jobs)
+
+    async def insert_detached(self, jobs: Sequence[NewJob]) -> None:
+        """As those that are waited for."""
         await self._children.insert(jobs)
 
     async def cancel(self, ids: Collection[str], reason: str) -> None:

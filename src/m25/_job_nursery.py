@@ -142,7 +142,8 @@ class JobNursery:
         try:
             if detached:
                 with self._children.sending(queue, len(news)) as sent:
-                    await self._children.insert([self._children.new_job(new) for new in news])
+                    rows = [self._children.new_job(new) for new in news]
+                    await self._family.insert_detached(rows)
                     sent(len(news), None)
                 return [ChildJob(queue, new.ids[-1], is_detached=True) for new in news]
             return await self._find_or_insert(queue, news)

@@ -21,7 +21,7 @@
           ├─ loop watch            notices handlers that block Trio's loop
           └─ listener              receives notifications of work, whoever enqueued it
 
-A service is a class with `run`. To add a service, write the class, and add a line in `_serve`.
+A service is a class with `run`. To add a service, write the class, and add a line in `_start_all`.
 """
 
 from __future__ import annotations
@@ -127,14 +127,15 @@ class Services:
         async with trio.open_nursery() as services:
             async with trio.open_nursery() as nursery:
                 deadline = trio.current_time() + start_timeout
-                services.start_soon(self._cancel_when_stopped, starting := trio.CancelScope())
+                until_stopped = trio.CancelScope()
+                services.start_soon(self._stop_when_asked, managers, grace, until_stopped)
                 # rule: what has started before a stop is stopped in an orderly way
-                with starting:
+                with until_stopped:
                     await self._start_all(managers, services, nursery, deadline, start_timeout)
                 task_status.started()
                 await self._stop_asked.wait()
-                for manager in managers:
-                    manager.stop(grace)
+                # One may have started just as it was asked.
+                _stop(managers, grace)
             services.cancel_scope.cancel()
 
     async def _start_all(
@@ -179,9 +180,13 @@ class Services:
             what, queue_name = f"schedule {schedule.name!r}", schedule.queue.name
             await _wait_until_written(self.scheduler, queue_name, what, start_timeout)
 
-    async def _cancel_when_stopped(self, starting: trio.CancelScope) -> None:
+    async def _stop_when_asked(
+        self, managers: Sequence[Manager], grace: float, until_stopped: trio.CancelScope
+    ) -> None:
         await self._stop_asked.wait()
-        cancel(starting, "shutting down: its queue was stopped before all had started")
+        # Before the others are cancelled: a lifespan may wait in a thread, for as long as it takes.
+        _stop(managers, grace)  # rule: after a stop nothing is claimed, whatever still starts
+        cancel(until_stopped, "shutting down: its queue was stopped before all had started")
 
     def _environment(self, queue: Queue[Any, Any, Any]) -> Environment:
         return Environment(
@@ -228,6 +233,12 @@ class Listener:
             hints.queue_changed(hinted.queue_name)
         else:
             hints.work(hinted)
+
+
+def _stop(managers: Sequence[Manager], grace: float) -> None:
+    for manager in managers:
+        if manager.has_started:
+            manager.stop(grace)
 
 
 async def _wait_until_written(

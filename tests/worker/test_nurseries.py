@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -14,7 +14,6 @@ import trio.testing
 
 import m25
 import m25.testing
-from m25._store.failures import sort_error
 from m25._store.memory import MemoryStore
 from m25.errors import UsageError
 
@@ -698,22 +697,19 @@ async def test_what_a_run_does_not_start_again_ends_before_its_nursery_is_left(
     assert "has not asked for it again" in str(found["given up"].cancel_reason)
 
 
-def shaky(error: psycopg.Error) -> MemoryStore:
+def shaky(error: psycopg.Error, *, call: str = "start_children") -> MemoryStore:
     """A store in which every second start fails; every fourth has done its work by then."""
+    calls = 0
 
-    class Shaky(MemoryStore):
-        calls = 0
-
-        async def start_children(self, *args: Any, **options: Any) -> Any:
-            Shaky.calls += 1
-            if Shaky.calls % 2:
-                if Shaky.calls % 4 == 1:
-                    await super().start_children(*args, **options)
+    async def fault(called: str, phase: Literal["before", "after"]) -> None:
+        nonlocal calls
+        if called == call:
+            calls += phase == "before"
+            if calls % 2 and phase == ("after" if calls % 4 == 1 else "before"):
                 await trio.sleep(0.1)
-                raise sort_error("start_children", error) from error
-            return await super().start_children(*args, **options)
+                raise error
 
-    return Shaky()
+    return MemoryStore(fault=fault)
 
 
 async def test_a_start_that_raised_and_is_called_again_starts_one_job(
@@ -751,8 +747,17 @@ async def test_a_start_that_raised_and_is_called_again_starts_one_job(
         assert len(m25.testing.jobs(m, double)) == 5
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError("the connection was lost"),
+        psycopg.errors.ReadOnlySqlTransaction("in a session of a former primary"),
+        psycopg.errors.FeatureNotSupported("cached plan must not change result type"),
+        psycopg.errors.DeadlockDetected("deadlock detected"),
+    ],
+)
 async def test_a_handler_that_starts_jobs_does_not_notice_an_outage(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, error: psycopg.Error
 ) -> None:
     """Each time the answer is lost, or nothing was sent at all: nobody can know which."""
 
@@ -763,10 +768,27 @@ async def test_a_handler_that_starts_jobs_does_not_notice_an_outage(
             children += await nursery.start_many(double, range(2, 700))
         return [child.output for child in children]
 
-    outage = shaky(psycopg.OperationalError("the connection was lost"))
-    async with serving(top, double, store=outage) as m:
+    async with serving(top, double, store=shaky(error)) as m:
         assert await m.call(top, None) == [2 * number for number in range(1, 700)]
         assert len(m25.testing.jobs(m, double)) == 699
+
+
+async def test_a_handler_that_starts_detached_jobs_does_not_notice_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    @m25.queue("top")
+    async def top(_: None) -> None:
+        async with m25.current_job().open_nursery() as nursery:
+            for number in range(3):
+                await nursery.start_job(double, number, detached=True)
+
+    outage = shaky(psycopg.OperationalError("the connection was lost"), call="enqueue")
+    async with serving(top, double, store=outage) as m:
+        with pytest.raises(m25.errors.OutcomeUnknown):
+            # It was written all the same.
+            await m.enqueue(top, None)
+        await m25.testing.drain(m)
+        assert sorted(job.input for job in m25.testing.jobs(m, double)) == [0, 1, 2]
 
 
 async def test_a_start_waits_for_the_unique_key_of_a_job_that_was_cancelled_with_the_last_attempt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -109,6 +110,41 @@ async def test_a_stop_before_all_queues_have_started_lets_running_handlers_finis
             assert trio.current_time() - stopped_at == pytest.approx(5, abs=1)
         record = await m.get_job(naps, nap.id)
     assert (record.status, record.attempt) == (m25.JobStatus.SUCCEEDED, 1)
+
+
+async def test_a_stop_claims_nothing_more_though_a_lifespan_cannot_be_cancelled() -> None:
+    go_on, begun, stopped = threading.Event(), trio.Event(), False
+    after_the_stop: list[int] = []
+
+    @m25.queue("numbers", max_concurrency=1)
+    async def numbers(number: int) -> None:
+        begun.set()
+        if stopped:
+            after_the_stop.append(number)
+        await trio.sleep(0.001)
+
+    @asynccontextmanager
+    async def model() -> AsyncGenerator[None]:
+        await trio.to_thread.run_sync(go_on.wait)
+        yield
+
+    @m25.queue("answers", lifespan=model)
+    async def answers(_: None) -> None: ...
+
+    async with m25.testing.open() as m:
+        m.add_queue(numbers)
+        m.add_queue(answers)
+        await m.enqueue_many(numbers, range(1_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.start, 2_000)
+            await begun.wait()
+            nursery.start_soon(m.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            stopped = True
+            # Many more would begin meanwhile.
+            await trio.sleep(0.2)
+            go_on.set()
+        assert after_the_stop == []
 
 
 async def test_nothing_more_is_claimed_while_stopping(dsn: str) -> None:

@@ -102,8 +102,8 @@ class StatementFailed(Exception):
 
     @property
     def _has_begun_nothing(self) -> bool:
-        """Whether a session could not begin a transaction, as that of a former primary: then no
-        statement of whose it was to be is the reason, and another session can.
+        """Whether a session could not begin a transaction, as that of a former primary: then
+        nothing that was to be done in it is the reason, and another session can begin one.
         """
         # rule: a session that cannot begin is replaced
         return self.kind is FailureKind.SESSION and self.statement == "begin"

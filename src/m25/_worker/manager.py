@@ -131,8 +131,15 @@ class Manager:
                 process.remove(self._ledger)
             del self._runtime.hints.queues[name]
 
+    @property
+    def has_started(self) -> bool:
+        """Whether its first claim was answered."""
+        return self._claimer.has_started
+
     def stop(self, grace: float) -> None:
         """Claim no more; handlers that still run after `grace` seconds are cancelled."""
+        if self._stop_asked.is_set():
+            return
         self._claimer.stop()
         self._environment.stop()
         self._cancel_at = trio.current_time() + grace

@@ -11,14 +11,16 @@ from typing import Final
 import trio
 
 from .._groups import unwrapped
+from ..pg._backoff import Backoff
 
 _logger: Final = logging.getLogger("m25.worker")
 
 #: How long changes are collected before they are told, in milliseconds: an editor writes a file in
 #: several steps, and a checkout writes many files.
 _DEBOUNCE: Final = 400
-#: After how many seconds files are watched again where that has failed.
-_PAUSE: Final = 1.0
+#: After how many seconds files are watched again where that has failed: at first, and at most.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
 
 
 async def watch(directory: Path, changed: Callable[[], None]) -> None:
@@ -26,6 +28,7 @@ async def watch(directory: Path, changed: Callable[[], None]) -> None:
 
     Where they cannot be watched, that is logged, and tried again: the processes go on.
     """
+    backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
     while True:
         try:
             # watchfiles has a nursery of its own.
@@ -34,10 +37,14 @@ async def watch(directory: Path, changed: Callable[[], None]) -> None:
         # What watchfiles raises is one or the other: a file's name may be no text, as in an archive
         # from elsewhere, or the system has no more watches.
         except (OSError, RuntimeError) as error:
+            pause = backoff.failed()
             _logger.error(
-                "%s cannot be watched, and is again in %g s: %s", directory, _PAUSE, error
+                "%s cannot be watched, and changes are not seen; it is tried again in %.1f s: %s",
+                directory,
+                pause,
+                error,
             )
-            await trio.sleep(_PAUSE)
+            await trio.sleep(pause)
 
 
 async def _watch(directory: Path, changed: Callable[[], None]) -> None:

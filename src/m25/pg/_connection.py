@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self, cast
 
 import psycopg
 import trio
-from psycopg import errors, generators, pq
+from psycopg import errors, generators, pq, sql
 from psycopg.abc import (
     RV,
     AdaptContext,
@@ -195,7 +195,9 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     def _exec_command(
         self, command: Any, result_format: pq.Format = pq.Format.TEXT
     ) -> PQGen[pq.abc.PGresult | None]:
-        # psycopg calls it for `BEGIN`, `COMMIT` and the like.
+        # psycopg calls it for `BEGIN`, `COMMIT` and the like; for `COMMIT PREPARED` with its name.
+        if isinstance(command, sql.Composable):
+            command = command.as_bytes(self)
         if self._pipeline is not None or not isinstance(command, bytes) or result_format:
             return (yield from super()._exec_command(command, result_format))
         self._check_connection_ok()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ._connection import AsyncConnection
     from ._wire import Wire
 
+#: What is left in one of these is rolled back.
+_ROLLED_BACK: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 _SYNCED: Final = pq.ExecStatus.PIPELINE_SYNC
 _FAILED: Final = pq.ExecStatus.FATAL_ERROR
 #: In the queue of results that are to come: the result of a sync, and that of a commit.
@@ -221,7 +223,12 @@ class PipelineBlock(AbstractAsyncContextManager[AsyncPipeline, None]):
         with trio.move_on_after(CLEAN_UP, shield=True) as scope:
             async with Background() as nursery:
                 # What was answered so far is committed at the pipeline's end, which may take long.
-                if isinstance(error, INTERRUPTIONS) and wire.pgconn.pipeline_status:
+                # In a transaction a rollback comes alone, which must not be cancelled.
+                if (
+                    isinstance(error, INTERRUPTIONS)
+                    and wire.pgconn.pipeline_status
+                    and wire.pgconn.transaction_status not in _ROLLED_BACK
+                ):
                     # If it cannot be cancelled, it may end by itself.
                     nursery.start_soon(wire.keep_cancelling, scope.deadline)
                 await self._block.__aexit__(type(error), error, error.__traceback__)

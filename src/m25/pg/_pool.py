@@ -279,7 +279,7 @@ class Pool(Generic[C]):
             and now < pooled.expires_at
             and self._nursery is not None
             # rule: a session of a former primary is not lent again
-            and not (pooled.takes_writes and pooled.connection._wire.refuses_writes)
+            and not (pooled.took_writes and pooled.connection._wire.refuses_writes)
         ):
             # What was notified meanwhile, behind a pooler perhaps to somebody else, is not for
             # whoever has the connection next, and would be kept for ever where nobody asks for it.

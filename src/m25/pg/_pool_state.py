@@ -28,7 +28,7 @@ class Pooled(Generic[C]):
     connection: C
     expires_at: float
     #: Whether the server took writes when it was opened.
-    takes_writes: bool = True
+    took_writes: bool = True
     idle_since: float = 0.0
 
 
