@@ -91,7 +91,7 @@ class Process:
     most_running: int = 0
     #: How many jobs it has claimed for which it cannot have had slots.
     claimed_ahead: int = 0
-    #: Of its claims.
+    #: Of the claims of its present life.
     tokens: set[str] = attrs.field(factory=set)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -327,6 +327,8 @@ async def live(history: History, process: Process, until: trio.Event) -> None:
     """One life of a worker process, until it is killed or the cluster's end."""
     process.scope = trio.CancelScope()
     process.dead = False
+    # What a former life could not write down before it ended, under faults, is left to its lease.
+    process.tokens.clear()
     with process.scope:
         grace = history.rng.choice((0.0, 1.0, 30.0))
         view = View(history.store, process)
