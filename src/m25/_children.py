@@ -112,19 +112,7 @@ class Children:
         return found
 
     async def _latest(self, ids: Sequence[str]) -> Mapping[str, JobRow]:
-        return await self._read(lambda: self._runtime.store.latest(ids))
-
-    async def _read(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask the database until it answers."""
-        tries = self._runtime.tries()
-        while True:
-            try:
-                answer = await ask()
-            except StatementFailed as failure:
-                await trio.sleep(tries.failed(failure))
-            else:
-                tries.worked()
-                return answer
+        return await self._runtime.tries().until_answered(partial(self._runtime.store.latest, ids))
 
     async def start(self, attempt: Attempt, nursery: str, jobs: Sequence[NewJob]) -> None:
         """Insert jobs of a nursery under the claim of the attempt that starts them.
@@ -169,26 +157,30 @@ class Children:
     async def _ask(self, children: Sequence[NewChild]) -> Sequence[_Answer]:
         answers: list[_Answer] = []
         jobs = [child.job for child in children]
-        await self._outlasting(partial(self._ask_store, children, answers), jobs)
+        await self._send_jobs(partial(self._ask_store, children, answers), jobs)
         return answers
 
-    async def _outlasting(self, ask: Callable[[], Awaitable[T]], jobs: Sequence[NewJob]) -> T:
-        """Ask the database until it answers: by its id, what was inserted all the same is found.
+    async def _send_jobs(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        jobs: Sequence[NewJob],
+        *,
+        outlasts_outages: bool = True,
+    ) -> T:
+        """Ask for what inserts these jobs, until there is an answer: by its id, what was inserted
+        all the same is found. Unless it `outlasts_outages`, ask once.
 
         Raises:
-            EnqueueQueryError: it refuses one of the jobs.
+            EnqueueQueryError: the database refuses one of the jobs, or is not asked again.
         """
-        tries = self._runtime.tries()
-        while True:
-            try:
-                answer = await _answered(ask)
-            except StatementFailed as failure:
-                if isinstance(failure, RowRefused) or failure.is_denied:
-                    enqueue_failed(failure, [JobId(job.id) for job in jobs])
-                await trio.sleep(tries.failed(failure))  # rule: who starts jobs outlasts an outage
-            else:
-                tries.worked()
-                return answer
+        try:
+            if outlasts_outages:  # rule: who starts jobs outlasts an outage
+                return await self._runtime.tries().until_answered(
+                    partial(_answered, ask), is_final=_is_refusal
+                )
+            return await _answered(ask)
+        except StatementFailed as failure:
+            enqueue_failed(failure, [JobId(job.id) for job in jobs])
 
     async def _ask_store(self, children: Sequence[NewChild], answers: list[_Answer]) -> None:
         """Ask for those that have no answer yet."""
@@ -256,13 +248,11 @@ class Children:
         for start in range(0, len(jobs), LARGEST_BATCH):
             batch = jobs[start : start + LARGEST_BATCH]
             names = list(dict.fromkeys(job.queue_name for job in batch))
-            ask = partial(self._runtime.store.enqueue, batch, names)
-            try:
-                answers = await (
-                    self._outlasting(ask, batch) if outlasts_outages else _answered(ask)
-                )
-            except StatementFailed as failure:
-                enqueue_failed(failure, [JobId(job.id) for job in batch])
+            answers = await self._send_jobs(
+                partial(self._runtime.store.enqueue, batch, names),
+                batch,
+                outlasts_outages=outlasts_outages,
+            )
             self._runtime.hints.enqueued(batch)
             for job, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Held):
@@ -280,7 +270,7 @@ class Children:
             live = await store.live_children(attempt.row.job_id, nursery)
             return live.difference(found)
 
-        others = await self._read(find)
+        others = await self._runtime.tries().until_answered(find)
         if not others:
             return
         pauses = lock_pauses(self._runtime.rng)
@@ -288,7 +278,7 @@ class Children:
             while others:
                 await self.cancel(others, reason, attempt.job)
                 await trio.sleep(pauses.failed())
-                others = await self._read(find)
+                others = await self._runtime.tries().until_answered(find)
 
     async def cancel(
         self, ids: Collection[str], reason: str, holder: ClaimedJob | None = None
@@ -316,6 +306,10 @@ class Children:
                 await trio.sleep(backoff.failed())
             else:
                 left = left[len(batch) :]
+
+
+def _is_refusal(failure: StatementFailed) -> bool:
+    return isinstance(failure, RowRefused) or failure.is_denied
 
 
 async def _answered(ask: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import trio
 
@@ -23,6 +24,8 @@ from ._events import (
 )
 from ._store.failures import FailureKind, StatementFailed, without_rows
 from .pg._backoff import Backoff
+
+T = TypeVar("T")
 
 _FIRST_REMINDER: Final = 10.0  # seconds
 _LONGEST_REMINDER: Final = 300.0  # seconds
@@ -114,3 +117,25 @@ class Tries:
         """Report an answer."""
         self._health.answered()
         self._backoff.worked()
+
+    async def until_answered(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        is_final: Callable[[StatementFailed], bool] = lambda _: False,
+    ) -> T:
+        """Ask until there is an answer.
+
+        Raises:
+            StatementFailed: one that `is_final`, and so is not tried again.
+        """
+        while True:
+            try:
+                answer = await ask()
+            except StatementFailed as failure:
+                if is_final(failure):
+                    raise
+                await trio.sleep(self.failed(failure))
+            else:
+                self.worked()
+                return answer

@@ -301,17 +301,9 @@ class JobSteps:
         Raises:
             RowRefused: it does not take what it is given.
         """
-        tries = self._runtime.tries()
-        while True:
-            try:
-                answer = await ask()
-            except RowRefused:
-                raise
-            except StatementFailed as failure:
-                await trio.sleep(tries.failed(failure))
-            else:
-                tries.worked()
-                return answer
+        return await self._runtime.tries().until_answered(
+            ask, is_final=lambda failure: isinstance(failure, RowRefused)
+        )
 
     def _note(self, row: StepRow) -> None:
         if self._kept is not None:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -115,11 +115,11 @@ def last_words(sqlstate: str, text: str) -> bytes:
     return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
 
 
-async def answering_commits(
-    dsn: str, nursery: trio.Nursery, answer: bytes, committed: bytes = COMMITTED
+async def between(
+    dsn: str, nursery: trio.Nursery, pass_on: Callable[[bytes], tuple[bytes, bool]]
 ) -> str:
-    """Make a proxy that gives this answer where the server says that it has committed, and ends the
-    link then; return its address.
+    """Make a proxy, and return its address. For what the server says `pass_on` returns what the
+    client is told, and whether the link ends with that.
     """
     there = conninfo_to_dict(dsn)
 
@@ -133,15 +133,29 @@ async def answering_commits(
         async with client, server, trio.open_nursery() as both:
             both.start_soon(up)
             async for data in server:
-                if committed in data:
-                    await client.send_all(answer)
+                told, is_last = pass_on(data)
+                await client.send_all(told)
+                if is_last:
                     break
-                await client.send_all(data)
             both.cancel_scope.cancel()
 
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, serve, listeners)
-    return make_conninfo(dsn, host="127.0.0.1", port=listeners[0].socket.getsockname()[1])
+    port = listeners[0].socket.getsockname()[1]
+    return make_conninfo(dsn, host="127.0.0.1", port=port)
+
+
+async def answering_commits(
+    dsn: str, nursery: trio.Nursery, answer: bytes, committed: bytes = COMMITTED
+) -> str:
+    """Make a proxy that gives this answer where the server says that it has committed, and ends the
+    link then; return its address.
+    """
+
+    def pass_on(data: bytes) -> tuple[bytes, bool]:
+        return (answer, True) if committed in data else (data, False)
+
+    return await between(dsn, nursery, pass_on)
 
 
 #: The message that has the number of the server's process, and what that is.
@@ -150,22 +164,8 @@ _GREETING: Final = re.compile(rb"(K\0\0\0[\x0c-\x28])....", re.DOTALL)
 
 async def greeted_by_another(dsn: str, nursery: trio.Nursery) -> str:
     """Make a proxy that greets with another process's number, as poolers do; return its address."""
-    there = conninfo_to_dict(dsn)
 
-    async def serve(client: trio.SocketStream) -> None:
-        server = await trio.open_tcp_stream(str(there["host"]), int(str(there["port"])))
+    def pass_on(data: bytes) -> tuple[bytes, bool]:
+        return _GREETING.sub(lambda found: found[1] + b"\0\0\0\7", data), False
 
-        async def up() -> None:
-            async for data in client:
-                await server.send_all(data)
-
-        async with client, server, trio.open_nursery() as both:
-            both.start_soon(up)
-            async for data in server:
-                await client.send_all(_GREETING.sub(lambda found: found[1] + b"\0\0\0\7", data))
-            both.cancel_scope.cancel()
-
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, serve, listeners)
-    port = listeners[0].socket.getsockname()[1]
-    return make_conninfo(dsn, host="127.0.0.1", port=port)
+    return await between(dsn, nursery, pass_on)
