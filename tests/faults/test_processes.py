@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from itertools import pairwise
@@ -14,6 +15,9 @@ from support.insides import store_of
 from support.processes import PROGRAMS, worker
 from support.programs.worker import LIFELONG
 from support.waiting import chain, ended, eventually, rows
+
+#: For a worker's program: its queue allows so many losses.
+TWO_LOSSES = {**os.environ, "M25_TEST_ALLOWED_LOSSES": "2"}
 
 
 @m25.queue("sleeps")
@@ -40,7 +44,9 @@ async def check_chains(dsn: str, first: list[m25.JobId]) -> None:
         for before, after in pairwise(attempts):
             assert after["previous_attempt_id"] == before["id"]
             assert before["failure_reason"] == "heartbeat_timeout"
-            assert after["losses"] == before["losses"]
+        # A busy machine may cost a job more than one attempt.
+        lost = len(attempts) - 1
+        assert [row["losses"] for row in attempts] == [*range(1, lost + 1), lost]
 
 
 @pytest.mark.slow
@@ -118,13 +124,13 @@ async def test_a_handler_that_ends_its_process_is_started_again_so_often_and_no_
     async with m25.open(dsn) as m:
         id = (await m.enqueue(sleeps, -1.0)).id
     command = [sys.executable, str(PROGRAMS / "worker.py"), dsn, "1"]
-    # The worker's allowed_losses is 2.
     for _ in range(3):
         with trio.fail_after(60):
-            assert (
-                await trio.run_process(command, check=False, capture_stdout=True)
-            ).returncode == 3
-    async with worker(dsn):
+            process = await trio.run_process(
+                command, check=False, capture_stdout=True, env=TWO_LOSSES
+            )
+        assert process.returncode == 3
+    async with worker(dsn, environment=TWO_LOSSES):
 
         async def judged() -> bool:
             return [row["failure_reason"] for row in await chain(dsn, id)] == (
@@ -147,7 +153,7 @@ async def test_a_handler_that_ends_its_process_fails_none_of_those_that_run_besi
 
         async def keep_running() -> None:
             while True:
-                await trio.run_process(command, check=False, capture_stdout=True)
+                await trio.run_process(command, check=False, capture_stdout=True, env=TWO_LOSSES)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep_running)
