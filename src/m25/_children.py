@@ -291,14 +291,11 @@ class Children:
         backoff = lock_pauses(self._runtime.rng)
         while left:
             batch = left[:_LARGEST_CANCEL]
-            try:
-                done = await self._runtime.store.cancel_descendants(
-                    [], batch, reason=reason, holder=holder
+            done = await tries.until_answered(
+                partial(
+                    self._runtime.store.cancel_descendants, [], batch, reason=reason, holder=holder
                 )
-            except StatementFailed as failure:
-                await trio.sleep(tries.failed(failure))
-                continue
-            tries.worked()
+            )
             emit_descendants(self._runtime, done.reached)
             if done.is_unfinished:
                 # The others need not wait for what somebody has locked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -12,7 +13,6 @@ from .._batcher import Batcher
 from .._errors import ClientClosed
 from .._queue import Queue
 from .._runtime import Runtime
-from .._store.failures import StatementFailed
 from .._store.protocol import ClaimedJob, Locked, Started
 from ..pg._backoff import Backoff
 
@@ -56,13 +56,8 @@ class Starter:
                 return answer
 
     async def _send(self, jobs: Sequence[ClaimedJob]) -> Sequence[Started | Locked | NotOurs]:
-        tries = self._runtime.tries()
-        while True:
-            try:
-                answers = await self._runtime.store.start(jobs, self._queue.lease)
-            except StatementFailed as failure:
-                await trio.sleep(tries.failed(failure))
-            else:
-                tries.worked()
-                by_id = {answer.id: answer for answer in answers}
-                return [by_id.get(job.id, _NOT_OURS) for job in jobs]
+        answers = await self._runtime.tries().until_answered(
+            partial(self._runtime.store.start, jobs, self._queue.lease)
+        )
+        by_id = {answer.id: answer for answer in answers}
+        return [by_id.get(job.id, _NOT_OURS) for job in jobs]

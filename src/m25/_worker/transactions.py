@@ -49,17 +49,12 @@ class AttemptTransaction:
     async def begin(self) -> Any:
         """Begin, once there is a connection, and return that. The wait is not the job's time."""
         executor = self._executor
-        tries = executor.runtime.tries()
+        runtime = executor.runtime
         with executor.while_waiting_to_begin():
-            while True:
-                opening = executor.runtime.store.transaction(executor.job)
-                try:
-                    self._transaction = await self._stack.enter_async_context(opening)
-                except StatementFailed as failure:
-                    await trio.sleep(tries.failed(failure))
-                else:
-                    tries.worked()
-                    return self._transaction.connection
+            self._transaction = await runtime.tries().until_answered(
+                lambda: self._stack.enter_async_context(runtime.store.transaction(executor.job))
+            )
+        return self._transaction.connection
 
     async def end(self, result: Result) -> Result:
         """Commit a success; anything else stays what it is, and is to be rolled back."""
